@@ -1,0 +1,77 @@
+"""A Core ML model from wherever it is: a .mlpackage, a .mlmodel, or a coremltools MLModel."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from conversion.quiet import import_coremltools
+from parity.errors import CoreMLError
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """Hold a model's specification (Model_pb2.Model), where its weights are, and its name for messages."""
+
+    specification: Any
+    weights_dir: Path | None
+    name: str
+
+
+def open_model(model: Any) -> ModelFile:
+    """Read a model given as a path or as a coremltools MLModel; what cannot be read is a CoreMLError."""
+    if isinstance(model, str | Path):
+        return _open_path(Path(model))
+    if hasattr(model, "get_spec"):
+        weights = getattr(model, "weights_dir", None)
+        name = getattr(model, "package_path", None) or "MLModel"
+        return ModelFile(model.get_spec(), Path(weights) if weights else None, str(name))
+    raise CoreMLError(
+        f"a model is the path of a .mlpackage or .mlmodel, or a coremltools MLModel; not a {type(model).__name__}"
+    )
+
+
+def _open_path(path: Path) -> ModelFile:
+    if not path.exists():
+        raise CoreMLError(f"{path}: no such file; give the path of a .mlpackage directory or a .mlmodel file")
+    if path.is_dir():
+        item = _root_model(path)
+        return ModelFile(_parse(item, path), item.parent / "weights", str(path))
+    return ModelFile(_parse(path, path), None, str(path))
+
+
+def _root_model(package: Path) -> Path:
+    """Find the model inside a package; Manifest.json says which of its items it is."""
+    manifest = package / "Manifest.json"
+    if not manifest.is_file():
+        raise CoreMLError(
+            f"{package}: no Manifest.json inside, so this is no .mlpackage, or only a part of one; "
+            "copy the whole directory, or convert again"
+        )
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+        item = content["itemInfoEntries"][content["rootModelIdentifier"]]["path"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CoreMLError(f"{manifest}: cannot be understood ({error!r}); convert again") from error
+    model = package / "Data" / item
+    if not model.is_file():
+        raise CoreMLError(
+            f"{model}: the model that Manifest.json names is missing; copy the whole package again"
+        )
+    return model
+
+
+def _parse(file: Path, path: Path) -> Any:
+    proto = import_coremltools().proto
+    specification = proto.Model_pb2.Model()
+    try:
+        specification.ParseFromString(file.read_bytes())
+    except Exception as error:  # protobuf's DecodeError is another class in each of its implementations
+        raise CoreMLError(
+            f"{path}: not a Core ML model, or a truncated one ({error}); copy it again, or convert again"
+        ) from error
+    if specification.WhichOneof("Type") is None:
+        raise CoreMLError(f"{path}: the file holds no model; it is empty or truncated, convert again")
+    return specification

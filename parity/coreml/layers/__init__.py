@@ -1,0 +1,1 @@
+"""Kernels of NeuralNetwork layers, one file per family; see registry.py."""

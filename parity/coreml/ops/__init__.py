@@ -1,0 +1,1 @@
+"""Kernels of ML Program operations, one file per family as Apple names them; see registry.py."""

@@ -1,0 +1,119 @@
+"""Plan once, run many times: order the nodes, find what can be overwritten and freed, then just go through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from parity.coreml.program import Graph, Node
+from parity.errors import CoreMLError
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node with its values' places in the run's list of values.
+
+    frees: places whose value nobody needs after this step.
+    """
+
+    node: Node
+    run: Callable[..., tuple[Any, ...]]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    frees: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Hold a graph in the form in which it runs; made by `make_plan`."""
+
+    graph: Graph
+    steps: tuple[Step, ...]
+    places: Mapping[str, int]
+    initial: tuple[Any, ...]
+
+    def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+        """Run the graph on input values by name and return its outputs by name."""
+        values = list(self.initial)
+        for value in self.graph.inputs:
+            values[self.places[value.name]] = feeds[value.name]
+        for step in self.steps:
+            results = step.run(*[values[place] for place in step.inputs])
+            for place, result in zip(step.outputs, results, strict=True):
+                values[place] = result
+            for place in step.frees:
+                values[place] = None
+        return {name: values[self.places[name]] for name in self.graph.outputs}
+
+    def trace(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+        """Run the graph, keep every value that an operation gives, and return them by name, in order."""
+        values = list(self.initial)
+        for value in self.graph.inputs:
+            values[self.places[value.name]] = feeds[value.name]
+        kept: dict[str, Any] = {}
+        for step in self.steps:
+            results = step.node.run(*[values[place] for place in step.inputs])
+            for place, result, value in zip(step.outputs, results, step.node.outputs, strict=True):
+                values[place] = result
+                kept[value.name] = result
+        return kept
+
+
+def make_plan(graph: Graph, where: str) -> Plan:
+    """Plan a graph.
+
+    where: the file and function, for errors. A value that is read before anything gives it (a missing operation,
+    a cycle) is a CoreMLError.
+    """
+    places: dict[str, int] = {}
+    initial: list[Any] = []
+
+    def place_of(name: str, value: Any = None) -> int:
+        if name in places:
+            raise CoreMLError(
+                f"{where}: the value `{name}` is defined twice; the file is damaged, convert again"
+            )
+        places[name] = len(initial)
+        initial.append(value)
+        return places[name]
+
+    for value in graph.inputs:
+        place_of(value.name)
+    for name, constant in graph.constants.items():
+        place_of(name, constant)
+
+    wired: list[tuple[Node, tuple[int, ...], tuple[int, ...]]] = []
+    for node in graph.nodes:
+        for name in node.inputs:
+            if name not in places:
+                raise CoreMLError(
+                    f"{where}: operation `{node.name}` ({node.type}) reads `{name}`, which nothing before it gives; "
+                    "the file is damaged, convert again"
+                )
+        inputs = tuple(places[name] for name in node.inputs)
+        wired.append((node, inputs, tuple(place_of(value.name) for value in node.outputs)))
+    for name in graph.outputs:
+        if name not in places:
+            raise CoreMLError(f"{where}: the output `{name}` is given by no operation; convert again")
+
+    last_use: dict[int, int] = {}
+    for index, (_, inputs, outputs) in enumerate(wired):
+        for place in (*inputs, *outputs):
+            last_use[place] = index
+    kept = {places[name] for name in graph.outputs} | {places[value.name] for value in graph.inputs}
+    kept |= {places[name] for name in graph.constants}
+
+    owned: set[int] = set()
+    steps: list[Step] = []
+    for index, (node, inputs, outputs) in enumerate(wired):
+        dying = {place for place in (*inputs, *outputs) if last_use[place] == index and place not in kept}
+        overwrite = bool(inputs) and inputs[0] in dying and inputs[0] in owned
+        run = node.run_inplace if overwrite and node.run_inplace else node.run
+        if node.owns_result:
+            owned.update(outputs)
+        else:
+            # The result may be a view: neither it nor what it looks at may be overwritten by a later node.
+            owned.difference_update(inputs)
+        steps.append(Step(node, run, inputs, outputs, tuple(sorted(dying))))
+    return Plan(graph, tuple(steps), places, tuple(initial))

@@ -1,0 +1,58 @@
+"""What a Core ML file says, as plain data: the common form between the readers and the planner.
+
+A reader (mil.py, neuralnetwork.py) turns a file into `Node`s that carry a ready kernel; plan.py orders them,
+decides what may be overwritten and what may be freed, and runs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Shape = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Value:
+    """Name a value with its declared type.
+
+    dtype: `fp16`, `fp32`, `int32`, ... (see dtypes.py), `string`, or the kind of a value that is no tensor:
+        `list`, `dict`, `tuple`, `state`.
+    shape: None stands for a size that is known only when the program runs.
+    """
+
+    name: str
+    dtype: str
+    shape: Shape = ()
+
+
+@dataclass(frozen=True)
+class Node:
+    """Hold one operation, ready to run.
+
+    run: takes the values named by `inputs`, in order, and returns one value per name in `outputs`.
+    run_inplace: the same, but may overwrite its first input; None where no such form exists.
+    owns_result: the outputs never share memory with an input, so a later node may overwrite them.
+    """
+
+    name: str
+    type: str
+    inputs: tuple[str, ...]
+    outputs: tuple[Value, ...]
+    run: Callable[..., tuple[Any, ...]]
+    run_inplace: Callable[..., tuple[Any, ...]] | None = None
+    owns_result: bool = True
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Hold the nodes of a function or of a block, in the order of the file.
+
+    constants: values known before the first run, by name.
+    """
+
+    inputs: tuple[Value, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    constants: Mapping[str, Any] = field(default_factory=dict)

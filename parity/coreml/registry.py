@@ -1,0 +1,147 @@
+"""Where the evaluator's kernels are found: ML Program operations by type and opset, NeuralNetwork layers by type.
+
+An ML Program kernel is a function whose keyword arguments are Apple's parameter names with Apple's defaults. Its
+annotations say what it wants each parameter as (a tensor, a tuple of ints, a string); `bind` in mil.py converts,
+once at planning time where the value is a constant. A layer kernel is a function that takes the layer's message
+from NeuralNetwork.proto, prepares weights, and returns the function that runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeVar
+
+from parity.errors import CoreMLError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# In the order of release; an operation whose meaning changed is registered once for each opset that changed it.
+OPSETS: tuple[str, ...] = ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Hold an operation's function and what the planner must know of it.
+
+    parameters: Apple's parameter name -> the annotation that says in which form the function wants it.
+    exact: the result needs no rounding because it holds only values that its inputs hold.
+    view: the result may share memory with an input.
+    inplace: a variant that may overwrite the first parameter; same parameters, same result.
+    wants_operation: the function takes the declared outputs as its parameter `outputs`.
+    """
+
+    type: str
+    since: str
+    function: Callable[..., Any]
+    parameters: Mapping[str, Any]
+    required: frozenset[str]
+    exact: bool = False
+    view: bool = False
+    inplace: Callable[..., Any] | None = None
+    wants_outputs: bool = False
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Hold a NeuralNetwork layer's factory: `make(layer message) -> function of the input tensors`."""
+
+    type: str
+    make: Callable[..., Callable[..., Any]]
+    view: bool = False
+
+
+_OPERATIONS: dict[str, dict[str, Kernel]] = {}
+_LAYERS: dict[str, Layer] = {}
+
+
+def op(
+    *types: str,
+    since: str = "iOS15",
+    exact: bool = False,
+    view: bool = False,
+    inplace: Callable[..., Any] | None = None,
+) -> Callable[[F], F]:
+    """Register a function as the kernel of one or more ML Program operations, from the opset `since` on."""
+
+    def register(function: F) -> F:
+        # Resolved here rather than at each look-up: the annotations are what `bind` converts by.
+        hints = typing.get_type_hints(function)
+        signature = inspect.signature(function).parameters
+        names = [name for name in signature if name != "outputs"]
+        for kind in types:
+            versions = _OPERATIONS.setdefault(kind, {})
+            if since in versions:
+                holder = versions[since].function
+                raise ValueError(
+                    f"{kind} since {since} is registered by {holder.__module__}.{holder.__name__}"
+                )
+            if since not in OPSETS:
+                raise ValueError(f"{kind}: unknown opset {since}; known are {', '.join(OPSETS)}")
+            versions[since] = Kernel(
+                type=kind,
+                since=since,
+                function=function,
+                parameters={name: hints[name] for name in names},
+                required=frozenset(n for n in names if signature[n].default is inspect.Parameter.empty),
+                exact=exact,
+                view=view,
+                inplace=inplace,
+                wants_outputs="outputs" in signature,
+            )
+        return function
+
+    return register
+
+
+def layer(*types: str, view: bool = False) -> Callable[[F], F]:
+    """Register a factory for one or more NeuralNetwork layers, by their field's name in NeuralNetwork.proto."""
+
+    def register(function: F) -> F:
+        for kind in types:
+            if kind in _LAYERS:
+                holder = _LAYERS[kind].make
+                raise ValueError(f"layer {kind} is registered by {holder.__module__}.{holder.__name__}")
+            _LAYERS[kind] = Layer(kind, function, view)
+        return function
+
+    return register
+
+
+@cache
+def _load(package: str) -> None:
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        importlib.import_module(f"{package}.{module.name}")
+
+
+def find_operation(kind: str, opset: str) -> Kernel | None:
+    """Find the kernel of an operation as the opset defines it; None where the evaluator has none."""
+    _load("parity.coreml.ops")
+    if opset not in OPSETS:
+        raise CoreMLError(f"unknown opset `{opset}`; the evaluator knows {', '.join(OPSETS)}")
+    versions = _OPERATIONS.get(kind, {})
+    known = [since for since in OPSETS[: OPSETS.index(opset) + 1] if since in versions]
+    return versions[known[-1]] if known else None
+
+
+def find_layer(kind: str) -> Layer | None:
+    """Find the factory of a NeuralNetwork layer; None where the evaluator has none."""
+    _load("parity.coreml.layers")
+    return _LAYERS.get(kind)
+
+
+def operations() -> Mapping[str, Mapping[str, Kernel]]:
+    """List every registered ML Program operation: type -> opset -> kernel."""
+    _load("parity.coreml.ops")
+    return _OPERATIONS
+
+
+def layers() -> Mapping[str, Layer]:
+    """List every registered NeuralNetwork layer by type."""
+    _load("parity.coreml.layers")
+    return _LAYERS
