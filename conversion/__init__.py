@@ -1,0 +1,24 @@
+"""Convert a PyTorch image classifier to what ships: ONNX, ML Program, NeuralNetwork.
+
+Classifier --convert(route)--> Artifact
+"""
+
+from conversion.artifact import Artifact as Artifact
+from conversion.artifact import open_artifact as open_artifact
+from conversion.classifier import Classifier as Classifier
+from conversion.classifier import Preprocessing as Preprocessing
+from conversion.errors import ConversionError as ConversionError
+from conversion.errors import ImageError as ImageError
+from conversion.routes import ROUTES as ROUTES
+from conversion.routes import convert as convert
+
+__all__ = [
+    "ROUTES",
+    "Artifact",
+    "Classifier",
+    "ConversionError",
+    "ImageError",
+    "Preprocessing",
+    "convert",
+    "open_artifact",
+]

@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,15 +30,19 @@ def chatter_to(log: Path | None = None) -> Iterator[None]:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("default")
         # Under pytest a warning is recorded, not printed; here it belongs into the log like the rest.
-        warnings.showwarning = lambda message, category, file, line, *_: sink.write(
-            f"{file}:{line}: {category.__name__}: {message}\n"
-        )
+        warnings.showwarning = partial(_write_warning, sink)
         stack.enter_context(_loggers_to(sink))
         try:
             yield
         finally:
             if isinstance(sink, io.StringIO) and sink.getvalue():
                 LOG.debug("%s", sink.getvalue())
+
+
+def _write_warning(
+    sink: IO[str], message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object
+) -> None:
+    sink.write(f"{filename}:{lineno}: {category.__name__}: {message}\n")
 
 
 @contextmanager

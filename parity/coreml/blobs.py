@@ -35,7 +35,7 @@ class BlobFile:
                 f"{self.path}: {where} stands at offset {offset}, past the end of the file "
                 f"({len(self.memory)} bytes); the file is truncated, copy or convert the package again"
             )
-        sentinel, _, size, start, _ = _METADATA.unpack_from(self.memory, offset)
+        sentinel, _, size, start, _ = _METADATA.unpack_from(self.memory.data, offset)
         if sentinel != _SENTINEL:
             raise CoreMLError(
                 f"{self.path}: no blob stands at offset {offset}, where {where} should be; "
@@ -56,11 +56,9 @@ def open_blobs(path: Path) -> BlobFile:
             f"{path}: the weight file is missing; copy the whole .mlpackage directory, or convert again"
         )
     if path.stat().st_size < 64:
-        raise CoreMLError(
-            f"{path}: the weight file is truncated ({path.stat().st_size} bytes); convert again"
-        )
+        raise CoreMLError(f"{path}: the weight file is truncated ({path.stat().st_size} bytes); convert again")
     memory = np.memmap(path, dtype=np.uint8, mode="r")
-    _, version = struct.unpack_from("<II", memory, 0)
+    _, version = struct.unpack_from("<II", memory.data, 0)
     if version != _VERSION:
         raise CoreMLError(f"{path}: weight file version {version}; the evaluator reads version {_VERSION}")
     return BlobFile(path, memory)

@@ -41,9 +41,7 @@ class Evaluator:
     def predict(self, inputs: Inputs, state: Any = None) -> dict[str, Any]: ...
     @overload
     def predict(self, inputs: list[Inputs], state: None = None) -> list[dict[str, Any]]: ...
-    def predict(
-        self, inputs: Inputs | list[Inputs], state: Any = None
-    ) -> dict[str, Any] | list[dict[str, Any]]:
+    def predict(self, inputs: Inputs | list[Inputs], state: Any = None) -> dict[str, Any] | list[dict[str, Any]]:
         """Predict for one dictionary of inputs, or for each of a list.
 
         Images are PIL images of the model's size, arrays anything that NumPy takes. Returns what MLModel.predict
@@ -60,6 +58,10 @@ class Evaluator:
         with torch.inference_mode():
             values = self._plan.trace(self._feeds(inputs))
         return {name: value.numpy() for name, value in values.items() if isinstance(value, torch.Tensor)}
+
+    def make_state(self) -> Any:
+        """Make a fresh state for a model that keeps one."""
+        raise CoreMLError(f"{self.name}: the model declares no state; predict without one")
 
     def _feeds(self, inputs: Inputs) -> dict[str, torch.Tensor]:
         declared = {value.name: value for value in self._plan.graph.inputs}

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from parity.coreml.dtypes import NUMPY, carry, settle, uncarry
-from parity.coreml.program import Value
+from parity.coreml.program import Shape, Value
 from parity.errors import CoreMLError
 
 # FeatureTypes.proto: ArrayFeatureType.ArrayDataType.
@@ -33,9 +33,7 @@ def feed(feature: Any, given: Any, declared: Value, where: str) -> torch.Tensor:
         return settle(_image(feature, given, where), declared.dtype)
     if kind == "multiArrayType":
         return settle(_array(feature, given, declared, where), declared.dtype)
-    raise CoreMLError(
-        f"{where}: input `{feature.name}` has the type {kind}, which the evaluator does not take"
-    )
+    raise CoreMLError(f"{where}: input `{feature.name}` has the type {kind}, which the evaluator does not take")
 
 
 def _image(feature: Any, given: Any, where: str) -> torch.Tensor:
@@ -44,9 +42,7 @@ def _image(feature: Any, given: Any, where: str) -> torch.Tensor:
     if not hasattr(given, "convert"):
         raise CoreMLError(f"{wanted} (width x height), not a {type(given).__name__}")
     if given.size not in _image_sizes(image_type):
-        raise CoreMLError(
-            f"{wanted} (width x height), not {given.size[0]} x {given.size[1]}; resize it first"
-        )
+        raise CoreMLError(f"{wanted} (width x height), not {given.size[0]} x {given.size[1]}; resize it first")
     gray = image_type.colorSpace in (_GRAYSCALE, _GRAYSCALE_FP16)
     if gray and given.mode == "F":
         pixels = np.asarray(given, dtype=np.float32)
@@ -87,15 +83,18 @@ def _array(feature: Any, given: Any, declared: Value, where: str) -> torch.Tenso
         array = np.asarray(given)
         array = array.astype(NUMPY[declared.dtype]) if array.dtype != NUMPY[declared.dtype] else array
     except (TypeError, ValueError) as error:
-        raise CoreMLError(
-            f"{where}: input `{feature.name}` takes an array of {declared.dtype}: {error}"
-        ) from error
-    if len(array.shape) != len(declared.shape) or any(
-        want not in (None, found) for want, found in zip(declared.shape, array.shape, strict=True)
-    ):
-        shape = ", ".join("any" if size is None else str(size) for size in declared.shape)
-        raise CoreMLError(f"{where}: input `{feature.name}` takes the shape ({shape}), not {array.shape}")
+        raise CoreMLError(f"{where}: input `{feature.name}` takes an array of {declared.dtype}: {error}") from error
+    allowed = (declared.shape, *declared.others)
+    if not any(_fits(array.shape, shape) for shape in allowed):
+        shapes = " or ".join(
+            f"({', '.join('any' if size is None else str(size) for size in shape)})" for shape in allowed
+        )
+        raise CoreMLError(f"{where}: input `{feature.name}` takes the shape {shapes}, not {array.shape}")
     return carry(array, declared.dtype)
+
+
+def _fits(found: tuple[int, ...], wanted: Shape) -> bool:
+    return len(found) == len(wanted) and all(w in (None, f) for w, f in zip(wanted, found, strict=True))
 
 
 def answer(feature: Any, value: Any, where: str) -> Any:
@@ -108,9 +107,7 @@ def answer(feature: Any, value: Any, where: str) -> Any:
         return value.item() if isinstance(value, torch.Tensor) else value
     if kind == "imageType":
         return _picture(feature.type.imageType, value)
-    raise CoreMLError(
-        f"{where}: output `{feature.name}` has the type {kind}, which the evaluator does not give"
-    )
+    raise CoreMLError(f"{where}: output `{feature.name}` has the type {kind}, which the evaluator does not give")
 
 
 def _picture(image_type: Any, value: torch.Tensor) -> Any:

@@ -52,14 +52,12 @@ def _root_model(package: Path) -> Path:
         )
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))
-        item = content["itemInfoEntries"][content["rootModelIdentifier"]]["path"]
+        item = str(content["itemInfoEntries"][content["rootModelIdentifier"]]["path"])
     except (ValueError, KeyError, TypeError) as error:
         raise CoreMLError(f"{manifest}: cannot be understood ({error!r}); convert again") from error
     model = package / "Data" / item
     if not model.is_file():
-        raise CoreMLError(
-            f"{model}: the model that Manifest.json names is missing; copy the whole package again"
-        )
+        raise CoreMLError(f"{model}: the model that Manifest.json names is missing; copy the whole package again")
     return model
 
 

@@ -37,9 +37,7 @@ class _Reader:
     missing: dict[str, list[str]] = field(default_factory=dict)
 
 
-def read_function(
-    specification: Any, path: str, weights_dir: Path | None, function_name: str | None
-) -> Graph:
+def read_function(specification: Any, path: str, weights_dir: Path | None, function_name: str | None) -> Graph:
     """Read one function of a model of type mlProgram.
 
     specification: the whole model (Model_pb2.Model).
@@ -48,9 +46,7 @@ def read_function(
     functions = specification.mlProgram.functions
     wanted = function_name or specification.description.defaultFunctionName or "main"
     if wanted not in functions:
-        raise CoreMLError(
-            f"{path}: no function `{wanted}`; the file has {', '.join(sorted(functions)) or 'none'}"
-        )
+        raise CoreMLError(f"{path}: no function `{wanted}`; the file has {', '.join(sorted(functions)) or 'none'}")
     function = functions[wanted]
     if function.opset not in _OPSETS or function.opset not in function.block_specializations:
         raise CoreMLError(
@@ -58,9 +54,7 @@ def read_function(
             f"the evaluator knows {', '.join(_OPSETS)}"
         )
     reader = _Reader(path, _OPSETS[function.opset], Weights(path, weights_dir))
-    graph = _read_block(
-        reader, function.block_specializations[function.opset], _values(reader, function.inputs)
-    )
+    graph = _read_block(reader, function.block_specializations[function.opset], _values(reader, function.inputs))
     if reader.missing:
         raise UnsupportedOperationsError(path, reader.missing)
     return graph
@@ -166,8 +160,7 @@ def _runner(
         result = function(**arguments)
         results = result if isinstance(result, tuple) else (result,)
         return tuple(
-            value if dtype is None else settle(value, dtype)
-            for value, dtype in zip(results, settled, strict=True)
+            value if dtype is None else settle(value, dtype) for value, dtype in zip(results, settled, strict=True)
         )
 
     return run

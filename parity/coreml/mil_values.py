@@ -111,7 +111,7 @@ def read_constant(value: Any, weights: Weights, name: str) -> Any:
             return tuple(values) if shape else "".join(values)
         packed = kind == "bytes"
         flat = (
-            _unpack(np.frombuffer(values, np.uint8), dtype, count)
+            _unpack(np.frombuffer(bytes(values), np.uint8), dtype, count)
             if packed
             else np.array(values, NUMPY[dtype])
         )
@@ -133,4 +133,5 @@ def _unpack(raw: np.ndarray, dtype: str, count: int) -> np.ndarray:
     numbers = (single.astype(np.int16) << np.arange(bits, dtype=np.int16)).sum(axis=1)
     if dtype.startswith("int"):
         numbers = np.where(numbers >= 1 << (bits - 1), numbers - (1 << bits), numbers)
-    return numbers.astype(NUMPY[dtype])
+    packed: np.ndarray = numbers.astype(NUMPY[dtype])
+    return packed

@@ -9,6 +9,9 @@ from typing import Any
 from parity.coreml.program import Graph, Node
 from parity.errors import CoreMLError
 
+# A node with its inputs' and its outputs' places.
+_Wired = tuple[Node, tuple[int, ...], tuple[int, ...]]
+
 
 @dataclass(frozen=True)
 class Step:
@@ -26,11 +29,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """Hold a graph in the form in which it runs; made by `make_plan`."""
+    """Hold a graph in the form in which it runs; made by `make_plan`.
+
+    traced: every node, one step each; `steps` leaves out what nothing reads.
+    outputs: name -> place.
+    """
 
     graph: Graph
     steps: tuple[Step, ...]
+    traced: tuple[Step, ...]
     places: Mapping[str, int]
+    outputs: Mapping[str, int]
     initial: tuple[Any, ...]
 
     def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,7 +53,7 @@ class Plan:
                 values[place] = result
             for place in step.frees:
                 values[place] = None
-        return {name: values[self.places[name]] for name in self.graph.outputs}
+        return {name: values[place] for name, place in self.outputs.items()}
 
     def trace(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
         """Run the graph, keep every value that an operation gives, and return them by name, in order."""
@@ -52,8 +61,8 @@ class Plan:
         for value in self.graph.inputs:
             values[self.places[value.name]] = feeds[value.name]
         kept: dict[str, Any] = {}
-        for step in self.steps:
-            results = step.node.run(*[values[place] for place in step.inputs])
+        for step in self.traced:
+            results = step.run(*[values[place] for place in step.inputs])
             for place, result, value in zip(step.outputs, results, step.node.outputs, strict=True):
                 values[place] = result
                 kept[value.name] = result
@@ -71,9 +80,7 @@ def make_plan(graph: Graph, where: str) -> Plan:
 
     def place_of(name: str, value: Any = None) -> int:
         if name in places:
-            raise CoreMLError(
-                f"{where}: the value `{name}` is defined twice; the file is damaged, convert again"
-            )
+            raise CoreMLError(f"{where}: the value `{name}` is defined twice; the file is damaged, convert again")
         places[name] = len(initial)
         initial.append(value)
         return places[name]
@@ -83,7 +90,7 @@ def make_plan(graph: Graph, where: str) -> Plan:
     for name, constant in graph.constants.items():
         place_of(name, constant)
 
-    wired: list[tuple[Node, tuple[int, ...], tuple[int, ...]]] = []
+    wired: list[_Wired] = []
     for node in graph.nodes:
         for name in node.inputs:
             if name not in places:
@@ -93,15 +100,20 @@ def make_plan(graph: Graph, where: str) -> Plan:
                 )
         inputs = tuple(places[name] for name in node.inputs)
         wired.append((node, inputs, tuple(place_of(value.name) for value in node.outputs)))
+    outputs_at: dict[str, int] = {}
     for name in graph.outputs:
-        if name not in places:
+        value_name = graph.aliases.get(name, name)
+        if value_name not in places:
             raise CoreMLError(f"{where}: the output `{name}` is given by no operation; convert again")
+        outputs_at[name] = places[value_name]
+    traced = tuple(Step(node, node.run, inputs, outputs, ()) for node, inputs, outputs in wired)
+    wired = _needed(wired, set(outputs_at.values()))
 
     last_use: dict[int, int] = {}
     for index, (_, inputs, outputs) in enumerate(wired):
         for place in (*inputs, *outputs):
             last_use[place] = index
-    kept = {places[name] for name in graph.outputs} | {places[value.name] for value in graph.inputs}
+    kept = set(outputs_at.values()) | {places[value.name] for value in graph.inputs}
     kept |= {places[name] for name in graph.constants}
 
     owned: set[int] = set()
@@ -116,4 +128,15 @@ def make_plan(graph: Graph, where: str) -> Plan:
             # The result may be a view: neither it nor what it looks at may be overwritten by a later node.
             owned.difference_update(inputs)
         steps.append(Step(node, run, inputs, outputs, tuple(sorted(dying))))
-    return Plan(graph, tuple(steps), places, tuple(initial))
+    return Plan(graph, tuple(steps), traced, places, outputs_at, tuple(initial))
+
+
+def _needed(wired: list[_Wired], wanted: set[int]) -> list[_Wired]:
+    """Leave out the skippable nodes whose values reach none of the `wanted` places."""
+    needed: list[_Wired] = []
+    read = set(wanted)
+    for node, inputs, outputs in reversed(wired):
+        if not node.skippable or not read.isdisjoint(outputs):
+            needed.append((node, inputs, outputs))
+            read.update(inputs)
+    return needed[::-1]

@@ -20,11 +20,13 @@ class Value:
     dtype: `fp16`, `fp32`, `int32`, ... (see dtypes.py), `string`, or the kind of a value that is no tensor:
         `list`, `dict`, `tuple`, `state`.
     shape: None stands for a size that is known only when the program runs.
+    others: further shapes that an input may have.
     """
 
     name: str
     dtype: str
     shape: Shape = ()
+    others: tuple[Shape, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Node:
     run: takes the values named by `inputs`, in order, and returns one value per name in `outputs`.
     run_inplace: the same, but may overwrite its first input; None where no such form exists.
     owns_result: the outputs never share memory with an input, so a later node may overwrite them.
+    skippable: a run leaves the node out where nothing reads its outputs; a trace computes it all the same.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Node:
     run: Callable[..., tuple[Any, ...]]
     run_inplace: Callable[..., tuple[Any, ...]] | None = None
     owns_result: bool = True
+    skippable: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,9 +54,11 @@ class Graph:
     """Hold the nodes of a function or of a block, in the order of the file.
 
     constants: values known before the first run, by name.
+    aliases: output -> the value that it is, where the two have different names.
     """
 
     inputs: tuple[Value, ...]
     outputs: tuple[str, ...]
     nodes: tuple[Node, ...]
     constants: Mapping[str, Any] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)

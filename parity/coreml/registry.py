@@ -2,8 +2,8 @@
 
 An ML Program kernel is a function whose keyword arguments are Apple's parameter names with Apple's defaults. Its
 annotations say what it wants each parameter as (a tensor, a tuple of ints, a string); `bind` in mil.py converts,
-once at planning time where the value is a constant. A layer kernel is a function that takes the layer's message
-from NeuralNetwork.proto, prepares weights, and returns the function that runs.
+once at planning time where the value is a constant. A layer's factory takes the layer's message from
+NeuralNetwork.proto, prepares weights, and returns the function that runs on tensors, or a `Prepared` pair.
 """
 
 from __future__ import annotations
@@ -48,12 +48,26 @@ class Kernel:
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """Hold a layer that is ready to run, with the form that may overwrite its first input."""
+
+    run: Callable[..., Any]
+    inplace: Callable[..., Any]
+
+
+@dataclass(frozen=True)
 class Layer:
-    """Hold a NeuralNetwork layer's factory: `make(layer message) -> function of the input tensors`."""
+    """Hold a NeuralNetwork layer's factory and what the planner must know of the layer.
+
+    make: takes the layer's parameters, for instance a ConvolutionLayerParams; a ValueError says what is wrong in them.
+    view: the result may share memory with an input.
+    wants_layer: the factory takes the NeuralNetworkLayer, which names inputs and outputs, as its parameter `layer`.
+    """
 
     type: str
-    make: Callable[..., Callable[..., Any]]
+    make: Callable[..., Any]
     view: bool = False
+    wants_layer: bool = False
 
 
 _OPERATIONS: dict[str, dict[str, Kernel]] = {}
@@ -78,9 +92,7 @@ def op(
             versions = _OPERATIONS.setdefault(kind, {})
             if since in versions:
                 holder = versions[since].function
-                raise ValueError(
-                    f"{kind} since {since} is registered by {holder.__module__}.{holder.__name__}"
-                )
+                raise ValueError(f"{kind} since {since} is registered by {holder.__module__}.{holder.__name__}")
             if since not in OPSETS:
                 raise ValueError(f"{kind}: unknown opset {since}; known are {', '.join(OPSETS)}")
             versions[since] = Kernel(
@@ -107,7 +119,7 @@ def layer(*types: str, view: bool = False) -> Callable[[F], F]:
             if kind in _LAYERS:
                 holder = _LAYERS[kind].make
                 raise ValueError(f"layer {kind} is registered by {holder.__module__}.{holder.__name__}")
-            _LAYERS[kind] = Layer(kind, function, view)
+            _LAYERS[kind] = Layer(kind, function, view, "layer" in inspect.signature(function).parameters)
         return function
 
     return register

@@ -1,0 +1,128 @@
+"""The model as the phone sees it: pixels 0..255 in, probabilities out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from conversion.errors import ConversionError
+from conversion.labels import check_labels
+
+if TYPE_CHECKING:
+    import torch
+
+    from conversion.classifier import Classifier
+
+
+def deployed_module(classifier: Classifier) -> torch.nn.Module:
+    """Wrap the module in exact normalisation and softmax: float pixels [N, 3, H, W], 0..255 -> [N, classes].
+
+    The same wrapper is what PyTorch answers with and what every route converts, so a difference between them is
+    the conversion's. The statistics have the shape [3, 1, 1] because onnx-coreml takes constants of rank 3 at most,
+    and the image is multiplied by 1/std because onnx-coreml makes a division 1 / (x + epsilon), with an epsilon
+    that grew from 1e-6 in coremltools 3.4 to 1e-4 in 9.0.
+    """
+    import torch
+
+    def per_channel(values: Iterable[float]) -> torch.Tensor:
+        return torch.tensor(list(values), dtype=torch.float64).to(torch.float32).reshape(3, 1, 1)
+
+    class Deployed(torch.nn.Module):
+        mean: torch.Tensor
+        scale: torch.Tensor
+
+        def __init__(self, module: torch.nn.Module) -> None:
+            super().__init__()
+            self.module = module
+            statistics = classifier.preprocessing
+            self.register_buffer("mean", per_channel(255.0 * mean for mean in statistics.mean))
+            self.register_buffer("scale", per_channel(1.0 / (255.0 * std) for std in statistics.std))
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return torch.softmax(self.module((image - self.mean) * self.scale), dim=1)
+
+    return Deployed(classifier.module).eval()
+
+
+def example_pixels(classifier: Classifier, batch: int = 1) -> torch.Tensor:
+    """Make float pixels [batch, 3, H, W] for tracing: every value 0..255 occurs, the same in every run."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    size = (batch, 3, *classifier.preprocessing.size)
+    return torch.randint(0, 256, size, generator=generator).to(torch.float32)
+
+
+def check_classifier(classifier: Classifier) -> None:
+    """Refuse what would convert into a wrong model: training mode, bad weights, softmax inside, wrong labels.
+
+    Runs the module once on normalised noise. Raises ConversionError.
+    """
+    import torch
+
+    name, module = classifier.name, classifier.module
+    if not isinstance(module, torch.nn.Module):
+        raise ConversionError(
+            f"{name}: the module is a {type(module).__name__}; give a torch.nn.Module that answers logits"
+        )
+    training = [path or "the module itself" for path, part in module.named_modules() if part.training]
+    if training:
+        raise ConversionError(
+            f"{name}: the module is in training mode ({training[0]}), where batch norm and dropout answer "
+            "something else each time; call module.eval() first"
+        )
+    for path, tensor in {**dict(module.named_parameters()), **dict(module.named_buffers())}.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ConversionError(f"{name}: the weights `{path}` contain NaN or infinity; load a sound checkpoint")
+    logits = _logits(classifier)
+    check_labels(classifier.labels, logits.shape[1])
+    _refuse_softmax(name, logits)
+
+
+def _logits(classifier: Classifier) -> torch.Tensor:
+    import torch
+
+    noise = torch.randn(4, 3, *classifier.preprocessing.size, generator=torch.Generator().manual_seed(0))
+    try:
+        with torch.inference_mode():
+            logits = classifier.module(noise)
+    except Exception as error:
+        shape = list(noise.shape)
+        raise ConversionError(
+            f"{classifier.name}: the module fails on an input of shape {shape}: {error}"
+        ) from error
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or logits.shape[0] != len(noise):
+        found = f"shape {list(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise ConversionError(
+            f"{classifier.name}: for 4 images the module answers {found}; a classifier answers "
+            "logits of shape [4, classes]. Wrap the module so that its forward returns just that tensor"
+        )
+    return logits
+
+
+def _refuse_softmax(name: str, logits: torch.Tensor) -> None:
+    total = logits.sum(dim=1)
+    if (
+        logits.shape[1] > 1
+        and bool(((logits >= 0) & (logits <= 1)).all())
+        and bool(((total - 1).abs() < 1e-3).all())
+    ):
+        raise ConversionError(
+            f"{name}: the module's outputs are probabilities already (0..1, summing to 1), so softmax would "
+            "be applied twice; give the module without its softmax, the conversion adds it"
+        )
+    normaliser = logits.exp().sum(dim=1)
+    if logits.shape[1] > 1 and bool((logits <= 0).all()) and bool(((normaliser - 1).abs() < 1e-3).all()):
+        raise ConversionError(
+            f"{name}: the module's outputs are log-probabilities (log_softmax); give the module without it, "
+            "the conversion adds softmax"
+        )
+
+
+def pixels_to_tensor(pixels: np.ndarray) -> torch.Tensor:
+    """Turn uint8 pixels [N, H, W, 3] into the deployed module's input: float32 [N, 3, H, W], 0..255."""
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).to(torch.float32)

@@ -1,0 +1,58 @@
+"""PyTorch -> ML Program (.mlpackage) with coremltools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conversion.artifact import Precision
+from conversion.deployed import deployed_module, example_pixels
+from conversion.provenance import KEY, Provenance
+from conversion.quiet import import_coremltools
+
+if TYPE_CHECKING:
+    from conversion.classifier import Classifier
+
+PREDICTED, PROBABILITIES = "classLabel", "classLabelProbs"
+
+
+def convert_mlprogram(classifier: Classifier, path: Path, provenance: Provenance, precision: Precision) -> None:
+    """Convert by TorchScript tracing; image in, `classLabel` and `classLabelProbs` out."""
+    ct = import_coremltools()
+    example = example_pixels(classifier)
+    model = ct.convert(
+        _trace(deployed_module(classifier), example),
+        inputs=[ct.ImageType(name="image", shape=tuple(example.shape), color_layout=ct.colorlayout.RGB)],
+        classifier_config=ct.ClassifierConfig(list(classifier.labels), predicted_feature_name=PREDICTED),
+        convert_to="mlprogram",
+        compute_precision=ct.precision.FLOAT16 if precision == "fp16" else ct.precision.FLOAT32,
+        # Apple's runtime would compile the model here, on a Mac; the backends do that when they load it.
+        skip_model_load=True,
+    )
+    specification = model.get_spec()
+    # coremltools calls the dictionary after the predicted feature; users of the classic recipe know this name.
+    ct.utils.rename_feature(specification, specification.description.predictedProbabilitiesName, PROBABILITIES)
+    specification.description.metadata.userDefined[KEY] = provenance.to_json()
+    ct.models.MLModel(specification, weights_dir=model.weights_dir, skip_model_load=True).save(str(path))
+
+
+def _trace(module: Any, example: Any) -> Any:
+    import torch
+
+    with _without_mha_fastpath(), torch.no_grad():
+        return torch.jit.trace(module, example, check_trace=False)
+
+
+@contextmanager
+def _without_mha_fastpath() -> Iterator[None]:
+    """Keep vision transformers in plain operations: the fused encoder layer is one that coremltools lacks."""
+    import torch
+
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

@@ -1,0 +1,108 @@
+"""PyTorch -> ONNX -> NeuralNetwork (.mlmodel), the historic chain: TorchScript exporter, then onnx-coreml 1.3.
+
+onnx-coreml was last released in 2020. It runs beside today's onnx and coremltools with the two aliases below, and
+gives the specification that it gave then (tests/conversion/test_neuralnetwork.py holds the digest).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from conversion.errors import ConversionError
+from conversion.onnx import INPUT, export_onnx_torchscript
+from conversion.provenance import KEY, Provenance
+from conversion.quiet import import_coremltools
+
+if TYPE_CHECKING:
+    from conversion.classifier import Classifier
+
+# The last opset before Clip's limits and Slice's bounds became inputs, which onnx-coreml does not read.
+OPSET = 9
+
+
+def convert_onnx_coreml(classifier: Classifier, path: Path, provenance: Provenance) -> None:
+    """Convert by the classic recipe; the ONNX file that it goes through stays beside the result."""
+    intermediate = path.with_suffix(".onnx")
+    export_onnx_torchscript(classifier, intermediate, provenance, opset=OPSET, dynamic_batch=False)
+    model = onnx_to_neuralnetwork(
+        intermediate,
+        mode="classifier",
+        image_input_names=[INPUT],
+        class_labels=list(classifier.labels),
+        predicted_feature_name="classLabel",
+    )
+    specification = model.get_spec()
+    specification.description.metadata.userDefined[KEY] = provenance.to_json()
+    import_coremltools().utils.save_spec(specification, str(path))
+
+
+def onnx_to_neuralnetwork(path: Path, **options: Any) -> Any:
+    """Run onnx_coreml.convert on an ONNX file; returns the MLModel. options: onnx_coreml.convert's own."""
+    import onnx
+
+    try:
+        import onnxslim
+    except ImportError as error:
+        raise _not_installed(error) from error
+    # Today's exporter gives initializers that several nodes share a node Identity each, which onnx-coreml takes for
+    # data that is computed at run time, and refuses as a convolution's weight. onnxslim puts the initializer back.
+    model = onnxslim.slim(onnx.load(str(path)))
+    with onnx_coreml() as converter:
+        return converter.convert(model, **options)
+
+
+@contextmanager
+def onnx_coreml() -> Iterator[Any]:
+    """Import onnx_coreml with the aliases that let it run beside today's onnx and coremltools."""
+    aliases = {
+        "onnx.mapping": _onnx_mapping(),
+        **_mlmodel_passes(),
+    }
+    before = {name: sys.modules.get(name) for name in aliases}
+    sys.modules.update(aliases)
+    try:
+        try:
+            import onnx_coreml as converter
+        except ImportError as error:
+            raise _not_installed(error) from error
+        yield converter
+    finally:
+        for name, module in before.items():
+            if module is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = module
+
+
+def _onnx_mapping() -> ModuleType:
+    """Stand in for onnx.mapping, which onnx 1.19 removed; onnx-coreml reads one dictionary of it."""
+    from onnx import TensorProto, helper
+
+    module = ModuleType("onnx.mapping")
+    types = [number for number in TensorProto.DataType.values() if number != TensorProto.UNDEFINED]
+    module.TENSOR_TYPE_TO_NP_TYPE = {  # type: ignore[attr-defined]
+        number: helper.tensor_dtype_to_np_dtype(number) for number in types
+    }
+    return module
+
+
+def _mlmodel_passes() -> dict[str, ModuleType]:
+    """Give coremltools' graph passes their name of 2020: coremltools 4 moved them with the rest of nnssa."""
+    import_coremltools()
+    from coremltools.converters.mil.backend.nn.passes import mlmodel_passes
+
+    parents = ("coremltools.converters.nnssa", "coremltools.converters.nnssa.coreml")
+    package = f"{parents[1]}.graph_pass"
+    return {**{name: ModuleType(name) for name in (*parents, package)}, f"{package}.mlmodel_passes": mlmodel_passes}
+
+
+def _not_installed(error: ImportError) -> ConversionError:
+    return ConversionError(
+        f"the route onnx-coreml needs packages that are not installed ({error}); "
+        "pip install 'coreml-parity[legacy]'"
+    )

@@ -1,0 +1,159 @@
+"""ROUTES: the ways from a PyTorch classifier to a file that a phone or a server runs."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from conversion.artifact import Artifact, Format, Precision
+from conversion.deployed import check_classifier
+from conversion.errors import ConversionError
+from conversion.mlprogram import convert_mlprogram
+from conversion.neuralnetwork import convert_onnx_coreml
+from conversion.onnx import export_onnx, export_onnx_torchscript
+from conversion.provenance import Provenance, package_versions, source_hash, weights_hash
+from conversion.quiet import chatter_to
+
+if TYPE_CHECKING:
+    from conversion.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Route:
+    """Say how a route converts: `write(classifier, path, provenance)` leaves the file at `path`.
+
+    options: what decides the result besides the classifier and the versions; part of the provenance.
+    """
+
+    name: str
+    format: Format
+    precision: Precision
+    suffix: str
+    write: Callable[[Classifier, Path, Provenance], None]
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+ROUTES: Mapping[str, Route] = {
+    route.name: route
+    for route in (
+        Route("onnx", "onnx", "fp32", ".onnx", export_onnx, {"exporter": "torch.export"}),
+        Route(
+            "onnx-torchscript",
+            "onnx",
+            "fp32",
+            ".onnx",
+            export_onnx_torchscript,
+            {"exporter": "torchscript", "opset": "17"},
+        ),
+        Route(
+            "mlprogram",
+            "mlprogram",
+            "fp16",
+            ".mlpackage",
+            partial(convert_mlprogram, precision="fp16"),
+            {"precision": "fp16"},
+        ),
+        Route(
+            "mlprogram-fp32",
+            "mlprogram",
+            "fp32",
+            ".mlpackage",
+            partial(convert_mlprogram, precision="fp32"),
+            {"precision": "fp32"},
+        ),
+        Route("onnx-coreml", "neuralnetwork", "fp32", ".mlmodel", convert_onnx_coreml, {"opset": "9"}),
+    )
+}
+
+
+def find_route(name: str) -> Route:
+    """Return the route of that name; an unknown one is a ConversionError that names the nearest."""
+    if name in ROUTES:
+        return ROUTES[name]
+    near = difflib.get_close_matches(name, ROUTES, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ConversionError(f"unknown route `{name}`{hint} (routes: {', '.join(ROUTES)})")
+
+
+def convert(classifier: Classifier, route: str, directory: str | Path) -> Artifact:
+    """Convert a classifier by a route, unless `directory` holds the result already.
+
+    The result is found by content: weights, code, preprocessing, labels, route, options and the versions of all
+    converters. What the converters print is in `convert.log` beside it. Raises ConversionError.
+    """
+    recipe = find_route(route)
+    provenance = Provenance(
+        model=classifier.name,
+        route=recipe.name,
+        weights=weights_hash(classifier),
+        options=recipe.options,
+        packages=package_versions(),
+        labels=tuple(classifier.labels),
+        preprocessing=classifier.preprocessing,
+    )
+    key = hashlib.sha256(f"{provenance.to_json()}\n{source_hash(classifier)}".encode()).hexdigest()[:12]
+    home = Path(directory) / classifier.name / f"{recipe.name}-{key}"
+    path = home / f"{classifier.name}{recipe.suffix}"
+    if not path.exists():
+        _convert(classifier, recipe, provenance, home, path.name)
+    intermediate = path.with_suffix(".onnx")
+    return Artifact(
+        path,
+        recipe.format,
+        recipe.precision,
+        recipe.name,
+        provenance,
+        intermediate if recipe.suffix != ".onnx" and intermediate.is_file() else None,
+    )
+
+
+def is_converted(artifact: Artifact) -> bool:
+    """Say whether the file is on disk."""
+    return artifact.path.exists()
+
+
+def _convert(classifier: Classifier, recipe: Route, provenance: Provenance, home: Path, name: str) -> None:
+    """Convert into a directory of its own and move it into place when it is whole; processes take turns."""
+    from filelock import FileLock
+
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{home}.lock"):
+        if (home / name).exists():  # another process was faster
+            return
+        check_classifier(classifier)
+        scratch = Path(tempfile.mkdtemp(prefix=f"{home.name}.", dir=home.parent))
+        log = scratch / "convert.log"
+        try:
+            with chatter_to(log):
+                recipe.write(classifier, scratch / name, provenance)
+            shutil.rmtree(home, ignore_errors=True)
+            scratch.replace(home)
+        except ConversionError:
+            raise
+        except Exception as error:
+            kept = home.parent / f"{home.name}.log"
+            shutil.copyfile(log, kept)
+            raise ConversionError(_explain(classifier, recipe, error, kept)) from error
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+_NUMPY_24 = "only 0-dimensional arrays can be converted to Python scalars"
+
+
+def _explain(classifier: Classifier, recipe: Route, error: Exception, log: Path) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    said = text if len(text) <= 300 else f"{text[:300]}..."
+    advice = f"; what the converters said is in {log}"
+    if _NUMPY_24 in text:
+        advice = "; coremltools 9.0 does not work with numpy 2.4 or later: pip install 'numpy<2.4'"
+    return (
+        f"{classifier.name}, route {recipe.name}: the conversion failed with {type(error).__name__}: {said}{advice}"
+    )

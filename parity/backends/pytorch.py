@@ -1,0 +1,49 @@
+"""The reference: PyTorch eager, on the CPU, in fp32."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from parity.errors import ParityError
+from parity.results import Prediction
+
+if TYPE_CHECKING:
+    from conversion import Classifier
+    from parity.backends import Predict
+
+
+def load_reference(classifier: Classifier) -> Predict:
+    """Wrap the classifier as every route does, and predict with it, one image at a time.
+
+    One at a time because that is what the phone does, and because a batch takes other kernels.
+    """
+    import torch
+
+    from conversion.deployed import check_classifier, deployed_module, pixels_to_tensor
+
+    check_classifier(classifier)
+    module = deployed_module(classifier)
+
+    def predict(pixels: np.ndarray) -> Prediction:
+        with torch.inference_mode():
+            rows = [module(pixels_to_tensor(image[None]))[0].numpy() for image in pixels]
+        return Prediction(np.stack(rows), tuple(classifier.labels))
+
+    return predict
+
+
+def check_repeatable(classifier: Classifier, predict: Predict, pixels: np.ndarray) -> Prediction:
+    """Predict for one image twice and return the answer; two answers are a ParityError.
+
+    What does not agree with itself (live dropout, batch statistics) is no reference.
+    """
+    first, second = predict(pixels[:1]), predict(pixels[:1])
+    if not np.array_equal(first.probabilities, second.probabilities, equal_nan=True):
+        apart = float(np.abs(first.probabilities - second.probabilities).max())
+        raise ParityError(
+            f"{classifier.name}: PyTorch answers the same image differently twice (by {apart:.1e}); "
+            "something in the module is random, dropout perhaps: it cannot be a reference"
+        )
+    return first

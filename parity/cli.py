@@ -1,0 +1,208 @@
+"""The command `parity`; every command is a few lines around the library."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from parity.results import Run
+
+_ARTIFACTS = click.option(
+    "--artifacts",
+    type=click.Path(path_type=Path),
+    default=Path(".parity"),
+    show_default=True,
+    help="Where converted models are kept between runs.",
+)
+_JSON = click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write results.json here.")
+_IMAGES = click.option("--images", multiple=True, required=True, help="Image, directory or glob; repeatable.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="coreml-parity")
+def cli() -> None:
+    """Say whether a PyTorch image classifier is still the same model in ONNX and Core ML.
+
+    Exit codes: 0 parity holds, 1 it does not, 2 the input is bad, 3 nothing can be concluded.
+    """
+
+
+@cli.command("run")
+@click.argument("suite", type=click.Path(path_type=Path), required=False)
+@click.option("--model", "models", multiple=True, help="Only this model of the suite; repeatable.")
+@click.option("--route", "routes", multiple=True, help="Only this route; repeatable.")
+@click.option("--backend", "backends", multiple=True, help="Only this backend; repeatable.")
+@_JSON
+@_ARTIFACTS
+def run_command(
+    suite: Path | None,
+    models: tuple[str, ...],
+    routes: tuple[str, ...],
+    backends: tuple[str, ...],
+    json_file: Path | None,
+    artifacts: Path,
+) -> int:
+    """Convert a suite's models by their routes and compare every artefact with PyTorch."""
+    from parity.report.progress import progress_bar
+    from parity.suite import find_suite, read_suite
+
+    _writable(json_file)
+    path = find_suite(suite)
+    with progress_bar() as progress:
+        progress("loading PyTorch")
+        read = read_suite(path)
+        from parity.pipeline import run
+
+        found = run(read, models, routes, backends, artifacts, progress)
+    return _report(found, json_file)
+
+
+@cli.command("check")
+@click.argument("model")
+@click.argument("artifacts", type=click.Path(path_type=Path), nargs=-1, required=True)
+@_IMAGES
+@click.option("--backend", "backends", multiple=True, help="Only this backend; repeatable.")
+@click.option("--tolerance", type=float, help="Largest |dp| allowed; the default depends on the precision.")
+@click.option("--suite", type=click.Path(path_type=Path), help="Suite file that MODEL is a name of.")
+@_JSON
+def check_command(
+    model: str,
+    artifacts: tuple[Path, ...],
+    images: tuple[str, ...],
+    backends: tuple[str, ...],
+    tolerance: float | None,
+    suite: Path | None,
+    json_file: Path | None,
+) -> int:
+    """Compare artefacts that somebody already converted with the model that they were made from.
+
+    MODEL: a name in the suite file, `file.py:callable`, `package.module:callable` or `torchvision:name`.
+    """
+    from parity.report.progress import progress_bar
+
+    _writable(json_file)
+    with progress_bar() as progress:
+        progress("loading PyTorch")
+        from parity.pipeline import check
+
+        classifier = _classifier(model, suite)
+        progress(f"{classifier.name}: comparing")
+        found = check(classifier, list(artifacts), list(images), list(backends) or None, tolerance)
+    return _report(found, json_file)
+
+
+@cli.command("convert")
+@click.argument("model")
+@click.option("--route", required=True, help="onnx, onnx-torchscript, mlprogram, mlprogram-fp32, onnx-coreml.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory for the result.")
+@click.option("--suite", type=click.Path(path_type=Path), help="Suite file that MODEL is a name of.")
+def convert_command(model: str, route: str, out: Path, suite: Path | None) -> int:
+    """Convert MODEL by a route and print where the result is."""
+    from parity.report.progress import progress_bar
+
+    with progress_bar() as progress:
+        progress("loading PyTorch")
+        from conversion.routes import convert, find_route
+
+        find_route(route)
+        classifier = _classifier(model, suite)
+        progress(f"{classifier.name}: converting by {route}")
+        artifact = convert(classifier, route, out)
+    click.echo(artifact.path)
+    return 0
+
+
+@cli.command("predict")
+@click.argument("artifact", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True)
+@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="How many classes to print.")
+@click.option("--backend", help="By default the first that runs here.")
+def predict_command(artifact: Path, images: tuple[str, ...], top: int, backend: str | None) -> int:
+    """Run any artefact on images, on any system, and print the most probable classes."""
+    from parity.predicting import predict_top
+
+    for answer in predict_top(artifact, images, top, backend):
+        click.echo(f"{answer.image}  ({answer.backend})")
+        for label, probability in answer.top:
+            click.echo(f"  {probability:8.4f}  {label}")
+    return 0
+
+
+@cli.command("doctor")
+def doctor_command() -> int:
+    """Print versions, what can run here, and why the rest cannot."""
+    from parity.doctor import examine
+
+    findings = examine()
+    for line in findings.lines:
+        click.echo(line)
+    for warning in findings.warnings:
+        click.echo(f"warning: {warning}")
+    return 0
+
+
+def _classifier(model: str, suite: Path | None) -> Any:
+    """Load MODEL: a name in the suite file where it has no colon, a factory otherwise."""
+    from parity.errors import ParityError
+    from parity.models import load_classifier
+    from parity.suite import find_suite, read_suite
+
+    if ":" in model:
+        return load_classifier(model)
+    found = read_suite(find_suite(suite))
+    for entry in found.models:
+        if entry.name == model:
+            return load_classifier(entry.factory, entry.arguments, entry.name, found.directory)
+    raise ParityError(f"{found.path}: no model `{model}` (models: {', '.join(e.name for e in found.models)})")
+
+
+def _writable(path: Path | None) -> None:
+    """Refuse a place that cannot be written to before the work, not after."""
+    from parity.errors import ParityError
+
+    if path is not None and not path.resolve().parent.is_dir():
+        raise ParityError(f"{path}: the directory does not exist; create it first")
+    if path is not None and path.is_dir():
+        raise ParityError(f"{path}: is a directory; give the name of a file")
+
+
+def _report(found: Run, json_file: Path | None) -> int:
+    from parity.report.terminal import make_console, print_run
+    from parity.results import to_json
+
+    if json_file:
+        json_file.write_text(to_json(found), encoding="utf-8")
+    print_run(found, make_console())
+    return found.exit_code
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; bad input is one clear line and exit code 2."""
+    try:
+        code = cli.main(args=arguments, prog_name="parity", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        code = stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        code = 130
+    except Exception as error:
+        from conversion.errors import ConversionError
+        from parity.errors import ParityError
+
+        if not isinstance(error, ConversionError | ParityError):
+            raise
+        for line in str(error).splitlines():
+            click.echo(f"parity: {line}", err=True)
+        code = 2
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

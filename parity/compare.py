@@ -1,0 +1,240 @@
+"""Compare predictions: `compare` computes and judges, `assert_parity` raises, `explain_failure` tells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from parity.errors import ParityError
+from parity.results import FAILING_CASES, Answer, Case, Comparison, Prediction, Run, Subject, Verdict
+from parity.tolerance import Tolerance
+
+# A network that spreads 95 % of the entropy of a uniform answer has seen nothing in the image.
+FLAT_ENTROPY = 0.95
+
+
+def compare(
+    reference: Prediction, candidate: Prediction, tolerance: Tolerance, images: Sequence[str]
+) -> Comparison:
+    """Compare a candidate's predictions with the reference's, image by image.
+
+    Columns are matched by label where the candidate names its classes, else by position; images: their names.
+    Verdicts as in the documentation: match, tie, drift, flip, error per image; pass, fail or inconclusive over all.
+    """
+    if reference.labels is None:
+        raise ParityError("the reference has no labels; a Classifier always gives them")
+    if not images:
+        return _inconclusive("no images were compared", tolerance)
+    expected = np.asarray(reference.probabilities, dtype=np.float64)
+    aligned, trouble = _aligned(reference.labels, candidate)
+    if aligned is None or aligned.shape != expected.shape:
+        found = trouble or f"outputs of shape {list(candidate.probabilities.shape)}, not {list(expected.shape)}"
+        return Comparison("fail", found, tolerance.probability, None, None, None, ())
+    cases = tuple(
+        _case(name, reference.labels, expected[i], aligned[i], _named(candidate, i), tolerance.probability)
+        for i, name in enumerate(images)
+    )
+    worst = [case.max_abs_diff for case in cases if case.max_abs_diff is not None]
+    required = max(worst) if len(worst) == len(cases) else None
+    failing = [case for case in cases if case.verdict in FAILING_CASES]
+    verdict: Verdict = "fail" if failing else "pass"
+    reason = _count(failing, len(cases)) if failing else ""
+    if not failing and (vacuous := proves_nothing(expected, tolerance)):
+        verdict, reason = "inconclusive", vacuous
+    agreement = sum(case.reference.label == case.candidate.label for case in cases) / len(cases)
+    return Comparison(
+        verdict, reason, tolerance.probability, required, agreement, max(worst) if worst else None, cases
+    )
+
+
+def proves_nothing(reference: np.ndarray, tolerance: Tolerance) -> str:
+    """Say why agreement with these reference answers would prove nothing; empty where it would.
+
+    reference: [images, classes]. The measure is what a model that ignores its input could pass.
+    """
+    count, classes = reference.shape
+    with np.errstate(divide="ignore", invalid="ignore"):
+        entropy = -np.nansum(np.where(reference > 0, reference * np.log(reference), 0.0), axis=1)
+    if classes > 1 and bool((entropy >= FLAT_ENTROPY * np.log(classes)).all()):
+        return (
+            f"the reference answers about 1/{classes} for every class of every image (an untrained network?); "
+            "any other would agree: give trained weights"
+        )
+    if count < 2:
+        return ""
+    spread = float(np.abs(reference - reference.mean(axis=0)).max())
+    if spread <= tolerance.probability:
+        return (
+            f"the reference answers the same for every image, within {spread:.1e}; "
+            "a model that ignores its input would agree: give images that differ"
+        )
+    if len(set(reference.argmax(axis=1).tolist())) == 1:
+        return (
+            f"the reference gives all {count} images one class; a model that knows only that class would agree: "
+            "give images of at least two classes"
+        )
+    return ""
+
+
+def assert_parity(found: Run | Comparison) -> None:
+    """Raise AssertionError with the few lines that matter unless parity holds.
+
+    Known issues of the suite do not raise; skipped subjects do not either, but a run that compared nothing does.
+    """
+    __tracebackhide__ = True
+    if isinstance(found, Comparison):
+        if found.verdict != "pass":
+            raise AssertionError("\n".join([f"{found.verdict}: {found.reason}", *_worst_lines(found)]))
+        return
+    if found.exit_code == 0:
+        return
+    bad = [s for s in found.subjects if s.verdict not in ("pass", "skipped") and s.known_issue is None]
+    parts = [explain_failure(s) for s in bad] or [f"skipped: {s.backend}: {s.reason}" for s in found.subjects]
+    raise AssertionError("\n\n".join([*parts, *found.stale_known_issues]) or "nothing was compared")
+
+
+def explain_failure(subject: Subject) -> str:
+    """Tell why a subject does not pass: where, what, how far, how much is allowed, what to do next."""
+    head = f"{subject.model} by {subject.route} on {subject.backend}: {subject.verdict}"
+    lines = [f"{head}: {subject.reason}" if subject.reason else head]
+    if subject.tolerance is not None:
+        comparison = Comparison(
+            subject.verdict,
+            subject.reason,
+            subject.tolerance,
+            subject.required_tolerance,
+            subject.top1_agreement,
+            subject.max_abs_diff,
+            subject.cases,
+        )
+        lines += _worst_lines(comparison)
+    return "\n".join(lines)
+
+
+def _worst_lines(comparison: Comparison) -> list[str]:
+    failing = [case for case in comparison.cases if case.verdict in FAILING_CASES]
+    if not failing:
+        return []
+    worst = max(failing, key=lambda c: float("inf") if c.max_abs_diff is None else c.max_abs_diff)
+    lines = [
+        f"  worst image {worst.image} ({worst.verdict}): PyTorch {_answer(worst.reference)}, "
+        f"candidate {_answer(worst.candidate)}"
+    ]
+    if worst.reason:
+        lines.append(f"  {worst.reason}")
+    if worst.max_abs_diff is not None:
+        lines.append(
+            f"  largest difference {worst.max_abs_diff:.3g} at {worst.worst_label!r} "
+            f"({worst.worst_reference:.4g} against {worst.worst_candidate:.4g}), allowed {comparison.tolerance:.3g}"
+        )
+    if comparison.required_tolerance is not None:
+        lines.append(f"  a tolerance of {comparison.required_tolerance:.3g} would have passed")
+    return lines
+
+
+def _answer(answer: Answer) -> str:
+    return f"{answer.label!r} at " + ("NaN" if answer.probability is None else f"{answer.probability:.4g}")
+
+
+def _count(failing: Sequence[Case], images: int) -> str:
+    kinds = [case.verdict for case in failing]
+    listed = ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("flip", "drift", "error") if kind in kinds)
+    return f"{listed} of {images} image(s)"
+
+
+def _inconclusive(reason: str, tolerance: Tolerance) -> Comparison:
+    return Comparison("inconclusive", reason, tolerance.probability, None, None, None, ())
+
+
+def _named(candidate: Prediction, index: int) -> str | None:
+    return candidate.top1[index] if candidate.top1 is not None else None
+
+
+def _aligned(labels: tuple[str, ...], candidate: Prediction) -> tuple[np.ndarray | None, str]:
+    """Bring the candidate's columns into the order of `labels`; never by a dictionary's order."""
+    values = np.asarray(candidate.probabilities, dtype=np.float64)
+    if candidate.labels is None:
+        return values, ""
+    places = {label: i for i, label in enumerate(candidate.labels)}
+    absent = [label for label in labels if label not in places]
+    if absent or len(places) != len(labels):
+        strange = sorted(set(places) - set(labels))
+        return None, (
+            f"the candidate has {len(places)} labels, the classifier {len(labels)}; "
+            f"absent {_few(absent)}, unknown {_few(strange)}; convert again with the classifier's labels"
+        )
+    return values[:, [places[label] for label in labels]], ""
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(repr(name) for name in names[:3]) + (", ..." if len(names) > 3 else "") if names else "none"
+
+
+def _case(
+    image: str,
+    labels: tuple[str, ...],
+    expected: np.ndarray,
+    found: np.ndarray,
+    named: str | None,
+    tolerance: float,
+) -> Case:
+    best = int(expected.argmax())
+    reference = Answer(labels[best], float(expected[best]))
+    if not np.isfinite(found).all():
+        bad = int((~np.isfinite(found)).sum())
+        said = Answer(named or "-", None)
+        return Case(image, "error", reference, said, reason=f"{bad} of {len(found)} probabilities are not finite")
+    top = int(found.argmax())
+    if named is not None and named in labels and found[labels.index(named)] == found[top]:
+        top = labels.index(named)  # of equal probabilities the model may name any
+    candidate = Answer(labels[top], float(found[top]))
+    difference = np.abs(found - expected)
+    worst = int(difference.argmax())
+    close = bool(difference[worst] <= tolerance)
+    margin = float(expected[best] - expected[top])
+    reason = ""
+    if named is not None and named != labels[top]:
+        verdict = "flip"
+        reason = f"the model names {named!r}, but its own most probable class is {labels[top]!r}"
+        candidate = Answer(named, float(found[labels.index(named)]) if named in labels else None)
+    elif top == best:
+        verdict = "match" if close else "drift"
+    elif margin <= 2 * tolerance:
+        # The label alone is a tie; a vector that is apart elsewhere is not excused by it.
+        verdict = "tie" if close else "drift"
+    else:
+        verdict = "flip"
+    return Case(
+        image=image,
+        verdict=verdict,  # type: ignore[arg-type]
+        reference=reference,
+        candidate=candidate,
+        max_abs_diff=float(difference[worst]),
+        kl=_kl(expected, found),
+        worst_label=labels[worst],
+        worst_reference=float(expected[worst]),
+        worst_candidate=float(found[worst]),
+        top5_overlap=_top5_overlap(expected, found),
+        snr_db=_decibel(float((expected**2).sum()), float((difference**2).sum())),
+        psnr_db=_decibel(float(np.abs(expected).max()) ** 2, float((difference**2).mean())),
+        reason=reason,
+    )
+
+
+def _kl(expected: np.ndarray, found: np.ndarray) -> float:
+    # Core ML may give an exact 0 in fp16; the smallest fp16 number stands in, so that the sum stays finite.
+    floor = 6e-8
+    present = expected > 0
+    ratio = expected[present] / np.maximum(found[present], floor)
+    return float((expected[present] * np.log(ratio)).sum())
+
+
+def _top5_overlap(expected: np.ndarray, found: np.ndarray) -> float:
+    count = min(5, len(expected))
+    first, second = (set(np.argsort(-v, kind="stable")[:count].tolist()) for v in (expected, found))
+    return len(first & second) / count
+
+
+def _decibel(signal: float, noise: float) -> float | None:
+    return float(10 * np.log10(signal / noise)) if noise > 0 and signal > 0 else None

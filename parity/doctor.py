@@ -1,0 +1,62 @@
+"""`parity doctor`: versions, what can run here and why not, and pairs of versions that do not work together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from parity.backends import BACKENDS, find_backend
+from parity.environment import environment
+
+# coremltools up to 9.0 calls int() on one-element arrays, which numpy 2.4 made a TypeError.
+_NUMPY_TOO_NEW = (2, 4)
+_COREMLTOOLS_FIXED = (9, 1)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Hold what the doctor found, a line each."""
+
+    lines: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def examine() -> Findings:
+    """Look at this environment."""
+    here = environment()
+    lines = [f"python {here.python} on {here.platform}"]
+    lines += [f"  {name} {version}" for name, version in here.packages.items()]
+    lines.append("backends:")
+    for name in BACKENDS:
+        reason = find_backend(name).why_not()
+        lines.append(f"  {name}: " + ("runs here" if reason is None else f"cannot run here: {reason}"))
+    lines.append("routes:")
+    missing = [p for p in ("onnx-coreml", "onnxslim") if p not in here.packages]
+    for route in ("onnx", "onnx-torchscript", "mlprogram", "mlprogram-fp32"):
+        lines.append(f"  {route}: converts here")
+    absent = f"needs {' and '.join(missing)}: pip install 'coreml-parity[legacy]'"
+    lines.append("  onnx-coreml: " + (absent if missing else "converts here"))
+    return Findings(tuple(lines), tuple(warn_of_pairs(here.packages)))
+
+
+def warn_of_pairs(packages: Mapping[str, str]) -> list[str]:
+    """Name installed versions that are known not to work together, and what to install instead."""
+    warnings: list[str] = []
+    numpy, coremltools = packages.get("numpy"), packages.get("coremltools")
+    if numpy and coremltools and _number(numpy) >= _NUMPY_TOO_NEW and _number(coremltools) < _COREMLTOOLS_FIXED:
+        warnings.append(
+            f"numpy {numpy} with coremltools {coremltools}: shufflenet, swin, vit and others do not convert "
+            "('only 0-dimensional arrays can be converted to Python scalars'); pip install 'numpy<2.4'"
+        )
+    onnxscript = packages.get("onnxscript")
+    if onnxscript and (0, 5) <= _number(onnxscript)[:2] < (0, 6) and _number(onnxscript) < (0, 5, 7):
+        warnings.append(
+            f"onnxscript {onnxscript}: the route onnx gives residual networks the wrong biases "
+            "(pytorch/pytorch#169178); pip install 'onnxscript>=0.5.7'"
+        )
+    return warnings
+
+
+def _number(version: str) -> tuple[int, ...]:
+    digits = (part for part in version.split("+")[0].split("."))
+    return tuple(int(part) for part in digits if part.isdigit())

@@ -1,0 +1,94 @@
+"""MODEL, as users write it -> Classifier."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from parity.errors import ParityError
+
+if TYPE_CHECKING:
+    from conversion import Classifier
+
+
+def load_classifier(
+    factory: str, arguments: Mapping[str, Any] | None = None, name: str | None = None, directory: Path | None = None
+) -> Classifier:
+    """Call a factory and return its Classifier.
+
+    factory: `file.py:callable` (relative to `directory`), `package.module:callable`, or `torchvision:NAME` with
+    `arguments` for conversion.torchvision_models.torchvision_classifier.
+    name: what to call the classifier; None keeps its own name.
+    """
+    from dataclasses import replace
+
+    from conversion import Classifier, ConversionError
+
+    module_name, _, attribute = factory.rpartition(":")
+    if not module_name or not attribute:
+        raise ParityError(
+            f"{factory}: a model is a name in the suite file, `file.py:callable`, `package.module:callable` or "
+            "`torchvision:name`"
+        )
+    try:
+        if module_name == "torchvision":
+            from conversion.torchvision_models import torchvision_classifier
+
+            classifier: Any = torchvision_classifier(attribute, **(arguments or {}))
+        else:
+            function = _attribute(_module(module_name, directory or Path()), attribute, factory)
+            classifier = function(**(arguments or {}))
+    except (ParityError, ConversionError):
+        raise
+    except Exception as error:  # the user's own code
+        raise ParityError(f"{factory}: the factory fails with {type(error).__name__}: {error}") from error
+    if not isinstance(classifier, Classifier):
+        raise ParityError(
+            f"{factory}: returns a {type(classifier).__name__}; a factory returns a conversion.Classifier "
+            "(module, preprocessing, labels)"
+        )
+    return replace(classifier, name=name) if name else classifier
+
+
+def _module(name: str, directory: Path) -> ModuleType:
+    if not name.endswith(".py"):
+        try:
+            return importlib.import_module(name)
+        except ImportError as error:
+            raise ParityError(
+                f"{name}: cannot be imported ({error}); is it installed, or on PYTHONPATH?"
+            ) from error
+    path = (directory / name).resolve()
+    if not path.is_file():
+        raise ParityError(f"{directory / name}: no such file")
+    # A name of its own for each file: two suites may both have a models.py.
+    unique = f"parity_models_{abs(hash(str(path)))}"
+    if unique in sys.modules:
+        return sys.modules[unique]
+    spec = importlib.util.spec_from_file_location(unique, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[unique] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the user's own code
+        del sys.modules[unique]
+        raise ParityError(f"{path}: fails on import with {type(error).__name__}: {error}") from error
+    return module
+
+
+def _attribute(module: ModuleType, attribute: str, factory: str) -> Any:
+    if hasattr(module, attribute):
+        return getattr(module, attribute)
+    import difflib
+
+    public = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+    near = difflib.get_close_matches(attribute, public, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ParityError(f"{factory}: no callable `{attribute}` there{hint}")

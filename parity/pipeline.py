@@ -1,0 +1,195 @@
+"""The whole of a run; read this file first.
+
+    Classifier + images --convert--> Artifact --Backend.predict--> Prediction --compare--> Comparison
+        --> Run --> results.json --> terminal / exit code
+
+`check` judges artefacts that exist, `run` converts a suite's models first. Nothing passes by not running: what
+cannot run is skipped with its reason, what breaks is an error, and what proves nothing is inconclusive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from conversion.artifact import Artifact, open_artifact
+from conversion.errors import ConversionError
+from conversion.routes import ROUTES, convert
+from parity.backends import OutputNotFoundError, backends_for, find_backend
+from parity.backends.pytorch import check_repeatable, load_reference
+from parity.compare import compare
+from parity.environment import environment
+from parity.errors import ParityError
+from parity.images import ImageSet, load_images
+from parity.known_issues import mark_known_issues
+from parity.models import load_classifier
+from parity.results import Comparison, Prediction, Run, Subject, summarise
+from parity.suite import ModelEntry, Suite
+from parity.tolerance import Tolerance, measure_fp16_cost, tolerances_for
+
+if TYPE_CHECKING:
+    from conversion import Classifier
+
+# Called with what is being done, for a progress bar.
+Progress = Callable[[str], None]
+
+
+@dataclass
+class Reference:
+    """Hold what PyTorch answers for one model, and what fp16 costs it, measured when first asked for."""
+
+    classifier: Classifier
+    images: ImageSet
+    prediction: Prediction
+
+    @cached_property
+    def fp16_cost(self) -> float:
+        """Return what rounding to fp16 costs PyTorch itself on these images."""
+        return measure_fp16_cost(self.classifier, self.images.pixels, self.prediction.probabilities)
+
+
+def check(
+    classifier: Classifier,
+    artifacts: Sequence[Artifact | str | Path] | Artifact | str | Path,
+    images: Any,
+    backends: Sequence[str] | None = None,
+    tolerance: Tolerance | float | None = None,
+) -> Run:
+    """Compare artefacts with the classifier that they were made from, on every backend that runs their format.
+
+    images: paths, directories, globs or PIL images. backends: names; None stands for all. tolerance: the largest
+    |dp| allowed; None chooses by format and precision. Bad input raises ParityError or ConversionError.
+    """
+    listed = [artifacts] if isinstance(artifacts, Artifact | str | Path) else artifacts
+    opened = [a if isinstance(a, Artifact) else open_artifact(a) for a in listed]
+    given = Tolerance(tolerance) if isinstance(tolerance, int | float) else tolerance
+    reference = make_reference(classifier, load_images(images, classifier.preprocessing))
+    subjects = tuple(
+        subject for artifact in opened for subject in judge_artifact(reference, artifact, backends, given)
+    )
+    return Run(environment(), subjects, summary=summarise(subjects))
+
+
+def run(
+    suite: Suite,
+    models: Sequence[str] = (),
+    routes: Sequence[str] = (),
+    backends: Sequence[str] = (),
+    artifacts: Path = Path(".parity"),
+    progress: Progress = lambda message: None,
+) -> Run:
+    """Convert the models of a suite by their routes and compare every artefact; empty selections mean all.
+
+    artifacts: where converted models are kept between runs. A conversion that fails is a subject with the verdict
+    `error`; a suite that asks for what does not exist raises ParityError.
+    """
+    entries = [entry for entry in suite.models if not models or entry.name in models]
+    if len(entries) < len(set(models)):
+        unknown = sorted(set(models) - {entry.name for entry in suite.models})
+        raise ParityError(
+            f"{suite.path}: no model `{unknown[0]}` (models: {', '.join(e.name for e in suite.models)})"
+        )
+    subjects: list[Subject] = []
+    for entry in entries:
+        subjects += _run_model(suite, entry, routes, backends or None, artifacts, progress)
+    partial = bool(models or routes or backends)
+    marked, stale = mark_known_issues(tuple(subjects), suite.known_issues, partial=partial)
+    return Run(environment(), marked, stale, summarise(marked))
+
+
+def make_reference(classifier: Classifier, images: ImageSet) -> Reference:
+    """Let PyTorch answer for every image; a module that does not answer twice the same is a ParityError."""
+    predict = load_reference(classifier)
+    if not images.names:
+        return Reference(classifier, images, Prediction(np.zeros((0, len(classifier.labels))), classifier.labels))
+    check_repeatable(classifier, predict, images.pixels)
+    return Reference(classifier, images, predict(images.pixels))
+
+
+def judge_artifact(
+    reference: Reference,
+    artifact: Artifact,
+    backends: Sequence[str] | None = None,
+    tolerance: Tolerance | None = None,
+    progress: Progress = lambda message: None,
+) -> Iterator[Subject]:
+    """Run an artefact on its backends and compare each with the reference."""
+    wanted = [find_backend(name) and name for name in backends] if backends else None
+    for backend in backends_for(artifact.format):
+        if wanted is None or backend in wanted:
+            progress(f"{reference.classifier.name}: {artifact.route} on {backend}")
+            yield judge(reference, artifact, backend, tolerance)
+
+
+def judge(reference: Reference, artifact: Artifact, backend: str, tolerance: Tolerance | None = None) -> Subject:
+    """Run an artefact on one backend and compare it with the reference."""
+    subject = Subject(
+        model=reference.classifier.name,
+        route=artifact.route,
+        artifact=artifact.path.name,
+        backend=backend,
+        precision=artifact.precision,
+        verdict="skipped",
+    )
+    module = find_backend(backend)
+    if reason := module.why_not():
+        return replace(subject, reason=reason)
+    if not reference.images.names:
+        return replace(subject, verdict="inconclusive", reason="no images were compared; give at least one")
+    try:
+        candidate = module.load(artifact)(reference.images.pixels)
+    except OutputNotFoundError as error:
+        return replace(subject, verdict="inconclusive", reason=str(error))
+    except (ParityError, ConversionError) as error:
+        return replace(subject, verdict="error", reason=str(error))
+    # The strictest first: what passes it needs no measuring of what fp16 costs.
+    for allowed in [tolerance] if tolerance else tolerances_for(artifact, lambda: reference.fp16_cost):
+        comparison = compare(reference.prediction, candidate, allowed, reference.images.names)
+        subject = with_comparison(replace(subject, tolerance_reason=allowed.reason), comparison)
+        if subject.verdict != "fail":
+            break
+    return subject
+
+
+def with_comparison(subject: Subject, comparison: Comparison) -> Subject:
+    """Put a comparison's findings into a subject."""
+    return replace(
+        subject,
+        verdict=comparison.verdict,
+        reason=comparison.reason,
+        images=len(comparison.cases),
+        top1_agreement=comparison.top1_agreement,
+        max_abs_diff=comparison.max_abs_diff,
+        tolerance=comparison.tolerance,
+        required_tolerance=comparison.required_tolerance,
+        cases=comparison.cases,
+    )
+
+
+def _run_model(
+    suite: Suite,
+    entry: ModelEntry,
+    routes: Sequence[str],
+    backends: Sequence[str] | None,
+    directory: Path,
+    progress: Progress,
+) -> Iterator[Subject]:
+    progress(f"{entry.name}: loading")
+    classifier = load_classifier(entry.factory, entry.arguments, entry.name, suite.directory)
+    images = load_images(entry.images, classifier.preprocessing, suite.directory)
+    progress(f"{entry.name}: PyTorch on {len(images.names)} images")
+    reference = make_reference(classifier, images)
+    for route in (r for r in entry.routes if not routes or r in routes):
+        progress(f"{entry.name}: converting by {route}")
+        try:
+            artifact = convert(classifier, route, directory)
+        except ConversionError as error:
+            recipe = ROUTES[route]
+            yield Subject(entry.name, route, "", "-", recipe.precision, "error", str(error))
+            continue
+        yield from judge_artifact(reference, artifact, backends, entry.tolerance.get(route), progress)

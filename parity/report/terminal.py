@@ -1,0 +1,80 @@
+"""A run as a table in the terminal; plain text where the output is none."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import IO, TYPE_CHECKING
+
+from parity.compare import explain_failure
+from parity.results import Run, Subject
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_COLOURS = {"pass": "green", "fail": "red", "error": "red", "inconclusive": "yellow", "skipped": "dim"}
+# Without a terminal there is no width to fit; a log or a README wants lines that do not wrap.
+_WIDTH_OF_FILES = 140
+
+
+def make_console(file: IO[str] | None = None) -> Console:
+    """Make the console that reports are printed to."""
+    from rich.console import Console
+
+    stream = file or sys.stdout
+    return Console(
+        file=stream, width=None if stream.isatty() else _WIDTH_OF_FILES, highlight=False, soft_wrap=False
+    )
+
+
+def print_run(run: Run, console: Console) -> None:
+    """Print who agrees with PyTorch, then why the others do not."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("model", "route", "backend", "verdict"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("images", "top-1", "max |Δp|", "allowed"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for s in run.subjects:
+        colour = _COLOURS[s.verdict]
+        table.add_row(
+            s.model,
+            f"{s.route} ({s.precision})",
+            s.backend,
+            f"[{colour}]{s.verdict}{' (known)' if s.known_issue else ''}[/]",
+            str(s.images) if s.images else "",
+            "" if s.top1_agreement is None else f"{s.top1_agreement:.0%}",
+            "" if s.max_abs_diff is None else f"{s.max_abs_diff:.1e}",
+            "" if s.tolerance is None else f"{s.tolerance:.1e}",
+        )
+    console.print(table)
+    for line in _remarks(run.subjects):
+        console.print(line, markup=False)
+    for line in run.stale_known_issues:
+        console.print(line, markup=False)
+    console.print(_last_line(run), markup=False)
+
+
+def _remarks(subjects: Sequence[Subject]) -> list[str]:
+    """Explain what did not pass; subjects skipped for one reason share a line."""
+    lines = [explain_failure(s) for s in subjects if s.verdict not in ("pass", "skipped")]
+    lines += [
+        f"known issue: {s.known_issue.reason} {s.known_issue.link}".rstrip() for s in subjects if s.known_issue
+    ]
+    skipped: dict[tuple[str, str], int] = {}
+    for s in subjects:
+        if s.verdict == "skipped":
+            skipped[s.backend, s.reason] = skipped.get((s.backend, s.reason), 0) + 1
+    lines += [f"skipped {count} × {backend}: {reason}" for (backend, reason), count in skipped.items()]
+    ties = sum(case.verdict == "tie" for s in subjects for case in s.cases)
+    if ties:
+        lines.append(f"{ties} tie(s): another top-1, but the two labels are nearer than the tolerance")
+    return lines
+
+
+def _last_line(run: Run) -> str:
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in run.summary.items() if count)
+    told = {0: "parity holds", 1: "parity does not hold", 3: "nothing can be concluded"}[run.exit_code]
+    return f"{told}: {counts or 'nothing was run'}"

@@ -1,0 +1,220 @@
+"""What a run found, as plain frozen data: made by the pipeline, read by every report, written as results.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from parity.errors import ParityError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+SCHEMA = "parity-run/1"
+
+CaseVerdict = Literal["match", "tie", "drift", "flip", "error"]
+Verdict = Literal["pass", "fail", "error", "inconclusive", "skipped"]
+VERDICTS: tuple[Verdict, ...] = ("pass", "fail", "error", "inconclusive", "skipped")
+FAILING_CASES: frozenset[CaseVerdict] = frozenset({"drift", "flip", "error"})
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Hold a model's answers to a list of images.
+
+    probabilities: [images, classes].
+    labels: class names in the order of the columns; None where the format has none, then columns count.
+    top1: the name that the model itself gave each image (Core ML's classLabel); None: the largest column.
+    """
+
+    probabilities: np.ndarray
+    labels: tuple[str, ...] | None = None
+    top1: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Name a top-1 label with its probability; the probability is None where it is not finite."""
+
+    label: str
+    probability: float | None
+
+
+@dataclass(frozen=True)
+class Case:
+    """Compare one image: what the reference and the candidate answered, and how far apart they are.
+
+    kl: Kullback-Leibler divergence from reference to candidate, in nats.
+    worst_label: the class with the largest difference, and its two probabilities.
+    top5_overlap: how many of the five most probable classes both have, 0..1.
+    snr_db, psnr_db: of the candidate's vector against the reference's; None where they are equal.
+    Numbers are None where the candidate's answer is not finite.
+    """
+
+    image: str
+    verdict: CaseVerdict
+    reference: Answer
+    candidate: Answer
+    max_abs_diff: float | None = None
+    kl: float | None = None
+    worst_label: str | None = None
+    worst_reference: float | None = None
+    worst_candidate: float | None = None
+    top5_overlap: float | None = None
+    snr_db: float | None = None
+    psnr_db: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Judge one candidate over all images; made by `compare`.
+
+    required_tolerance: the smallest tolerance with which every image would have passed; None where none would.
+    """
+
+    verdict: Verdict
+    reason: str
+    tolerance: float
+    required_tolerance: float | None
+    top1_agreement: float | None
+    max_abs_diff: float | None
+    cases: tuple[Case, ...]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Name a cause; confirmed where undoing it restored parity."""
+
+    fault: str
+    message: str
+    confirmed: bool = False
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Name the first operation whose inputs agree and whose output does not."""
+
+    operation: str
+    type: str
+    index: int
+    of: int
+
+
+@dataclass(frozen=True)
+class KnownIssue:
+    """Say why a failure is expected, from the suite file."""
+
+    reason: str
+    link: str
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Report one artefact on one backend against PyTorch.
+
+    tolerance_reason: where the tolerance comes from.
+    known_issue: set where the suite file expects this failure; it is then no reason to fail the run.
+    """
+
+    model: str
+    route: str
+    artifact: str
+    backend: str
+    precision: str
+    verdict: Verdict
+    reason: str = ""
+    images: int = 0
+    top1_agreement: float | None = None
+    max_abs_diff: float | None = None
+    tolerance: float | None = None
+    tolerance_reason: str = ""
+    required_tolerance: float | None = None
+    diagnoses: tuple[Diagnosis, ...] = ()
+    first_divergence: Divergence | None = None
+    known_issue: KnownIssue | None = None
+    cases: tuple[Case, ...] = ()
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Say where a run took place."""
+
+    python: str
+    platform: str
+    packages: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Hold everything that a run found.
+
+    stale_known_issues: entries of the suite file that match nothing or no longer fail, one line each; they fail
+        the run.
+    """
+
+    environment: Environment
+    subjects: tuple[Subject, ...]
+    stale_known_issues: tuple[str, ...] = ()
+    summary: Mapping[str, int] = field(default_factory=dict)
+    schema: Literal["parity-run/1"] = "parity-run/1"
+
+    @property
+    def exit_code(self) -> int:
+        """0 parity holds, 1 it does not, 3 nothing was compared or nothing can be concluded."""
+        unexpected = [s for s in self.subjects if s.known_issue is None]
+        if self.stale_known_issues or any(s.verdict in ("fail", "error") for s in unexpected):
+            return 1
+        if any(s.verdict == "inconclusive" for s in unexpected) or not any(
+            s.verdict == "pass" or s.known_issue for s in self.subjects
+        ):
+            return 3
+        return 0
+
+
+def summarise(subjects: tuple[Subject, ...]) -> dict[str, int]:
+    """Count the subjects of each verdict."""
+    return {verdict: sum(s.verdict == verdict for s in subjects) for verdict in VERDICTS}
+
+
+def to_json(run: Run) -> str:
+    """Write a run as results.json has it."""
+    return _adapter().dump_json(run, indent=2).decode() + "\n"
+
+
+def from_json(text: str) -> Run:
+    """Read results.json; anything else is a ParityError that names the first thing that is wrong."""
+    from pydantic import ValidationError
+
+    try:
+        return _adapter().validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ParityError(f"not a results.json of schema {SCHEMA}: {where}: {first['msg']}") from error
+
+
+def read_run(path: Path) -> Run:
+    """Read a results.json file."""
+    if not path.is_file():
+        raise ParityError(f"{path}: no such file; `parity run --json {path}` writes one")
+    try:
+        return from_json(path.read_text(encoding="utf-8"))
+    except (ParityError, UnicodeDecodeError) as error:
+        raise ParityError(f"{path}: {error}") from error
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of results.json (committed as parity/results.schema.json)."""
+    schema = _adapter().json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "coreml-parity results", **schema}
+
+
+def _adapter() -> TypeAdapter[Run]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Run)

@@ -1,0 +1,99 @@
+"""How far apart two probabilities may be, and why just so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from parity.errors import ParityError
+
+if TYPE_CHECKING:
+    from conversion import Artifact, Classifier
+
+# fp32 against fp32 differs by the order of additions alone: on ImageNet-sized networks ONNX Runtime stays within
+# a few 1e-6 of PyTorch, and Core ML's kernels, freer in how they compute a convolution, within 1e-5.
+FP32: Mapping[str, tuple[float, str]] = {
+    "onnx": (1e-5, "fp32 ONNX: rounding of another order of additions"),
+    "mlprogram": (1e-4, "fp32 Core ML: rounding of another order of additions and other kernels"),
+    "neuralnetwork": (1e-4, "fp32 Core ML: rounding of another order of additions and other kernels"),
+}
+FP16_FACTOR, FP16_FLOOR, FP16_CAP = 3.0, 1e-2, 5e-2
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Bound the largest difference of a probability, |dp|, between reference and candidate.
+
+    reason: where the number comes from; printed beside it.
+    """
+
+    probability: float
+    reason: str = "given"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.probability < 1:
+            raise ParityError(
+                f"a tolerance is a difference of probabilities between 0 and 1, not {self.probability}"
+            )
+
+
+def tolerances_for(artifact: Artifact, fp16_cost: Callable[[], float]) -> Iterator[Tolerance]:
+    """Give the default tolerances of an artefact, the strictest first; what passes one needs no further.
+
+    fp16_cost: measures what `measure_fp16_cost` gives for this model and these images. Called for an fp16 artefact
+    alone, and only if the floor is not enough: it costs as much as another backend.
+    """
+    if artifact.precision == "fp32":
+        yield Tolerance(*FP32[artifact.format])
+        return
+    yield Tolerance(FP16_FLOOR, f"fp16: {FP16_FLOOR:g}, within which no cause is sought")
+    cost = fp16_cost()
+    yield Tolerance(
+        min(max(FP16_FACTOR * cost, FP16_FLOOR), FP16_CAP),
+        f"fp16: {FP16_FACTOR:g} times what rounding the PyTorch module costs on these images ({cost:.1e}), "
+        f"at least {FP16_FLOOR:g}, at most {FP16_CAP:g}",
+    )
+
+
+def measure_fp16_cost(classifier: Classifier, pixels: np.ndarray, reference: np.ndarray) -> float:
+    """Measure the largest |dp| over these images when the PyTorch module's own arithmetic is rounded to fp16.
+
+    Weights, activations, normalisation and softmax are rounded, operation by operation. Never measured on the
+    artefact under test, which would excuse its own faults. pixels: uint8 [N, H, W, 3]; reference: [N, classes].
+    """
+    import torch
+
+    from conversion.deployed import deployed_module, pixels_to_tensor
+
+    module = deployed_module(classifier)
+    worst = 0.0
+    with torch.inference_mode(), _rounding_mode():
+        for image, expected in zip(pixels, reference, strict=True):
+            rounded = module(pixels_to_tensor(image[None]))[0].numpy()
+            difference = float(np.abs(rounded - expected).max())
+            # A network that overflows in fp16 has no bound of its own; the cap then decides.
+            worst = max(worst, difference if np.isfinite(difference) else FP16_CAP)
+    return worst
+
+
+def _rounding_mode() -> Any:
+    """Make a torch mode that rounds what every operation reads and gives to fp16, computing in fp32."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_map
+
+    def rounded(value: Any) -> Any:
+        if isinstance(value, torch.Tensor) and value.dtype is torch.float32:
+            return value.to(torch.float16).to(torch.float32)
+        return value
+
+    class Rounding(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            # Inside a mode torch calls its own operations without the mode, so this does not recurse.
+            result = func(*tree_map(rounded, args), **tree_map(rounded, kwargs or {}))
+            return tree_map(rounded, result)
+
+    return Rounding()  # type: ignore[no-untyped-call]
