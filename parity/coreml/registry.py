@@ -33,7 +33,7 @@ class Kernel:
     exact: the result needs no rounding because it holds only values that its inputs hold.
     view: the result may share memory with an input.
     inplace: a variant that may overwrite the first parameter; same parameters, same result.
-    wants_operation: the function takes the declared outputs as its parameter `outputs`.
+    wants_outputs: the function takes the declared outputs as its parameter `outputs`.
     """
 
     type: str

@@ -1,0 +1,47 @@
+# Every target makes .venv first, where it is missing or older than what it is made from.
+#   make run     convert the models of fixtures/, run every artefact, compare, write results.json
+#   make test    the tests            make lint   style, types, import contracts
+#   make bench   the benchmark        make clean  remove what make made, .venv included
+
+PYTHON ?= python3
+WORKERS ?= 2
+BIN := .venv/bin
+
+.PHONY: run test lint bench venv clean
+
+run: .venv/.installed
+	$(BIN)/parity run fixtures/parity.toml --json results.json
+
+test: .venv/.installed
+	$(BIN)/pytest -n $(WORKERS)
+
+lint: .venv/.installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: .venv/.installed
+	$(BIN)/python tests/bench/bench.py
+
+venv: .venv/.installed
+
+# Interrupted, pip leaves half a package that it later takes for a whole one: .installing says that this
+# happened, and the environment is emptied (not of dot files: the mark goes last). Python 3.14 is not
+# named because coremltools 9.0 has no wheels for it.
+.venv/.installed: pyproject.toml constraints.txt
+	@if test -e .venv/.installing; then rm -rf .venv/*; fi
+	@test -x $(BIN)/python || \
+	    $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || \
+	    { echo "coreml-parity needs Python 3.11, 3.12 or 3.13; \`$(PYTHON)\` is $$($(PYTHON) -V 2>&1);" \
+	        "name another: make PYTHON=python3.11" >&2; exit 1; }
+	@mkdir -p .venv && rm -f .venv/.installed && touch .venv/.installing
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo 'Installing into .venv; the first time this takes minutes.'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[legacy,demo,test]'
+	@touch .venv/.installed && rm .venv/.installing
+
+clean:
+	rm -rf .venv .parity results.json build dist *.egg-info \
+	    .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

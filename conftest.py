@@ -1,0 +1,14 @@
+"""Hypothesis profiles, by HYPOTHESIS_PROFILE: `ci` answers the same every time, `nightly` searches longer."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# No deadline and no too_slow: both read the clock, and a busy machine must not fail a test.
+_CLOCKLESS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+
+settings.register_profile("ci", _CLOCKLESS, derandomize=True, database=None, max_examples=50)
+settings.register_profile("nightly", _CLOCKLESS, max_examples=5000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
