@@ -22,7 +22,7 @@ def load_classifier(
     """Call a factory and return its Classifier.
 
     factory: `file.py:callable` (relative to `directory`), `package.module:callable`, or `torchvision:NAME` with
-    `arguments` for conversion.torchvision_models.torchvision_classifier.
+    `arguments` for conversion.torchvision_models.torchvision_classifier; `torchvision:NAME@WEIGHTS` for short.
     name: what to call the classifier; None keeps its own name.
     """
     from dataclasses import replace
@@ -39,7 +39,10 @@ def load_classifier(
         if module_name == "torchvision":
             from conversion.torchvision_models import torchvision_classifier
 
-            classifier: Any = torchvision_classifier(attribute, **(arguments or {}))
+            # `torchvision:resnet50@DEFAULT` or `@weights.pth`: a command line has no place for arguments.
+            model, _, weights = attribute.partition("@")
+            given = {"weights": weights} if weights else {}
+            classifier: Any = torchvision_classifier(model, **{**given, **(arguments or {})})
         else:
             function = _attribute(_module(module_name, directory or Path()), attribute, factory)
             classifier = function(**(arguments or {}))

@@ -9,6 +9,7 @@ cannot run is skipped with its reason, what breaks is an error, and what proves 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -34,6 +35,8 @@ from parity.tolerance import Tolerance, measure_fp16_cost, tolerances_for
 
 if TYPE_CHECKING:
     from conversion import Classifier
+
+LOG = logging.getLogger(__name__)
 
 # Called with what is being done, for a progress bar.
 Progress = Callable[[str], None]
@@ -147,6 +150,9 @@ def judge(reference: Reference, artifact: Artifact, backend: str, tolerance: Tol
         return replace(subject, verdict="inconclusive", reason=str(error))
     except (ParityError, ConversionError) as error:
         return replace(subject, verdict="error", reason=str(error))
+    except Exception as error:  # a runtime may break in ways of its own; the other subjects still count
+        LOG.exception("%s by %s on %s", subject.model, subject.route, backend)
+        return replace(subject, verdict="error", reason=f"{type(error).__name__}: {' '.join(str(error).split())}")
     # The strictest first: what passes it needs no measuring of what fp16 costs.
     for allowed in [tolerance] if tolerance else tolerances_for(artifact, lambda: reference.fp16_cost):
         comparison = compare(reference.prediction, candidate, allowed, reference.images.names)

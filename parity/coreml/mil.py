@@ -159,8 +159,10 @@ def _runner(
             at += len(r.names)
         result = function(**arguments)
         results = result if isinstance(result, tuple) else (result,)
+        # classify answers a label, which is an int64 by its declaration and no tensor.
         return tuple(
-            value if dtype is None else settle(value, dtype) for value, dtype in zip(results, settled, strict=True)
+            settle(value, dtype) if dtype is not None and isinstance(value, torch.Tensor) else value
+            for value, dtype in zip(results, settled, strict=True)
         )
 
     return run

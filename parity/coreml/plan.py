@@ -35,6 +35,7 @@ class Plan:
     outputs: name -> place.
     """
 
+    where: str
     graph: Graph
     steps: tuple[Step, ...]
     traced: tuple[Step, ...]
@@ -44,11 +45,12 @@ class Plan:
 
     def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
         """Run the graph on input values by name and return its outputs by name."""
-        values = list(self.initial)
-        for value in self.graph.inputs:
-            values[self.places[value.name]] = feeds[value.name]
+        values = self._start(feeds)
         for step in self.steps:
-            results = step.run(*[values[place] for place in step.inputs])
+            try:
+                results = step.run(*[values[place] for place in step.inputs])
+            except Exception as error:  # torch's own: a shape that does not fit, memory that runs out
+                raise self._failure(step, error) from error
             for place, result in zip(step.outputs, results, strict=True):
                 values[place] = result
             for place in step.frees:
@@ -67,6 +69,16 @@ class Plan:
                 values[place] = result
                 kept[value.name] = result
         return kept
+
+    def _start(self, feeds: Mapping[str, Any]) -> list[Any]:
+        values = list(self.initial)
+        for value in self.graph.inputs:
+            values[self.places[value.name]] = feeds[value.name]
+        return values
+
+    def _failure(self, step: Step, error: Exception) -> CoreMLError:
+        text = " ".join(str(error).split())
+        return CoreMLError(f"{self.where}: operation `{step.node.name}` ({step.node.type}) fails: {text}")
 
 
 def make_plan(graph: Graph, where: str) -> Plan:
@@ -128,7 +140,7 @@ def make_plan(graph: Graph, where: str) -> Plan:
             # The result may be a view: neither it nor what it looks at may be overwritten by a later node.
             owned.difference_update(inputs)
         steps.append(Step(node, run, inputs, outputs, tuple(sorted(dying))))
-    return Plan(graph, tuple(steps), traced, places, outputs_at, tuple(initial))
+    return Plan(where, graph, tuple(steps), traced, places, outputs_at, tuple(initial))
 
 
 def _needed(wired: list[_Wired], wanted: set[int]) -> list[_Wired]:

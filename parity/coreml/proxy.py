@@ -6,7 +6,7 @@ for MLModel, leaves input checks, conversions and error messages coremltools' ow
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from parity.errors import CoreMLError
 
 # The newest version that Evaluator reads; MLModel refuses to load what is newer than its runtime.
 _SPECIFICATION_VERSION = 10
+_MACOS = (15, 0)
 
 
 class EvaluatorProxy:
@@ -58,14 +59,22 @@ def patch_coremltools() -> AbstractContextManager[None]:
     Apple's runtime for as long as it is in effect.
     """
     model = import_coremltools().models.model
-    before = model._MLModelProxy
-    model._MLModelProxy = EvaluatorProxy
+    # Beside the proxy, MLModel asks for the version of macOS before it predicts, makes a state, or passes on why a
+    # model could not be loaded. The evaluator stands for the newest system that those questions tell apart.
+    answers = {"_MLModelProxy": EvaluatorProxy, "_is_macos": lambda: True, "_macos_version": lambda: _MACOS}
+    before = {name: getattr(model, name) for name in answers}
+
+    def install(names: Mapping[str, Any]) -> None:
+        for name, value in names.items():
+            setattr(model, name, value)
+
+    install(answers)
 
     @contextmanager
     def undo() -> Iterator[None]:
         try:
             yield
         finally:
-            model._MLModelProxy = before
+            install(before)
 
     return undo()

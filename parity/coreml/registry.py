@@ -59,7 +59,7 @@ class Prepared:
 class Layer:
     """Hold a NeuralNetwork layer's factory and what the planner must know of the layer.
 
-    make: takes the layer's parameters, for instance a ConvolutionLayerParams; a ValueError says what is wrong in them.
+    make: takes the layer's parameters, for instance a ConvolutionLayerParams; a ValueError says what is wrong.
     view: the result may share memory with an input.
     wants_layer: the factory takes the NeuralNetworkLayer, which names inputs and outputs, as its parameter `layer`.
     """

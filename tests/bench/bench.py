@@ -1,0 +1,102 @@
+"""`make bench`: milliseconds per image of every backend, and what the harness adds to them, in one run.
+
+Everything is a ratio to PyTorch eager in the same process, because absolute figures differ from machine to machine
+and from minute to minute. Two threads, batch 1, medians; the backends take turns, so that a slow minute slows all.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from conversion import Artifact, Classifier, convert
+from conversion.quiet import chatter_to
+from parity import check
+from parity.backends import find_backend
+from parity.backends.pytorch import load_reference
+from parity.images import load_images
+from parity.models import load_classifier
+
+ROOT = Path(__file__).parents[2]
+PHOTOS = ROOT / "fixtures" / "images" / "photos"
+THREADS = 2
+ROUNDS = 30
+SLOW_ROUNDS = 2  # onnx.reference takes a second for an image
+IMAGES = 200
+# The slow reference is left out of the harness's overhead: beside it any overhead vanishes.
+BACKEND_OF = {"onnx": "onnxruntime", "mlprogram": "coreml-evaluator", "neuralnetwork": "coreml-evaluator"}
+ROUTES = ("onnx", "mlprogram-fp32", "mlprogram", "onnx-coreml")
+
+
+def main() -> None:
+    torch.set_num_threads(THREADS)
+    classifier = load_classifier(f"{ROOT}/fixtures/models.py:efficientnet_lite0")
+    artifacts = {route: convert(classifier, route, ROOT / ".parity") for route in ROUTES}
+    runners = make_runners(classifier, artifacts)
+    per_image = measure(runners)
+    eager = per_image["pytorch"]
+    print(f"{classifier.name}, batch 1, {THREADS} threads, median of {ROUNDS} rounds")
+    for name, milliseconds in per_image.items():
+        print(f"  {name:34} {milliseconds:9.1f} ms/image  {milliseconds / eager:7.2f} x pytorch")
+    overhead(classifier, artifacts, per_image)
+
+
+def make_runners(classifier: Classifier, artifacts: dict[str, Artifact]) -> dict[str, Callable[[], object]]:
+    """Name one call per backend that predicts for one photo."""
+    pixels = load_images(PHOTOS, classifier.preprocessing).pixels[:1]
+    predicts = {"pytorch": load_reference(classifier)}
+    for route, artifact in artifacts.items():
+        backend = BACKEND_OF[artifact.format]
+        predicts[f"{backend} ({route})"] = find_backend(backend).load(artifact)
+    predicts["onnx-reference (onnx)"] = find_backend("onnx-reference").load(artifacts["onnx"])
+    return {name: lambda predict=predict: predict(pixels) for name, predict in predicts.items()}
+
+
+def measure(runners: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Return the median milliseconds of each call; they take turns."""
+    times: dict[str, list[float]] = {name: [] for name in runners}
+    for turn in range(ROUNDS + 3):
+        for name, run in runners.items():
+            if name.startswith("onnx-reference") and turn not in range(3, 3 + SLOW_ROUNDS):
+                continue
+            start = time.perf_counter()
+            run()
+            if turn >= 3:  # the first turns warm caches
+                times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: statistics.median(taken) for name, taken in times.items()}
+
+
+def overhead(classifier: Classifier, artifacts: dict[str, Artifact], per_image: dict[str, float]) -> None:
+    """Print the wall time of `check` on many images over the bare inference times of what it runs."""
+    with tempfile.TemporaryDirectory() as directory:
+        write_crops(Path(directory))
+        start = time.perf_counter()
+        with chatter_to():
+            run = check(classifier, list(artifacts.values()), directory, backends=sorted(set(BACKEND_OF.values())))
+        wall = time.perf_counter() - start
+    counted = [ms for name, ms in per_image.items() if not name.startswith("onnx-reference")]
+    bare = IMAGES * sum(counted) / 1e3
+    print(f"check on {IMAGES} images, PyTorch and {len(run.subjects)} subjects: {wall:.1f} s")
+    print(f"  bare inference {bare:.1f} s, overhead {wall / bare:.2f} x")
+
+
+def write_crops(directory: Path) -> None:
+    """Write crops of the fixture photos, as JPEG, all different."""
+    generator = np.random.default_rng(0)
+    photos = [Image.open(path).convert("RGB") for path in sorted(PHOTOS.glob("*.jpg"))]
+    for index in range(IMAGES):
+        photo = photos[index % len(photos)]
+        side = min(photo.size) * 3 // 4
+        left, top = (int(generator.integers(0, extent - side + 1)) for extent in photo.size)
+        photo.crop((left, top, left + side, top + side)).save(directory / f"{index:03}.jpg", quality=90)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Declared types: rounding and wrapping against NumPy's own casts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parity.coreml.dtypes import CARRIERS, NUMPY, carry, settle, uncarry
+
+
+@given(st.lists(st.floats(width=32), min_size=1))
+def test_fp16_rounds_as_numpy_does(values: list[float]) -> None:
+    array = np.array(values, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        expected = array.astype(np.float16)
+
+    np.testing.assert_array_equal(settle(torch.from_numpy(array), "fp16").numpy(), expected.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("value", "rounded"),
+    [
+        (65504.0, 65504.0),
+        (65520.0, np.inf),
+        (-65520.0, -np.inf),
+        (2.0**-25, 0.0),
+        (2.0**-24, 2.0**-24),
+        (2049.0, 2048.0),
+        (2051.0, 2052.0),
+    ],
+)
+def test_fp16_overflows_underflows_and_rounds_to_even(value: float, rounded: float) -> None:
+    assert settle(torch.tensor([value]), "fp16").item() == rounded
+
+
+def test_nan_stays_nan() -> None:
+    assert torch.isnan(settle(torch.tensor([float("nan")]), "fp16")).all()
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32"])
+@given(values=st.lists(st.integers(-(2**31), 2**31 - 1), min_size=1))
+def test_integers_wrap_as_numpy_does(dtype: str, values: list[int]) -> None:
+    array = np.array(values, dtype=np.int32)
+
+    found = settle(torch.from_numpy(array), dtype).numpy()
+
+    np.testing.assert_array_equal(found, array.astype(NUMPY[dtype]).astype(np.int64))
+
+
+@pytest.mark.parametrize("dtype", [name for name in CARRIERS if name not in ("int4", "uint64")])
+def test_a_carried_array_comes_back(dtype: str) -> None:
+    array = np.array([[0, 1, 1], [1, 0, 1]]).astype(NUMPY[dtype])
+
+    found = uncarry(carry(array, dtype), dtype)
+
+    np.testing.assert_array_equal(found, array)
+    assert found.dtype == array.dtype
+
+
+def test_a_read_only_view_is_carried_without_a_warning() -> None:
+    array = np.arange(4, dtype=np.float32)
+    array.flags.writeable = False
+
+    assert carry(array, "fp32").tolist() == [0, 1, 2, 3]
+
+
+def test_rank_zero_stays_rank_zero() -> None:
+    assert carry(np.array(2.5, np.float32), "fp32").shape == ()

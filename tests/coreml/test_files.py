@@ -1,0 +1,113 @@
+"""Opening model files: good ones in each form, and what is wrong with the others in one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from conversion.quiet import chatter_to, import_coremltools
+from parity.coreml import Evaluator
+from parity.coreml.files import open_model
+from parity.errors import CoreMLError
+from tests.coreml.image_models import image_model
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("package") / "tiny.mlpackage"
+    image_model().save(str(path))
+    return path
+
+
+@pytest.fixture
+def copied(package: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(package, tmp_path / "copy.mlpackage"))
+
+
+def test_a_package_is_read_by_its_path_as_text_or_path(package: Path) -> None:
+    assert open_model(package).specification == open_model(str(package)).specification
+
+
+def test_a_loaded_mlmodel_is_read_with_its_weights(package: Path) -> None:
+    with chatter_to():
+        model = import_coremltools().models.MLModel(str(package), skip_model_load=True)
+
+    opened = open_model(model)
+
+    assert opened.weights_dir == package / "Data" / "com.apple.CoreML" / "weights"
+    assert opened.specification == open_model(package).specification
+
+
+@pytest.mark.parametrize("given", [None, 3, b"model.mlpackage"])
+def test_another_kind_of_object(given: object) -> None:
+    with pytest.raises(CoreMLError, match="path of a .mlpackage or .mlmodel"):
+        open_model(given)
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    with pytest.raises(CoreMLError, match="no such file"):
+        open_model(tmp_path / "ghost.mlpackage")
+
+
+def test_a_package_without_its_manifest(copied: Path) -> None:
+    (copied / "Manifest.json").unlink()
+
+    with pytest.raises(CoreMLError, match=r"no Manifest\.json"):
+        open_model(copied)
+
+
+def test_a_manifest_that_is_no_json(copied: Path) -> None:
+    (copied / "Manifest.json").write_text("{")
+
+    with pytest.raises(CoreMLError, match="cannot be understood"):
+        open_model(copied)
+
+
+def test_a_manifest_that_names_nothing(copied: Path) -> None:
+    (copied / "Manifest.json").write_text(json.dumps({"itemInfoEntries": {}}))
+
+    with pytest.raises(CoreMLError, match="cannot be understood"):
+        open_model(copied)
+
+
+def test_a_package_without_its_model(copied: Path) -> None:
+    (copied / "Data" / "com.apple.CoreML" / "model.mlmodel").unlink()
+
+    with pytest.raises(CoreMLError, match="is missing"):
+        open_model(copied)
+
+
+def test_a_package_without_its_weights(copied: Path) -> None:
+    shutil.rmtree(copied / "Data" / "com.apple.CoreML" / "weights")
+
+    with pytest.raises(CoreMLError, match="the weight file is missing"):
+        Evaluator(copied)
+
+
+def test_a_truncated_weight_file(copied: Path) -> None:
+    weights = copied / "Data" / "com.apple.CoreML" / "weights" / "weight.bin"
+    weights.write_bytes(weights.read_bytes()[:100])
+
+    with pytest.raises(CoreMLError, match="truncated"):
+        Evaluator(copied)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", b"\xff" * 100])
+def test_bytes_that_are_no_model(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "odd.mlmodel").write_bytes(content)
+
+    with pytest.raises(CoreMLError, match=r"odd\.mlmodel: "):
+        open_model(tmp_path / "odd.mlmodel")
+
+
+def test_a_model_of_another_kind(tmp_path: Path) -> None:
+    specification = import_coremltools().proto.Model_pb2.Model()
+    specification.specificationVersion = 1
+    specification.identity.SetInParent()
+    (tmp_path / "identity.mlmodel").write_bytes(specification.SerializeToString())
+
+    with pytest.raises(CoreMLError, match="a model of type identity; the evaluator runs mlProgram"):
+        Evaluator(tmp_path / "identity.mlmodel")
