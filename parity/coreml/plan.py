@@ -107,7 +107,7 @@ def make_plan(graph: Graph, where: str) -> Plan:
         for name in node.inputs:
             if name not in places:
                 raise CoreMLError(
-                    f"{where}: operation `{node.name}` ({node.type}) reads `{name}`, which nothing before it gives; "
+                    f"{where}: operation `{node.name}` ({node.type}) reads `{name}`, which nothing before gives; "
                     "the file is damaged, convert again"
                 )
         inputs = tuple(places[name] for name in node.inputs)

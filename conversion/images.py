@@ -1,0 +1,215 @@
+"""Image file -> the 8-bit RGB pixels that every backend is shown."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import stat
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from conversion.classifier import Preprocessing
+from conversion.errors import ImageError
+from conversion.torchvision_guard import torchvision
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# What a directory or a glob is searched for. HEIC is what phones save and Pillow cannot read: it is found
+# all the same, because a photo that is passed over in silence is a photo that was never checked.
+IMAGE_SUFFIXES = (
+    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
+    *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
+)
+
+# Resizing the shorter side of a very long image makes a giant: 1x5000 becomes 256x1280000, a gigabyte.
+RESIZED_PIXELS_LIMIT = 2**26
+
+
+def load_image(path: str | Path) -> Image.Image:
+    """Decode an image file as RGB, upright: the rotation that a camera stores in EXIF is applied.
+
+    Other colour modes become RGB as in torchvision's loader, which drops transparency without blending;
+    16-bit greys are scaled to 8 bits, where Pillow alone would clip them.
+    Raises ImageError: no file, no image, damaged, too large (PIL.Image.MAX_IMAGE_PIXELS), no range of values.
+    """
+    path = Path(path)
+    _check_file(path)
+    try:
+        with warnings.catch_warnings():
+            # What Pillow warns of (damaged EXIF, palettes with transparency) leaves the pixels as they are, except
+            # this: it warns of a suspiciously large image and then decodes it.
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                image.load()
+                return _as_rgb(ImageOps.exif_transpose(image))
+    except ImageError as error:
+        raise ImageError(f"{path} cannot be used: {error}") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        pixels = "".join(re.findall(r"\d+", str(error))[:1])
+        raise ImageError(
+            f"{path} has {pixels} pixels and was not decoded; the limit is {Image.MAX_IMAGE_PIXELS}: scale it "
+            "down, or raise PIL.Image.MAX_IMAGE_PIXELS if its source is trusted"
+        ) from None
+    except UnidentifiedImageError:
+        raise ImageError(
+            f"{path} is not an image that Pillow can read; it begins with {_first_bytes(path)!r}: "
+            "save it as JPEG or PNG"
+        ) from None
+    # Pillow's decoders meet damage with whatever their parsing runs into: OSError, SyntaxError, struct.error, ...
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise _unreadable(path, error) from None
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"{path} is damaged or incomplete ({reason}): save or copy it again") from error
+
+
+def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Resize and centre-crop with torchvision's own functions: uint8 [height, width, 3], RGB.
+
+    Raises ImageError where the image is so much longer than wide that the resized one would not fit in memory.
+    """
+    torchvision()
+    from torchvision.transforms import InterpolationMode, functional
+
+    image = _as_rgb(image)
+    if preprocessing.resize is not None:
+        size = [preprocessing.resize] if isinstance(preprocessing.resize, int) else list(preprocessing.resize)
+        _check_resized(image.size, size)
+        image = functional.resize(image, size, interpolation=InterpolationMode(preprocessing.interpolation))
+    image = functional.center_crop(image, list(preprocessing.size))
+    return np.array(image, dtype=np.uint8)
+
+
+def read_pixels(path: str | Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Read what a model is shown of an image file: uint8 [height, width, 3], RGB. Raises ImageError."""
+    image = load_image(path)
+    try:
+        return to_pixels(image, preprocessing)
+    except ImageError as error:
+        raise ImageError(f"{path} cannot be used: {error}") from None
+
+
+def find_images(patterns: Sequence[str | Path], relative_to: Path) -> tuple[Path, ...]:
+    """Find image files: sorted by path, each once.
+
+    patterns: files, taken whatever they are called; directories, for the images directly inside; globs, `**`
+        included. Directories and globs find files with an image's suffix (IMAGE_SUFFIXES), hidden ones excepted.
+    relative_to: the directory from which relative patterns start.
+    Raises ImageError for every pattern that finds nothing.
+    """
+    if isinstance(patterns, str | Path):
+        patterns = [patterns]
+    if not patterns:
+        raise ImageError("no images were named: give files, directories or patterns such as images/*.jpg")
+    found = {
+        Path(os.path.abspath(path)): path  # noqa: PTH100 - Path.absolute keeps `..`, resolve follows links
+        for pattern in patterns
+        for path in _matches(Path(pattern), relative_to)
+    }
+    return tuple(found[key] for key in sorted(found))
+
+
+def _check_file(path: Path) -> None:
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the path
+        raise ImageError(f"{path} does not exist: check the path") from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    if stat.S_ISDIR(status.st_mode):
+        raise ImageError(f"{path} is a directory, not an image: name a file in it, or the pattern {path / '*.jpg'}")
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError(f"{path} is not a regular file: give an image file")
+    if status.st_size == 0:
+        raise ImageError(f"{path} is empty (0 bytes): save or copy the image again")
+
+
+def _unreadable(path: Path, error: OSError) -> ImageError:
+    return ImageError(f"{path} cannot be read ({error.strerror}): check the path and its permissions")
+
+
+def _first_bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(16)
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
+        raise ImageError(
+            f"its pixels are {kind} (mode {image.mode}), which have no defined range: scale them to 0..255 and "
+            "save the image with 8 bits per channel"
+        )
+    return image.convert("RGB")
+
+
+def _check_resized(original: tuple[int, int], size: Sequence[int]) -> None:
+    width, height = original
+    if len(size) == 1:
+        # torchvision's rule: the shorter side becomes `size`, the longer one keeps the ratio, rounded down.
+        shorter, longer = min(original), max(original)
+        resized = (
+            (size[0] * longer // shorter, size[0]) if width > height else (size[0], size[0] * longer // shorter)
+        )
+    else:
+        resized = (size[1], size[0])
+    if resized[0] * resized[1] > RESIZED_PIXELS_LIMIT:
+        raise ImageError(
+            f"its {width}x{height} pixels would be resized to {resized[0]}x{resized[1]}, more than the limit of "
+            f"{RESIZED_PIXELS_LIMIT} pixels: crop it closer to a square"
+        )
+
+
+def _matches(pattern: Path, relative_to: Path) -> list[Path]:
+    path = relative_to / (pattern.expanduser() if pattern.parts[:1] == ("~",) else pattern)
+    try:
+        if path.is_dir():
+            return _images_inside(path)
+        # A file may be called photo[1].jpg, so what exists is not a pattern.
+        if glob.has_magic(str(pattern)) and not path.exists():
+            return _images_matching(path, relative_to)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    _check_file(path)
+    return [path]
+
+
+def _images_inside(directory: Path) -> list[Path]:
+    found = [path for path in directory.iterdir() if _is_image_file(path)]
+    if not found:
+        raise ImageError(
+            f"directory {directory} holds no images ({_suffixes()}): subdirectories are searched only by a pattern "
+            f"such as {directory / '**' / '*.jpg'}"
+        )
+    return found
+
+
+def _images_matching(pattern: Path, relative_to: Path) -> list[Path]:
+    # The directory that relative patterns start from is no part of the pattern, whatever it is called.
+    literal = relative_to if pattern.is_relative_to(relative_to) else Path(pattern.anchor)
+    escaped = Path(glob.escape(str(literal))) / pattern.relative_to(literal)
+    # glob rather than Path.glob, which refuses absolute patterns.
+    matches = [Path(match) for match in glob.glob(str(escaped), recursive=True)]  # noqa: PTH207
+    found = [path for path in matches if _is_image_file(path)]
+    if not found:
+        what = f"{matches[0]}, but no image ({_suffixes()})" if matches else "nothing"
+        raise ImageError(f"pattern {pattern} matches {what}: correct it, or name the files")
+    return found
+
+
+def _is_image_file(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _suffixes() -> str:
+    return " ".join(IMAGE_SUFFIXES)
