@@ -13,7 +13,7 @@ run: .venv/.installed
 	$(BIN)/parity run fixtures/parity.toml --json results.json
 
 test: .venv/.installed
-	$(BIN)/pytest -n $(WORKERS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
 lint: .venv/.installed
 	$(BIN)/ruff check

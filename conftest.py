@@ -1,10 +1,17 @@
-"""Hypothesis profiles, by HYPOTHESIS_PROFILE: `ci` answers the same every time, `nightly` searches longer."""
+"""What must stand at the root: threads, and hypothesis profiles.
+
+HYPOTHESIS_PROFILE: `ci` answers the same every time, `nightly` searches longer.
+"""
 
 from __future__ import annotations
 
 import os
 
 from hypothesis import HealthCheck, settings
+
+# One OpenMP thread per process, set before torch loads. Each of pytest-xdist's workers would otherwise start one per
+# core, and on few cores they then wait for each other in busy loops: the suite takes ten times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # No deadline and no too_slow: both read the clock, and a busy machine must not fail a test.
 _CLOCKLESS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
