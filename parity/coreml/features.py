@@ -52,7 +52,8 @@ def _image(feature: Any, given: Any, where: str) -> torch.Tensor:
         return torch.from_numpy(pixels.copy())[None, None]
     if image_type.colorSpace == _BGR:
         pixels = pixels[:, :, ::-1]
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+    # In this order the strides say channels last, also for a batch of one.
+    return torch.from_numpy(np.ascontiguousarray(pixels))[None].permute(0, 3, 1, 2)
 
 
 def _image_sizes(image_type: Any) -> Any:
@@ -102,12 +103,24 @@ def answer(feature: Any, value: Any, where: str) -> Any:
     kind = feature.type.WhichOneof("Type")
     if kind == "multiArrayType":
         dtype = _ARRAY_DTYPES.get(feature.type.multiArrayType.dataType, "fp32")
-        return uncarry(value, dtype)
+        return uncarry(_as_declared(feature.type.multiArrayType, value), dtype)
     if kind in ("stringType", "int64Type", "doubleType", "dictionaryType"):
         return value.item() if isinstance(value, torch.Tensor) else value
     if kind == "imageType":
         return _picture(feature.type.imageType, value)
     raise CoreMLError(f"{where}: output `{feature.name}` has the type {kind}, which the evaluator does not give")
+
+
+def _as_declared(array: Any, value: torch.Tensor) -> torch.Tensor:
+    """Give an output the number of axes that the file declares, as macOS does.
+
+    A NeuralNetwork computes [Seq, Batch, C, H, W] where the file declares [C]. Without a declared shape, or with
+    another number of elements (a sequence, a batch), all axes stay.
+    """
+    shape = [int(size) for size in array.shape]
+    if shape and len(shape) != value.ndim and torch.Size(shape).numel() == value.numel():
+        return value.reshape(shape)
+    return value
 
 
 def _picture(image_type: Any, value: torch.Tensor) -> Any:
