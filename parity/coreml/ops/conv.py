@@ -8,6 +8,23 @@ import torch.nn.functional as F
 from parity.coreml.registry import op
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+
+
+def window_padding(
+    pad_type: str,
+    pad: tuple[int, ...] | None,
+    sizes: tuple[int, ...],
+    kernel: tuple[int, ...],
+    strides: tuple[int, ...],
+    dilations: tuple[int, ...],
+) -> tuple[int, ...]:
+    """Return (before, after) per axis for `pad_type`; `pad` counts only where that is `custom`."""
+    if pad_type == "custom":
+        return pad or (0,) * (2 * len(sizes))
+    if pad_type in ("same", "same_lower"):
+        return same_padding(sizes, kernel, strides, dilations, lower=pad_type == "same_lower")
+    return (0,) * (2 * len(sizes))
 
 
 def same_padding(
@@ -31,11 +48,16 @@ def same_padding(
 
 
 def pad_spatial(x: torch.Tensor, padding: tuple[int, ...], value: float = 0.0) -> torch.Tensor:
-    """Pad the spatial axes of [N, C, *spatial]; padding is (before, after) per axis, in the axes' order."""
+    """Pad the spatial axes of [N, C, *spatial]; padding is (before, after) per axis, a negative one crops."""
     if not any(padding):
         return x
     pairs = [padding[i : i + 2] for i in range(0, len(padding), 2)]
     return F.pad(x, [side for pair in reversed(pairs) for side in pair], value=value)
+
+
+def _quick(x: torch.Tensor) -> torch.Tensor:
+    """Lay out [N, C, H, W] as the CPU kernels compute; everything elementwise that follows keeps it."""
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
 @op("conv")
@@ -53,16 +75,46 @@ def conv(
     rank = x.ndim - 2
     strides = strides or (1,) * rank
     dilations = dilations or (1,) * rank
-    padding = (0,) * (2 * rank)
-    if pad_type == "custom":
-        padding = pad or padding
-    elif pad_type in ("same", "same_lower"):
-        kernel = tuple(weight.shape[2:])
-        padding = same_padding(tuple(x.shape[2:]), kernel, strides, dilations, lower=pad_type == "same_lower")
-    if rank == 2 and x.ndim == 4:
-        # Channels last is what the CPU kernels compute in; everything elementwise that follows keeps it.
-        x = x.contiguous(memory_format=torch.channels_last)
+    padding = window_padding(pad_type, pad, tuple(x.shape[2:]), tuple(weight.shape[2:]), strides, dilations)
+    x = _quick(x)
     symmetric = padding[::2]
     if symmetric != padding[1::2]:
         x, symmetric = pad_spatial(x, padding), (0,) * rank
     return _CONV[rank](x, weight, bias, strides, symmetric, dilations, groups)
+
+
+@op("conv_transpose")
+def conv_transpose(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    pad: tuple[int, ...] | None = None,
+    output_shape: tuple[int, ...] | None = None,
+    pad_type: str = "valid",
+    strides: tuple[int, ...] | None = None,
+    dilations: tuple[int, ...] | None = None,
+    groups: int = 1,
+) -> torch.Tensor:
+    """Undo the striding of a convolution; x [N, C_in, *spatial], weight [C_in, C_out / groups, *kernel].
+
+    output_shape: the whole shape of the result; says which of the sizes is meant that a convolution makes equal.
+    """
+    rank = x.ndim - 2
+    strides = strides or (1,) * rank
+    dilations = dilations or (1,) * rank
+    # The whole result first, then what lies outside the output is cut off, and what it lacks is empty.
+    full = _CONV_TRANSPOSE[rank](_quick(x), weight, None, strides, 0, 0, groups, dilations)
+    crops: list[int] = []
+    for axis in range(rank):
+        size = full.shape[2 + axis]
+        before, after = pad[2 * axis : 2 * axis + 2] if pad_type == "custom" and pad else (0, 0)
+        wanted = size - before - after
+        if output_shape:
+            wanted = output_shape[-rank + axis]
+        elif pad_type == "same":
+            wanted = x.shape[2 + axis] * strides[axis]
+        if pad_type == "same":
+            before = max(0, size - wanted) // 2
+        crops += [-before, wanted - (size - before)]
+    result = pad_spatial(full, tuple(crops))
+    return result if bias is None else result.add_(bias.reshape(-1, *(1,) * rank))

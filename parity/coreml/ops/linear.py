@@ -12,3 +12,16 @@ from parity.coreml.registry import op
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """Compute x @ weight.T + bias; x [..., D_in], weight [D_out, D_in], bias [D_out]."""
     return F.linear(x, weight, bias)
+
+
+@op("matmul")
+def matmul(x: torch.Tensor, y: torch.Tensor, transpose_x: bool = False, transpose_y: bool = False) -> torch.Tensor:
+    """Multiply matrices, with NumPy's broadcasting of the leading axes; transposing leaves vectors alone."""
+    return torch.matmul(x.mT if transpose_x and x.ndim > 1 else x, y.mT if transpose_y and y.ndim > 1 else y)
+
+
+# An axis of one element is broadcast, in torch's einsum as in Apple's text.
+@op("einsum")
+def einsum(values: list[torch.Tensor], equation: str) -> torch.Tensor:
+    """Multiply two tensors in Einstein's notation, as in `nchw,nwhu->nchu`."""
+    return torch.einsum(equation, *values)

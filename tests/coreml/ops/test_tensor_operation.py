@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from tests.coreml.programs import Builder, call, compare_with_folded, run
+
+_X = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+_arrays = hnp.arrays(np.float32, hnp.array_shapes(min_dims=1, max_dims=4, max_side=4), elements=st.integers(-3, 3))
+
+
+@given(x=_arrays, data=st.data(), ascending=st.booleans())
+def test_sorting_keeps_the_order_of_equals(x: np.ndarray, data: st.DataObject, ascending: bool) -> None:
+    axis = data.draw(st.integers(-x.ndim, x.ndim - 1))
+    wanted = np.argsort(x if ascending else -x, axis=axis, kind="stable")
+
+    np.testing.assert_array_equal(call("argsort", x=x, axis=axis, ascending=ascending), wanted)
+
+    k = data.draw(st.integers(1, x.shape[axis]))
+    first = np.take(wanted, range(k), axis=axis)
+    values, indices = call("topk", x=x, k=k, axis=axis, ascending=ascending)
+    np.testing.assert_array_equal(indices, first)
+    np.testing.assert_array_equal(values, np.take_along_axis(x, first, axis))
+
+
+def test_topk_gives_all_or_the_values_alone() -> None:
+    x = np.float32([[3, 1, 2]])
+
+    assert call("topk", x=x)[0].tolist() == [[3]]
+    assert call("topk", x=x, k=-1)[0].tolist() == [[3, 2, 1]]
+    assert call("topk", x=x, k=2, return_indices=False).tolist() == [[3, 2]]
+
+
+def test_topk_indices_are_of_the_type_that_the_program_asks_for() -> None:
+    def body(x: Any) -> list[Any]:
+        values, indices = Builder.topk(x=x, k=2, output_indices_dtype="uint16")
+        return [values, Builder.cast(x=indices, dtype="int32")]
+
+    values, indices = run(body, np.float32([1, 3, 2]), target="iOS17")
+
+    assert values.tolist() == [3, 2]
+    assert indices.tolist() == [1, 2]
+
+
+@given(lower=st.integers(-1, 4), upper=st.integers(-1, 4))
+def test_band_part_keeps_a_band(lower: int, upper: int) -> None:
+    m, n = np.indices((3, 4))
+    band = ((lower < 0) | (m - n <= lower)) & ((upper < 0) | (n - m <= upper))
+
+    np.testing.assert_array_equal(call("band_part", x=_X, lower=lower, upper=upper), _X * band)
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_concat_joins_and_interleaves(axis: int) -> None:
+    y = -_X
+
+    np.testing.assert_array_equal(call("concat", values=[_X, y], axis=axis), np.concatenate([_X, y], axis))
+
+    found = call("concat", values=[_X, y], axis=axis, interleave=True)
+    np.testing.assert_array_equal(np.take(found, range(0, found.shape[axis], 2), axis), _X)
+    np.testing.assert_array_equal(np.take(found, range(1, found.shape[axis], 2), axis), y)
+
+
+def test_concat_makes_a_vector_of_scalars() -> None:
+    assert call("concat", values=[np.array(2), np.array(3)], axis=0).tolist() == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({}, [1, 3, 6]),
+        ({"exclusive": True}, [0, 1, 3]),
+        ({"reverse": True}, [6, 5, 3]),
+        ({"exclusive": True, "reverse": True}, [5, 3, 0]),
+    ],
+)
+def test_cumsum_runs_either_way_with_or_without_each_element(given: dict[str, bool], wanted: list[int]) -> None:
+    x = np.float32([1, 2, 3])
+
+    assert call("cumsum", x=x, **given).tolist() == wanted
+    assert call("cumsum", x=x[None], axis=-1, **given).tolist() == [wanted]
+    assert call("cumsum", x=x[:, None], axis=0, **given)[:, 0].tolist() == wanted
+
+
+def test_fill_keeps_the_values_type() -> None:
+    np.testing.assert_array_equal(call("fill", shape=(2, 3)), np.zeros((2, 3), np.float32))
+
+    found = call("fill", shape=(2,), value=np.array(2**24 + 1, np.int32))
+    assert found.dtype == np.int32
+    assert found.tolist() == [2**24 + 1] * 2
+
+    assert call("fill_like", ref_tensor=_X, value=np.array(True)).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis", "wanted"),
+    [
+        ((3,), -1, (1, 3)),
+        ((3,), 1, (3, 1)),
+        ((4, 3), -1, (4, 3)),
+        ((2, 3, 2), -1, (6, 2)),
+        ((5, 5, 2), 1, (5, 10)),
+    ],
+)
+def test_flatten2d_gives_apples_examples(shape: tuple[int, ...], axis: int, wanted: tuple[int, int]) -> None:
+    x = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+
+    np.testing.assert_array_equal(call("flatten2d", x=x, axis=axis), x.reshape(wanted))
+
+
+def test_non_zero_lists_indices_row_by_row() -> None:
+    x = np.float32([[0, 2], [3, 0]])
+
+    assert call("non_zero", x=x).tolist() == [[0, 1], [1, 0]]
+
+
+@pytest.mark.parametrize("axis", [-1, 0, 1, 2])
+def test_one_hot_inserts_an_axis(axis: int) -> None:
+    indices = np.int32([[0, 2], [1, 7]])
+
+    found = call("one_hot", indices=indices, one_hot_vector_size=3, axis=axis)
+    wanted = np.moveaxis(indices[..., None] == np.arange(3), -1, axis)
+    np.testing.assert_array_equal(found, wanted)
+
+    on, off = np.array(5, np.float32), np.array(-1, np.float32)
+    found = call("one_hot", indices=indices, one_hot_vector_size=3, axis=axis, on_value=on, off_value=off)
+    np.testing.assert_array_equal(found, np.where(wanted, 5, -1))
+
+
+@given(st.data())
+def test_pad_follows_numpy_on_the_last_axes(data: st.DataObject) -> None:
+    shape = data.draw(st.tuples(*[st.integers(2, 4)] * data.draw(st.integers(1, 5))))
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    mode = data.draw(st.sampled_from(["constant", "reflect", "replicate"]))
+    count = data.draw(st.integers(1, len(shape)))
+    limit = {"constant": [5] * 9, "reflect": [n - 1 for n in shape], "replicate": list(shape)}[mode]
+    pairs = [
+        data.draw(st.tuples(*[st.integers(0, limit[axis])] * 2)) for axis in range(len(shape) - count, len(shape))
+    ]
+
+    found = call("pad", x=x, pad=tuple(side for pair in pairs for side in pair), mode=mode, constant_val=7.0)
+
+    every = [(0, 0)] * (len(shape) - count) + pairs
+    how: dict[str, Any] = {"constant_values": 7.0} if mode == "constant" else {}
+    np.testing.assert_array_equal(found, np.pad(x, every, "edge" if mode == "replicate" else mode, **how))
+
+
+def test_padding_with_nothing_does_not_hand_out_memory_that_is_overwritten() -> None:
+    x = np.ones((1, 1, 2, 2), np.float32)
+
+    def body(x: Any) -> list[Any]:
+        double = Builder.add(x=x, y=x)
+        padded = Builder.pad(x=double, pad=[0, 0, 1, 0], mode="reflect")
+        return [Builder.relu(x=padded), Builder.add(x=double, y=np.float32(1))]
+
+    relu, more = run(body, x)
+
+    assert (relu == 2).all()
+    assert (more == 3).all()
+
+
+def test_range_1d_excludes_its_end() -> None:
+    def numbers(*values: float) -> dict[str, np.ndarray]:
+        return {n: np.array(v) for n, v in zip(("start", "end", "step"), values, strict=True)}
+
+    assert call("range_1d", **numbers(2, 9, 3)).tolist() == [2, 5, 8]
+    assert call("range_1d", **numbers(1.0, 2.0, 0.25)).tolist() == [1, 1.25, 1.5, 1.75]
+    assert call("range_1d", **numbers(5, 2, -1)).tolist() == [5, 4, 3]
+
+
+def test_shape_split_stack_tile_and_identity() -> None:
+    assert call("shape", x=_X).tolist() == [2, 3, 4]
+    assert call("shape", x=_X).dtype == np.int32
+    np.testing.assert_array_equal(call("stack", values=[_X, -_X], axis=-1), np.stack([_X, -_X], -1))
+    np.testing.assert_array_equal(call("tile", x=_X, reps=(1, 3, 2)), np.tile(_X, (1, 3, 2)))
+    np.testing.assert_array_equal(call("identity", x=_X), _X)
+    for found, wanted in zip(call("split", x=_X, axis=-1, num_splits=2), np.split(_X, 2, -1), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    sized = call("split", x=_X, axis=2, split_sizes=(1, 3), num_splits=2)
+    for found, wanted in zip(sized, np.split(_X, [1], 2), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_all_agree_with_what_coremltools_folds() -> None:
+    def body(x: Any) -> list[Any]:
+        return [
+            Builder.argsort(x=x, axis=1),
+            Builder.band_part(x=x, lower=1, upper=0),
+            Builder.concat(values=[x, x], axis=1),
+            Builder.cumsum(x=x, axis=1, reverse=True),
+            Builder.flatten2d(x=x, axis=2),
+            Builder.pad(x=x, pad=[1, 0, 0, 2], mode="constant", constant_val=np.float32(3)),
+            Builder.pad(x=x, pad=[1, 0, 2, 2], mode="reflect"),
+            Builder.pad(x=x, pad=[1, 0, 2, 2], mode="replicate"),
+            Builder.shape(x=x),
+            *Builder.split(x=x, split_sizes=[1, 2], axis=1),
+            Builder.stack(values=[x, x], axis=1),
+            Builder.tile(x=x, reps=[2, 1, 3]),
+            *Builder.topk(x=x, k=2, axis=1, ascending=True),
+        ]
+
+    x = np.random.default_rng(0).permutation(24).astype(np.float32).reshape(2, 3, 4)
+
+    compare_with_folded(body, x)
+
+
+def test_shapes_flow_through_a_program_as_numbers() -> None:
+    def body(x: Any) -> list[Any]:
+        index = Builder.cast(x=Builder.reduce_sum(x=x, axes=[0, 1, 2]), dtype="int32")
+        hot = Builder.one_hot(indices=Builder.expand_dims(x=index, axes=[0]), one_hot_vector_size=4)
+        filled = Builder.fill(shape=Builder.shape(x=x), value=np.float32(0.1))
+        steps = Builder.range_1d(start=0, end=index, step=1)
+        return [hot, Builder.add(x=filled, y=x), steps, Builder.non_zero(x=hot)]
+
+    hot, filled, steps, found = run(body, np.full((1, 2, 1), 1.5, np.float32), precision="fp16")
+
+    assert hot.tolist() == [[0, 0, 0, 1]]
+    np.testing.assert_array_equal(filled.reshape(-1), np.float32(np.float16(1.5 + np.float64(np.float16(0.1)))))
+    assert steps.tolist() == [0, 1, 2]
+    assert found.tolist() == [[0, 3]]
