@@ -1,7 +1,8 @@
 """`make bench`: milliseconds per image of every backend, and what the harness adds to them, in one run.
 
 Everything is a ratio to PyTorch eager in the same process, because absolute figures differ from machine to machine
-and from minute to minute. Two threads, batch 1, medians; the backends take turns, so that a slow minute slows all.
+and from minute to minute. Two threads, batch 1, medians; the backends take turns, so that a slow minute slows all,
+and a turn is several predictions, because the threads of the backend before still spin through the first.
 """
 
 from __future__ import annotations
@@ -27,8 +28,7 @@ from parity.models import load_classifier
 ROOT = Path(__file__).parents[2]
 PHOTOS = ROOT / "fixtures" / "images" / "photos"
 THREADS = 2
-ROUNDS = 30
-SLOW_ROUNDS = 2  # onnx.reference takes a second for an image
+ROUNDS, WARM_UP, PER_ROUND = 6, 2, 6
 IMAGES = 200
 # The slow reference is left out of the harness's overhead: beside it any overhead vanishes.
 BACKEND_OF = {"onnx": "onnxruntime", "mlprogram": "coreml-evaluator", "neuralnetwork": "coreml-evaluator"}
@@ -42,7 +42,7 @@ def main() -> None:
     runners = make_runners(classifier, artifacts)
     per_image = measure(runners)
     eager = per_image["pytorch"]
-    print(f"{classifier.name}, batch 1, {THREADS} threads, median of {ROUNDS} rounds")
+    print(f"{classifier.name}, batch 1, {THREADS} threads, median of {ROUNDS * PER_ROUND}")
     for name, milliseconds in per_image.items():
         print(f"  {name:34} {milliseconds:9.1f} ms/image  {milliseconds / eager:7.2f} x pytorch")
     overhead(classifier, artifacts, per_image)
@@ -62,15 +62,22 @@ def make_runners(classifier: Classifier, artifacts: dict[str, Artifact]) -> dict
 def measure(runners: dict[str, Callable[[], object]]) -> dict[str, float]:
     """Return the median milliseconds of each call; they take turns."""
     times: dict[str, list[float]] = {name: [] for name in runners}
-    for turn in range(ROUNDS + 3):
+    for _ in range(ROUNDS):
         for name, run in runners.items():
-            if name.startswith("onnx-reference") and turn not in range(3, 3 + SLOW_ROUNDS):
+            if name.startswith("onnx-reference"):
+                if not times[name]:  # a second or more for an image: once is enough
+                    times[name].append(timed(run))
                 continue
-            start = time.perf_counter()
-            run()
-            if turn >= 3:  # the first turns warm caches
-                times[name].append(1e3 * (time.perf_counter() - start))
+            taken = [timed(run) for _ in range(WARM_UP + PER_ROUND)]
+            times[name] += taken[WARM_UP:]
     return {name: statistics.median(taken) for name, taken in times.items()}
+
+
+def timed(run: Callable[[], object]) -> float:
+    """Return the milliseconds of one call."""
+    start = time.perf_counter()
+    run()
+    return 1e3 * (time.perf_counter() - start)
 
 
 def overhead(classifier: Classifier, artifacts: dict[str, Artifact], per_image: dict[str, float]) -> None:
