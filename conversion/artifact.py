@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +13,8 @@ from conversion.provenance import KEY, Provenance
 
 Format = Literal["onnx", "mlprogram", "neuralnetwork"]
 Precision = Literal["fp32", "fp16"]
+
+_NEURAL_NETWORKS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,8 @@ def input_size(artifact: Artifact) -> tuple[int, int] | None:
     if artifact.format == "onnx":
         import onnx
 
-        dims = onnx.load(str(artifact.path)).graph.input[0].type.tensor_type.shape.dim
-        sizes = [dim.dim_value for dim in dims][2:]
+        inputs = onnx.load(str(artifact.path)).graph.input
+        sizes = [dim.dim_value for dim in inputs[0].type.tensor_type.shape.dim][2:] if inputs else []
     else:
         from conversion.quiet import import_coremltools
 
@@ -67,9 +71,10 @@ def _open_onnx(path: Path) -> Artifact:
         raise ConversionError(
             f"{path}: not an ONNX model, or a truncated one ({_first_line(error)}); export it again"
         ) from error
-    if not model.graph.output:
+    # The opsets stand behind the graph, so a file that was cut there still parses.
+    if not model.graph.output or not model.opset_import:
         raise ConversionError(
-            f"{path}: the file holds no graph with an output; it is empty or truncated, export it again"
+            f"{path}: the file holds no whole ONNX graph; it is empty or truncated, export it again"
         )
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     half = onnx.TensorProto.FLOAT16
@@ -80,6 +85,10 @@ def _open_onnx(path: Path) -> Artifact:
 def _open_coreml(path: Path) -> Artifact:
     from conversion.quiet import chatter_to, import_coremltools
 
+    if missing := _missing_part(path):
+        raise ConversionError(
+            f"{path}: {missing} is missing; copy the whole .mlpackage directory, or convert again"
+        )
     coremltools = import_coremltools()
     try:
         with chatter_to():
@@ -93,33 +102,58 @@ def _open_coreml(path: Path) -> Artifact:
     if kind is None:
         raise ConversionError(f"{path}: the file holds no model; it is empty or truncated, convert again")
     note = specification.description.metadata.userDefined.get(KEY)
-    if kind != "mlProgram":
+    if kind in _NEURAL_NETWORKS:
         return _artifact(path, "neuralnetwork", "fp32", note)
-    weights = path / "Data" / "com.apple.CoreML" / "weights"
-    if path.is_dir() and not weights.exists() and _refers_to_weights(specification):
+    if kind != "mlProgram":
         raise ConversionError(
-            f"{path}: its weights are missing; copy the whole .mlpackage directory, or convert again"
+            f"{path}: a Core ML model of the kind {kind}; give an mlProgram or {', '.join(_NEURAL_NETWORKS)}"
         )
+    for weights in _weight_files(path, specification):
+        if not weights.is_file():
+            raise ConversionError(
+                f"{path}: its weights {weights} are missing; copy the whole .mlpackage directory, or convert again"
+            )
     return _artifact(path, "mlprogram", _mlprogram_precision(specification), note)
+
+
+def _missing_part(package: Path) -> Path | None:
+    """Find the first item of a package's table of contents that is not there; coremltools gives only its UUID."""
+    try:
+        table = json.loads((package / "Manifest.json").read_text(encoding="utf-8"))
+        parts = [package / "Data" / item["path"] for item in table["itemInfoEntries"].values()]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None  # a file, or a table that coremltools will complain about
+    return next((part for part in parts if not part.exists()), None)
 
 
 def _mlprogram_precision(specification: Any) -> Precision:
     """Decide by the results of the operations: a program that computes anything in fp16 is judged as fp16."""
     half = 10  # MIL.proto: DataType.FLOAT16
-    for function in specification.mlProgram.functions.values():
-        for operation in function.block_specializations[function.opset].operations:
-            if operation.type != "const" and any(o.type.tensorType.dataType == half for o in operation.outputs):
-                return "fp16"
+    for operation in _operations(specification):
+        if operation.type != "const" and any(o.type.tensorType.dataType == half for o in operation.outputs):
+            return "fp16"
     return "fp32"
 
 
-def _refers_to_weights(specification: Any) -> bool:
-    return any(
-        operation.attributes["val"].WhichOneof("value") == "blobFileValue"
-        for function in specification.mlProgram.functions.values()
-        for operation in function.block_specializations[function.opset].operations
-        if operation.type == "const"
-    )
+def _weight_files(path: Path, specification: Any) -> list[Path]:
+    """List the files in which a program's constants stand; it names them by the place of its own file."""
+    home = path / "Data" / "com.apple.CoreML" if path.is_dir() else path.parent
+    names = {
+        value.blobFileValue.fileName
+        for operation in _operations(specification)
+        for value in operation.attributes.values()
+        if value.WhichOneof("value") == "blobFileValue"
+    }
+    return [home / name.removeprefix("@model_path/") for name in sorted(names)]
+
+
+def _operations(specification: Any) -> Iterator[Any]:
+    """Walk through all operations of a program, those inside conditions and loops too."""
+    blocks = [f.block_specializations[f.opset] for f in specification.mlProgram.functions.values()]
+    while blocks:
+        for operation in blocks.pop().operations:
+            yield operation
+            blocks += operation.blocks
 
 
 def _artifact(path: Path, kind: Format, precision: Precision, note: str | None) -> Artifact:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,11 +56,35 @@ def example_pixels(classifier: Classifier, batch: int = 1) -> torch.Tensor:
     return torch.randint(0, 256, size, generator=generator).to(torch.float32)
 
 
+@contextmanager
+def without_mha_fastpath() -> Iterator[None]:
+    """Keep vision transformers in plain operations: the fused encoder layer is one that converters lack."""
+    import torch
+
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
 def check_classifier(classifier: Classifier) -> None:
     """Refuse what would convert into a wrong model: training mode, bad weights, softmax inside, wrong labels.
 
     Runs the module once on normalised noise. Raises ConversionError.
     """
+    check_module(classifier)
+    logits = _logits(classifier)
+    try:
+        check_labels(classifier.labels, logits.shape[1])
+    except ConversionError as error:
+        raise ConversionError(f"{classifier.name}: {error}") from None
+    _refuse_softmax(classifier.name, logits)
+
+
+def check_module(classifier: Classifier) -> None:
+    """Refuse what shows without running the module: no module at all, training mode, non-finite weights."""
     import torch
 
     name, module = classifier.name, classifier.module
@@ -76,9 +101,6 @@ def check_classifier(classifier: Classifier) -> None:
     for path, tensor in {**dict(module.named_parameters()), **dict(module.named_buffers())}.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise ConversionError(f"{name}: the weights `{path}` contain NaN or infinity; load a sound checkpoint")
-    logits = _logits(classifier)
-    check_labels(classifier.labels, logits.shape[1])
-    _refuse_softmax(name, logits)
 
 
 def _logits(classifier: Classifier) -> torch.Tensor:
@@ -89,9 +111,10 @@ def _logits(classifier: Classifier) -> torch.Tensor:
         with torch.inference_mode():
             logits = classifier.module(noise)
     except Exception as error:
-        shape = list(noise.shape)
+        said = " ".join(str(error).split()) or type(error).__name__
         raise ConversionError(
-            f"{classifier.name}: the module fails on an input of shape {shape}: {error}"
+            f"{classifier.name}: the module fails on an input of shape {list(noise.shape)}: {said}; is "
+            "Preprocessing.size the size that it was trained for?"
         ) from error
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or logits.shape[0] != len(noise):
         found = f"shape {list(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__

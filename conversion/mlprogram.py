@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conversion.artifact import Precision
-from conversion.deployed import deployed_module, example_pixels
+from conversion.deployed import deployed_module, example_pixels, without_mha_fastpath
 from conversion.provenance import KEY, Provenance
 from conversion.quiet import import_coremltools
 
@@ -41,18 +39,5 @@ def convert_mlprogram(classifier: Classifier, path: Path, provenance: Provenance
 def _trace(module: Any, example: Any) -> Any:
     import torch
 
-    with _without_mha_fastpath(), torch.no_grad():
+    with without_mha_fastpath(), torch.no_grad():
         return torch.jit.trace(module, example, check_trace=False)
-
-
-@contextmanager
-def _without_mha_fastpath() -> Iterator[None]:
-    """Keep vision transformers in plain operations: the fused encoder layer is one that coremltools lacks."""
-    import torch
-
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conversion.deployed import deployed_module, example_pixels
+from conversion.deployed import deployed_module, example_pixels, without_mha_fastpath
 from conversion.provenance import KEY, Provenance
 
 if TYPE_CHECKING:
@@ -46,16 +46,17 @@ def export_onnx_torchscript(
     """Export through TorchScript."""
     import torch
 
-    torch.onnx.export(
-        deployed_module(classifier),
-        (example_pixels(classifier),),
-        str(path),
-        input_names=[INPUT],
-        output_names=[OUTPUT],
-        dynamic_axes={INPUT: {0: "batch"}, OUTPUT: {0: "batch"}} if dynamic_batch else None,
-        opset_version=opset,
-        dynamo=False,
-    )
+    with without_mha_fastpath():
+        torch.onnx.export(
+            deployed_module(classifier),
+            (example_pixels(classifier),),
+            str(path),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_axes={INPUT: {0: "batch"}, OUTPUT: {0: "batch"}} if dynamic_batch else None,
+            opset_version=opset,
+            dynamo=False,
+        )
     _sign(path, provenance)
 
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conversion.artifact import Artifact, Format, Precision
-from conversion.deployed import check_classifier
+from conversion.deployed import check_classifier, check_module
 from conversion.errors import ConversionError
 from conversion.mlprogram import convert_mlprogram
-from conversion.neuralnetwork import convert_onnx_coreml
-from conversion.onnx import export_onnx, export_onnx_torchscript
+from conversion.neuralnetwork import OPSET, convert_onnx_coreml
+from conversion.onnx import TORCHSCRIPT_OPSET, export_onnx, export_onnx_torchscript
 from conversion.provenance import Provenance, package_versions, source_hash, weights_hash
 from conversion.quiet import chatter_to
 
@@ -50,7 +53,7 @@ ROUTES: Mapping[str, Route] = {
             "fp32",
             ".onnx",
             export_onnx_torchscript,
-            {"exporter": "torchscript", "opset": "17"},
+            {"exporter": "torchscript", "opset": str(TORCHSCRIPT_OPSET)},
         ),
         Route(
             "mlprogram",
@@ -68,7 +71,7 @@ ROUTES: Mapping[str, Route] = {
             partial(convert_mlprogram, precision="fp32"),
             {"precision": "fp32"},
         ),
-        Route("onnx-coreml", "neuralnetwork", "fp32", ".mlmodel", convert_onnx_coreml, {"opset": "9"}),
+        Route("onnx-coreml", "neuralnetwork", "fp32", ".mlmodel", convert_onnx_coreml, {"opset": str(OPSET)}),
     )
 }
 
@@ -89,6 +92,7 @@ def convert(classifier: Classifier, route: str, directory: str | Path) -> Artifa
     converters. What the converters print is in `convert.log` beside it. Raises ConversionError.
     """
     recipe = find_route(route)
+    check_module(classifier)
     provenance = Provenance(
         model=classifier.name,
         route=recipe.name,
@@ -98,9 +102,11 @@ def convert(classifier: Classifier, route: str, directory: str | Path) -> Artifa
         labels=tuple(classifier.labels),
         preprocessing=classifier.preprocessing,
     )
-    key = hashlib.sha256(f"{provenance.to_json()}\n{source_hash(classifier)}".encode()).hexdigest()[:12]
-    home = Path(directory) / classifier.name / f"{recipe.name}-{key}"
-    path = home / f"{classifier.name}{recipe.suffix}"
+    content = f"{provenance.to_json()}\n{source_hash(classifier)}".encode(errors="surrogatepass")
+    # A name may hold a slash ("timm/resnet18"); the key tells apart what becomes the same here.
+    name = re.sub(r"[^\w.-]|^\.+", "_", classifier.name) or "_"
+    home = Path(directory) / name / f"{recipe.name}-{hashlib.sha256(content).hexdigest()[:12]}"
+    path = home / f"{name}{recipe.suffix}"
     if not path.exists():
         _convert(classifier, recipe, provenance, home, path.name)
     intermediate = path.with_suffix(".onnx")
@@ -121,17 +127,13 @@ def is_converted(artifact: Artifact) -> bool:
 
 def _convert(classifier: Classifier, recipe: Route, provenance: Provenance, home: Path, name: str) -> None:
     """Convert into a directory of its own and move it into place when it is whole; processes take turns."""
-    from filelock import FileLock
-
-    home.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{home}.lock"):
+    with _turn_to_make(home) as scratch:
         if (home / name).exists():  # another process was faster
             return
         check_classifier(classifier)
-        scratch = Path(tempfile.mkdtemp(prefix=f"{home.name}.", dir=home.parent))
         log = scratch / "convert.log"
         try:
-            with chatter_to(log):
+            with chatter_to(log), _freed_on_failure():
                 recipe.write(classifier, scratch / name, provenance)
             shutil.rmtree(home, ignore_errors=True)
             scratch.replace(home)
@@ -139,10 +141,38 @@ def _convert(classifier: Classifier, recipe: Route, provenance: Provenance, home
             raise
         except Exception as error:
             kept = home.parent / f"{home.name}.log"
-            shutil.copyfile(log, kept)
+            with suppress(OSError):  # a full disk is told by the error itself
+                log.replace(kept)
             raise ConversionError(_explain(classifier, recipe, error, kept)) from error
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def _freed_on_failure() -> Iterator[None]:
+    """Drop what an error's traceback keeps alive: half a model, whose temporary directory goes with a warning."""
+    try:
+        yield
+    except Exception as error:
+        traceback.clear_frames(error.__traceback__)
+        raise
+
+
+@contextmanager
+def _turn_to_make(home: Path) -> Iterator[Path]:
+    """Wait for those who convert the same, then give a scratch directory beside `home`, removed afterwards."""
+    from filelock import FileLock
+
+    with ExitStack() as stack:
+        try:
+            home.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(f"{home}.lock"))
+            scratch = Path(tempfile.mkdtemp(prefix=f"{home.name}.", dir=home.parent))
+        except OSError as error:
+            raise ConversionError(
+                f"{home.parent}: converted models cannot be written there ({error.strerror or error}); "
+                "give a directory that can be written to"
+            ) from error
+        stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+        yield scratch
 
 
 _NUMPY_24 = "only 0-dimensional arrays can be converted to Python scalars"

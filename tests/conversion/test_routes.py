@@ -1,0 +1,505 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import onnx
+import pytest
+import torch
+
+from conversion import ROUTES, Artifact, Classifier, ConversionError, convert, open_artifact, routes
+from conversion.provenance import Provenance
+from conversion.routes import Route, find_route, is_converted
+from tests.conversion.classifiers import LABELS, PREPROCESSING, tiny
+
+Converted = Callable[[str], Artifact]
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def refusal(classifier: Classifier, route: str, directory: Path) -> str:
+    """Return the one line with which a conversion is refused."""
+    with pytest.raises(ConversionError) as caught:
+        convert(classifier, route, directory)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def files_in(directory: Path) -> list[str]:
+    """List what a conversion left, without the empty files that processes take turns by."""
+    found = (path.relative_to(directory) for path in directory.rglob("*") if path.suffix != ".lock")
+    return sorted(str(path) for path in found)
+
+
+# The real routes
+
+
+def test_the_routes_have_the_names_that_others_rely_on() -> None:
+    assert tuple(ROUTES) == ("onnx", "onnx-torchscript", "mlprogram", "mlprogram-fp32", "onnx-coreml")
+    assert all(route.name == name for name, route in ROUTES.items())
+
+
+def test_a_known_route_is_found() -> None:
+    assert find_route("mlprogram") is ROUTES["mlprogram"]
+
+
+@pytest.mark.parametrize(("name", "near"), [("mlprograms", "mlprogram"), ("onnx_coreml", "onnx-coreml")])
+def test_an_unknown_route_names_the_nearest_and_all(name: str, near: str) -> None:
+    with pytest.raises(ConversionError) as caught:
+        find_route(name)
+
+    message = str(caught.value)
+    assert message.startswith(f"unknown route `{name}`; did you mean {near}? (routes: onnx, ")
+    assert all(route in message for route in ROUTES)
+
+
+def test_an_unknown_route_that_is_like_no_other(tmp_path: Path) -> None:
+    message = refusal(tiny(), "tflite", tmp_path)
+
+    assert message.startswith("unknown route `tflite` (routes: ")
+    assert files_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("route", "kind", "precision", "name"),
+    [
+        ("onnx", "onnx", "fp32", "tiny.onnx"),
+        ("onnx-torchscript", "onnx", "fp32", "tiny.onnx"),
+        ("mlprogram", "mlprogram", "fp16", "tiny.mlpackage"),
+        ("mlprogram-fp32", "mlprogram", "fp32", "tiny.mlpackage"),
+        ("onnx-coreml", "neuralnetwork", "fp32", "tiny.mlmodel"),
+    ],
+)
+def test_each_route_converts(
+    route: str, kind: str, precision: str, name: str, converted: Converted, conversions: Path
+) -> None:
+    artifact = converted(route)
+
+    assert is_converted(artifact)
+    assert (artifact.format, artifact.precision, artifact.route) == (kind, precision, route)
+    assert artifact.path.name == name
+    assert artifact.path.is_relative_to(conversions / "tiny")
+    assert (artifact.path.parent / "convert.log").is_file()
+    assert artifact.provenance is not None
+    assert (artifact.provenance.model, artifact.provenance.labels) == ("tiny", LABELS)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_the_second_time_converts_nothing(
+    route: str, converted: Converted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = converted(route)
+
+    def explode(*_: object) -> None:
+        raise AssertionError(f"{route} converts again")
+
+    monkeypatch.setitem(ROUTES, route, dataclasses.replace(ROUTES[route], write=explode))
+
+    assert converted(route) == first
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_converting_prints_nothing_and_the_log_has_it(
+    route: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    artifact = convert(tiny(seed=1), route, tmp_path)
+
+    assert capfd.readouterr() == ("", "")
+    log = (artifact.path.parent / "convert.log").read_text(encoding="utf-8")
+    said = {
+        "onnx": "",
+        "onnx-torchscript": "DeprecationWarning: You are using the legacy TorchScript-based ONNX export",
+        "mlprogram": "Converting PyTorch Frontend ==> MIL Ops",
+        "mlprogram-fp32": "Running MIL default pipeline",
+        "onnx-coreml": "Converting Node Type Conv",
+    }
+    assert said[route] in log
+
+
+def test_a_fresh_interpreter_prints_nothing_either(tmp_path: Path) -> None:
+    """Nothing is imported yet: coremltools and the exporters talk most at their import."""
+    script = f"""
+import sys
+sys.path.insert(0, "tests/conversion")
+from conversion import ROUTES, convert, open_artifact
+from classifiers import tiny
+for route in ("onnx-coreml", "mlprogram", "onnx"):
+    open_artifact(convert(tiny(), route, {str(tmp_path)!r}).path)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+# The cache and its failures, with a route that writes a small file at once
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Add a route `stub`; `calls` are its conversions, `then` is done when half of the file is written."""
+    state = SimpleNamespace(calls=[], then=lambda: None)
+
+    def write(classifier: Classifier, path: Path, provenance: Provenance) -> None:
+        print("chatter")
+        state.calls.append(path)
+        path.write_text("half", encoding="utf-8")
+        state.then()
+        path.write_text("whole", encoding="utf-8")
+
+    monkeypatch.setitem(ROUTES, "stub", Route("stub", "onnx", "fp32", ".onnx", write, {"option": "1"}))
+    return state
+
+
+def fail_with(error: BaseException) -> Callable[[], None]:
+    def fail() -> None:
+        raise error
+
+    return fail
+
+
+def test_what_was_converted_once_is_found_by_another_object(stub: SimpleNamespace, tmp_path: Path) -> None:
+    first, second = (convert(tiny(), "stub", tmp_path) for _ in range(2))
+
+    assert first == second
+    assert len(stub.calls) == 1
+    assert first.path.read_text(encoding="utf-8") == "whole"
+    home = first.path.parent.relative_to(tmp_path)
+    assert files_in(tmp_path) == ["tiny", str(home), f"{home}/convert.log", f"{home}/tiny.onnx"]
+    assert (first.path.parent / "convert.log").read_text(encoding="utf-8") == "chatter\n"
+
+
+class EditedNet(torch.nn.Module):
+    """Compute what TinyNet does, in other words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        original = tiny().module
+        self.features, self.head = original.features, original.head
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        maps = self.features(image)
+        return self.head(maps.mean(dim=(2, 3)))
+
+
+EditedNet.__name__ = EditedNet.__qualname__ = "TinyNet"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "other"},
+        {"labels": (*LABELS[:7], "other")},
+        {"preprocessing": dataclasses.replace(PREPROCESSING, mean=(0.2, 0.5, 0.6))},
+        {"preprocessing": dataclasses.replace(PREPROCESSING, interpolation="bicubic")},
+        {"seed": 1},
+        {"module": EditedNet().eval()},
+    ],
+    ids=["name", "labels", "mean", "interpolation", "weights", "forward"],
+)
+def test_another_classifier_is_converted_anew(
+    changes: dict[str, Any], stub: SimpleNamespace, tmp_path: Path
+) -> None:
+    first = convert(tiny(), "stub", tmp_path)
+    second = convert(tiny(**changes), "stub", tmp_path)
+
+    assert len(stub.calls) == 2
+    assert first.path != second.path
+    assert first.path.is_file()
+    assert second.path.is_file()
+
+
+def test_other_options_are_converted_anew(
+    stub: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = convert(tiny(), "stub", tmp_path)
+    monkeypatch.setitem(ROUTES, "stub", dataclasses.replace(ROUTES["stub"], options={"option": "2"}))
+
+    assert convert(tiny(), "stub", tmp_path).path != first.path
+
+
+def test_other_versions_are_converted_anew(
+    stub: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = convert(tiny(), "stub", tmp_path)
+    monkeypatch.setattr(routes, "package_versions", lambda: {**first.provenance.packages, "torch": "1.13.1"})
+
+    second = convert(tiny(), "stub", tmp_path)
+
+    assert second.path != first.path
+    assert second.provenance.packages["torch"] == "1.13.1"
+
+
+def test_a_file_that_somebody_deleted_is_converted_anew(stub: SimpleNamespace, tmp_path: Path) -> None:
+    first = convert(tiny(), "stub", tmp_path)
+    first.path.unlink()
+    assert not is_converted(first)
+
+    assert convert(tiny(), "stub", tmp_path).path.read_text(encoding="utf-8") == "whole"
+
+
+def test_a_bad_classifier_is_refused_and_leaves_nothing(stub: SimpleNamespace, tmp_path: Path) -> None:
+    assert "8 outputs" in refusal(tiny(labels=LABELS[:7]), "stub", tmp_path)
+
+    assert stub.calls == []
+    assert files_in(tmp_path) == ["tiny"]
+
+
+def test_training_mode_is_refused_though_the_result_is_there(stub: SimpleNamespace, tmp_path: Path) -> None:
+    convert(tiny(), "stub", tmp_path)
+    classifier = tiny()
+    classifier.module.train()
+
+    assert "training mode" in refusal(classifier, "stub", tmp_path)
+
+
+def test_what_is_no_module_is_refused(stub: SimpleNamespace, tmp_path: Path) -> None:
+    assert "give a torch.nn.Module" in refusal(tiny(module=lambda image: image), "stub", tmp_path)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1)])
+def test_an_interrupted_conversion_leaves_nothing(
+    error: BaseException, stub: SimpleNamespace, tmp_path: Path
+) -> None:
+    stub.then = fail_with(error)
+    with pytest.raises(type(error)):
+        convert(tiny(), "stub", tmp_path)
+    assert files_in(tmp_path) == ["tiny"]
+
+    stub.then = lambda: None
+    assert convert(tiny(), "stub", tmp_path).path.read_text(encoding="utf-8") == "whole"
+
+
+def test_a_failed_conversion_leaves_its_log_alone(stub: SimpleNamespace, tmp_path: Path) -> None:
+    stub.then = fail_with(RuntimeError("no such\n  operator"))
+
+    message = refusal(tiny(), "stub", tmp_path)
+
+    (log,) = tmp_path.glob("tiny/*.log")
+    assert files_in(tmp_path) == ["tiny", str(log.relative_to(tmp_path))]
+    assert log.read_text(encoding="utf-8") == "chatter\n"
+    assert message == (
+        "tiny, route stub: the conversion failed with RuntimeError: no such operator; "
+        f"what the converters said is in {log}"
+    )
+
+    stub.then = lambda: None
+    assert convert(tiny(), "stub", tmp_path).path.read_text(encoding="utf-8") == "whole"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("", "NotImplementedError; what"), ("x" * 999, f"{'x' * 300}...; what")]
+)
+def test_failures_without_words_and_with_too_many(
+    text: str, told: str, stub: SimpleNamespace, tmp_path: Path
+) -> None:
+    stub.then = fail_with(NotImplementedError(text))
+
+    assert told in refusal(tiny(), "stub", tmp_path)
+
+
+def test_what_a_route_explains_itself_is_passed_on(stub: SimpleNamespace, tmp_path: Path) -> None:
+    stub.then = fail_with(ConversionError("install it"))
+
+    assert refusal(tiny(), "stub", tmp_path) == "install it"
+    assert files_in(tmp_path) == ["tiny"]
+
+
+@pytest.mark.parametrize("newline", ["", "\n"])
+def test_the_failure_that_numpy_2_4_causes_says_what_to_install(
+    newline: str, stub: SimpleNamespace, tmp_path: Path
+) -> None:
+    text = f"only 0-dimensional arrays can be{newline or ' '}converted to Python scalars"
+    stub.then = fail_with(TypeError(text))
+
+    message = refusal(tiny(), "stub", tmp_path)
+
+    assert "numpy 2.4" in message
+    assert "pip install 'numpy<2.4'" in message
+
+
+def test_a_conversion_that_was_killed_does_no_harm(stub: SimpleNamespace, tmp_path: Path) -> None:
+    """A process that is killed cannot tidy up: its scratch directory stays, and is taken for nothing."""
+    first = convert(tiny(), "stub", tmp_path)
+    left = first.path.parent.with_name(f"{first.path.parent.name}.left")
+    first.path.parent.rename(left)
+    (left / "tiny.onnx").write_text("half", encoding="utf-8")
+
+    assert convert(tiny(), "stub", tmp_path).path.read_text(encoding="utf-8") == "whole"
+    assert len(stub.calls) == 2
+
+
+def test_two_threads_at_once_convert_once(stub: SimpleNamespace, tmp_path: Path) -> None:
+    start = threading.Barrier(2)
+    results: list[Artifact] = []
+
+    def work() -> None:
+        classifier = tiny()
+        start.wait()
+        results.append(convert(classifier, "stub", tmp_path))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert results[0] == results[1]
+    assert len(stub.calls) == 1
+    assert results[0].path.read_text(encoding="utf-8") == "whole"
+
+
+def test_two_processes_at_once_convert_once(tmp_path: Path) -> None:
+    script = f"""
+import dataclasses, sys
+sys.path.insert(0, "tests/conversion")
+from conversion import ROUTES, convert
+from classifiers import tiny
+route = ROUTES["onnx-torchscript"]
+
+def counted(classifier, path, provenance):
+    with open({str(tmp_path / "calls")!r}, "a") as calls:
+        calls.write("x")
+    route.write(classifier, path, provenance)
+
+ROUTES["onnx-torchscript"] = dataclasses.replace(route, write=counted)
+classifier = tiny()
+print("ready", flush=True)
+input()
+print(convert(classifier, "onnx-torchscript", {str(tmp_path / "out")!r}).path)
+"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen([sys.executable, "-c", script], cwd=REPOSITORY, **pipes) for _ in range(2)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    told = [process.communicate() for process in processes]
+
+    assert [process.returncode for process in processes] == [0, 0], told
+    assert told[0] == told[1]
+    assert (tmp_path / "calls").read_text(encoding="utf-8") == "x"
+    path = Path(told[0][0].strip())
+    onnx.checker.check_model(onnx.load(str(path)))
+    assert open_artifact(path).route == "onnx-torchscript"
+    home = path.parent.relative_to(tmp_path)
+    assert files_in(tmp_path) == ["calls", "out", "out/tiny", f"{home}", f"{home}/convert.log", f"{home}/tiny.onnx"]
+
+
+# Places that cannot be written to
+
+
+def test_a_file_in_place_of_the_directory(stub: SimpleNamespace, tmp_path: Path) -> None:
+    (tmp_path / "models").write_text("", encoding="utf-8")
+
+    message = refusal(tiny(), "stub", tmp_path / "models")
+
+    assert message.startswith(f"{tmp_path / 'models' / 'tiny'}: converted models cannot be written there")
+    assert "give a directory that can be written to" in message
+    assert stub.calls == []
+
+
+def test_a_file_in_place_of_the_models_directory(stub: SimpleNamespace, tmp_path: Path) -> None:
+    (tmp_path / "tiny").write_text("", encoding="utf-8")
+
+    assert "cannot be written there" in refusal(tiny(), "stub", tmp_path)
+
+
+def test_a_file_in_place_of_the_result(stub: SimpleNamespace, tmp_path: Path) -> None:
+    home = convert(tiny(), "stub", tmp_path).path.parent
+    for path in home.iterdir():
+        path.unlink()
+    home.rmdir()
+    home.write_text("", encoding="utf-8")
+
+    assert str(home) in refusal(tiny(), "stub", tmp_path)
+    assert home.is_file()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_directory_without_permission(stub: SimpleNamespace, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        assert "Permission denied" in refusal(tiny(), "stub", tmp_path)
+    finally:
+        tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied"), OSError(28, "No space left on device")]
+)
+def test_a_directory_in_which_nothing_can_be_made(
+    error: OSError, stub: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda **_: fail_with(error)())
+
+    message = refusal(tiny(), "stub", tmp_path)
+
+    assert f"cannot be written there ({error.strerror})" in message
+    monkeypatch.undo()
+    # The turn was given back.
+    assert files_in(tmp_path) == ["tiny"]
+
+
+def test_a_disk_that_is_full_is_told(stub: SimpleNamespace, tmp_path: Path) -> None:
+    def full() -> None:
+        stub.calls[-1].with_name("convert.log").unlink()
+        raise OSError(28, "No space left on device")
+
+    stub.then = full
+
+    assert "No space left on device" in refusal(tiny(), "stub", tmp_path)
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("timm/resnet18.a1_in1k", "timm_resnet18.a1_in1k"),
+        ("..", "_"),
+        ("../escape", "__escape"),
+        (".hidden", "_hidden"),
+        ("/etc/net", "_etc_net"),
+        ("two words\nand: a *", "two_words_and__a__"),
+        ("猫", "猫"),
+        ("", "_"),
+    ],
+)
+def test_any_name_becomes_a_file_in_the_directory(
+    name: str, safe: str, stub: SimpleNamespace, tmp_path: Path
+) -> None:
+    artifact = convert(tiny(name=name), "stub", tmp_path / "out")
+
+    assert artifact.path.name == f"{safe}.onnx"
+    assert artifact.path.is_file()
+    assert artifact.path.parent.parent == tmp_path / "out" / safe
+    assert artifact.provenance.model == name
+    assert convert(tiny(name=name), "stub", tmp_path / "out") == artifact
+    assert len(stub.calls) == 1
+
+
+def test_names_that_become_the_same_file_name_stay_apart(stub: SimpleNamespace, tmp_path: Path) -> None:
+    paths = {convert(tiny(name=name), "stub", tmp_path).path for name in ("a/b", "a_b", "a:b")}
+
+    assert len(paths) == 3
+
+
+@pytest.mark.parametrize("route", ["onnx-torchscript", "mlprogram-fp32"])
+def test_a_label_that_no_file_can_hold_is_told_in_one_line(route: str, tmp_path: Path) -> None:
+    message = refusal(tiny(labels=(*LABELS[:7], "lone \ud800 surrogate")), route, tmp_path)
+
+    assert "surrogate" in message
+    message.encode()
