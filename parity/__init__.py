@@ -7,6 +7,8 @@ Classifier + images --convert--> Artifact --Backend.predict--> Prediction --comp
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,6 +28,16 @@ _HOMES = {
     "compare": "parity.compare",
 }
 __all__ = ["ParityError", "Run", "Tolerance", "assert_parity", "check", "compare"]
+
+
+class _Package(ModuleType):
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Importing parity/compare.py would put the module in the place of the function `compare`.
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

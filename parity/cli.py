@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 _ARTIFACTS = click.option(
     "--artifacts",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, file_okay=False),
     default=Path(".parity"),
     show_default=True,
     help="Where converted models are kept between runs.",
@@ -56,7 +57,9 @@ def run_command(
         progress("loading PyTorch")
         read = read_suite(path)
         from parity.pipeline import run
+        from parity.selection import check_selection
 
+        check_selection(read, models, routes, backends)
         found = run(read, models, routes, backends, artifacts, progress)
     return _report(found, json_file)
 
@@ -83,22 +86,30 @@ def check_command(
     MODEL: a name in the suite file, `file.py:callable`, `package.module:callable` or `torchvision:name`.
     """
     from parity.report.progress import progress_bar
+    from parity.tolerance import Tolerance
 
     _writable(json_file)
+    allowed = None if tolerance is None else Tolerance(tolerance)
     with progress_bar() as progress:
         progress("loading PyTorch")
+        from conversion.artifact import open_artifact
         from parity.pipeline import check
+        from parity.selection import check_backends
 
+        opened = [open_artifact(path) for path in artifacts]
+        check_backends(opened, backends)
         classifier = _classifier(model, suite)
         progress(f"{classifier.name}: comparing")
-        found = check(classifier, list(artifacts), list(images), list(backends) or None, tolerance)
+        found = check(classifier, opened, list(images), list(backends) or None, allowed)
     return _report(found, json_file)
 
 
 @cli.command("convert")
 @click.argument("model")
 @click.option("--route", required=True, help="onnx, onnx-torchscript, mlprogram, mlprogram-fp32, onnx-coreml.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory for the result.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Directory for the result."
+)
 @click.option("--suite", type=click.Path(path_type=Path), help="Suite file that MODEL is a name of.")
 def convert_command(model: str, route: str, out: Path, suite: Path | None) -> int:
     """Convert MODEL by a route and print where the result is."""
@@ -182,12 +193,15 @@ def _report(found: Run, json_file: Path | None) -> int:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; bad input is one clear line and exit code 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A label or a file name may hold what the terminal's encoding cannot.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = cli.main(args=arguments, prog_name="parity", standalone_mode=False)
     except click.exceptions.Exit as stop:
         code = stop.exit_code
     except click.ClickException as error:
-        error.show()
+        _show(error)
         code = 2
     except click.Abort:
         click.echo("interrupted", err=True)
@@ -196,12 +210,22 @@ def main(arguments: list[str] | None = None) -> None:
         from conversion.errors import ConversionError
         from parity.errors import ParityError
 
-        if not isinstance(error, ConversionError | ParityError):
+        if not isinstance(error, ConversionError | ParityError | OSError):
             raise
         for line in str(error).splitlines():
             click.echo(f"parity: {line}", err=True)
         code = 2
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show(error: click.ClickException) -> None:
+    # What click raises for a command without arguments is its help; older versions print that themselves.
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+        error.show()
+        return
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "parity"
+    click.echo(f"parity: {' '.join(error.format_message().split())} (see `{command} --help`)", err=True)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import ROUND_CEILING, Context
 
 import numpy as np
 
 from parity.errors import ParityError
-from parity.results import FAILING_CASES, Answer, Case, Comparison, Prediction, Run, Subject, Verdict
+from parity.results import (
+    FAILING_CASES,
+    Answer,
+    Case,
+    CaseVerdict,
+    Comparison,
+    Prediction,
+    Run,
+    Subject,
+    Verdict,
+)
 from parity.tolerance import Tolerance
 
 # A network that spreads 95 % of the entropy of a uniform answer has seen nothing in the image.
@@ -21,12 +32,18 @@ def compare(
 
     Columns are matched by label where the candidate names its classes, else by position; images: their names.
     Verdicts as in the documentation: match, tie, drift, flip, error per image; pass, fail or inconclusive over all.
+    A reference that is not one row per image and one column per label is a ParityError.
     """
     if reference.labels is None:
         raise ParityError("the reference has no labels; a Classifier always gives them")
+    expected = np.asarray(reference.probabilities, dtype=np.float64)
+    if expected.shape != (len(images), len(reference.labels)):
+        raise ParityError(
+            f"the reference has outputs of shape {list(expected.shape)} for {len(images)} images and "
+            f"{len(reference.labels)} labels; give one row per image and one column per label"
+        )
     if not images:
         return _inconclusive("no images were compared", tolerance)
-    expected = np.asarray(reference.probabilities, dtype=np.float64)
     aligned, trouble = _aligned(reference.labels, candidate)
     if aligned is None or aligned.shape != expected.shape:
         found = trouble or f"outputs of shape {list(candidate.probabilities.shape)}, not {list(expected.shape)}"
@@ -35,36 +52,35 @@ def compare(
         _case(name, reference.labels, expected[i], aligned[i], _named(candidate, i), tolerance.probability)
         for i, name in enumerate(images)
     )
-    worst = [case.max_abs_diff for case in cases if case.max_abs_diff is not None]
-    required = max(worst) if len(worst) == len(cases) else None
+    worst = max((case.max_abs_diff for case in cases if case.max_abs_diff is not None), default=None)
     failing = [case for case in cases if case.verdict in FAILING_CASES]
     verdict: Verdict = "fail" if failing else "pass"
     reason = _count(failing, len(cases)) if failing else ""
-    if not failing and (vacuous := proves_nothing(expected, tolerance)):
+    if not failing and (vacuous := proves_nothing(expected, tolerance.probability)):
         verdict, reason = "inconclusive", vacuous
     agreement = sum(case.reference.label == case.candidate.label for case in cases) / len(cases)
-    return Comparison(
-        verdict, reason, tolerance.probability, required, agreement, max(worst) if worst else None, cases
-    )
+    return Comparison(verdict, reason, tolerance.probability, _required(expected, cases), agreement, worst, cases)
 
 
-def proves_nothing(reference: np.ndarray, tolerance: Tolerance) -> str:
-    """Say why agreement with these reference answers would prove nothing; empty where it would.
+def proves_nothing(reference: np.ndarray, allowed: float) -> str:
+    """Say why agreement with these reference answers within `allowed` would prove nothing; empty where it would.
 
     reference: [images, classes]. The measure is what a model that ignores its input could pass.
     """
     count, classes = reference.shape
     with np.errstate(divide="ignore", invalid="ignore"):
         entropy = -np.nansum(np.where(reference > 0, reference * np.log(reference), 0.0), axis=1)
-    if classes > 1 and bool((entropy >= FLAT_ENTROPY * np.log(classes)).all()):
+    if bool((entropy >= FLAT_ENTROPY * np.log(classes)).all()):
         return (
             f"the reference answers about 1/{classes} for every class of every image (an untrained network?); "
             "any other would agree: give trained weights"
         )
+    # One image has nothing to differ from. Whoever asks about one gets an answer about that one.
     if count < 2:
         return ""
-    spread = float(np.abs(reference - reference.mean(axis=0)).max())
-    if spread <= tolerance.probability:
+    # The constant nearest to all answers lies midway between the extremes of each class.
+    spread = float((reference.max(axis=0) - reference.min(axis=0)).max()) / 2
+    if spread <= allowed:
         return (
             f"the reference answers the same for every image, within {spread:.1e}; "
             "a model that ignores its input would agree: give images that differ"
@@ -90,8 +106,9 @@ def assert_parity(found: Run | Comparison) -> None:
     if found.exit_code == 0:
         return
     bad = [s for s in found.subjects if s.verdict not in ("pass", "skipped") and s.known_issue is None]
-    parts = [explain_failure(s) for s in bad] or [f"skipped: {s.backend}: {s.reason}" for s in found.subjects]
-    raise AssertionError("\n\n".join([*parts, *found.stale_known_issues]) or "nothing was compared")
+    parts = [*(explain_failure(s) for s in bad), *found.stale_known_issues]
+    skipped = [f"skipped: {s.backend}: {s.reason}" for s in found.subjects]
+    raise AssertionError("\n\n".join(parts or ["nothing was compared", *skipped]))
 
 
 def explain_failure(subject: Subject) -> str:
@@ -114,27 +131,46 @@ def explain_failure(subject: Subject) -> str:
 
 def _worst_lines(comparison: Comparison) -> list[str]:
     failing = [case for case in comparison.cases if case.verdict in FAILING_CASES]
-    if not failing:
-        return []
-    worst = max(failing, key=lambda c: float("inf") if c.max_abs_diff is None else c.max_abs_diff)
-    lines = [
-        f"  worst image {worst.image} ({worst.verdict}): PyTorch {_answer(worst.reference)}, "
-        f"candidate {_answer(worst.candidate)}"
-    ]
-    if worst.reason:
-        lines.append(f"  {worst.reason}")
-    if worst.max_abs_diff is not None:
-        lines.append(
-            f"  largest difference {worst.max_abs_diff:.3g} at {worst.worst_label!r} "
-            f"({worst.worst_reference:.4g} against {worst.worst_candidate:.4g}), allowed {comparison.tolerance:.3g}"
-        )
-    if comparison.required_tolerance is not None:
-        lines.append(f"  a tolerance of {comparison.required_tolerance:.3g} would have passed")
+    lines = []
+    if failing:
+        worst = max(failing, key=lambda c: float("inf") if c.max_abs_diff is None else c.max_abs_diff)
+        lines = [
+            f"  worst image {worst.image} ({worst.verdict}): PyTorch {_answer(worst.reference)}, "
+            f"candidate {_answer(worst.candidate)}"
+        ]
+        if worst.reason:
+            lines.append(f"  {worst.reason}")
+        if worst.max_abs_diff is not None:
+            lines.append(
+                f"  largest difference {worst.max_abs_diff:.3g} at {worst.worst_label!r} "
+                f"({worst.worst_reference:.4g} against {worst.worst_candidate:.4g}), "
+                f"allowed {comparison.tolerance:.3g}"
+            )
+    if comparison.required_tolerance:
+        lines.append(f"  a tolerance of {_rounded_up(comparison.required_tolerance)} would have passed")
     return lines
 
 
 def _answer(answer: Answer) -> str:
-    return f"{answer.label!r} at " + ("NaN" if answer.probability is None else f"{answer.probability:.4g}")
+    if answer.probability is None:
+        return f"{answer.label!r} without a finite probability"
+    return f"{answer.label!r} at {answer.probability:.4g}"
+
+
+def _rounded_up(number: float) -> str:
+    """Shorten to three digits, upwards: the number that is printed must pass when it is typed in."""
+    shortened = float(Context(prec=3, rounding=ROUND_CEILING).create_decimal_from_float(number))
+    return f"{shortened:g}" if shortened < 1 else repr(number)
+
+
+def _required(expected: np.ndarray, cases: Sequence[Case]) -> float | None:
+    """Find the smallest tolerance with which the verdict would be `pass`."""
+    differences = [case.max_abs_diff for case in cases if case.max_abs_diff is not None]
+    # A case has a reason where no tolerance helps: no finite answer, a label against its own probabilities.
+    if len(differences) < len(cases) or any(case.reason for case in cases):
+        return None
+    required = max(differences)
+    return None if required >= 1 or proves_nothing(expected, required) else required
 
 
 def _count(failing: Sequence[Case], images: int) -> str:
@@ -156,12 +192,14 @@ def _aligned(labels: tuple[str, ...], candidate: Prediction) -> tuple[np.ndarray
     values = np.asarray(candidate.probabilities, dtype=np.float64)
     if candidate.labels is None:
         return values, ""
+    if values.ndim != 2 or values.shape[1] != len(candidate.labels):
+        return None, f"outputs of shape {list(values.shape)} for {len(candidate.labels)} labels; convert again"
     places = {label: i for i, label in enumerate(candidate.labels)}
     absent = [label for label in labels if label not in places]
-    if absent or len(places) != len(labels):
+    if absent or len(candidate.labels) != len(labels):
         strange = sorted(set(places) - set(labels))
         return None, (
-            f"the candidate has {len(places)} labels, the classifier {len(labels)}; "
+            f"the candidate has {len(candidate.labels)} labels, the classifier {len(labels)}; "
             f"absent {_few(absent)}, unknown {_few(strange)}; convert again with the classifier's labels"
         )
     return values[:, [places[label] for label in labels]], ""
@@ -179,12 +217,14 @@ def _case(
     named: str | None,
     tolerance: float,
 ) -> Case:
+    if bad := int((~np.isfinite(expected)).sum()):
+        reason = f"PyTorch itself: {bad} of {len(expected)} probabilities are not finite"
+        return Case(image, "error", Answer("-", None), Answer(named or "-", None), reason=reason)
     best = int(expected.argmax())
     reference = Answer(labels[best], float(expected[best]))
-    if not np.isfinite(found).all():
-        bad = int((~np.isfinite(found)).sum())
-        said = Answer(named or "-", None)
-        return Case(image, "error", reference, said, reason=f"{bad} of {len(found)} probabilities are not finite")
+    if bad := int((~np.isfinite(found)).sum()):
+        reason = f"{bad} of {len(found)} probabilities are not finite"
+        return Case(image, "error", reference, Answer(named or "-", None), reason=reason)
     top = int(found.argmax())
     if named is not None and named in labels and found[labels.index(named)] == found[top]:
         top = labels.index(named)  # of equal probabilities the model may name any
@@ -193,21 +233,23 @@ def _case(
     worst = int(difference.argmax())
     close = bool(difference[worst] <= tolerance)
     margin = float(expected[best] - expected[top])
+    verdict: CaseVerdict
     reason = ""
     if named is not None and named != labels[top]:
         verdict = "flip"
         reason = f"the model names {named!r}, but its own most probable class is {labels[top]!r}"
         candidate = Answer(named, float(found[labels.index(named)]) if named in labels else None)
-    elif top == best:
-        verdict = "match" if close else "drift"
-    elif margin <= 2 * tolerance:
-        # The label alone is a tie; a vector that is apart elsewhere is not excused by it.
-        verdict = "tie" if close else "drift"
+    elif close:
+        # Vectors this close leave the reference's two labels no margin above twice the tolerance.
+        verdict = "match" if top == best else "tie"
+    elif top == best or margin <= 2 * tolerance:
+        # A near tie excuses the label, but not a vector that is apart.
+        verdict = "drift"
     else:
         verdict = "flip"
     return Case(
         image=image,
-        verdict=verdict,  # type: ignore[arg-type]
+        verdict=verdict,
         reference=reference,
         candidate=candidate,
         max_abs_diff=float(difference[worst]),

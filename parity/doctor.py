@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from conversion.routes import ROUTES
 from parity.backends import BACKENDS, find_backend
 from parity.environment import environment
 
 # coremltools up to 9.0 calls int() on one-element arrays, which numpy 2.4 made a TypeError.
 _NUMPY_TOO_NEW = (2, 4)
 _COREMLTOOLS_FIXED = (9, 1)
+
+# What a route needs beyond the packages that are always installed: the extra `legacy`.
+_OPTIONAL: Mapping[str, tuple[str, ...]] = {"onnx-coreml": ("onnx-coreml", "onnxslim")}
 
 
 @dataclass(frozen=True)
@@ -31,11 +36,10 @@ def examine() -> Findings:
         reason = find_backend(name).why_not()
         lines.append(f"  {name}: " + ("runs here" if reason is None else f"cannot run here: {reason}"))
     lines.append("routes:")
-    missing = [p for p in ("onnx-coreml", "onnxslim") if p not in here.packages]
-    for route in ("onnx", "onnx-torchscript", "mlprogram", "mlprogram-fp32"):
-        lines.append(f"  {route}: converts here")
-    absent = f"needs {' and '.join(missing)}: pip install 'coreml-parity[legacy]'"
-    lines.append("  onnx-coreml: " + (absent if missing else "converts here"))
+    for route in ROUTES:
+        missing = [package for package in _OPTIONAL.get(route, ()) if package not in here.packages]
+        needs = f"needs {' and '.join(missing)}: pip install 'coreml-parity[legacy]'"
+        lines.append(f"  {route}: " + (needs if missing else "converts here"))
     return Findings(tuple(lines), tuple(warn_of_pairs(here.packages)))
 
 
@@ -58,5 +62,5 @@ def warn_of_pairs(packages: Mapping[str, str]) -> list[str]:
 
 
 def _number(version: str) -> tuple[int, ...]:
-    digits = (part for part in version.split("+")[0].split("."))
-    return tuple(int(part) for part in digits if part.isdigit())
+    release = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(part) for part in release[0].split(".")) if release else ()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from conversion.classifier import Preprocessing
 from conversion.images import find_images, read_pixels, to_pixels
@@ -25,28 +27,29 @@ class ImageSet:
 def load_images(images: Any, preprocessing: Preprocessing, relative_to: Path | None = None) -> ImageSet:
     """Load images through the classifier's preprocessing, once, for every backend.
 
-    images: a path, directory, glob or PIL image, or several of them. Unreadable files raise ImageError.
+    images: a path, directory, glob or PIL image, or several of them: files first, sorted, then PIL images in the
+    order given, taken as they are. Unreadable files raise ImageError.
     """
     given: Sequence[Any] = images if isinstance(images, list | tuple) else [images]
     patterns = [item for item in given if isinstance(item, str | Path)]
     pictures = [item for item in given if not isinstance(item, str | Path)]
     paths = find_images(patterns, relative_to or Path()) if patterns else ()
-    names = unique_names(paths)
+    names = unique_names((*paths, *(Path(f"image {index}") for index in range(len(pictures)))))
     rows = [read_pixels(path, preprocessing) for path in paths]
-    for index, picture in enumerate(pictures):
-        if not hasattr(picture, "convert"):
+    for picture in pictures:
+        if not isinstance(picture, Image.Image):
             raise ParityError(f"images are paths or PIL images, not {type(picture).__name__}")
-        names.append(f"image {index}")
-        rows.append(to_pixels(picture.convert("RGB"), preprocessing))
+        rows.append(to_pixels(picture, preprocessing))
     empty = np.zeros((0, *preprocessing.size, 3), np.uint8)
     return ImageSet(tuple(names), np.stack(rows) if rows else empty)
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
-    """Name each image by its file, with as much of its directory as sets it apart from the others."""
+    """Name each of several different files by its last part, and by more of them where two share it."""
     names = [path.name for path in paths]
-    depth = 2
-    while len(set(names)) < len(names):
+    for depth in range(2, 1 + max((len(path.parts) for path in paths), default=0)):
+        if len(set(names)) == len(names):
+            break
         names = ["/".join(path.parts[-depth:]) for path in paths]
-        depth += 1
-    return names
+    # A name that is not UTF-8 must still fit into results.json.
+    return [os.fsencode(name).decode("utf-8", "backslashreplace") for name in names]

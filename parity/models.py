@@ -23,6 +23,7 @@ def load_classifier(
 
     factory: `file.py:callable` (relative to `directory`), `package.module:callable`, or `torchvision:NAME` with
     `arguments` for conversion.torchvision_models.torchvision_classifier; `torchvision:NAME@WEIGHTS` for short.
+    A file of weights is relative to `directory` too.
     name: what to call the classifier; None keeps its own name.
     """
     from dataclasses import replace
@@ -41,8 +42,8 @@ def load_classifier(
 
             # `torchvision:resnet50@DEFAULT` or `@weights.pth`: a command line has no place for arguments.
             model, _, weights = attribute.partition("@")
-            given = {"weights": weights} if weights else {}
-            classifier: Any = torchvision_classifier(model, **{**given, **(arguments or {})})
+            given = {**({"weights": weights} if weights else {}), **(arguments or {})}
+            classifier: Any = torchvision_classifier(model, **_with_weights_in(directory, given))
         else:
             function = _attribute(_module(module_name, directory or Path()), attribute, factory)
             classifier = function(**(arguments or {}))
@@ -56,6 +57,13 @@ def load_classifier(
             "(module, preprocessing, labels)"
         )
     return replace(classifier, name=name) if name else classifier
+
+
+def _with_weights_in(directory: Path | None, arguments: dict[str, Any]) -> dict[str, Any]:
+    weights = arguments.get("weights")
+    if directory is None or not isinstance(weights, str) or weights == "DEFAULT":
+        return arguments
+    return {**arguments, "weights": directory / weights}
 
 
 def _module(name: str, directory: Path) -> ModuleType:
@@ -87,8 +95,8 @@ def _module(name: str, directory: Path) -> ModuleType:
 
 
 def _attribute(module: ModuleType, attribute: str, factory: str) -> Any:
-    if hasattr(module, attribute):
-        return getattr(module, attribute)
+    if callable(found := getattr(module, attribute, None)):
+        return found
     import difflib
 
     public = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]

@@ -61,7 +61,9 @@ def _first_that_runs(artifact: Artifact) -> str:
 
 
 def _best(prediction: Prediction, top: int) -> tuple[tuple[str, float], ...]:
-    row = prediction.probabilities[0]
-    labels = prediction.labels or tuple(f"class {i}" for i in range(len(row)))
+    row = prediction.probabilities.reshape(-1)
+    labels = prediction.labels
+    if labels is None or len(labels) != len(row):
+        labels = tuple(f"class {i}" for i in range(len(row)))
     order = np.argsort(-row, kind="stable")[:top]
     return tuple((labels[i], float(row[i])) for i in order)

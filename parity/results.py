@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -74,7 +75,7 @@ class Case:
 class Comparison:
     """Judge one candidate over all images; made by `compare`.
 
-    required_tolerance: the smallest tolerance with which every image would have passed; None where none would.
+    required_tolerance: the smallest tolerance with which the verdict would be `pass`; None where there is none.
     """
 
     verdict: Verdict
@@ -193,7 +194,8 @@ def from_json(text: str) -> Run:
     try:
         return _adapter().validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
+        # A file of another schema is wrong in many places; that it is one says it all.
+        first = min(error.errors(), key=lambda problem: problem["loc"] != ("schema",))
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise ParityError(f"not a results.json of schema {SCHEMA}: {where}: {first['msg']}") from error
 
@@ -204,16 +206,30 @@ def read_run(path: Path) -> Run:
         raise ParityError(f"{path}: no such file; `parity run --json {path}` writes one")
     try:
         return from_json(path.read_text(encoding="utf-8"))
-    except (ParityError, UnicodeDecodeError) as error:
+    except (ParityError, OSError, UnicodeDecodeError) as error:
         raise ParityError(f"{path}: {error}") from error
 
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema of results.json (committed as parity/results.schema.json)."""
     schema = _adapter().json_schema(mode="serialization")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "coreml-parity results", **schema}
+    for table in (schema, *schema["$defs"].values()):
+        # What has a default in Python is written all the same, and nothing else is.
+        table["required"] = list(table["properties"])
+        table["additionalProperties"] = False
+    count = {"type": "integer", "minimum": 0}
+    schema["properties"]["summary"] = {
+        "title": "Summary",
+        "type": "object",
+        "properties": dict.fromkeys(VERDICTS, count),
+        "required": list(VERDICTS),
+        "additionalProperties": False,
+    }
+    dialect = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": dialect, **schema, "title": "coreml-parity results"}
 
 
+@cache
 def _adapter() -> TypeAdapter[Run]:
     from pydantic import TypeAdapter
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -85,23 +86,46 @@ def validate(path: Path, content: Mapping[str, Any]) -> SuiteFile:
 
 
 def _told(problem: Any) -> str:
-    *table, key = [str(part) for part in problem["loc"] if part != "[key]"]
+    *table, key = _places(problem["loc"])
     where = f"[{'.'.join(table)}] {key}" if table else key
-    if problem["type"] == "extra_forbidden":
+    kind, found = problem["type"], textwrap.shorten(repr(problem["input"]), 60, placeholder="...")
+    if kind in ("missing", "too_short") and key == "models":
+        return f"{where}: no model is given; add a table [models.NAME] with a factory"
+    if kind == "missing":
+        return f"{where}: is missing; the table needs it"
+    if kind in ("model_type", "dict_type"):
+        return f"{where}: should be a table, not {found}"
+    if kind == "extra_forbidden":
         allowed = _keys(table)
         near = difflib.get_close_matches(key, allowed, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         return f"{where}: unknown key{hint} (keys: {', '.join(allowed)})"
-    return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
+    if kind == "value_error":
+        return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
+    return f"{where}: {problem['msg']}, not {found}"
 
 
-def _keys(table: list[str]) -> list[str]:
-    """List the keys that a table may have, walking the models by the problem's place."""
+def _places(location: Sequence[str | int]) -> list[str]:
+    """Turn pydantic's place of a problem into keys as the file has them: routes[1] for the second of a list."""
+    places: list[str] = []
+    for part in location:
+        if isinstance(part, int):
+            places[-1] += f"[{part}]"
+        elif part != "[key]":
+            places.append(part)
+    return places
+
+
+def _keys(table: Sequence[str]) -> list[str]:
+    """List the keys that a table may have."""
     found: type[BaseModel] = SuiteFile
-    for part in table:
-        if part in found.model_fields:
-            inner = [a for a in _arguments(found.model_fields[part].annotation) if isinstance(a, type)]
-            found = next((a for a in inner if issubclass(a, Table)), found)
+    parts = iter(table)
+    for part in parts:
+        key, _, index = part.partition("[")
+        inner = [a for a in _arguments(found.model_fields[key].annotation) if isinstance(a, type)]
+        found = next(a for a in inner if issubclass(a, Table))
+        if not index:
+            next(parts)  # the name that the user gave the table: [models.NAME]
     return list(found.model_fields)
 
 

@@ -86,14 +86,23 @@ def _rounding_mode() -> Any:
     from torch.utils._pytree import tree_map
 
     def rounded(value: Any) -> Any:
-        if isinstance(value, torch.Tensor) and value.dtype is torch.float32:
-            return value.to(torch.float16).to(torch.float32)
-        return value
+        """Return the tensor itself where it holds fp16 numbers already: ReLU(inplace=True) writes into it."""
+        if not isinstance(value, torch.Tensor) or value.dtype is not torch.float32:
+            return value
+        half = value.to(torch.float16).to(torch.float32)
+        # By their bits, because NaN differs from itself.
+        return value if torch.equal(half.view(torch.int32), value.view(torch.int32)) else half
+
+    def round_in_place(value: Any) -> Any:
+        """Round a result where it lies: it may be what an operation wrote into, or what a view shows."""
+        half = rounded(value)
+        return value if half is value else value.copy_(half)
 
     class Rounding(TorchDispatchMode):
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            # Inside a mode torch calls its own operations without the mode, so this does not recurse.
+            # Inside a mode torch calls its own operations without the mode, so this does not recurse. Weights are
+            # copied when they are read: they stay what they are. All else was rounded when it was made.
             result = func(*tree_map(rounded, args), **tree_map(rounded, kwargs or {}))
-            return tree_map(rounded, result)
+            return tree_map(round_in_place, result)
 
     return Rounding()  # type: ignore[no-untyped-call]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _COLOURS = {"pass": "green", "fail": "red", "error": "red", "inconclusive": "yellow", "skipped": "dim"}
-# Without a terminal there is no width to fit; a log or a README wants lines that do not wrap.
-_WIDTH_OF_FILES = 140
+# Without a terminal there is no width to fit: a log or a README wants lines that are neither wrapped nor cut.
+_WIDTH_OF_FILES = 10_000
 
 
 def make_console(file: IO[str] | None = None) -> Console:
@@ -22,39 +23,43 @@ def make_console(file: IO[str] | None = None) -> Console:
     from rich.console import Console
 
     stream = file or sys.stdout
-    return Console(
-        file=stream, width=None if stream.isatty() else _WIDTH_OF_FILES, highlight=False, soft_wrap=False
-    )
+    width = None if stream.isatty() else _WIDTH_OF_FILES
+    # Names are the user's: [red] and :cat: in them mean themselves.
+    return Console(file=stream, width=width, markup=False, emoji=False, highlight=False)
 
 
 def print_run(run: Run, console: Console) -> None:
     """Print who agrees with PyTorch, then why the others do not."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("model", "route", "backend", "verdict"):
-        table.add_column(heading, no_wrap=True)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    # In a narrow terminal the names give way, over two lines; a number or a verdict that is cut says nothing.
+    for heading in ("model", "route", "backend"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("verdict", no_wrap=True)
     for heading in ("images", "top-1", "max |Δp|", "allowed"):
         table.add_column(heading, justify="right", no_wrap=True)
     for s in run.subjects:
-        colour = _COLOURS[s.verdict]
         table.add_row(
             s.model,
             f"{s.route} ({s.precision})",
             s.backend,
-            f"[{colour}]{s.verdict}{' (known)' if s.known_issue else ''}[/]",
+            Text(f"{s.verdict} (known)" if s.known_issue else s.verdict, _COLOURS[s.verdict]),
             str(s.images) if s.images else "",
-            "" if s.top1_agreement is None else f"{s.top1_agreement:.0%}",
+            "" if s.top1_agreement is None else _percent(s.top1_agreement),
             "" if s.max_abs_diff is None else f"{s.max_abs_diff:.1e}",
             "" if s.tolerance is None else f"{s.tolerance:.1e}",
         )
     console.print(table)
-    for line in _remarks(run.subjects):
-        console.print(line, markup=False)
-    for line in run.stale_known_issues:
-        console.print(line, markup=False)
-    console.print(_last_line(run), markup=False)
+    for line in (*_remarks(run.subjects), *run.stale_known_issues, _last_line(run)):
+        console.print(line, soft_wrap=True)
+
+
+def _percent(share: float) -> str:
+    """Round down: 100% is said of all images alone. The millionth keeps 29 of 100 from becoming 28%."""
+    return f"{math.floor(100 * share + 1e-6)}%"
 
 
 def _remarks(subjects: Sequence[Subject]) -> list[str]:
@@ -76,5 +81,7 @@ def _remarks(subjects: Sequence[Subject]) -> list[str]:
 
 def _last_line(run: Run) -> str:
     counts = ", ".join(f"{count} {verdict}" for verdict, count in run.summary.items() if count)
+    if known := sum(s.known_issue is not None for s in run.subjects):
+        counts += f" ({known} known)"
     told = {0: "parity holds", 1: "parity does not hold", 3: "nothing can be concluded"}[run.exit_code]
     return f"{told}: {counts or 'nothing was run'}"

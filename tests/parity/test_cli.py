@@ -1,0 +1,516 @@
+"""The command from outside: exit codes, what goes to stdout, and one clear line for every bad input."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import jsonschema
+import pytest
+from PIL import Image
+
+from parity.cli import cli, main
+from parity.doctor import examine
+from parity.results import json_schema, read_run
+from tests.parity import tiny
+from tests.parity.tiny import LABELS, converted, save_pictures
+
+# The smallest part of the suite.
+TINY = ("--model", "tiny", "--route", "onnx-torchscript", "--backend", "onnxruntime")
+COMMANDS = ("run", "check", "convert", "predict", "doctor")
+
+SUITE = """
+images = ["photos/*.png"]
+
+[models.tiny]
+factory = "models.py:tiny"
+routes = ["onnx-torchscript", "mlprogram-fp32"]
+
+[models.untrained]
+factory = "models.py:untrained"
+routes = ["onnx-torchscript"]
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Lay out what a user has: a suite, a file of factories, photos, and files that somebody converted."""
+    place = tmp_path_factory.mktemp("cli")
+    shutil.copy(tiny.__file__, place / "models.py")
+    (place / "parity.toml").write_text(SUITE, encoding="utf-8")
+    save_pictures(place / "photos")
+    shutil.copy(converted("onnx-torchscript").path, place / "tiny.onnx")
+    shutil.copytree(converted("mlprogram-fp32").path, place / "tiny.mlpackage")
+    return place
+
+
+@pytest.fixture(autouse=True)
+def _in_its_place(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    # On a Mac the same tests must say the same.
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+Parity = Callable[..., Done]
+
+
+@pytest.fixture
+def parity(capfd: pytest.CaptureFixture[str]) -> Parity:
+    """Run the command as its console script does."""
+
+    def run(*arguments: str) -> Done:
+        with pytest.raises(SystemExit) as stop:
+            main(list(arguments))
+        out, err = capfd.readouterr()
+        assert isinstance(stop.value.code, int)
+        return Done(stop.value.code, out, err)
+
+    return run
+
+
+# Help
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_every_command_has_help(command: str, option: str, parity: Parity) -> None:
+    done = parity(command, option)
+
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith(f"Usage: parity {command}")
+
+
+def test_the_help_names_every_command_and_the_exit_codes(parity: Parity) -> None:
+    done = parity("--help")
+
+    assert (done.code, done.err) == (0, "")
+    assert all(f"\n  {command} " in done.out for command in COMMANDS)
+    assert set(cli.commands) == set(COMMANDS)
+    told = " ".join(done.out.split())
+    assert "0 parity holds, 1 it does not, 2 the input is bad, 3 nothing can be concluded" in told
+
+
+def test_the_version_is_the_distributions(parity: Parity) -> None:
+    done = parity("--version")
+
+    assert (done.code, done.out) == (0, f"parity, version {examine_version()}\n")
+
+
+def examine_version() -> str:
+    from importlib.metadata import version
+
+    return version("coreml-parity")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    heavy = "torch torchvision onnx onnxruntime onnxscript coremltools numpy PIL pydantic rich jinja2 scipy"
+    probe = (
+        "import sys\nfrom parity.cli import main\n"
+        f"try:\n    main({arguments!r})\nexcept SystemExit as stop:\n"
+        f"    print(stop.code, *(name for name in {heavy.split()!r} if name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], text=True, capture_output=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == "0"
+
+
+# Exit code 0
+
+
+def test_a_suite_that_holds(place: Path, parity: Parity) -> None:
+    done = parity("run", "--model", "tiny", "--json", "results.json")
+
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[-1] == "parity holds: 3 pass, 1 skipped"
+    written = json.loads((place / "results.json").read_text(encoding="utf-8"))
+    jsonschema.validate(written, json_schema())
+    assert [(s["model"], s["route"], s["backend"], s["verdict"]) for s in written["subjects"]] == [
+        ("tiny", "onnx-torchscript", "onnxruntime", "pass"),
+        ("tiny", "onnx-torchscript", "onnx-reference", "pass"),
+        ("tiny", "mlprogram-fp32", "coreml-native", "skipped"),
+        ("tiny", "mlprogram-fp32", "coreml-evaluator", "pass"),
+    ]
+    assert {c["image"] for c in written["subjects"][0]["cases"]} == {f"picture{i}.png" for i in range(6)}
+
+
+def test_the_selected_route_and_backend_alone_are_run(parity: Parity) -> None:
+    done = parity(
+        *(
+            "run",
+            "--model",
+            "tiny",
+            "--route",
+            "onnx-torchscript",
+            "--backend",
+            "onnxruntime",
+            "--json",
+            "some.json",
+        )
+    )
+
+    assert done.code == 0
+    assert [(s.route, s.backend) for s in read_run(Path("some.json")).subjects] == [
+        ("onnx-torchscript", "onnxruntime")
+    ]
+
+
+def test_artefacts_that_hold(parity: Parity) -> None:
+    done = parity("check", "tiny", "tiny.onnx", "tiny.mlpackage", "--images", "photos", "--json", "checked.json")
+
+    assert (done.code, done.err) == (0, "")
+    assert read_run(Path("checked.json")).summary["pass"] == 3
+
+
+def test_a_model_may_be_a_factory(parity: Parity) -> None:
+    assert parity("check", "models.py:tiny", "tiny.onnx", "--images", "photos/*.png").code == 0
+
+
+def test_images_may_be_given_one_by_one(parity: Parity) -> None:
+    done = parity(
+        "check", "tiny", "tiny.onnx", *("--images", "photos/picture0.png", "--images", "photos/picture1.png")
+    )
+
+    assert done.code == 0
+
+
+def test_a_given_tolerance_is_the_one_that_counts(parity: Parity) -> None:
+    assert parity("check", "tiny", "tiny.onnx", "--images", "photos", "--tolerance", "0.25").code == 0
+    assert "2.5e-01" in parity("check", "tiny", "tiny.onnx", "--images", "photos", "--tolerance", "0.25").out
+
+
+def test_an_image_of_one_pixel_is_an_image(place: Path, parity: Parity) -> None:
+    Image.new("RGB", (1, 1), (250, 20, 20)).save(place / "one.png")
+
+    assert parity("check", "tiny", "tiny.onnx", "--images", "photos", "--images", "one.png").code == 0
+    assert parity("predict", "tiny.onnx", "one.png").code == 0
+
+
+def test_conversion_prints_where_the_result_is(parity: Parity) -> None:
+    done = parity("convert", "models.py:tiny", "--route", "onnx-torchscript", "--out", "converted")
+
+    assert (done.code, done.err) == (0, "")
+    assert Path(done.out.strip()).is_file()
+    assert parity("check", "tiny", done.out.strip(), "--images", "photos").code == 0
+
+
+def test_prediction_prints_the_most_probable_classes(parity: Parity) -> None:
+    done = parity("predict", "tiny.mlpackage", "photos/picture0.png", "photos/picture1.png", "--top", "2")
+
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert (lines[0], lines[3]) == ("picture0.png  (coreml-evaluator)", "picture1.png  (coreml-evaluator)")
+    assert len(lines) == 6
+    probability, label = lines[1].split()
+    assert 0 < float(probability) <= 1
+    assert label in LABELS
+
+
+def test_the_doctor_reports(parity: Parity) -> None:
+    done = parity("doctor")
+
+    assert (done.code, done.err) == (0, "")
+    assert "  coreml-native: cannot run here: Apple's Core ML runtime is part of macOS; this is Linux" in done.out
+    assert done.out.splitlines()[: len(examine().lines)] == list(examine().lines)
+
+
+def test_the_doctor_warns(parity: Parity, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("parity.doctor.warn_of_pairs", lambda packages: ["numpy 2.4.0 with coremltools 9.0: no"])
+
+    assert parity("doctor").out.splitlines()[-1] == "warning: numpy 2.4.0 with coremltools 9.0: no"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["predict", "tiny.onnx", "猫.png"], rb"\u732b.png  (onnxruntime)"),
+        (["check", "tiny", "tiny.onnx", "--images", "photos"], rb"max |\u0394p|"),
+    ],
+)
+def test_what_the_terminal_cannot_show_is_escaped(
+    arguments: list[str], told: bytes, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(place / "photos" / "picture0.png", place / "猫.png")
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, "latin-1", write_through=True))
+
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+
+    assert stop.value.code == 0
+    assert told in written.getvalue()
+
+
+# Exit codes 1 and 3
+
+
+def test_another_model_does_not_hold(parity: Parity) -> None:
+    done = parity("check", "models.py:shifted", "tiny.onnx", "--images", "photos", "--json", "failed.json")
+
+    assert (done.code, done.err) == (1, "")
+    assert "worst image picture" in done.out
+    assert done.out.splitlines()[-1] == "parity does not hold: 2 fail"
+    assert read_run(Path("failed.json")).exit_code == 1
+
+
+def test_an_untrained_network_concludes_nothing(parity: Parity) -> None:
+    done = parity("run", "--model", "untrained")
+
+    assert (done.code, done.err) == (3, "")
+    assert "about 1/8 for every class of every image (an untrained network?)" in done.out
+    assert done.out.splitlines()[-1] == "nothing can be concluded: 2 inconclusive"
+
+
+def test_what_cannot_run_here_concludes_nothing(parity: Parity) -> None:
+    done = parity("check", "tiny", "tiny.mlpackage", "--images", "photos", "--backend", "coreml-native")
+
+    assert (done.code, done.err) == (3, "")
+    assert "skipped 1 × coreml-native: Apple's Core ML runtime is part of macOS" in done.out
+
+
+def test_a_known_issue_holds_until_it_is_gone(place: Path, parity: Parity) -> None:
+    issue = '[[known_issues]]\nmodel = "untrained"\nreason = "not trained yet"\n'
+    (place / "known.toml").write_text(SUITE + issue, encoding="utf-8")
+    (place / "stale.toml").write_text(SUITE + issue.replace("untrained", "tiny"), encoding="utf-8")
+
+    known, stale = parity("run", "known.toml"), parity("run", "stale.toml")
+
+    assert known.code == 0
+    assert "known issue: not trained yet" in known.out
+    assert stale.code == 1
+    assert "(model tiny, route *, backend *: not trained yet) no longer fails" in stale.out
+
+
+# Exit code 2: one line
+
+
+@pytest.fixture(scope="module")
+def broken(place: Path) -> Path:
+    """Break a file of each kind."""
+    broken = place / "broken"
+    (broken / "empty").mkdir(parents=True)
+    (broken / "text.jpg").write_text("not a photo", encoding="utf-8")
+    (broken / "nothing.png").touch()
+    Image.open(place / "photos" / "picture0.png").resize((200, 200)).save(broken / "whole.jpeg")
+    whole = (broken / "whole.jpeg").read_bytes()
+    (broken / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
+    onnx = (place / "tiny.onnx").read_bytes()
+    (broken / "truncated.onnx").write_bytes(onnx[: len(onnx) // 2])
+    (broken / "nothing.onnx").touch()
+    (broken / "nothing.mlmodel").touch()
+    (broken / "empty.mlpackage").mkdir()
+    shutil.copytree(place / "tiny.mlpackage", broken / "weightless.mlpackage")
+    shutil.rmtree(broken / "weightless.mlpackage" / "Data" / "com.apple.CoreML" / "weights")
+    (broken / "model.pth").touch()
+    (broken / "misspelt.toml").write_text(SUITE.replace("routes =", "route =", 1), encoding="utf-8")
+    (broken / "raises.py").write_text("def model():\n    raise OSError('disk is full')\n", encoding="utf-8")
+    return broken
+
+
+def one_line(done: Done) -> str:
+    """Check that a command was refused in one line and return that line."""
+    assert done.code == 2, done
+    assert done.out == ""
+    (line,) = done.err.splitlines()
+    assert line.startswith("parity: ")
+    assert "Traceback" not in line
+    return line.removeprefix("parity: ")
+
+
+@pytest.mark.parametrize(
+    ("images", "told"),
+    [
+        ("gone.jpg", "gone.jpg"),
+        ("broken/empty", "broken/empty"),
+        ("nothing/*.jpg", "nothing/*.jpg"),
+        ("broken/text.jpg", "text.jpg is not an image"),
+        ("broken/truncated.jpg", "truncated.jpg"),
+        ("broken/nothing.png", "nothing.png"),
+    ],
+)
+@pytest.mark.usefixtures("broken")
+def test_bad_images(images: str, told: str, parity: Parity) -> None:
+    assert told in one_line(parity("check", "tiny", "tiny.onnx", "--images", "photos", "--images", images))
+    assert told in one_line(parity("predict", "tiny.onnx", images))
+
+
+@pytest.mark.usefixtures("broken")
+def test_bad_images_of_a_suite(place: Path, parity: Parity) -> None:
+    text = SUITE.replace('"photos/*.png"', '"broken/text.jpg"')
+    (place / "bad_images.toml").write_text(text, encoding="utf-8")
+
+    assert "text.jpg is not an image" in one_line(parity("run", "bad_images.toml"))
+
+
+@pytest.mark.parametrize(
+    ("artifact", "told"),
+    [
+        ("gone.onnx", "gone.onnx: no such file"),
+        ("broken/truncated.onnx", "truncated.onnx"),
+        ("broken/nothing.onnx", "nothing.onnx"),
+        ("broken/nothing.mlmodel", "nothing.mlmodel"),
+        ("broken/empty.mlpackage", "empty.mlpackage"),
+        ("broken/weightless.mlpackage", "weightless.mlpackage"),
+        ("broken/model.pth", ".pth"),
+        ("photos", "photos"),
+    ],
+)
+@pytest.mark.usefixtures("broken")
+def test_bad_artefacts(artifact: str, told: str, parity: Parity) -> None:
+    assert told in one_line(parity("check", "tiny", "tiny.onnx", artifact, "--images", "photos"))
+    assert told in one_line(parity("predict", artifact, "photos"))
+
+
+CHECK = ("check", "tiny", "tiny.onnx", "--images", "photos")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        # Suites
+        (["run", "missing.toml"], "missing.toml: no such suite file"),
+        (["run", "photos"], "photos/parity.toml: no such suite file"),
+        (
+            ["run", "broken/misspelt.toml"],
+            "misspelt.toml: [models.tiny] route: unknown key; did you mean routes?",
+        ),
+        (
+            ["check", "tiny", "tiny.onnx", "--images", "photos", "--suite", "missing.toml"],
+            "missing.toml: no such suite file",
+        ),
+        # Models
+        (
+            ["run", "--model", "tinny"],
+            "parity.toml: no model `tinny`; did you mean tiny? (models: tiny, untrained)",
+        ),
+        (["check", "tinny", *CHECK[2:]], "parity.toml: no model `tinny` (models: tiny, untrained)"),
+        (
+            ["convert", "tinny", "--route", "onnx", "--out", "x"],
+            "parity.toml: no model `tinny` (models: tiny, untrained)",
+        ),
+        (["check", "gone.py:net", *CHECK[2:]], "gone.py: no such file"),
+        (["check", "models.py:tinny", *CHECK[2:]], "no callable `tinny` there; did you mean tiny?"),
+        (["check", "broken/raises.py:model", *CHECK[2:]], "the factory fails with OSError: disk is full"),
+        # Routes
+        (["run", "--route", "onx"], "unknown route `onx`; did you mean onnx?"),
+        (["convert", "tiny", "--route", "tflite", "--out", "x"], "unknown route `tflite` (routes: onnx, "),
+        (
+            ["run", "--route", "mlprogram"],
+            "no route `mlprogram`; did you mean mlprogram-fp32? (routes: onnx-torchscript, mlprogram-fp32)",
+        ),
+        (
+            ["run", "--model", "untrained", "--route", "mlprogram-fp32"],
+            "parity.toml: no model `untrained` with route mlprogram-fp32 (models: tiny)",
+        ),
+        # Backends
+        (["run", "--backend", "onnxruntim"], "unknown backend `onnxruntim`; did you mean onnxruntime?"),
+        ([*CHECK, "--backend", "tflite"], "unknown backend `tflite` (backends: onnxruntime, onnx-reference, "),
+        (["predict", "tiny.onnx", "photos", "--backend", "tflite"], "unknown backend `tflite`"),
+        (
+            ["run", "--route", "onnx-torchscript", "--backend", "coreml-evaluator"],
+            "parity.toml: no route `onnx-torchscript` with backend coreml-evaluator (routes: mlprogram-fp32)",
+        ),
+        (
+            ["run", *("--model", "untrained", "--backend", "onnxruntime", "--backend", "coreml-evaluator")],
+            "no backend `coreml-evaluator` with model untrained (backends: onnxruntime, onnx-reference)",
+        ),
+        (
+            [*CHECK, "--backend", "coreml-evaluator"],
+            "tiny.onnx: coreml-evaluator cannot run onnx; backends that can: onnxruntime, onnx-reference",
+        ),
+        (
+            ["check", "tiny", "tiny.onnx", "tiny.mlpackage", "--images", "photos", "--backend", "onnxruntime"],
+            "tiny.mlpackage: onnxruntime cannot run mlprogram; backends that can: coreml-native, coreml-evaluator",
+        ),
+        (
+            [*CHECK, "--backend", "onnxruntime", "--backend", "coreml-evaluator"],
+            "backend `coreml-evaluator` runs mlprogram and neuralnetwork, and no such artefact is given",
+        ),
+        # Places
+        (
+            ["run", "--json", "gone/results.json"],
+            "gone/results.json: the directory does not exist; create it first",
+        ),
+        ([*CHECK, "--json", "photos"], "photos: is a directory; give the name of a file"),
+        (["run", "--artifacts", "tiny.onnx"], "Directory 'tiny.onnx' is a file. (see `parity run --help`)"),
+        (["run", *TINY, "--json", "x" * 300 + ".json"], "File name too long"),
+        (["convert", "tiny", "--route", "onnx", "--out", "tiny.onnx"], "Directory 'tiny.onnx' is a file."),
+        # Numbers
+        *(
+            (
+                [*CHECK, "--tolerance", number],
+                f"a tolerance is a difference of probabilities between 0 and 1, not {told}",
+            )
+            for number, told in (
+                ("0", "0.0"),
+                ("1", "1.0"),
+                ("-0.5", "-0.5"),
+                ("nan", "nan"),
+                ("1e9", "1000000000.0"),
+            )
+        ),
+        ([*CHECK, "--tolerance", "small"], "'small' is not a valid float. (see `parity check --help`)"),
+        (["predict", "tiny.onnx", "photos", "--top", "0"], "0 is not in the range x>=1."),
+        # Usage
+        (["check"], "Missing argument 'MODEL'. (see `parity check --help`)"),
+        (["check", "tiny"], "Missing argument 'ARTIFACTS...'."),
+        (["check", "tiny", "tiny.onnx"], "Missing option '--images'."),
+        (["predict", "tiny.onnx"], "Missing argument 'IMAGES...'."),
+        (["runn"], "No such command 'runn'."),
+        (["run", "--rout", "onnx"], "No such option"),
+    ],
+)
+@pytest.mark.usefixtures("broken")
+def test_bad_input_is_one_line(arguments: list[str], told: str, parity: Parity) -> None:
+    assert told in one_line(parity(*arguments))
+
+
+def test_several_mistakes_in_a_suite_are_a_line_each(place: Path, parity: Parity) -> None:
+    text = SUITE.replace("factory", "factori").replace('"mlprogram-fp32"', '"mlprogam"')
+    (place / "mistakes.toml").write_text(text, encoding="utf-8")
+
+    done = parity("run", "mistakes.toml")
+
+    assert (done.code, done.out) == (2, "")
+    assert len(done.err.splitlines()) == 5
+    assert all(line.startswith("parity: mistakes.toml: [models.") for line in done.err.splitlines())
+
+
+def test_no_suite_at_all_is_one_line(tmp_path: Path, parity: Parity, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert one_line(parity("run")).startswith("no suite file: ")
+
+
+def test_without_a_command_the_help_is_shown(parity: Parity) -> None:
+    done = parity()
+
+    assert "Usage: parity" in done.out + done.err
+    assert "Traceback" not in done.err
+
+
+def test_an_error_of_our_own_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("parity.doctor.examine", fail)
+    with pytest.raises(ZeroDivisionError):
+        main(["doctor"])
+
+
+def test_nothing_is_converted_before_the_selection_is_checked(parity: Parity) -> None:
+    assert parity("run", "--backend", "tflite", "--artifacts", "fresh").code == 2
+    assert not Path("fresh").exists()

@@ -1,0 +1,216 @@
+"""Budgets as documented, and what rounding to fp16 costs, against NumPy rounding after every operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from conversion import Artifact, Classifier, Preprocessing
+from parity import ParityError, Tolerance
+from parity.tolerance import measure_fp16_cost, tolerances_for
+from tests.parity.tiny import pictures, tiny
+
+# Nothing may be read from an artefact: a file that does not exist has a tolerance all the same.
+NOWHERE = Path("nowhere") / "model.mlpackage"
+
+
+def never() -> float:
+    raise AssertionError("the cost of fp16 was measured, but nothing needs it")
+
+
+# Budgets
+
+
+@pytest.mark.parametrize(("format_name", "budget"), [("onnx", 1e-5), ("mlprogram", 1e-4), ("neuralnetwork", 1e-4)])
+def test_budget_of_fp32(format_name: Any, budget: float) -> None:
+    (tolerance,) = tolerances_for(Artifact(NOWHERE, format_name, "fp32"), never)
+
+    assert tolerance.probability == budget
+    assert tolerance.reason.startswith("fp32")
+
+
+@pytest.mark.parametrize(
+    ("cost", "budget"),
+    [
+        pytest.param(0.0, 1e-2, id="floor"),
+        pytest.param(0.003, 1e-2, id="below the floor"),
+        pytest.param(0.005, 0.015, id="three times"),
+        pytest.param(0.0166, 0.0498, id="below the cap"),
+        pytest.param(0.02, 5e-2, id="cap"),
+        pytest.param(0.9, 5e-2, id="far above the cap"),
+    ],
+)
+@pytest.mark.parametrize("format_name", ["mlprogram", "onnx"])
+def test_budget_of_fp16(format_name: Any, cost: float, budget: float) -> None:
+    first, second = tolerances_for(Artifact(NOWHERE, format_name, "fp16"), lambda: cost)
+
+    assert first.probability == 1e-2
+    assert second.probability == pytest.approx(budget, rel=1e-12)
+    assert f"({cost:.1e})" in second.reason
+
+
+def test_what_the_floor_allows_needs_no_measuring() -> None:
+    assert next(tolerances_for(Artifact(NOWHERE, "mlprogram", "fp16"), never)).probability == 1e-2
+
+
+@pytest.mark.parametrize("number", [0.0, 1.0, -0.1, 2.0, float("nan"), float("inf")])
+def test_a_tolerance_that_is_no_difference_of_probabilities_is_refused(number: float) -> None:
+    with pytest.raises(ParityError, match=rf"between 0 and 1, not {number}"):
+        Tolerance(number)
+
+
+# What fp16 costs
+
+
+PREPROCESSING = Preprocessing(size=(2, 2), resize=None)
+
+
+class Small(torch.nn.Module):
+    """Small enough to be computed by hand: ReLU, then a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(12, 3)
+        random = np.random.default_rng(4)
+        with torch.no_grad():
+            self.linear.weight.copy_(torch.from_numpy(random.normal(size=(3, 12))))
+            self.linear.bias.copy_(torch.from_numpy(random.normal(size=3)))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.linear(torch.relu(image).flatten(1))
+        return logits
+
+
+def classifier_of(module: torch.nn.Module) -> Classifier:
+    return Classifier("small", module.eval(), PREPROCESSING, ("ant", "bee", "cat"))
+
+
+PIXELS = np.random.default_rng(6).integers(0, 256, (5, 2, 2, 3), dtype=np.uint8)
+
+
+def by_hand(left_out: str = "") -> np.ndarray:
+    """Compute the answers in float64, rounded to fp16 after every operation but those of one part.
+
+    The dot product is one operation: its sum is rounded once, as hardware with a wide accumulator does.
+    """
+
+    def rounded(values: np.ndarray, part: str) -> np.ndarray:
+        return (
+            values if left_out in (part, "all") else values.astype(np.float32).astype(np.float16).astype(np.float64)
+        )
+
+    linear = Small().linear
+    weight, bias = (p.detach().numpy().astype(np.float64) for p in (linear.weight, linear.bias))
+    mean = np.array([0.485, 0.456, 0.406]).reshape(3, 1, 1) * 255
+    scale = 1 / (np.array([0.229, 0.224, 0.225]).reshape(3, 1, 1) * 255)
+    answers = []
+    for picture in PIXELS:
+        image = picture.transpose(2, 0, 1).astype(np.float64)
+        image = rounded(image - rounded(mean, "normalisation"), "normalisation")
+        image = rounded(image * rounded(scale, "normalisation"), "normalisation")
+        features = np.maximum(image, 0).reshape(-1)
+        logits = rounded(weight, "weights") @ features + rounded(bias, "weights")
+        logits = rounded(logits, "activations")
+        powers = np.exp(logits - logits.max())
+        answers.append(rounded(powers / powers.sum(), "softmax"))
+    return np.array(answers)
+
+
+EXACT = by_hand(left_out="all")
+
+
+def test_the_cost_is_that_of_rounding_every_operation() -> None:
+    expected = np.abs(by_hand() - EXACT).max()
+
+    assert expected > 1e-5
+    assert measure_fp16_cost(classifier_of(Small()), PIXELS, EXACT) == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize("part", ["weights", "normalisation", "activations", "softmax"])
+def test_no_part_is_left_unrounded(part: str) -> None:
+    # Each part alone changes the answers by more than the agreement asserted here.
+    assert np.abs(by_hand(left_out=part) - by_hand()).max() > 1e-5
+    assert measure_fp16_cost(classifier_of(Small()), PIXELS, by_hand()) <= 1e-7
+
+
+class Written(Small):
+    """The same network, but ReLU is written into memory that exists already, in one of many ways."""
+
+    def __init__(self, relu: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.relu = relu
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        self.relu(image)
+        logits: torch.Tensor = self.linear(image.flatten(1))
+        return logits
+
+
+def by_channel(image: torch.Tensor) -> None:
+    for channel in range(3):
+        image[:, channel].clamp_(min=0)
+
+
+def by_mask(image: torch.Tensor) -> None:
+    image[image < 0] = 0
+
+
+def by_out(image: torch.Tensor) -> None:
+    torch.clamp(image, min=0, out=image)
+
+
+def by_transposed(image: torch.Tensor) -> None:
+    image.transpose(2, 3).mul_((image > 0).transpose(2, 3))
+
+
+@pytest.mark.parametrize(
+    "relu", [torch.nn.ReLU(inplace=True), torch.Tensor.relu_, by_channel, by_mask, by_out, by_transposed]
+)
+def test_what_is_written_in_place_is_computed(relu: Callable[[torch.Tensor], Any]) -> None:
+    assert measure_fp16_cost(classifier_of(Written(relu)), PIXELS, by_hand()) <= 1e-7
+
+
+def test_what_is_written_in_place_is_rounded() -> None:
+    class OutOfPlace(Small):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return super().forward(image * 1.1 + 0.3)
+
+    class InPlace(Small):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            image.mul_(1.1).add_(0.3)
+            return super().forward(image.relu_())
+
+    cost = measure_fp16_cost(classifier_of(OutOfPlace()), PIXELS, EXACT)
+
+    assert measure_fp16_cost(classifier_of(InPlace()), PIXELS, EXACT) == cost
+
+
+def test_the_module_keeps_its_weights() -> None:
+    classifier = tiny()
+    before = {name: value.clone() for name, value in classifier.module.state_dict().items()}
+    pixels = np.stack([np.asarray(picture) for picture in pictures()])
+
+    cost = measure_fp16_cost(classifier, pixels, np.zeros((len(pixels), len(classifier.labels))))
+
+    assert 0 < cost <= 1
+    assert all(torch.equal(value, before[name]) for name, value in classifier.module.state_dict().items())
+
+
+def test_a_network_that_overflows_in_fp16_gets_the_cap() -> None:
+    module = Small()
+    with torch.no_grad():
+        module.linear.bias.fill_(1e6)
+
+    cost = measure_fp16_cost(classifier_of(module), PIXELS, EXACT)
+
+    *_, tolerance = tolerances_for(Artifact(NOWHERE, "mlprogram", "fp16"), lambda: cost)
+    assert tolerance.probability == 5e-2
+
+
+def test_no_images_cost_nothing() -> None:
+    assert measure_fp16_cost(classifier_of(Small()), PIXELS[:0], EXACT[:0]) == 0
