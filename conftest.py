@@ -9,8 +9,8 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-# One OpenMP thread per process, set before torch loads. Each of pytest-xdist's workers would otherwise start one per
-# core, and on few cores they then wait for each other in busy loops: the suite takes ten times as long.
+# One OpenMP thread per process, set before torch loads. Each of pytest-xdist's workers would otherwise start one
+# per core, and on few cores they then wait for each other in busy loops: the suite takes ten times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # No deadline and no too_slow: both read the clock, and a busy machine must not fail a test.

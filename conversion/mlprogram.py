@@ -39,5 +39,24 @@ def convert_mlprogram(classifier: Classifier, path: Path, provenance: Provenance
 def _trace(module: Any, example: Any) -> Any:
     import torch
 
-    with without_mha_fastpath(), torch.no_grad():
+    with without_mha_fastpath(), torch.no_grad(), _known_spellings():
         return torch.jit.trace(module, example, check_trace=False)
+
+
+def _known_spellings() -> Any:
+    """Make a torch mode that traces functions which coremltools cannot convert as others that do the same.
+
+    torchvision's swin_v2 calls the one, its maxvit the other.
+    """
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class KnownSpellings(TorchFunctionMode):
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if function is torch.Tensor.zero_:
+                return args[0].fill_(0.0)
+            if function is torch.swapaxes:
+                return torch.transpose(*args, **(kwargs or {}))
+            return function(*args, **(kwargs or {}))
+
+    return KnownSpellings()

@@ -54,7 +54,7 @@ def run_command(
     _writable(json_file)
     path = find_suite(suite)
     with progress_bar() as progress:
-        progress("loading PyTorch")
+        progress("loading PyTorch", None)
         read = read_suite(path)
         from parity.pipeline import run
         from parity.selection import check_selection
@@ -91,7 +91,7 @@ def check_command(
     _writable(json_file)
     allowed = None if tolerance is None else Tolerance(tolerance)
     with progress_bar() as progress:
-        progress("loading PyTorch")
+        progress("loading PyTorch", None)
         from conversion.artifact import open_artifact
         from parity.pipeline import check
         from parity.selection import check_backends
@@ -99,7 +99,7 @@ def check_command(
         opened = [open_artifact(path) for path in artifacts]
         check_backends(opened, backends)
         classifier = _classifier(model, suite)
-        progress(f"{classifier.name}: comparing")
+        progress(f"{classifier.name}: comparing", None)
         found = check(classifier, opened, list(images), list(backends) or None, allowed)
     return _report(found, json_file)
 
@@ -116,12 +116,12 @@ def convert_command(model: str, route: str, out: Path, suite: Path | None) -> in
     from parity.report.progress import progress_bar
 
     with progress_bar() as progress:
-        progress("loading PyTorch")
+        progress("loading PyTorch", None)
         from conversion.routes import convert, find_route
 
         find_route(route)
         classifier = _classifier(model, suite)
-        progress(f"{classifier.name}: converting by {route}")
+        progress(f"{classifier.name}: converting by {route}", None)
         artifact = convert(classifier, route, out)
     click.echo(artifact.path)
     return 0

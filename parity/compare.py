@@ -113,7 +113,7 @@ def assert_parity(found: Run | Comparison) -> None:
 
 def explain_failure(subject: Subject) -> str:
     """Tell why a subject does not pass: where, what, how far, how much is allowed, what to do next."""
-    head = f"{subject.model} by {subject.route} on {subject.backend}: {subject.verdict}"
+    head = f"{subject.model} by {way(subject)} on {subject.backend}: {subject.verdict}"
     lines = [f"{head}: {subject.reason}" if subject.reason else head]
     if subject.tolerance is not None:
         comparison = Comparison(
@@ -127,6 +127,11 @@ def explain_failure(subject: Subject) -> str:
         )
         lines += _worst_lines(comparison)
     return "\n".join(lines)
+
+
+def way(subject: Subject) -> str:
+    """Name the way that a subject came: its route, or its file where somebody else converted it."""
+    return subject.artifact if subject.route == "-" else subject.route
 
 
 def _worst_lines(comparison: Comparison) -> list[str]:

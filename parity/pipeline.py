@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-# Called with what is being done, for a progress bar.
-Progress = Callable[[str], None]
+# Called with what is being done and the share that is behind it, for a progress bar.
+Progress = Callable[[str, float | None], None]
 
 
 @dataclass
@@ -84,7 +84,7 @@ def run(
     routes: Sequence[str] = (),
     backends: Sequence[str] = (),
     artifacts: Path = Path(".parity"),
-    progress: Progress = lambda message: None,
+    progress: Progress = lambda message, share: None,
 ) -> Run:
     """Convert the models of a suite by their routes and compare every artefact; empty selections mean all.
 
@@ -98,8 +98,9 @@ def run(
             f"{suite.path}: no model `{unknown[0]}` (models: {', '.join(e.name for e in suite.models)})"
         )
     subjects: list[Subject] = []
-    for entry in entries:
-        subjects += _run_model(suite, entry, routes, backends or None, artifacts, progress)
+    for index, entry in enumerate(entries):
+        step = _steps(progress, entry, routes, index / len(entries), 1 / len(entries))
+        subjects += _run_model(suite, entry, routes, backends or None, artifacts, step)
     partial = bool(models or routes or backends)
     marked, stale = mark_known_issues(tuple(subjects), suite.known_issues, partial=partial)
     return Run(environment(), marked, stale, summarise(marked))
@@ -119,13 +120,13 @@ def judge_artifact(
     artifact: Artifact,
     backends: Sequence[str] | None = None,
     tolerance: Tolerance | None = None,
-    progress: Progress = lambda message: None,
+    step: Callable[[str], None] = lambda message: None,
 ) -> Iterator[Subject]:
     """Run an artefact on its backends and compare each with the reference."""
     wanted = [find_backend(name) and name for name in backends] if backends else None
     for backend in backends_for(artifact.format):
         if wanted is None or backend in wanted:
-            progress(f"{reference.classifier.name}: {artifact.route} on {backend}")
+            step(f"{reference.classifier.name}: {artifact.route} on {backend}")
             yield judge(reference, artifact, backend, tolerance)
 
 
@@ -177,25 +178,41 @@ def with_comparison(subject: Subject, comparison: Comparison) -> Subject:
     )
 
 
+def _steps(
+    progress: Progress, entry: ModelEntry, routes: Sequence[str], start: float, share: float
+) -> Callable[[str], None]:
+    """Count one model's steps: loading, PyTorch, and for each route its conversion and its backends."""
+    chosen = [route for route in entry.routes if not routes or route in routes]
+    total = 2 + sum(1 + len(backends_for(ROUTES[route].format)) for route in chosen)
+    done = 0
+
+    def step(message: str) -> None:
+        nonlocal done
+        progress(message, start + share * min(done / total, 1.0))
+        done += 1
+
+    return step
+
+
 def _run_model(
     suite: Suite,
     entry: ModelEntry,
     routes: Sequence[str],
     backends: Sequence[str] | None,
     directory: Path,
-    progress: Progress,
+    step: Callable[[str], None],
 ) -> Iterator[Subject]:
-    progress(f"{entry.name}: loading")
+    step(f"{entry.name}: loading")
     classifier = load_classifier(entry.factory, entry.arguments, entry.name, suite.directory)
     images = load_images(entry.images, classifier.preprocessing, suite.directory)
-    progress(f"{entry.name}: PyTorch on {len(images.names)} images")
+    step(f"{entry.name}: PyTorch on {len(images.names)} images")
     reference = make_reference(classifier, images)
     for route in (r for r in entry.routes if not routes or r in routes):
-        progress(f"{entry.name}: converting by {route}")
+        step(f"{entry.name}: converting by {route}")
         try:
             artifact = convert(classifier, route, directory)
         except ConversionError as error:
             recipe = ROUTES[route]
             yield Subject(entry.name, route, "", "-", recipe.precision, "error", str(error))
             continue
-        yield from judge_artifact(reference, artifact, backends, entry.tolerance.get(route), progress)
+        yield from judge_artifact(reference, artifact, backends, entry.tolerance.get(route), step)

@@ -85,7 +85,7 @@ def _read_block(reader: _Reader, block: Any, inputs: tuple[Value, ...]) -> Graph
 
 
 def _bind(
-    reader: _Reader, operation: Any, kernel: Kernel, outputs: tuple[Value, ...], constants: Mapping[str, Any]
+    reader: _Reader, operation: Any, kernel: Kernel, outputs: tuple[Value, ...], constants: dict[str, Any]
 ) -> Node:
     """Make a Node: constants go into the kernel's arguments now, the rest becomes the node's inputs."""
     name = outputs[0].name if outputs else operation.type
@@ -106,7 +106,10 @@ def _bind(
             raise CoreMLError(f"{where}: `{parameter}` takes one value, the file gives {len(bindings)}")
         known = [_known(reader, binding, constants, name) for binding in bindings]
         if any(value is _UNKNOWN for value in known):
-            running.append(_Running(parameter, convert, many, tuple(b.name for b in bindings)))
+            names = [b.name or f"{name}.{parameter}.{i}" for i, b in enumerate(bindings)]
+            # A literal among values that are computed gets a name, and reaches the kernel as they do.
+            constants |= {n: k for n, b, k in zip(names, bindings, known, strict=True) if not b.name}
+            running.append(_Running(parameter, convert, many, tuple(names)))
             continue
         try:
             fixed[parameter] = [_as_tensor(v) for v in known] if many else convert(known[0])

@@ -1,22 +1,43 @@
-"""One progress bar for long work: on a terminal a spinner with what is being done, elsewhere nothing."""
+"""One progress bar for long work on a terminal; elsewhere nothing."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import IO
 
 
 @contextmanager
-def progress_bar() -> Iterator[Callable[[str], None]]:
-    """Show what is being done; call the result with each new description."""
+def progress_bar() -> Iterator[Callable[[str, float | None], None]]:
+    """Show what is being done, and how much of the work is behind it.
+
+    Call the result with a description and the share that is done, 0..1, or None where that is not known.
+    """
     if not sys.stderr.isatty():
-        yield lambda message: None
+        yield lambda message, share: None
         return
     from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    columns = (BarColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with (
+        _screen() as screen,
+        Progress(*columns, console=Console(file=screen, force_terminal=True), transient=True) as bar,
+    ):
         task = bar.add_task("starting", total=None)
-        yield lambda message: bar.update(task, description=message)
+
+        def show(message: str, share: float | None) -> None:
+            bar.update(task, description=message, completed=share or 0, total=None if share is None else 1)
+
+        yield show
+
+
+def _screen() -> AbstractContextManager[IO[str]]:
+    """Open the terminal by a descriptor of its own: while a converter runs, stderr leads to a log file."""
+    try:
+        descriptor = os.dup(sys.stderr.fileno())
+    except OSError:  # a stream in memory
+        return nullcontext(sys.stderr)
+    return os.fdopen(descriptor, "w", encoding=sys.stderr.encoding)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING
 
-from parity.compare import explain_failure
+from parity.compare import explain_failure, way
 from parity.results import Run, Subject
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def print_run(run: Run, console: Console) -> None:
     for s in run.subjects:
         table.add_row(
             s.model,
-            f"{s.route} ({s.precision})",
+            f"{way(s)} ({s.precision})",
             s.backend,
             Text(f"{s.verdict} (known)" if s.known_issue else s.verdict, _COLOURS[s.verdict]),
             str(s.images) if s.images else "",

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import pty
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -228,7 +234,7 @@ def shown(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, messages: Sequen
     monkeypatch.setattr("sys.stderr", stream)
     with progress_bar() as progress:
         for message in messages:
-            progress(message)
+            progress(message, 0.5)
     return stream.getvalue()
 
 
@@ -242,3 +248,31 @@ def test_progress_shows_names_literally(monkeypatch: pytest.MonkeyPatch, termina
 
 def test_progress_is_silent_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown(monkeypatch, io.StringIO(), ["tiny: loading"]) == ""
+
+
+def test_progress_stays_on_the_screen_while_a_converter_writes_to_its_log(tmp_path: Path) -> None:
+    """A real terminal: the converter's chatter must not take the bar with it into the log."""
+    program = (
+        "from conversion.quiet import chatter_to\n"
+        "from pathlib import Path\n"
+        "from parity.report.progress import progress_bar\n"
+        "with progress_bar() as progress:\n"
+        "    progress('before', 0.1)\n"
+        f"    with chatter_to(Path({str(tmp_path / 'log')!r})):\n"
+        "        print('chatter')\n"
+        "        progress('converting by a route', 0.5)\n"
+    )
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([sys.executable, "-c", program], stderr=theirs) as process:
+        os.close(theirs)
+        seen = b""
+        # Linux ends a terminal that nobody holds any more with an error, macOS with an empty read.
+        with contextlib.suppress(OSError):
+            while read := os.read(ours, 4096):
+                seen += read
+    os.close(ours)
+
+    assert process.returncode == 0
+    assert b"converting by a route" in seen
+    assert b"chatter" not in seen
+    assert (tmp_path / "log").read_text() == "chatter\n"

@@ -33,13 +33,10 @@ class Clamp:
 
     def run(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the function."""
-        if self.low == -math.inf and self.high == math.inf:
-            return x.neg() if self.sign < 0 else x.clone()
         y = x.clamp(self.low, self.high)
         return y.neg_() if self.sign < 0 else y
 
     def inplace(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the function to x itself."""
-        if self.low != -math.inf or self.high != math.inf:
-            x.clamp_(self.low, self.high)
-        return x.neg_() if self.sign < 0 else x
+        y = x.clamp_(self.low, self.high)
+        return y.neg_() if self.sign < 0 else y

@@ -58,21 +58,24 @@ def avg_pool(
     exclude_padding_from_average: bool = False,
     ceil_mode: bool = False,
 ) -> torch.Tensor:
-    """Average over windows of [N, C, *spatial]; what only ceil_mode adds at the end never counts."""
+    """Average over windows of [N, C, *spatial].
+
+    What ceil_mode adds at the end counts as padding. Apple's text says "same as PyTorch's ceil mode", where it
+    never counts, but its runtime divides by the whole window (apple/coremltools#2772, measured on macOS).
+    """
     rank = x.ndim - 2
     strides = strides or (1,) * rank
     padding, reaching = _paddings(x, kernel_sizes, strides, pad_type, pad, ceil_mode)
-    if _native(padding, reaching, kernel_sizes):
-        counts_padding = not exclude_padding_from_average
-        return _AVG_POOL[rank](x, kernel_sizes, strides, padding[::2], ceil_mode, counts_padding)
-    counted = x.new_ones(1, 1, *x.shape[2:])
-    if not exclude_padding_from_average:
-        counted = pad_spatial(counted, padding, 1.0)
-        rest = tuple(further - near for further, near in zip(reaching, padding, strict=True))
-    else:
-        rest = reaching
+    native = _native(padding, reaching, kernel_sizes)
+    if native and exclude_padding_from_average:
+        return _AVG_POOL[rank](x, kernel_sizes, strides, padding[::2], ceil_mode, False)
+    if native and padding == reaching:
+        return _AVG_POOL[rank](x, kernel_sizes, strides, padding[::2], False, True)
     total = _AVG_POOL[rank](pad_spatial(x, reaching), kernel_sizes, strides)
-    return total / _AVG_POOL[rank](pad_spatial(counted, rest), kernel_sizes, strides)
+    if not exclude_padding_from_average:
+        return total
+    counted = pad_spatial(x.new_ones(1, 1, *x.shape[2:]), reaching)
+    return total / _AVG_POOL[rank](counted, kernel_sizes, strides)
 
 
 @op("l2_pool")

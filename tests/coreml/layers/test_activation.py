@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from parity.errors import CoreMLError
-from tests.coreml.networks import close, normal, run
+from tests.coreml.networks import close, normal, positive, run
 
 _ALPHA = np.array([0.5, -2.0, 3.0], np.float32)
 _BETA = np.array([1.0, 0.25, -0.5], np.float32)
@@ -28,6 +28,8 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 
 KINDS: dict[tuple[str, Any], Callable[[np.ndarray], np.ndarray]] = {
     ("LINEAR", (2.0, -0.5)): lambda x: 2 * x - 0.5,
+    ("LINEAR", (-0.5, 0.0)): lambda x: -0.5 * x,
+    ("LINEAR", (1.0, -0.5)): lambda x: x - 0.5,
     ("LINEAR", (-1.0, 0.0)): lambda x: -x,
     ("LINEAR", (1.0, 0.0)): lambda x: x,
     ("RELU", None): lambda x: np.maximum(x, 0),
@@ -63,6 +65,37 @@ def test_one_value_does_for_all_channels() -> None:
         run(lambda b: b.add_activation("a", "PRELU", "x", "y", params=np.array([0.1])), x=x),
         np.where(x > 0, x, x * 0.1),
     )
+
+
+def _prelu(bits: int, raw: bytes, half: bytes = b"") -> Any:
+    """Add a PReLU whose alphas are one byte each, scaled by 0.5, or halves."""
+
+    def add(b: Any) -> None:
+        b.add_activation("a", "PRELU", "x", "y", params=np.zeros(1))
+        alpha = b.nn_spec.layers[0].activation.PReLU.alpha
+        alpha.ClearField("floatValue")
+        alpha.float16Value, alpha.rawValue = half, raw
+        alpha.quantization.numberOfBits = bits
+        alpha.quantization.linearQuantization.scale.append(0.5)
+
+    return add
+
+
+def test_alpha_may_be_stored_in_fewer_bits() -> None:
+    x = -positive(3, 2, 2)
+    halves = _ALPHA.astype(np.float16).tobytes()
+
+    close(run(_prelu(8, bytes([1, 2, 4])), x=x), x * _channels(np.array([0.5, 1, 2])))
+    close(run(_prelu(0, b"", halves), x=x), x * _channels(_ALPHA))
+
+
+@pytest.mark.parametrize(
+    ("add", "text"),
+    [(_prelu(4, bytes([1, 2])), "is quantized to less than 8 bits"), (_prelu(8, b""), "has no value")],
+)
+def test_alpha_whose_number_of_values_is_unknown_is_refused(add: Any, text: str) -> None:
+    with pytest.raises(CoreMLError, match=rf"layer `a` \(activation\): `alpha` {text}"):
+        run(add, x=np.ones((3, 1, 1)))
 
 
 def test_an_activation_without_a_type_is_refused() -> None:

@@ -28,7 +28,7 @@ def _naive_pool(
     ceil_mode: bool = False,
     exclude_padding_from_average: bool = False,
 ) -> np.ndarray:
-    """Visit each window and each of its elements; what lies beyond data and padding does not exist."""
+    """Visit each window and each of its elements; all that lies beyond the data is padding."""
     rank = x.ndim - 2
     sizes = []
     for i in range(rank):
@@ -44,7 +44,7 @@ def _naive_pool(
             at = [p * s + t - pad[2 * i] for i, (p, s, t) in enumerate(zip(place, strides, tap, strict=True))]
             if all(0 <= a < size for a, size in zip(at, x.shape[2:], strict=True)):
                 values.append(float(x[(n, c, *at)]))
-            elif all(a < size + pad[2 * i + 1] for i, (a, size) in enumerate(zip(at, x.shape[2:], strict=True))):
+            else:
                 padded += 1
         if kind == "max_pool":
             result[(n, c, *place)] = max(values)
@@ -121,7 +121,7 @@ def test_same_padding_ends_or_begins_with_the_odd_element(kind: str, pad_type: s
 
 
 @pytest.mark.parametrize("exclude", [False, True])
-def test_what_only_ceil_mode_adds_never_counts_beside_padding_beyond_half_a_window(exclude: bool) -> None:
+def test_ceil_mode_beside_padding_beyond_half_a_window(exclude: bool) -> None:
     # Windows of 5 at -3, -1, 1 and 3 over 4 elements with 3 of padding: the last one reaches one further.
     given: dict[str, Any] = {
         "x": _normal(1, 2, 4),
@@ -136,6 +136,15 @@ def test_what_only_ceil_mode_adds_never_counts_beside_padding_beyond_half_a_wind
 
     assert found.shape == (1, 2, 4)
     np.testing.assert_allclose(found, _naive_pool("avg_pool", **given), rtol=1e-5, atol=1e-6)
+
+
+def test_avg_pool_divides_by_the_whole_window_where_ceil_mode_hangs_over() -> None:
+    # What Core ML answers on a Mac, as apple/coremltools#2844 reports it; PyTorch says 9.5, 30.5, 42.5, ...
+    x = np.arange(49, dtype=np.float32).reshape(1, 1, 7, 7)
+
+    found = call("avg_pool", x=x, kernel_sizes=(2, 2), strides=(3, 3), pad_type="valid", ceil_mode=True)
+
+    assert found[0, 0].tolist() == [[4, 7, 4.75], [25, 28, 15.25], [21.25, 22.75, 12]]
 
 
 def test_padding_is_never_the_largest() -> None:
