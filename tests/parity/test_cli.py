@@ -168,6 +168,16 @@ def test_the_selected_route_and_backend_alone_are_run(parity: Parity) -> None:
     ]
 
 
+def test_a_suite_runs_from_anywhere(
+    place: Path, parity: Parity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    # Its factories and images lie beside it; what is converted lands where the command runs.
+    assert parity("run", str(place), *TINY).code == 0
+    assert (tmp_path / ".parity" / "tiny").is_dir()
+
+
 def test_artefacts_that_hold(parity: Parity) -> None:
     done = parity("check", "tiny", "tiny.onnx", "tiny.mlpackage", "--images", "photos", "--json", "checked.json")
 

@@ -58,6 +58,12 @@ def test_activation(kind: str, params: Any, shape: tuple[int, ...]) -> None:
     close(run(lambda b: b.add_activation("a", kind, "x", "y", params=given), x=x), KINDS[kind, params](x))
 
 
+def test_a_threshold_itself_passes() -> None:
+    found = run(lambda b: b.add_activation("a", "THRESHOLDEDRELU", "x", "y", params=0.5), x=[0.25, 0.5, 0.75])
+
+    close(found, [0, 0.5, 0.75])
+
+
 def test_one_value_does_for_all_channels() -> None:
     x = normal(3, 2, 2)
 

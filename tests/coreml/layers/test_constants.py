@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.coreml.networks import close, normal, run
+from parity.coreml import Evaluator
+from tests.coreml.networks import Model, close, normal, run, specify
 
 
 def test_load_constant_has_five_axes() -> None:
@@ -20,12 +21,16 @@ def test_load_constant_has_five_axes() -> None:
 
 def test_a_constant_is_never_overwritten() -> None:
     def add(b: Any) -> None:
-        b.add_load_constant_nd("l", "c", np.array([1.0, 4.0]), (2,))
+        b.add_load_constant("l", "c", np.array([16.0]), (1, 1, 1))
+        b.add_load_constant_nd("m", "d", np.array([1.0, 256.0]), (2,))
         b.add_unary("u", "c", "r", "sqrt")
-        b.add_elementwise("a", ["r", "x"], "y", "ADD")
+        b.add_unary("v", "d", "s", "sqrt")
+        b.add_elementwise("a", ["r", "s", "x"], "y", "ADD")
+
+    network = Evaluator(Model(specify(add, {"x": (2,)})))
 
     for _ in range(2):
-        close(run(add, x=[0, 0]), [1, 2])
+        close(network.predict({"x": [0, 0]})["y"], np.reshape([5.0, 20.0], (1, 1, 1, 1, 2)))
 
 
 def test_load_constant_nd() -> None:

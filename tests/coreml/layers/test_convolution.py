@@ -174,6 +174,25 @@ def test_deconvolution(stride: Pair, dilation: Pair, pads: tuple[int, ...], grou
     close(found, expected + (offset.reshape(-1, 1, 1) if bias else 0), 2e-5)
 
 
+def test_deconvolution_is_quantized_by_output_channel_and_strides_by_1() -> None:
+    x, w = normal(1, 3, 4, 4), np.random.default_rng(1).integers(0, 256, (3, 2, 3, 3))
+    scale, offset = np.array([0.01, 0.5]), np.array([-1.0, 2.0])
+
+    def add(b: Any) -> None:
+        _add(b, np.zeros((3, 2, 3, 3)), is_deconv=True, border_mode="same")
+        params = b.nn_spec.layers[0].convolution
+        params.ClearField("stride")
+        params.weights.ClearField("floatValue")
+        params.weights.rawValue = w.astype(np.uint8).tobytes()
+        params.weights.quantization.numberOfBits = 8
+        params.weights.quantization.linearQuantization.scale.extend(scale)
+        params.weights.quantization.linearQuantization.bias.extend(offset)
+
+    real = w * scale.reshape(1, 2, 1, 1) + offset.reshape(1, 2, 1, 1)
+
+    close(run(add, x=x), _naive_deconvolution(x, real, (1, 1), (1, 1), 1)[:, :, 1:5, 1:5], 1e-5)
+
+
 @pytest.mark.parametrize("lower", [False, True])
 @pytest.mark.parametrize("kernel", [2, 3, 5])
 def test_deconvolution_same_gives_size_times_stride(kernel: int, lower: bool) -> None:

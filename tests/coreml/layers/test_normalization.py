@@ -85,6 +85,21 @@ def test_l2_normalize(shape: tuple[int, ...]) -> None:
     close(found, x / np.sqrt((x**2).sum((-3, -2, -1), keepdims=True) + 0.5))
 
 
+def test_epsilon_is_1e_6_where_mvn_and_l2_normalize_do_not_set_it() -> None:
+    def mvn(b: Any) -> None:
+        b.add_mvn("m", "x", "y", False, True)
+        b.nn_spec.layers[0].mvn.ClearField("epsilon")
+
+    def l2(b: Any) -> None:
+        b.add_l2_normalize("n", "x", "y")
+        b.nn_spec.layers[0].l2normalize.ClearField("epsilon")
+
+    x = np.array([[[1e-3, -1e-3]]])
+
+    close(run(mvn, x=x), x / np.sqrt(2e-6), 1e-5)
+    close(run(l2, x=x), x / np.sqrt(3e-6), 1e-5)
+
+
 @pytest.mark.parametrize("size", [1, 3, 5])
 @pytest.mark.parametrize("shape", [(6, 2, 3), (2, 6, 2, 3)])
 def test_lrn(shape: tuple[int, ...], size: int) -> None:

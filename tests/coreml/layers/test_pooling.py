@@ -86,6 +86,8 @@ def test_same(kind: str, exclude: bool, lower: bool, kernel: Pair, stride: Pair)
         ((3, 3), (2, 2), (1, 1), (4, 4)),
         ((2, 2), (3, 3), (1, 1), (3, 3)),
         ((2, 2), (4, 3), (0, 1), (2, 3)),
+        ((2, 4), (1, 2), (0, 0), (5, 3)),
+        ((2, 2), (7, 8), (1, 1), (1, 1)),
     ],
 )
 def test_include_last_pixel(kind: str, exclude: bool, kernel: Pair, stride: Pair, pads: Pair, counts: Pair) -> None:
@@ -119,6 +121,16 @@ def test_leading_axes_are_a_batch_and_defaults_hold() -> None:
 
     expected = _naive("MAX", x.reshape(4, 3, 5, 5), (3, 3), (1, 1), (0, 0, 0, 0), (3, 3), False)
     close(run(add, rank5=True, x=x), expected.reshape(2, 2, 3, 3, 3))
+
+
+def test_include_last_pixel_pads_by_nothing_where_it_is_not_set() -> None:
+    x = normal(1, 1, 6, 7)
+
+    def add(b: Any) -> None:
+        _add(b, "AVERAGE", (2, 2), (2, 2), "INCLUDE_LAST_PIXEL", False)
+        b.nn_spec.layers[0].pooling.includeLastPixel.ClearField("paddingAmounts")
+
+    close(run(add, x=x), _naive("AVERAGE", x, (2, 2), (2, 2), (0, 0, 0, 0), (3, 4), False))
 
 
 def test_padding_that_is_not_set_is_refused() -> None:
