@@ -86,6 +86,10 @@ def _module(name: str, directory: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[unique] = module
+    # A factory imports what lies beside it, now or when it is called. At the end of the path, because a file there
+    # must not take the place of an installed package.
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # the user's own code

@@ -150,7 +150,7 @@ def judge(reference: Reference, artifact: Artifact, backend: str, tolerance: Tol
     except OutputNotFoundError as error:
         return replace(subject, verdict="inconclusive", reason=str(error))
     except (ParityError, ConversionError) as error:
-        return replace(subject, verdict="error", reason=str(error))
+        return replace(subject, verdict="error", reason=" ".join(str(error).split()))
     except Exception as error:  # a runtime may break in ways of its own; the other subjects still count
         LOG.exception("%s by %s on %s", subject.model, subject.route, backend)
         return replace(subject, verdict="error", reason=f"{type(error).__name__}: {' '.join(str(error).split())}")

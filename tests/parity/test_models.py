@@ -202,3 +202,24 @@ def test_a_conversion_error_of_the_factory_passes_through(models: Path) -> None:
 
     with pytest.raises(ConversionError, match="^no weights file$"):
         load_classifier(f"{models}:small")
+
+
+def test_a_factory_imports_what_lies_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "my_small_net.py").write_text(GOOD, encoding="utf-8")
+    (tmp_path / "models.py").write_text(
+        "def small():\n    import my_small_net\n    return my_small_net.small()\n", encoding="utf-8"
+    )
+
+    assert load_classifier("models.py:small", directory=tmp_path).name == "small"
+    del sys.modules["my_small_net"]
+
+
+def test_a_file_beside_the_factory_does_not_hide_an_installed_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "rich.py").write_text("raise RuntimeError('the wrong one')\n", encoding="utf-8")
+    (tmp_path / "models.py").write_text(GOOD + "\nimport rich.table\n", encoding="utf-8")
+
+    assert load_classifier("models.py:small", directory=tmp_path).name == "small"
