@@ -190,6 +190,20 @@ def test_an_ml_program_that_computes_in_fp16_inside_a_branch_is_fp16(tmp_path: P
     assert open_artifact(mlprogram_file(tmp_path / "a.mlpackage", branching)).precision == "fp16"
 
 
+def test_fp16_that_is_only_stored_is_not_computed(converted: Converted, tmp_path: Path) -> None:
+    package = Path(shutil.copytree(converted("mlprogram-fp32").path, tmp_path / "a.mlpackage"))
+    spec = import_coremltools().utils.load_spec(str(package))
+    main = spec.mlProgram.functions["main"]
+    operations = main.block_specializations[main.opset].operations
+    stored = operations.add()
+    stored.CopyFrom(next(operation for operation in operations if operation.type == "const"))
+    stored.outputs[0].name = "stored"
+    stored.outputs[0].type.tensorType.dataType = 10  # MIL.proto: DataType.FLOAT16
+    (package / "Data" / "com.apple.CoreML" / "model.mlmodel").write_bytes(spec.SerializeToString())
+
+    assert open_artifact(package).precision == "fp32"
+
+
 def test_foreign_neural_network(tmp_path: Path) -> None:
     path = neuralnetwork_file(tmp_path / "a.mlmodel")
 
@@ -292,6 +306,21 @@ def test_a_truncated_file_is_refused(
         assert open_artifact(path) == Artifact(path, "onnx", "fp32")
     else:
         refusal(path)
+
+
+@pytest.mark.parametrize(("text", "told"), [("\n  first\nsecond", "(first)"), ("", "(ValueError)")])
+def test_a_reader_of_many_words_or_none_is_quoted_with_one_line(
+    text: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError(text)
+
+    monkeypatch.setattr(onnx, "load", fail)
+    monkeypatch.setattr(import_coremltools().utils, "load_spec", fail)
+    for name in ("a.onnx", "a.mlmodel"):
+        (tmp_path / name).write_bytes(b"")
+
+        assert told in refusal(tmp_path / name)
 
 
 def test_an_onnx_file_that_was_cut_behind_its_graph(tmp_path: Path) -> None:

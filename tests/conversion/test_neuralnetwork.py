@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import hashlib
 import sys
 from collections.abc import Callable
@@ -79,6 +80,18 @@ def test_height_and_width_keep_their_places(tmp_path: Path) -> None:
     assert (image.height, image.width) == (24, 40)
     pixels = photos(2, (24, 40))
     np.testing.assert_allclose(answers(artifact, pixels), expected(classifier, pixels), rtol=0, atol=5e-6)
+
+
+def test_a_weight_that_two_layers_share_is_read(tmp_path: Path) -> None:
+    """The exporter writes one initializer for both convolutions and hands it to the second by an Identity node."""
+    classifier = tiny()
+    block = classifier.module.features[3:]
+    classifier.module.features.extend(copy.deepcopy(list(block)))
+
+    artifact = convert(classifier, "onnx-coreml", tmp_path)
+
+    assert "Identity" in {node.op_type for node in onnx.load(str(artifact.intermediate)).graph.node}
+    np.testing.assert_allclose(answers(artifact, photos(2)), expected(classifier, photos(2)), rtol=0, atol=5e-6)
 
 
 def recorded_source(path: Path) -> None:

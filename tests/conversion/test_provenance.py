@@ -65,6 +65,7 @@ def test_what_is_written_is_read_back(provenance: Provenance) -> None:
 def test_the_note_is_json_that_others_can_read() -> None:
     provenance = Provenance("net", "onnx", "abc", {"opset": "17"}, {"torch": "2.13.0"}, ("café",), PREPROCESSING)
 
+    assert "café" in provenance.to_json()
     assert json.loads(provenance.to_json()) == {
         "model": "net",
         "route": "onnx",
@@ -430,6 +431,7 @@ def below(x: torch.Tensor) -> torch.Tensor:
         (None, 0),
         (above, below),
         (partial(above, x=1), partial(above, x=2)),
+        (partial(above, torch.arange(5000) % 2500), partial(above, torch.arange(5000) % 2499)),
         (torch.nn.ReLU, torch.nn.GELU),
         ([1, [2, 3]], [1, [2, 4]]),
         ({"a": 1}, {"a": 2}),

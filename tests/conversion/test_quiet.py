@@ -8,6 +8,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -163,20 +164,27 @@ def test_a_logger_that_writes_to_the_screen_itself_is_turned_away(
         logger.removeHandler(own)
 
 
-def test_what_cannot_be_written_as_utf_8_is_replaced(tmp_path: Path) -> None:
-    with chatter_to(tmp_path / "log"):
-        print("lone \ud800 surrogate")
+def test_what_is_no_utf_8_is_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="conversion.chatter")
 
-    assert (tmp_path / "log").read_text(encoding="utf-8") == "lone ? surrogate\n"
+    for log in (tmp_path / "log", None):
+        with chatter_to(log):
+            print("lone \ud800 surrogate")
+            os.write(1, b"\xff\n")
+
+    assert (tmp_path / "log").read_bytes() == b"lone ? surrogate\n\xff\n"
+    assert caplog.messages == ["lone ? surrogate\n\ufffd\n"]
 
 
 @pytest.fixture
-def unchanged() -> Iterator[None]:
+def unchanged(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Hold that a test leaves screen, warnings and loggers as they were."""
+    names = ("coremltools", "torch.onnx", "onnxscript", "onnx_ir", "onnxslim", "torch.export")
+    loggers = [logging.getLogger(name) for name in names]
+    monkeypatch.setattr(loggers[0], "propagate", True)
+    monkeypatch.setattr(loggers[1], "propagate", False)
 
     def state() -> list[object]:
-        names = ("coremltools", "torch.onnx", "onnxscript", "onnx_ir", "onnxslim", "torch.export")
-        loggers = [logging.getLogger(name) for name in names]
         streams = [sys.stdout, sys.stderr, warnings.showwarning, list(warnings.filters)]
         files = [(os.fstat(descriptor).st_dev, os.fstat(descriptor).st_ino) for descriptor in (1, 2)]
         return [*streams, *files, *((list(logger.handlers), logger.propagate) for logger in loggers)]
@@ -207,7 +215,10 @@ def test_after_a_failure_too(error: type[BaseException], tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_threads_take_turns(tmp_path: Path) -> None:
+def test_threads_take_turns(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    # So often that two threads would be inside at once if they could.
+    request.addfinalizer(partial(sys.setswitchinterval, sys.getswitchinterval()))
+    sys.setswitchinterval(1e-6)
     start = threading.Barrier(4)
 
     def chat(name: str) -> None:
@@ -228,8 +239,15 @@ def test_threads_take_turns(tmp_path: Path) -> None:
 
 
 def run(script: str, *arguments: str) -> tuple[int, str, str]:
+    # Unbuffered, as some environments ask for, C would hold nothing back.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     done = subprocess.run(
-        [sys.executable, *arguments, "-c", script], cwd=REPOSITORY, text=True, capture_output=True, check=False
+        [sys.executable, *arguments, "-c", script],
+        cwd=REPOSITORY,
+        env=environment,
+        text=True,
+        capture_output=True,
+        check=False,
     )
     return done.returncode, done.stdout, done.stderr
 
@@ -247,7 +265,22 @@ def test_coremltools_own_import_is_not_silent() -> None:
     assert out + err
 
 
-@pytest.mark.parametrize("closed", [(1,), (2,), (1, 2)])
+def test_what_c_holds_back_is_not_printed_afterwards(tmp_path: Path) -> None:
+    script = f"""
+import ctypes
+from pathlib import Path
+from conversion.quiet import chatter_to
+printf = ctypes.CDLL(None).printf
+printf(b"before, ")
+with chatter_to(Path({str(tmp_path)!r}) / "log"):
+    printf(b"chatter")
+printf(b"after")
+"""
+    assert run(script) == (0, "before, after", "")
+    assert (tmp_path / "log").read_text(encoding="utf-8") == "chatter"
+
+
+@pytest.mark.parametrize("closed", [(1,), (2,), (1, 2), (0, 1, 2)])
 def test_a_closed_screen_is_no_failure(closed: tuple[int, ...], tmp_path: Path) -> None:
     script = f"""
 import os

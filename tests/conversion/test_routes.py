@@ -343,12 +343,11 @@ def test_two_threads_at_once_convert_once(stub: SimpleNamespace, tmp_path: Path)
     start = threading.Barrier(2)
     results: list[Artifact] = []
 
-    def work() -> None:
-        classifier = tiny()
+    def work(classifier: Classifier) -> None:
         start.wait()
         results.append(convert(classifier, "stub", tmp_path))
 
-    threads = [threading.Thread(target=work) for _ in range(2)]
+    threads = [threading.Thread(target=work, args=(tiny(),)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -425,6 +424,15 @@ def test_a_file_in_place_of_the_result(stub: SimpleNamespace, tmp_path: Path) ->
 
     assert str(home) in refusal(tiny(), "stub", tmp_path)
     assert home.is_file()
+
+
+def test_a_result_that_is_there_needs_no_place_to_write(
+    stub: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = convert(tiny(), "stub", tmp_path)
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda **_: fail_with(PermissionError(13, "Permission denied"))())
+
+    assert convert(tiny(), "stub", tmp_path) == first
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

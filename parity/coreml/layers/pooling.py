@@ -14,8 +14,8 @@ from parity.coreml.ops.conv import pad_spatial, same_padding
 from parity.coreml.registry import layer
 
 Pair = tuple[int, int]
-# Padding (top, bottom, left, right), then how much further the last windows reach at the bottom and the right.
-Extent = tuple[tuple[int, ...], tuple[int, int]]
+# Top, bottom, left, right.
+Sides = tuple[int, ...]
 
 
 @layer("pooling")
@@ -26,18 +26,18 @@ def pooling(params: Any) -> Callable[[torch.Tensor], torch.Tensor]:
         return lambda x: _globally(x, kind)
     kernel = pair(params.kernelSize, 3, "kernelSize")
     stride = pair(params.stride, 1, "stride")
-    extent = _extent(params, kernel, stride)
+    padding_of = _padding(params, kernel, stride)
     exclude = bool(params.avgPoolExcludePadding)
 
     def pool(x: torch.Tensor) -> torch.Tensor:
         images = as_images(x)
-        padding, overshoot = extent((images.shape[-2], images.shape[-1]))
+        padding = padding_of((images.shape[-2], images.shape[-1]))
         if kind == "MAX":
-            y = _max(images, kernel, stride, padding, overshoot)
+            y = _max(images, kernel, stride, padding)
         elif kind == "AVERAGE":
-            y = _average(images, kernel, stride, padding, overshoot, exclude)
+            y = _average(images, kernel, stride, padding, exclude)
         else:
-            y = _sum(pad_spatial(images.square(), _outward(padding, overshoot)), kernel, stride).sqrt_()
+            y = F.avg_pool2d(pad_spatial(images.square(), padding), kernel, stride, divisor_override=1).sqrt_()
         return as_before(y, x)
 
     return pool
@@ -51,62 +51,53 @@ def _globally(x: torch.Tensor, kind: str) -> torch.Tensor:
     return x.square().sum((-2, -1), keepdim=True).sqrt_()
 
 
-def _extent(params: Any, kernel: Pair, stride: Pair) -> Callable[[Pair], Extent]:
-    """Make the function from (height, width) to the padding and the overshoot."""
+def _padding(params: Any, kernel: Pair, stride: Pair) -> Callable[[Pair], Sides]:
+    """Make the function from (height, width) to the padding.
+
+    Where includeLastPixel lets the last window reach beyond the padding, this too counts as padding: Apple's
+    runtime divides an average there by the whole window (apple/coremltools#2772, measured on macOS).
+    """
     mode = params.WhichOneof("PoolingPaddingType")
     if mode == "same":
         lower = params.same.asymmetryMode == params.same.TOP_LEFT_HEAVY
-        return lambda sizes: (same_padding(sizes, kernel, stride, (1, 1), lower=lower), (0, 0))
+        return lambda sizes: same_padding(sizes, kernel, stride, (1, 1), lower=lower)
     if mode == "valid":
         amounts = border(params.valid.paddingAmounts)
-        return lambda _: (amounts, (0, 0))
+        return lambda _: amounts
     if mode is None:
         raise ValueError("the padding is none of `valid`, `same` and `includeLastPixel`")
     pads = pair(params.includeLastPixel.paddingAmounts, 0, "paddingAmounts")
 
-    def complete(sizes: Pair) -> Extent:
-        beyond = [0, 0]
-        for axis, (size, k, s, pad) in enumerate(zip(sizes, kernel, stride, pads, strict=True)):
+    def complete(sizes: Pair) -> Sides:
+        padding: list[int] = []
+        for size, k, s, pad in zip(sizes, kernel, stride, pads, strict=True):
             count = -(-(size + 2 * pad - k) // s) + 1
-            # The last window has to begin inside the image or its padding before it.
+            # With padding the last window has to begin inside the image or before it.
             if any(pads) and (count - 1) * s >= size + pad:
                 count -= 1
-            beyond[axis] = max(0, (count - 1) * s + k - size - 2 * pad)
-        return (pads[0], pads[0], pads[1], pads[1]), (beyond[0], beyond[1])
+            padding += [pad, max(pad, (count - 1) * s + k - size - pad)]
+        return tuple(padding)
 
     return complete
 
 
-def _outward(padding: tuple[int, ...], overshoot: Pair) -> tuple[int, ...]:
-    top, bottom, left, right = padding
-    return top, bottom + overshoot[0], left, right + overshoot[1]
-
-
-def _plain(kernel: Pair, padding: tuple[int, ...], overshoot: Pair) -> bool:
+def _plain(kernel: Pair, padding: Sides) -> bool:
     """Say whether torch's own padding can do it: the same on both sides, at most half of the kernel."""
-    return (
-        overshoot == (0, 0)
-        and padding[::2] == padding[1::2]
-        and all(2 * pad <= k for pad, k in zip(padding[::2], kernel, strict=True))
-    )
+    halves = all(2 * pad <= k for pad, k in zip(padding[::2], kernel, strict=True))
+    return halves and padding[::2] == padding[1::2]
 
 
-def _max(x: torch.Tensor, kernel: Pair, stride: Pair, padding: tuple[int, ...], overshoot: Pair) -> torch.Tensor:
-    if _plain(kernel, padding, overshoot):
+def _max(x: torch.Tensor, kernel: Pair, stride: Pair, padding: Sides) -> torch.Tensor:
+    if _plain(kernel, padding):
         return F.max_pool2d(x, kernel, stride, padding[::2])
-    return F.max_pool2d(pad_spatial(x, _outward(padding, overshoot), -math.inf), kernel, stride)
+    return F.max_pool2d(pad_spatial(x, padding, -math.inf), kernel, stride)
 
 
-def _average(
-    x: torch.Tensor, kernel: Pair, stride: Pair, padding: tuple[int, ...], overshoot: Pair, exclude: bool
-) -> torch.Tensor:
-    if _plain(kernel, padding, overshoot):
+def _average(x: torch.Tensor, kernel: Pair, stride: Pair, padding: Sides, exclude: bool) -> torch.Tensor:
+    if _plain(kernel, padding):
         return F.avg_pool2d(x, kernel, stride, padding[::2], count_include_pad=not exclude)
-    total = _sum(pad_spatial(x, _outward(padding, overshoot)), kernel, stride)
-    counted = pad_spatial(torch.ones_like(x[:1, :1]), padding, 0.0 if exclude else 1.0)
-    # Beyond the padding there is nothing to count.
-    return total / _sum(pad_spatial(counted, _outward((0, 0, 0, 0), overshoot)), kernel, stride)
-
-
-def _sum(x: torch.Tensor, kernel: Pair, stride: Pair) -> torch.Tensor:
-    return F.avg_pool2d(x, kernel, stride, divisor_override=1)
+    mean = F.avg_pool2d(pad_spatial(x, padding), kernel, stride)
+    if not exclude:
+        return mean
+    # What part of each window is image.
+    return mean / F.avg_pool2d(pad_spatial(torch.ones_like(x[:1, :1]), padding), kernel, stride)

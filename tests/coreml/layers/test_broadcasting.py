@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ COMPARISONS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 
 def _compare(name: str, alpha: float = 0.0) -> Callable[..., None]:
-    def add(n, inputs):  # type: ignore[no-untyped-def]
+    def add(n: Any, inputs: list[str]) -> None:
         if name.endswith("_equal") and name != "not_equal":
             method, more = f"add_{name.split('_')[0]}_than", {"use_" + name.replace("_equal", "_than_equal"): True}
         else:

@@ -17,7 +17,7 @@ Pair = tuple[int, int]
 def _naive(
     kind: str, x: np.ndarray, kernel: Pair, stride: Pair, pads: tuple[int, ...], counts: Pair, exclude: bool
 ) -> np.ndarray:
-    """Visit every element of every window; what lies beyond image and padding does not exist."""
+    """Visit every element of every window; what lies outside of the image is padding."""
     height, width = x.shape[2:]
     y = np.zeros((*x.shape[:2], *counts))
     for i, j in np.ndindex(*counts):
@@ -26,7 +26,7 @@ def _naive(
             row, column = i * stride[0] + u - pads[0], j * stride[1] + v - pads[2]
             if 0 <= row < height and 0 <= column < width:
                 inside.append(x[:, :, row, column].astype(np.float64))
-            elif row < height + pads[1] and column < width + pads[3]:
+            else:
                 padded += 1
         if kind == "MAX":
             y[:, :, i, j] = np.max(inside, axis=0) if inside else -math.inf

@@ -71,6 +71,14 @@ def test_reduction_of_the_first_generation(mode: str, axis: str) -> None:
     close(found, OLD[mode](x, axis=_AXES[axis], keepdims=True), 1e-5)
 
 
+def test_epsilon_is_1e_6_where_the_sum_of_logarithms_does_not_set_it() -> None:
+    def add(b: Any) -> None:
+        b.add_reduce("r", "x", "y", "W", "logsum")
+        b.nn_spec.layers[0].reduce.ClearField("epsilon")
+
+    close(run(add, x=[[[0.0, 1.0]]]), [[[np.log(1e-6) + np.log(1 + 1e-6)]]])
+
+
 @pytest.mark.parametrize("axis", ["C", "H", "W"])
 def test_argmax_of_the_first_generation(axis: str) -> None:
     x = normal(2, 3, 4, 5)

@@ -129,6 +129,7 @@ def test_crop() -> None:
 
     close(run(lambda b: b.add_crop("c", 1, 2, 1, 3, [], ["x"], "y"), x=x), x[:, :, 1:3, 1:5])
     close(run(lambda b: b.add_crop("c", 0, 0, 0, 0, [3, 2], ["x", "l"], "y"), x=x, l=like), x[:, :, 3:5, 2:5])
+    close(run(lambda b: b.add_crop("c", 0, 0, 0, 0, [], ["x", "l"], "y"), x=x, l=like), x[:, :, :2, :3])
 
 
 _MODES = {"constant": "constant", "reflection": "reflect", "replication": "edge"}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,6 +94,27 @@ def test_resize_bilinear(mode: str, size: tuple[int, int], target: tuple[int, in
     close(run(lambda b: b.add_resize_bilinear("r", "x", "y", *target, mode=mode), x=x), expected)
 
 
+def test_what_is_not_set_has_its_default() -> None:
+    def upsample(b: Any) -> None:
+        b.add_upsample("u", 2, 2, "x", "y")
+        b.nn_spec.layers[0].upsample.ClearField("scalingFactor")
+
+    def resize(b: Any) -> None:
+        b.add_resize_bilinear("r", "x", "y", 2, 2, mode=_SAMPLING[0])
+        b.nn_spec.layers[0].resizeBilinear.ClearField("targetSize")
+
+    def crop_resize(b: Any) -> None:
+        b.add_crop_resize("c", ["x", "b"], "y", 2, 2, _SAMPLING[0])
+        b.nn_spec.layers[0].cropResize.ClearField("targetSize")
+        b.nn_spec.layers[0].cropResize.ClearField("spatialScale")
+
+    x = normal(1, 1, 2, 4, 5)
+
+    close(run(upsample, x=x), x)
+    close(run(resize, x=x), x[..., :1, :1])
+    close(run(crop_resize, x=x, b=np.reshape([1, 2, 3, 4], (1, 1, 4, 1, 1))), x[:, :, :, 1:2, 2:3])
+
+
 _BOXES = np.array([[0.5, 1.0, 3.0, 4.25], [1.0, 0.0, 2.0, 5.0], [2.0, 2.0, 2.0, 2.0]])
 
 
@@ -122,7 +144,7 @@ def test_crop_resize_cuts_every_box_out_of_every_image(mode: str, boxes_as: str,
     boxes = _BOXES / ([4, 6, 4, 6] if normalized else 1)
     given_boxes = np.array([_as_given(b, boxes_as) for b in boxes]).reshape(3, 1, 4, 1, 1)
 
-    def add(b):  # type: ignore[no-untyped-def]
+    def add(b: Any) -> None:
         b.add_crop_resize("c", ["x", "b"], "y", *target, mode, normalized, boxes_as)
 
     close(run(add, x=x, b=given_boxes), [_cut(x[0], box, target, mode) for box in _BOXES], 1e-5)
@@ -133,7 +155,7 @@ def test_crop_resize_by_boxes_that_name_their_image_and_a_spatial_scale() -> Non
     boxes = np.array([[which, *(2 * box)] for which, box in zip((1, 0, 1), _BOXES, strict=True)])
     mode = _SAMPLING[0]
 
-    def add(b):  # type: ignore[no-untyped-def]
+    def add(b: Any) -> None:
         b.add_crop_resize("c", ["x", "b"], "y", *target, mode, False, spatial_scale=0.5)
 
     expected = [_cut(x[0, w : w + 1], box, target, mode) for w, box in zip((1, 0, 1), _BOXES, strict=True)]

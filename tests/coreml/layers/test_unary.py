@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def test_a_threshold_turns_the_sign_first() -> None:
 
 
 def test_what_unary_does_not_set_has_its_default() -> None:
-    def add(b):  # type: ignore[no-untyped-def]
+    def add(b: Any) -> None:
         b.add_unary("u", "x", "y", "inverse")
         params = b.nn_spec.layers[0].unary
         params.ClearField("scale")

@@ -23,8 +23,9 @@ _FORMULAS: dict[str, Callable[..., np.ndarray]] = {
     "reduce_sum": np.sum,
     "reduce_sum_square": lambda x, **k: (x * x).sum(**k),
 }
+# 81 elements up to 2: their product stays within fp32, whatever is drawn.
 _positive = hnp.arrays(
-    np.float32, hnp.array_shapes(min_dims=1, max_dims=4, max_side=4), elements=st.floats(0.125, 4, width=32)
+    np.float32, hnp.array_shapes(min_dims=1, max_dims=4, max_side=3), elements=st.floats(0.125, 2, width=32)
 )
 
 
