@@ -51,12 +51,16 @@ def _known_spellings() -> Any:
     import torch
     from torch.overrides import TorchFunctionMode
 
+    swaps = (torch.swapaxes, torch.swapdims, torch.Tensor.swapaxes, torch.Tensor.swapdims)
+    axes = {"axis0": "dim0", "axis1": "dim1"}
+
     class KnownSpellings(TorchFunctionMode):
         def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             if function is torch.Tensor.zero_:
                 return args[0].fill_(0.0)
-            if function is torch.swapaxes:
-                return torch.transpose(*args, **(kwargs or {}))
+            if function in swaps:
+                named = {axes.get(name, name): axis for name, axis in (kwargs or {}).items()}
+                return torch.transpose(*args, **named)
             return function(*args, **(kwargs or {}))
 
     return KnownSpellings()

@@ -89,6 +89,45 @@ def test_a_transformer_converts(tmp_path: Path) -> None:
     np.testing.assert_allclose(answers(artifact, photos(3)), expected(classifier, photos(3)), rtol=0, atol=5e-6)
 
 
+class Spelled(torch.nn.Module):
+    """Put what a function answers before the tiny net."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.net = tiny().module
+        self.function = function
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.net(self.function(image))
+
+
+def without_red(image: torch.Tensor) -> torch.Tensor:
+    copy = image.clone()
+    copy[:, :1].zero_()
+    return copy
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        without_red,
+        lambda image: torch.swapaxes(image, 2, 3),
+        lambda image: torch.swapaxes(image, axis0=2, axis1=3),
+        lambda image: image.swapaxes(2, 3),
+        lambda image: image.swapdims(2, 3),
+    ],
+    ids=["zero_ of a slice", "swapaxes", "swapaxes by keyword", "swapaxes as method", "swapdims as method"],
+)
+def test_functions_that_coremltools_does_not_know_convert_under_another_name(
+    function: Callable[[torch.Tensor], torch.Tensor], tmp_path: Path
+) -> None:
+    classifier = tiny(module=Spelled(function).eval())
+
+    artifact = convert(classifier, "mlprogram-fp32", tmp_path)
+
+    np.testing.assert_allclose(answers(artifact, photos(2)), expected(classifier, photos(2)), rtol=0, atol=5e-6)
+
+
 class Watch(torch.nn.Module):
     """Note at each call whether the fast path is on, and fail when told to."""
 

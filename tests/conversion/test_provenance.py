@@ -362,7 +362,14 @@ from {base} import Base
 def scaled(x):
     return x * 3
 
+class Part:
+    pass
+
 class Net(Base):
+    def __init__(self):
+        super().__init__()
+        self.kind = Part
+
     def extra(self, x):
         return scaled(x)
 """
@@ -422,6 +429,13 @@ def below(x: torch.Tensor) -> torch.Tensor:
     return x - 1
 
 
+def long_with(number: float) -> torch.Tensor:
+    """Put a number where neither torch's repr nor numpy's shows it."""
+    tensor = torch.zeros(5000)
+    tensor[2500] = number
+    return tensor
+
+
 @pytest.mark.parametrize(
     ("value", "other"),
     [
@@ -430,18 +444,23 @@ def below(x: torch.Tensor) -> torch.Tensor:
         ("a", "b"),
         (None, 0),
         (above, below),
+        (
+            lambda x: x + 1,
+            lambda x: x - 1,
+        ),
         (partial(above, x=1), partial(above, x=2)),
-        (partial(above, torch.arange(5000) % 2500), partial(above, torch.arange(5000) % 2499)),
+        (partial(above, long_with(1)), partial(above, long_with(2))),
         (torch.nn.ReLU, torch.nn.GELU),
         ([1, [2, 3]], [1, [2, 4]]),
         ({"a": 1}, {"a": 2}),
         ({1, 2}, {1, 3}),
         (torch.float32, torch.float64),
-        (torch.arange(5000), torch.arange(5000).flip(0)),
-        (np.arange(5000) % 2500, np.arange(5000) % 2499),
+        (long_with(1), long_with(2)),
+        (long_with(1).numpy(), long_with(2).numpy()),
         (np.zeros(2, np.float32), np.zeros(2, np.float64)),
         (np.array(["a", None], object), np.array(["b", None], object)),
-        ([torch.arange(5000) % 2500], [torch.arange(5000) % 2499]),
+        ([long_with(1)], [long_with(2)]),
+        ({"a": (long_with(1),)}, {"a": (long_with(2),)}),
     ],
     ids=lambda value: type(value).__name__,
 )

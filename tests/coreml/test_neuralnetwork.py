@@ -150,6 +150,33 @@ def test_views_of_a_value_keep_it_from_being_overwritten() -> None:
     close(run(add, x=x), np.concatenate([np.sqrt(expected[:, :2]) + expected[:, 2:], x], 1), 1e-5)
 
 
+def test_images_stay_channels_last_from_layer_to_layer() -> None:
+    """What makes convolutions fast: no layer between two of them changes the memory format."""
+    weights = {"kernel_channels": 4, "output_channels": 4, "height": 3, "width": 3, "groups": 1}
+    fixed = {"stride_height": 1, "stride_width": 1, "border_mode": "valid", "b": None, "has_bias": False}
+
+    def add(b: Any) -> None:
+        b.add_convolution("c", **weights, **fixed, W=positive(3, 3, 4, 4), input_name="x", output_name="c")
+        b.add_unary("u", "c", "u", "sqrt")
+        b.add_padding("d", 1, 1, 1, 1, 0.0, "u", "d")
+        b.add_pooling("p", 2, 2, 1, 1, "MAX", "VALID", "d", "p")
+        b.add_batchnorm("n", 4, positive(4), positive(4), positive(4), positive(4), "p", "n")
+        b.add_load_constant("l", "l", positive(4), (4, 1, 1))
+        b.add_elementwise("m", ["n", "l"], "m", "MULTIPLY")
+        b.add_elementwise("e", ["m", "n"], "e", "ADD")
+        b.add_elementwise("y", ["e", "m"], "y", "CONCAT")
+
+    network = evaluate(specify(add, {"x": (4, 8, 8)}, rank5=True))
+    with torch.inference_mode():
+        values = network._plan.trace(network._feeds({"x": positive(4, 8, 8)}))
+
+    images = {name: value for name, value in values.items() if name not in ("l", "x (rank 5)")}
+    assert list(images) == ["c", "u", "d", "p", "n", "m", "e", "y"]
+    for name, value in images.items():
+        # As torch reads it from the strides; `is_contiguous` would be content with less.
+        assert torch.empty_like(value.squeeze(0)).stride()[1] == 1, name
+
+
 # Converted models
 
 _SIDES = {

@@ -40,7 +40,7 @@ def test_the_remainder_has_the_sign_of_the_divisor() -> None:
     close(run(lambda n: n.add_floor_div_broadcastable("m", ["a", "b"], "y"), a=a, b=b), [2, -3, -3, 2])
 
 
-# The builder's methods: name, arguments beside names.
+# By the name of the layer; `_compare` finds the builder's method for it.
 COMPARISONS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "equal": np.equal,
     "not_equal": np.not_equal,

@@ -20,7 +20,7 @@ UNARY: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-@pytest.mark.parametrize(("shift", "scale"), [(0, 1), (0.5, 1), (0, 2), (0.25, 3), (0, -1), (0.5, -1)])
+@pytest.mark.parametrize(("shift", "scale"), [(0, 1), (1, 1), (0.5, 1), (0, 2), (0.25, 3), (0, -1), (0.5, -1)])
 @pytest.mark.parametrize("mode", UNARY)
 def test_unary(mode: str, shift: float, scale: float) -> None:
     x = positive(2, 3)
