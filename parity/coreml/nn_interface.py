@@ -37,7 +37,10 @@ def read_input(feature: Any, network: Any, path: str) -> tuple[Value, tuple[Step
         raise CoreMLError(
             f"{path}: input `{feature.name}` has the type {kind}; a neural network takes images and arrays"
         )
-    shape, *others = _shapes(feature.type.multiArrayType)
+    shapes = _shapes(feature.type.multiArrayType)
+    if not shapes:
+        raise CoreMLError(f"{path}: the array input `{feature.name}` has no shape; convert again with one")
+    shape, *others = shapes
     if network.arrayInputShapeMapping:
         return Value(feature.name, "fp32", shape, tuple(others)), ()
     if len(shape) not in (1, 3):
@@ -58,7 +61,7 @@ def _shapes(array: Any) -> list[Shape]:
     ranges = array.shapeRange.sizeRanges
     if len(ranges):
         shape = tuple(int(r.lowerBound) if r.lowerBound == r.upperBound else None for r in ranges)
-    return [shape or enumerated[0], *enumerated] if enumerated else [shape]
+    return list(dict.fromkeys([shape, *enumerated] if shape else enumerated))
 
 
 def _to_rank_5(x: torch.Tensor) -> tuple[torch.Tensor]:

@@ -47,11 +47,7 @@ class Plan:
         """Run the graph on input values by name and return its outputs by name."""
         values = self._start(feeds)
         for step in self.steps:
-            try:
-                results = step.run(*[values[place] for place in step.inputs])
-            except Exception as error:  # torch's own: a shape that does not fit, memory that runs out
-                raise self._failure(step, error) from error
-            for place, result in zip(step.outputs, results, strict=True):
+            for place, result in zip(step.outputs, self._compute(step, values), strict=True):
                 values[place] = result
             for place in step.frees:
                 values[place] = None
@@ -59,12 +55,10 @@ class Plan:
 
     def trace(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
         """Run the graph, keep every value that an operation gives, and return them by name, in order."""
-        values = list(self.initial)
-        for value in self.graph.inputs:
-            values[self.places[value.name]] = feeds[value.name]
+        values = self._start(feeds)
         kept: dict[str, Any] = {}
         for step in self.traced:
-            results = step.run(*[values[place] for place in step.inputs])
+            results = self._compute(step, values)
             for place, result, value in zip(step.outputs, results, step.node.outputs, strict=True):
                 values[place] = result
                 kept[value.name] = result
@@ -76,9 +70,13 @@ class Plan:
             values[self.places[value.name]] = feeds[value.name]
         return values
 
-    def _failure(self, step: Step, error: Exception) -> CoreMLError:
-        text = " ".join(str(error).split())
-        return CoreMLError(f"{self.where}: operation `{step.node.name}` ({step.node.type}) fails: {text}")
+    def _compute(self, step: Step, values: list[Any]) -> tuple[Any, ...]:
+        try:
+            return step.run(*[values[place] for place in step.inputs])
+        except Exception as error:  # torch's own: a shape that does not fit, memory that runs out
+            text = " ".join(str(error).split())
+            where = f"{self.where}: operation `{step.node.name}` ({step.node.type})"
+            raise CoreMLError(f"{where} fails: {text}") from error
 
 
 def make_plan(graph: Graph, where: str) -> Plan:

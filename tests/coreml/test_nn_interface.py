@@ -112,6 +112,37 @@ def test_flexible_shapes() -> None:
         evaluate(listed).predict({"x": np.ones((5, 3))})
 
 
+def test_of_listed_shapes_the_first_is_the_default_where_none_is_declared() -> None:
+    specification = specify(copy, {"x": (9,)}, rank5=True)
+    array = specification.description.input[0].type.multiArrayType
+    array.ClearField("shape")
+    for shape in ([3], [2]):
+        array.enumeratedShapes.shapes.add(shape=shape)
+    network = evaluate(specification)
+
+    assert [network.predict({"x": np.ones(n)})["y"].size for n in (2, 3)] == [2, 3]
+    with pytest.raises(CoreMLError, match=r"takes the shape \(3\) or \(2\) or \(any"):
+        network.predict({"x": np.ones(9)})
+
+
+def test_an_array_input_without_a_shape_is_refused() -> None:
+    specification = specify(copy, {"x": (9,)})
+    specification.description.input[0].type.multiArrayType.ClearField("shape")
+
+    with pytest.raises(CoreMLError, match="the array input `x` has no shape"):
+        evaluate(specification)
+
+
+@pytest.mark.parametrize("rank5", [True, False])
+def test_the_callers_array_is_not_written_to(rank5: bool) -> None:
+    network = evaluate(specify(lambda b: b.add_unary("u", "x", "y", "exp"), {"x": (3,)}, rank5=rank5))
+    x = np.array([0, 1, 2], np.float32)
+
+    network.predict({"x": x})
+
+    close(x, [0, 1, 2])
+
+
 def test_an_input_that_is_neither_image_nor_array_is_refused() -> None:
     specification = specify(copy, {"x": (1,)})
     specification.description.input[0].type.int64Type.SetInParent()
@@ -165,7 +196,7 @@ def test_an_output_may_be_an_image(rank5: bool) -> None:
     np.testing.assert_array_equal(np.asarray(found), PIXELS[:, :, ::-1])
 
 
-def test_the_caller_s_image_is_not_scaled_in_place() -> None:
+def test_the_callers_image_is_not_scaled_in_place() -> None:
     specification = image_network("RGB", rank5=True)
     specification.neuralNetwork.preprocessing.add().scaler.channelScale = 2
     network = evaluate(specification)

@@ -151,8 +151,9 @@ def test_a_broken_graph_is_one_clear_error(broken: Graph, message: str) -> None:
 def test_a_failing_operation_is_named() -> None:
     plan = make_plan(graph(node("a", ("x",), lambda t: t @ torch.zeros(7))), "file")
 
-    with pytest.raises(CoreMLError, match=r"file: operation `a` \(test\) fails"):
-        plan.run({"x": torch.zeros(2)})
+    for way in (plan.run, plan.trace):
+        with pytest.raises(CoreMLError, match=r"file: operation `a` \(test\) fails"):
+            way({"x": torch.zeros(2)})
 
 
 OPERATIONS: dict[str, tuple[Callable[..., torch.Tensor], Callable[..., torch.Tensor] | None, bool]] = {
