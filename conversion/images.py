@@ -88,9 +88,17 @@ def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.ui
     return np.array(image, dtype=np.uint8)
 
 
-def read_pixels(path: str | Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Read what a model is shown of an image file: uint8 [height, width, 3], RGB. Raises ImageError."""
+def read_pixels(path: str | Path, preprocessing: Preprocessing, at_least: int = 1) -> NDArray[np.uint8]:
+    """Read what a model is shown of an image file: uint8 [height, width, 3], RGB. Raises ImageError.
+
+    at_least: refuse an image of fewer pixels.
+    """
     image = load_image(path)
+    if image.width * image.height < at_least:
+        raise ImageError(
+            f"{path} has {image.width}x{image.height} pixels and shows a model nothing; give a photo, "
+            f"of at least {at_least} pixels"
+        )
     try:
         return to_pixels(image, preprocessing)
     except ImageError as error:

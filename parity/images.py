@@ -15,6 +15,9 @@ from conversion.classifier import Preprocessing
 from conversion.images import find_images, read_pixels, to_pixels
 from parity.errors import ParityError
 
+# One pixel is one colour all over the model's input: an answer to it says nothing of the model.
+SMALLEST = 2
+
 
 @dataclass(frozen=True)
 class ImageSet:
@@ -28,14 +31,14 @@ def load_images(images: Any, preprocessing: Preprocessing, relative_to: Path | N
     """Load images through the classifier's preprocessing, once, for every backend.
 
     images: a path, directory, glob or PIL image, or several of them: files first, sorted, then PIL images in the
-    order given, taken as they are. Unreadable files raise ImageError.
+    order given, taken as they are. Unreadable files, and those of one pixel, raise ImageError.
     """
     given: Sequence[Any] = images if isinstance(images, list | tuple) else [images]
     patterns = [item for item in given if isinstance(item, str | Path)]
     pictures = [item for item in given if not isinstance(item, str | Path)]
     paths = find_images(patterns, relative_to or Path()) if patterns else ()
     names = unique_names((*paths, *(Path(f"image {index}") for index in range(len(pictures)))))
-    rows = [read_pixels(path, preprocessing) for path in paths]
+    rows = [read_pixels(path, preprocessing, at_least=SMALLEST) for path in paths]
     for picture in pictures:
         if not isinstance(picture, Image.Image):
             raise ParityError(f"images are paths or PIL images, not {type(picture).__name__}")

@@ -202,11 +202,22 @@ def test_a_given_tolerance_is_the_one_that_counts(parity: Parity) -> None:
     assert "2.5e-01" in parity("check", "tiny", "tiny.onnx", "--images", "photos", "--tolerance", "0.25").out
 
 
-def test_an_image_of_one_pixel_is_an_image(place: Path, parity: Parity) -> None:
+def test_an_image_of_one_pixel_shows_a_model_nothing(place: Path, parity: Parity) -> None:
     Image.new("RGB", (1, 1), (250, 20, 20)).save(place / "one.png")
 
-    assert parity("check", "tiny", "tiny.onnx", "--images", "photos", "--images", "one.png").code == 0
-    assert parity("predict", "tiny.onnx", "one.png").code == 0
+    for command in (("check", "tiny", "tiny.onnx", "--images", "photos", "--images"), ("predict", "tiny.onnx")):
+        done = parity(*command, "one.png")
+
+        assert done.code == 2
+        assert done.err == (
+            "parity: one.png has 1x1 pixels and shows a model nothing; give a photo, of at least 2 pixels\n"
+        )
+
+
+def test_an_image_of_two_pixels_is_an_image(place: Path, parity: Parity) -> None:
+    Image.new("RGB", (1, 2), (250, 20, 20)).save(place / "two.png")
+
+    assert parity("check", "tiny", "tiny.onnx", "--images", "photos", "--images", "two.png").code == 0
 
 
 def test_conversion_prints_where_the_result_is(parity: Parity) -> None:
