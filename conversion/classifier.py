@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from conversion.errors import ConversionError
 
@@ -34,6 +35,9 @@ class Preprocessing:
     interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
+        # Lists and NumPy numbers, as checkpoints hold them, become what provenance writes and reads back.
+        for name, plain in (("size", int), ("mean", float), ("std", float), ("resize", int)):
+            object.__setattr__(self, name, _plain(getattr(self, name), plain))
         if len(self.mean) != 3 or len(self.std) != 3:
             raise ConversionError(
                 f"Preprocessing takes 3 means and 3 stds (red, green, blue), not {self.mean} and {self.std}"
@@ -47,6 +51,12 @@ class Preprocessing:
             )
         if len(self.size) != 2 or not all(side > 0 for side in self.size):
             raise ConversionError(f"Preprocessing: size is (height, width) in pixels, got {self.size}")
+
+
+def _plain(value: Any, kind: Callable[[Any], Any]) -> Any:
+    if value is None:
+        return None
+    return tuple(kind(one) for one in value) if isinstance(value, Iterable) else kind(value)
 
 
 @dataclass(frozen=True, eq=False)
