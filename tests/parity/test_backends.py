@@ -1,0 +1,164 @@
+"""Backends and the pipeline around them: which output is meant, what cannot run, what breaks while running."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from parity import ParityError, check
+from parity.backends import BACKENDS, backends_for, coreml_evaluator, coreml_native, find_backend, onnxruntime
+from parity.backends.pytorch import check_repeatable
+from parity.results import Prediction, Subject
+from tests.parity.tiny import converted, pictures, tiny, untrained
+
+ONNX_BACKENDS = ("onnxruntime", "onnx-reference")
+
+
+def edited(tmp_path: Path, change: Callable[[Any], None]) -> Path:
+    """Copy the good ONNX file with a change."""
+    model = onnx.load(str(converted("onnx-torchscript").path))
+    change(model)
+    onnx.save(model, str(tmp_path / "edited.onnx"))
+    return tmp_path / "edited.onnx"
+
+
+def judged(path: Path, backend: str) -> Subject:
+    (subject,) = check(tiny(), path, pictures(), backends=[backend]).subjects
+    return subject
+
+
+def rename_output(model: Any) -> None:
+    (output,) = model.graph.output
+    node = next(n for n in model.graph.node if output.name in n.output)
+    node.output[0] = output.name = "probabilities"
+
+
+def add_output(model: Any) -> None:
+    (output,) = model.graph.output
+    for name in ("first", "second"):
+        model.graph.node.append(helper.make_node("Identity", [output.name], [name]))
+        model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 8]))
+
+
+def two_unnamed_outputs(model: Any) -> None:
+    add_output(model)
+    model.graph.output.pop(0)
+
+
+def add_input(model: Any) -> None:
+    model.graph.input.append(helper.make_tensor_value_info("mask", TensorProto.FLOAT, [1]))
+
+
+@pytest.mark.parametrize("backend", ONNX_BACKENDS)
+def test_a_renamed_output_is_found_by_its_shape(backend: str, tmp_path: Path) -> None:
+    assert judged(edited(tmp_path, rename_output), backend).verdict == "pass"
+
+
+@pytest.mark.parametrize("backend", ONNX_BACKENDS)
+def test_among_several_outputs_the_one_with_the_name_is_meant(backend: str, tmp_path: Path) -> None:
+    assert judged(edited(tmp_path, add_output), backend).verdict == "pass"
+
+
+@pytest.mark.parametrize("backend", ONNX_BACKENDS)
+def test_outputs_that_cannot_be_told_apart_are_inconclusive(backend: str, tmp_path: Path) -> None:
+    run = check(tiny(), edited(tmp_path, two_unnamed_outputs), pictures(), backends=[backend])
+
+    assert run.exit_code == 3
+    assert run.subjects[0].verdict == "inconclusive"
+    assert "no output is called classLabelProbs, and 2 have the shape" in run.subjects[0].reason
+
+
+@pytest.mark.parametrize("backend", ONNX_BACKENDS)
+def test_a_model_with_two_inputs_is_an_error_that_names_them(backend: str, tmp_path: Path) -> None:
+    subject = judged(edited(tmp_path, add_input), backend)
+
+    assert subject.verdict == "error"
+    assert "takes image" in subject.reason
+    assert "mask" in subject.reason
+
+
+def test_an_untrained_network_proves_nothing_however_well_it_agrees() -> None:
+    from conversion import convert
+
+    artifact = convert(untrained(), "onnx-torchscript", converted("onnx-torchscript").path.parents[2])
+
+    run = check(untrained(), artifact, pictures(), backends=["onnxruntime"])
+
+    assert (run.exit_code, run.subjects[0].verdict) == (3, "inconclusive")
+    assert "untrained network" in run.subjects[0].reason
+
+
+def test_no_images_prove_nothing() -> None:
+    run = check(tiny(), converted("onnx-torchscript"), [], backends=["onnxruntime"])
+
+    assert (run.exit_code, run.subjects[0].verdict) == (3, "inconclusive")
+    assert "no images" in run.subjects[0].reason
+
+
+def test_apples_runtime_says_why_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+
+    run = check(tiny(), converted("mlprogram-fp32"), pictures(), backends=["coreml-native"])
+
+    # Skipped is not agreement: nothing was compared.
+    assert (run.exit_code, run.subjects[0].verdict) == (3, "skipped")
+    assert run.subjects[0].reason == coreml_native.why_not()
+    assert "part of macOS; this is Linux" in run.subjects[0].reason
+
+
+def test_a_runtime_that_breaks_is_an_error_and_the_others_still_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(artifact: object) -> object:
+        raise ZeroDivisionError("a bug\nof two lines")
+
+    monkeypatch.setattr(onnxruntime, "load", broken)
+
+    run = check(tiny(), converted("onnx-torchscript"), pictures())
+
+    verdicts = {s.backend: s.verdict for s in run.subjects}
+    assert verdicts == {"onnxruntime": "error", "onnx-reference": "pass"}
+    assert run.subjects[0].reason == "ZeroDivisionError: a bug of two lines"
+    assert run.exit_code == 1
+
+
+def test_a_reference_that_contradicts_itself_is_none() -> None:
+    random = np.random.default_rng(0)
+
+    def dropout(pixels: np.ndarray) -> Prediction:
+        return Prediction(random.random((len(pixels), 8)))
+
+    with pytest.raises(ParityError, match="answers the same image differently twice"):
+        check_repeatable(tiny(), dropout, np.zeros((1, 32, 32, 3), np.uint8))
+
+
+def test_each_format_has_its_backends() -> None:
+    assert backends_for("onnx") == ONNX_BACKENDS
+    assert backends_for("mlprogram") == backends_for("neuralnetwork") == ("coreml-native", "coreml-evaluator")
+
+
+def test_an_unknown_backend_names_the_nearest() -> None:
+    with pytest.raises(ParityError, match="unknown backend `onnxruntim`; did you mean onnxruntime?"):
+        find_backend("onnxruntim")
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_every_backend_has_what_the_protocol_says(name: str) -> None:
+    module = find_backend(name)
+
+    assert module.FORMATS
+    assert module.why_not() is None or isinstance(module.why_not(), str)
+    assert callable(module.load)
+
+
+def test_one_image_at_a_time_or_all_at_once_is_the_same() -> None:
+    predict = coreml_evaluator.load(converted("mlprogram-fp32"))
+    pixels = np.stack([np.asarray(picture) for picture in pictures()])
+
+    together = predict(pixels).probabilities
+
+    assert np.array_equal(together, np.concatenate([predict(one[None]).probabilities for one in pixels]))
