@@ -120,11 +120,6 @@ def convert(classifier: Classifier, route: str, directory: str | Path) -> Artifa
     )
 
 
-def is_converted(artifact: Artifact) -> bool:
-    """Say whether the file is on disk."""
-    return artifact.path.exists()
-
-
 def _convert(classifier: Classifier, recipe: Route, provenance: Provenance, home: Path, name: str) -> None:
     """Convert into a directory of its own and move it into place when it is whole; processes take turns."""
     with _turn_to_make(home) as scratch:

@@ -17,7 +17,7 @@ import torch
 
 from conversion import ROUTES, Artifact, Classifier, ConversionError, convert, open_artifact, routes
 from conversion.provenance import Provenance
-from conversion.routes import Route, find_route, is_converted
+from conversion.routes import Route, find_route
 from tests.conversion.classifiers import LABELS, PREPROCESSING, tiny
 
 Converted = Callable[[str], Artifact]
@@ -84,7 +84,7 @@ def test_each_route_converts(
 ) -> None:
     artifact = converted(route)
 
-    assert is_converted(artifact)
+    assert artifact.path.exists()
     assert (artifact.format, artifact.precision, artifact.route) == (kind, precision, route)
     assert artifact.path.name == name
     assert artifact.path.is_relative_to(conversions / "tiny")
@@ -243,7 +243,7 @@ def test_other_versions_are_converted_anew(
 def test_a_file_that_somebody_deleted_is_converted_anew(stub: SimpleNamespace, tmp_path: Path) -> None:
     first = convert(tiny(), "stub", tmp_path)
     first.path.unlink()
-    assert not is_converted(first)
+    assert not first.path.exists()
 
     assert convert(tiny(), "stub", tmp_path).path.read_text(encoding="utf-8") == "whole"
 
