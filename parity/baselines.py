@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -133,8 +134,11 @@ def read_baseline(path: Path) -> Baseline:
             name: ImageAnswers(entry["pixels"], tuple((str(label), float(p)) for label, p in entry["top"]))
             for name, entry in content["images"].items()
         }
+        for name, answers in images.items():
+            if not answers.top or not all(math.isfinite(p) for _, p in answers.top):
+                raise ValueError(f"no probabilities for {name}")
         return Baseline(**{**content, "images": images})
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ParityError(f"{path}: not a baseline ({error}); record it again, or delete it") from error
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import parity.cli
 from parity.results import Run, Subject, read_run
-from tests.parity.plugin import colours
+from tests.parity.plugin import colours, quick
 
 INI = """
 [pytest]
@@ -29,6 +29,7 @@ class Project:
 
     def __init__(self, pytester: pytest.Pytester, artifacts: Path) -> None:
         self.pytester, self.path, self.artifacts = pytester, pytester.path, artifacts
+        self.quick = True  # workers do without torch
         pytester.makefile(".ini", pytest=INI)
         shutil.copy(colours.__file__, self.path / "models.py")
         colours.save_images(self.path / "images")
@@ -42,7 +43,9 @@ class Project:
 
     def run(self, *arguments: str | Path, mode: Sequence[str] = ALONE) -> pytest.RunResult:
         """Run pytest here, in this process; the workers of pytest-xdist are processes of their own."""
-        # In one word: where no path is given, pytest takes the directory of a second word for a part of its rootdir.
+        if mode and self.quick:
+            shutil.copy(quick.__file__, self.path / "conftest.py")
+        # In one word: where no path is given, pytest takes a directory that is a second word for one to look in.
         return self.pytester.runpytest_inprocess(f"--parity-artifacts={self.artifacts}", *mode, *arguments)
 
     def judged(self, *arguments: str | Path, mode: Sequence[str] = ALONE) -> tuple[pytest.RunResult, Run]:

@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 
 import parity.results
+from conversion import ConversionError
 from parity.results import read_run
 from tests.parity.plugin.project import ALONE, XDIST, XDIST_ANYHOW, Project, figures, leg
 
@@ -24,10 +25,12 @@ model = "weak"
 backend = "onnxruntime"
 reason = "green is halved"
 """
+LOST = "models.py:forgetful: the factory fails with FileNotFoundError: weights.pth has not been downloaded"
 
 
-@pytest.mark.parametrize("mode", [ALONE, XDIST, XDIST_ANYHOW], ids=["alone", "xdist", "xdist-anyhow"])
+@pytest.mark.parametrize("mode", [ALONE, XDIST_ANYHOW], ids=["alone", "xdist-anyhow"])
 def test_it_holds_what_parity_run_finds(project: Project, mode: tuple[str, ...]) -> None:
+    project.quick = False
     project.suite(SUITE)
 
     result, found = project.judged("parity.toml", mode=mode)
@@ -55,17 +58,39 @@ def test_a_part_of_a_suite_is_what_was_run_of_it(project: Project) -> None:
     assert [(s.model, s.backend, s.images) for s in found.subjects] == [("good", "onnx-reference", 3)]
 
 
-def test_a_failed_conversion_and_a_factory_that_fails_are_errors_as_in_parity_run(project: Project) -> None:
-    project.suite('[models.lost]\nfactory = "models.py:forgetful"\n[models.good]\nCOLOURS\n')
+def test_a_failed_conversion_and_a_factory_that_fails_are_errors(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ConversionError("the converter lacks an operation")
+
+    monkeypatch.setattr("parity.pipeline.convert", refuse)
+    project.suite('[models.good]\nCOLOURS\n[models.lost]\nfactory = "models.py:forgetful"\n')
 
     _, found = project.judged("parity.toml")
 
-    assert [(s.model, s.route, s.backend, s.verdict) for s in found.subjects] == [
-        ("lost", "onnx-torchscript", "-", "error"),
-        ("good", "onnx-torchscript", "onnxruntime", "pass"),
-        ("good", "onnx-torchscript", "onnx-reference", "pass"),
+    # No artefact came about, so there is nothing that each backend could say for itself.
+    assert [(s.model, s.route, s.backend, s.verdict, s.reason) for s in found.subjects] == [
+        ("good", "onnx-torchscript", "-", "error", "the converter lacks an operation"),
+        ("lost", "onnx-torchscript", "-", "error", LOST),
     ]
-    assert found.exit_code == 1
+    assert project.command("run", "parity.toml", "--model", "good", "--json", "run.json") == found.exit_code == 1
+    assert read_run(project.path / "run.json").subjects == found.subjects[:1]
+
+
+def test_the_images_of_a_leg_tell_of_it_once(project: Project) -> None:
+    # A leg lists all of its images: told by each of a thousand tests it would be a million.
+    project.suite(SUITE)
+    project.pytester.makeconftest(
+        """
+        def pytest_runtest_logreport(report):
+            print("told", len(getattr(report, "parity_found", ())))
+        """
+    )
+
+    result = project.run("parity.toml", "-s")
+
+    assert sum("told 1" in line for line in result.outlines) == 4
 
 
 def test_suites_and_tests_in_python_share_a_file(project: Project) -> None:
