@@ -31,18 +31,19 @@ def deployed_module(classifier: Classifier) -> torch.nn.Module:
         return torch.tensor(list(values), dtype=torch.float64).to(torch.float32).reshape(3, 1, 1)
 
     class Deployed(torch.nn.Module):
-        mean: torch.Tensor
-        scale: torch.Tensor
+        # Not `mean`: onnxscript before 0.6 gives the result of an operation `mean` the same name in the file.
+        image_mean: torch.Tensor
+        image_scale: torch.Tensor
 
         def __init__(self, module: torch.nn.Module) -> None:
             super().__init__()
             self.module = module
             statistics = classifier.preprocessing
-            self.register_buffer("mean", per_channel(255.0 * mean for mean in statistics.mean))
-            self.register_buffer("scale", per_channel(1.0 / (255.0 * std) for std in statistics.std))
+            self.register_buffer("image_mean", per_channel(255.0 * mean for mean in statistics.mean))
+            self.register_buffer("image_scale", per_channel(1.0 / (255.0 * std) for std in statistics.std))
 
         def forward(self, image: torch.Tensor) -> torch.Tensor:
-            return torch.softmax(self.module((image - self.mean) * self.scale), dim=1)
+            return torch.softmax(self.module((image - self.image_mean) * self.image_scale), dim=1)
 
     return Deployed(classifier.module).eval()
 

@@ -7,7 +7,7 @@ gives the specification that it gave then (tests/conversion/test_neuralnetwork.p
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -26,8 +26,17 @@ if TYPE_CHECKING:
 OPSET = 9
 
 
-def convert_onnx_coreml(classifier: Classifier, path: Path, provenance: Provenance, opened: OpenAxes) -> None:
-    """Convert by the classic recipe; the ONNX file that it goes through stays beside the result."""
+def convert_onnx_coreml(
+    classifier: Classifier,
+    path: Path,
+    provenance: Provenance,
+    opened: OpenAxes,
+    to_specification: Callable[..., Any] | None = None,
+) -> None:
+    """Convert by the classic recipe; the ONNX file that it goes through stays beside the result.
+
+    to_specification: does what `onnx_to_neuralnetwork` does, in another place, and gives the specification.
+    """
     if opened.batch:
         raise ConversionError(
             f"{classifier.name}: the route onnx-coreml makes image inputs, which hold one picture, so the batch "
@@ -36,14 +45,13 @@ def convert_onnx_coreml(classifier: Classifier, path: Path, provenance: Provenan
     intermediate = path.with_suffix(".onnx")
     # onnx-coreml takes constant shapes alone; the network that it makes runs at other sizes all the same.
     export_onnx_torchscript(classifier, intermediate, provenance, opened, opset=OPSET, fixed=True)
-    model = onnx_to_neuralnetwork(
+    specification = (to_specification or _specification)(
         intermediate,
         mode="classifier",
         image_input_names=[INPUT],
         class_labels=list(classifier.labels),
         predicted_feature_name="classLabel",
     )
-    specification = model.get_spec()
     _open_sizes(specification, opened)
     specification.description.metadata.userDefined[KEY] = provenance.to_json()
     import_coremltools().utils.save_spec(specification, str(path))
@@ -64,6 +72,17 @@ def _open_sizes(specification: Any, opened: OpenAxes) -> None:
 
 def onnx_to_neuralnetwork(path: Path, **options: Any) -> Any:
     """Run onnx_coreml.convert on an ONNX file; returns the MLModel. options: onnx_coreml.convert's own."""
+    model = slimmed(path)
+    with onnx_coreml() as converter:
+        return converter.convert(model, **options)
+
+
+def _specification(path: Path, **options: Any) -> Any:
+    return onnx_to_neuralnetwork(path, **options).get_spec()
+
+
+def slimmed(path: Path) -> Any:
+    """Load an ONNX file in the form that onnx-coreml reads."""
     import onnx
 
     try:
@@ -72,9 +91,7 @@ def onnx_to_neuralnetwork(path: Path, **options: Any) -> Any:
         raise _not_installed(error) from error
     # Today's exporter gives initializers that several nodes share a node Identity each, which onnx-coreml takes for
     # data that is computed at run time, and refuses as a convolution's weight. onnxslim puts the initializer back.
-    model = onnxslim.slim(onnx.load(str(path)))
-    with onnx_coreml() as converter:
-        return converter.convert(model, **options)
+    return onnxslim.slim(onnx.load(str(path)))
 
 
 @contextmanager

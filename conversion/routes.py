@@ -101,7 +101,22 @@ def convert(
     The result is found by content: weights, code, preprocessing, labels, route, options and the versions of all
     converters. What the converters print is in `convert.log` beside it. Raises ConversionError.
     """
-    recipe = find_route(route)
+    return convert_by(find_route(route), classifier, directory, dynamic, bounds, sizes)
+
+
+def convert_by(
+    recipe: Route,
+    classifier: Classifier,
+    directory: str | Path,
+    dynamic: Dynamic | None = None,
+    bounds: Sequence[Any] | None = None,
+    sizes: Sequence[Sequence[int]] | None = None,
+    packages: Mapping[str, str] | None = None,
+) -> Artifact:
+    """Convert as `convert` does, by a route that need not stand in ROUTES.
+
+    packages: versions of all converters, where they are not the installed ones.
+    """
     opened = open_axes(classifier.preprocessing, dynamic, bounds, sizes) or OpenAxes()
     check_module(classifier)
     provenance = Provenance(
@@ -109,7 +124,7 @@ def convert(
         route=recipe.name,
         weights=weights_hash(classifier),
         options={**recipe.options, **({"open": opened.to_json()} if opened != OpenAxes() else {})},
-        packages=package_versions(),
+        packages=package_versions() if packages is None else packages,
         labels=tuple(classifier.labels),
         preprocessing=classifier.preprocessing,
     )

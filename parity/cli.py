@@ -1,29 +1,28 @@
-"""The command `parity`; every command is a few lines around the library."""
+"""The command `parity`; every command is a few lines around the library.
+
+The commands that are here come with the program; those of COMMANDS lie in parity/commands/, a file each.
+"""
 
 from __future__ import annotations
 
+import importlib
 import io
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from parity.commands import ARTIFACTS, BACKEND, IMAGES, MODEL, ROUTE, SUITE, check_writable, json_option
+
 if TYPE_CHECKING:
     from parity.results import Run
 
-_ARTIFACTS = click.option(
-    "--artifacts",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path(".parity"),
-    show_default=True,
-    help="Where converted models are kept between runs.",
-)
-_JSON = click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write results.json here.")
+_JSON = json_option("results.json")
 _SCALE = click.option(
     "--tolerance-scale", type=float, default=1.0, help="Multiply every tolerance: 0.5 looks twice as close."
 )
-_IMAGES = click.option("--images", multiple=True, required=True, help="Image, directory or glob; repeatable.")
 
 
 def _size(context: click.Context, parameter: click.Parameter, given: str | None) -> tuple[int, int] | None:
@@ -35,7 +34,31 @@ def _size(context: click.Context, parameter: click.Parameter, given: str | None)
     return int(height), int(width)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+# Name -> module:command. A module that only one command needs is imported when that command, or the help, is asked.
+COMMANDS: Mapping[str, str] = {
+    "baseline": "parity.commands.baseline:baseline",
+    "record": "parity.commands.record:record",
+    "upgrade": "parity.commands.upgrade:upgrade",
+}
+
+
+class LazyGroup(click.Group):
+    """Find the commands of COMMANDS beside those that were added."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """List the names of both."""
+        return sorted({*super().list_commands(ctx), *COMMANDS})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command of COMMANDS."""
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="coreml-parity")
 def cli() -> None:
     """Say whether a PyTorch image classifier is still the same model in ONNX and Core ML.
@@ -45,13 +68,13 @@ def cli() -> None:
 
 
 @cli.command("run")
-@click.argument("suite", type=click.Path(path_type=Path), required=False)
-@click.option("--model", "models", multiple=True, help="Only this model of the suite; repeatable.")
-@click.option("--route", "routes", multiple=True, help="Only this route; repeatable.")
-@click.option("--backend", "backends", multiple=True, help="Only this backend; repeatable.")
+@SUITE
+@MODEL
+@ROUTE
+@BACKEND
 @_SCALE
 @_JSON
-@_ARTIFACTS
+@ARTIFACTS
 def run_command(
     suite: Path | None,
     models: tuple[str, ...],
@@ -65,7 +88,7 @@ def run_command(
     from parity.report.progress import progress_bar
     from parity.suite import find_suite, read_suite
 
-    _writable(json_file)
+    check_writable(json_file)
     path = find_suite(suite)
     with progress_bar() as progress:
         progress("loading PyTorch", None)
@@ -81,12 +104,19 @@ def run_command(
 @cli.command("check")
 @click.argument("model")
 @click.argument("artifacts", type=click.Path(path_type=Path), nargs=-1, required=True)
-@_IMAGES
-@click.option("--backend", "backends", multiple=True, help="Only this backend; repeatable.")
+@IMAGES
+@BACKEND
 @click.option("--tolerance", type=float, help="Largest |dp| allowed; the default depends on the precision.")
 @_SCALE
 @click.option("--batch", type=click.IntRange(min=1), default=1, help="How many images go in at once.")
 @click.option("--size", metavar="HxW", callback=_size, help="Stretch the images to this height and width.")
+@click.option(
+    "--record",
+    "records",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    multiple=True,
+    help="Judge these predictions too, made elsewhere by `parity record`; repeatable.",
+)
 @click.option("--suite", type=click.Path(path_type=Path), help="Suite file that MODEL is a name of.")
 @_JSON
 def check_command(
@@ -98,6 +128,7 @@ def check_command(
     tolerance_scale: float,
     batch: int,
     size: tuple[int, int] | None,
+    records: tuple[Path, ...],
     suite: Path | None,
     json_file: Path | None,
 ) -> int:
@@ -108,7 +139,7 @@ def check_command(
     from parity.report.progress import progress_bar
     from parity.tolerance import Tolerance
 
-    _writable(json_file)
+    check_writable(json_file)
     allowed = None if tolerance is None else Tolerance(tolerance)
     with progress_bar() as progress:
         progress("loading PyTorch", None)
@@ -117,11 +148,11 @@ def check_command(
         from parity.selection import check_backends
 
         opened = [open_artifact(path) for path in artifacts]
-        check_backends(opened, backends)
+        check_backends(opened, backends, records)
         classifier = _classifier(model, suite)
         progress(f"{classifier.name}: comparing", None)
         chosen = list(backends) or None
-        found = check(classifier, opened, list(images), chosen, allowed, tolerance_scale, batch, size)
+        found = check(classifier, opened, list(images), chosen, allowed, tolerance_scale, batch, size, records)
     return _report(found, json_file)
 
 
@@ -190,16 +221,6 @@ def _classifier(model: str, suite: Path | None) -> Any:
         if entry.name == model:
             return load_classifier(entry.factory, entry.arguments, entry.name, found.directory)
     raise ParityError(f"{found.path}: no model `{model}` (models: {', '.join(e.name for e in found.models)})")
-
-
-def _writable(path: Path | None) -> None:
-    """Refuse a place that cannot be written to before the work, not after."""
-    from parity.errors import ParityError
-
-    if path is not None and not path.resolve().parent.is_dir():
-        raise ParityError(f"{path}: the directory does not exist; create it first")
-    if path is not None and path.is_dir():
-        raise ParityError(f"{path}: is a directory; give the name of a file")
 
 
 def _report(found: Run, json_file: Path | None) -> int:

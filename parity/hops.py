@@ -9,7 +9,7 @@ import numpy as np
 
 from conversion.artifact import open_artifact
 from conversion.errors import ConversionError
-from parity.backends import find_backend
+from parity.backends import backends_for, find_backend
 from parity.compare import compare
 from parity.images import ImageSet
 from parity.reference import Reference
@@ -18,14 +18,6 @@ from parity.tolerance import FP32, Tolerance
 
 if TYPE_CHECKING:
     from conversion import Artifact
-
-# Another runtime of the same file: where it agrees with PyTorch, the file is right and the first runtime is wrong.
-SECOND_OPINIONS = {
-    "onnxruntime": "onnx-reference",
-    "onnx-reference": "onnxruntime",
-    "coreml-native": "coreml-evaluator",
-    "coreml-evaluator": "coreml-native",
-}
 
 
 def guilty_hop(reference: Reference, artifact: Artifact, backend: str, failed: Comparison) -> str:
@@ -43,7 +35,8 @@ def guilty_hop(reference: Reference, artifact: Artifact, backend: str, failed: C
         if not _agrees(worst, _opened(artifact.intermediate), "onnxruntime", Tolerance(FP32["onnx"][0])):
             return "torch -> onnx"
         last = f"onnx -> {artifact.format}"
-    if _agrees(worst, artifact, SECOND_OPINIONS[backend], allowed):
+    # Where another runtime of the same file agrees with PyTorch, the file is right and the first runtime is wrong.
+    if any(_agrees(worst, artifact, other, allowed) for other in backends_for(artifact.format) if other != backend):
         return f"{artifact.format} file -> {backend}"
     return last
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,6 +46,11 @@ def load_images(images: Any, preprocessing: Preprocessing, relative_to: Path | N
         rows.append(to_pixels(picture, preprocessing))
     empty = np.zeros((0, *preprocessing.size, 3), np.uint8)
     return ImageSet(tuple(names), np.stack(rows) if rows else empty)
+
+
+def pixels_digest(pixels: np.ndarray) -> str:
+    """Return the SHA-256 of one image's pixels, uint8 [H, W, 3]: red, green, blue, row by row from the top."""
+    return hashlib.sha256(pixels.tobytes()).hexdigest()
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:

@@ -11,19 +11,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conversion.artifact import Artifact, open_artifact
 from conversion.errors import ConversionError
 from conversion.routes import ROUTES, convert
-from parity.backends import OutputNotFoundError, backends_for, find_backend
+from parity.backends import (
+    Backend,
+    NotRecordedError,
+    OutputNotFoundError,
+    backends_for,
+    find_backend,
+    record_names,
+)
+from parity.backends.recorded import Recorded
 from parity.compare import compare
 from parity.environment import environment
 from parity.errors import ParityError
 from parity.hops import guilty_hop
-from parity.images import load_images
+from parity.images import load_images, pixels_digest
 from parity.known_issues import mark_known_issues
 from parity.models import load_classifier
 from parity.reference import Reference, make_reference
@@ -40,6 +48,20 @@ LOG = logging.getLogger(__name__)
 Progress = Callable[[str, float | None], None]
 
 
+@dataclass(frozen=True)
+class Leg:
+    """Hold one model by one route on one backend: what was judged, and what it was judged by.
+
+    artifact: None where the conversion failed; the subject's backend is then `-`, for there is one such leg.
+    prediction: the backend's answers, where it gave any.
+    """
+
+    subject: Subject
+    reference: Reference
+    artifact: Artifact | None = None
+    prediction: Prediction | None = None
+
+
 def check(
     classifier: Classifier,
     artifacts: Sequence[Artifact | str | Path] | Artifact | str | Path,
@@ -49,6 +71,7 @@ def check(
     tolerance_scale: float = 1.0,
     batch: int = 1,
     size: tuple[int, int] | None = None,
+    records: Sequence[Path] = (),
 ) -> Run:
     """Compare artefacts with the classifier that they were made from, on every backend that runs their format.
 
@@ -56,6 +79,7 @@ def check(
     |dp| allowed; None chooses by format and precision. tolerance_scale: multiplies it.
     batch: how many images the artefacts are given at once; PyTorch gets them one by one all the same.
     size: (height, width) that images are stretched to, for artefacts that take others than the classifier's.
+    records: files of predictions that were made elsewhere, each judged as a backend of its own.
     Bad input raises ParityError or ConversionError.
     """
     listed = [artifacts] if isinstance(artifacts, Artifact | str | Path) else artifacts
@@ -66,10 +90,10 @@ def check(
         preprocessing = replace(preprocessing, size=size, resize=size)
     reference = make_reference(classifier, load_images(images, preprocessing))
     subjects = tuple(
-        subject
+        leg.subject
         for artifact in opened
-        for subject in judge_artifact(
-            reference, artifact, backends, given, tolerance_scale=tolerance_scale, batch=batch
+        for leg in judge_artifact(
+            reference, artifact, backends, given, tolerance_scale=tolerance_scale, batch=batch, records=records
         )
     )
     return Run(environment(), subjects, summary=summarise(subjects))
@@ -89,19 +113,32 @@ def run(
     artifacts: where converted models are kept between runs. A conversion that fails is a subject with the verdict
     `error`; a suite that asks for what does not exist raises ParityError.
     """
+    legs = run_legs(suite, models, routes, backends, artifacts, progress, tolerance_scale)
+    subjects = tuple(leg.subject for leg in legs)
+    partial = bool(models or routes or backends)
+    marked, stale = mark_known_issues(subjects, suite.known_issues, partial=partial)
+    return Run(environment(), marked, stale, summarise(marked))
+
+
+def run_legs(
+    suite: Suite,
+    models: Sequence[str] = (),
+    routes: Sequence[str] = (),
+    backends: Sequence[str] = (),
+    artifacts: Path = Path(".parity"),
+    progress: Progress = lambda message, share: None,
+    tolerance_scale: float = 1.0,
+) -> Iterator[Leg]:
+    """Do the work of `run`, and give each leg as soon as it is judged, with its artefact and its answers."""
     entries = [entry for entry in suite.models if not models or entry.name in models]
     if len(entries) < len(set(models)):
         unknown = sorted(set(models) - {entry.name for entry in suite.models})
         raise ParityError(
             f"{suite.path}: no model `{unknown[0]}` (models: {', '.join(e.name for e in suite.models)})"
         )
-    subjects: list[Subject] = []
     for index, entry in enumerate(entries):
         step = _steps(progress, entry, routes, index / len(entries), 1 / len(entries))
-        subjects += _run_model(suite, entry, routes, backends or None, artifacts, tolerance_scale, step)
-    partial = bool(models or routes or backends)
-    marked, stale = mark_known_issues(tuple(subjects), suite.known_issues, partial=partial)
-    return Run(environment(), marked, stale, summarise(marked))
+        yield from _run_model(suite, entry, routes, backends or None, artifacts, tolerance_scale, step)
 
 
 def judge_artifact(
@@ -112,13 +149,16 @@ def judge_artifact(
     step: Callable[[str], None] = lambda message: None,
     tolerance_scale: float = 1.0,
     batch: int = 1,
-) -> Iterator[Subject]:
+    records: Sequence[Path] = (),
+) -> Iterator[Leg]:
     """Run an artefact on its backends and compare each with the reference."""
-    wanted = [find_backend(name) and name for name in backends] if backends else None
-    for backend in backends_for(artifact.format):
-        if wanted is None or backend in wanted:
+    for name in backends or ():
+        _open_backend(name, records, reference)
+    for backend in backends_for(artifact.format, records):
+        if not backends or backend in backends:
             step(f"{reference.classifier.name}: {artifact.route} on {backend}")
-            yield judge(reference, artifact, backend, tolerance, tolerance_scale, batch)
+            judged = judge_with_prediction(reference, artifact, backend, tolerance, tolerance_scale, batch, records)
+            yield Leg(judged[0], reference, artifact, judged[1])
 
 
 def judge(
@@ -140,17 +180,11 @@ def judge_with_prediction(
     tolerance: Tolerance | None = None,
     tolerance_scale: float = 1.0,
     batch: int = 1,
+    records: Sequence[Path] = (),
 ) -> tuple[Subject, Prediction | None]:
     """Judge as `judge` does, and give the backend's answers too, where it gave any."""
-    subject = Subject(
-        model=reference.classifier.name,
-        route=artifact.route,
-        artifact=artifact.path.name,
-        backend=backend,
-        precision=artifact.precision,
-        verdict="skipped",
-    )
-    module = find_backend(backend)
+    subject = _unjudged(reference, artifact, backend)
+    module = _open_backend(backend, records, reference)
     if reason := module.why_not():
         return replace(subject, reason=reason), None
     if not reference.images.names:
@@ -158,6 +192,8 @@ def judge_with_prediction(
         return replace(subject, verdict="inconclusive", reason=none), None
     try:
         candidate = module.load(artifact, batch)(reference.images.pixels)
+    except NotRecordedError as error:
+        return replace(subject, reason=str(error)), None
     except OutputNotFoundError as error:
         return replace(subject, verdict="inconclusive", reason=str(error)), None
     except (ParityError, ConversionError) as error:
@@ -166,16 +202,49 @@ def judge_with_prediction(
         LOG.exception("%s by %s on %s", subject.model, subject.route, backend)
         told = f"{type(error).__name__}: {' '.join(str(error).split())}"
         return replace(subject, verdict="error", reason=told), None
+    return judge_prediction(reference, artifact, backend, candidate, tolerance, tolerance_scale), candidate
+
+
+def judge_prediction(
+    reference: Reference,
+    artifact: Artifact,
+    backend: str,
+    candidate: Prediction,
+    tolerance: Tolerance | None = None,
+    tolerance_scale: float = 1.0,
+) -> Subject:
+    """Compare answers that an artefact gave on a backend with the reference, wherever it ran."""
     # The strictest first: what passes it needs no measuring of what fp16 costs.
     for allowed in [tolerance] if tolerance else tolerances_for(artifact, lambda: reference.fp16_cost):
         allowed = scaled(allowed, tolerance_scale)
         comparison = compare(reference.prediction, candidate, allowed, reference.images.names)
         if comparison.verdict != "fail":
             break
-    judged = with_comparison(replace(subject, tolerance_reason=allowed.reason), comparison)
+    subject = _unjudged(reference, artifact, backend)
+    subject = replace(subject, tolerance_reason=allowed.reason, recorded_by=candidate.source)
+    judged = with_comparison(subject, comparison)
     if comparison.verdict == "fail":
         judged = replace(judged, guilty_hop=guilty_hop(reference, artifact, backend, comparison))
-    return judged, candidate
+    return judged
+
+
+def _unjudged(reference: Reference, artifact: Artifact, backend: str) -> Subject:
+    return Subject(
+        model=reference.classifier.name,
+        route=artifact.route,
+        artifact=artifact.path.name,
+        backend=backend,
+        precision=artifact.precision,
+        verdict="skipped",
+    )
+
+
+def _open_backend(name: str, records: Sequence[Path], reference: Reference) -> Backend:
+    file = record_names(records).get(name)
+    if file is None:
+        return find_backend(name)
+    named = zip(reference.images.names, reference.images.pixels, strict=True)
+    return Recorded(file, reference.classifier.labels, {pixels_digest(pixels): name for name, pixels in named})
 
 
 def with_comparison(subject: Subject, comparison: Comparison) -> Subject:
@@ -198,7 +267,7 @@ def _steps(
 ) -> Callable[[str], None]:
     """Count one model's steps: PyTorch, and for each route its conversion and its backends."""
     chosen = [route for route in entry.routes if not routes or route in routes]
-    total = 1 + sum(1 + len(backends_for(ROUTES[route].format)) for route in chosen)
+    total = 1 + sum(1 + len(backends_for(ROUTES[route].format, entry.records)) for route in chosen)
     done = 0
 
     def step(message: str) -> None:
@@ -231,13 +300,14 @@ def _run_model(
     directory: Path,
     scale: float,
     step: Callable[[str], None],
-) -> Iterator[Subject]:
+) -> Iterator[Leg]:
     step(f"{entry.name}: PyTorch")
     reference = load_entry(suite, entry)
     for route in (r for r in entry.routes if not routes or r in routes):
         step(f"{entry.name}: converting by {route}")
         made = convert_entry(reference.classifier, entry, route, directory)
         if isinstance(made, Subject):
-            yield made
+            yield Leg(made, reference)
         else:
-            yield from judge_artifact(reference, made, backends, entry.tolerance.get(route), step, scale)
+            given = entry.tolerance.get(route)
+            yield from judge_artifact(reference, made, backends, given, step, scale, records=entry.records)

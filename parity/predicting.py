@@ -31,16 +31,9 @@ class TopAnswer:
 def predict_top(path: Path, images: Sequence[str], top: int = 5, backend: str | None = None) -> Iterator[TopAnswer]:
     """Predict for each image; images go through the preprocessing that the artefact's provenance names."""
     artifact = open_artifact(path)
-    name = backend or _first_that_runs(artifact)
-    module = find_backend(name)
-    if artifact.format not in module.FORMATS:
-        raise ParityError(
-            f"{path}: {name} does not run {artifact.format}; use {' or '.join(backends_for(artifact.format))}"
-        )
-    if reason := module.why_not():
-        raise ParityError(f"{name} cannot run here: {reason}")
+    name = choose_backend(artifact, backend)
     pictures = load_images(list(images), preprocessing_of(artifact))
-    predict = module.load(artifact)
+    predict = find_backend(name).load(artifact)
     for image, pixels in zip(pictures.names, pictures.pixels, strict=True):
         yield TopAnswer(image, name, _best(predict(pixels[None]), top))
 
@@ -53,7 +46,16 @@ def preprocessing_of(artifact: Artifact) -> Preprocessing:
     return Preprocessing(size=size, resize=round(min(size) / _CROP))
 
 
-def _first_that_runs(artifact: Artifact) -> str:
+def choose_backend(artifact: Artifact, wanted: str | None = None) -> str:
+    """Return the wanted backend, or the first that runs here; one that cannot run the artefact is a ParityError."""
+    if wanted:
+        module = find_backend(wanted)
+        if artifact.format not in module.FORMATS:
+            able = " or ".join(backends_for(artifact.format))
+            raise ParityError(f"{artifact.path}: {wanted} does not run {artifact.format}; use {able}")
+        if reason := module.why_not():
+            raise ParityError(f"{wanted} cannot run here: {reason}")
+        return wanted
     for name in backends_for(artifact.format):
         if find_backend(name).why_not() is None:
             return name

@@ -30,11 +30,13 @@ class Prediction:
     probabilities: [images, classes].
     labels: class names in the order of the columns; None where the format has none, then columns count.
     top1: the name that the model itself gave each image (Core ML's classLabel); None: the largest column.
+    source: who answered and where, if it was not this process.
     """
 
     probabilities: np.ndarray
     labels: tuple[str, ...] | None = None
     top1: tuple[str, ...] | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ class Subject:
 
     tolerance_reason: where the tolerance comes from.
     guilty_hop: the first hop of the route that does not agree, where one failed: `onnx -> neuralnetwork`, say.
+    recorded_by: who gave the answers and where, if they are recorded ones.
     known_issue: set where the suite file expects this failure; it is then no reason to fail the run.
     """
 
@@ -137,6 +140,7 @@ class Subject:
     tolerance_reason: str = ""
     required_tolerance: float | None = None
     guilty_hop: str = ""
+    recorded_by: str = ""
     diagnoses: tuple[Diagnosis, ...] = ()
     first_divergence: Divergence | None = None
     known_issue: KnownIssue | None = None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conversion.routes import ROUTES, find_route
-from parity.backends import backends_for, find_backend
+from parity.backends import backends_for, find_backend, record_names
 from parity.errors import ParityError
 
 if TYPE_CHECKING:
@@ -24,14 +25,15 @@ def check_selection(suite: Suite, models: Sequence[str], routes: Sequence[str], 
     """
     for route in routes:
         find_route(route)
-    for backend in backends:
-        find_backend(backend)
     legs = [
         (entry.name, route, backend)
         for entry in suite.models
         for route in entry.routes
-        for backend in backends_for(ROUTES[route].format)
+        for backend in backends_for(ROUTES[route].format, entry.records)
     ]
+    for backend in backends:
+        if backend not in {leg[2] for leg in legs}:
+            find_backend(backend)
     chosen = (models, routes, backends)
     for place, kind in enumerate(_KINDS):
         others = [() if i == place else names for i, names in enumerate(chosen)]
@@ -47,11 +49,12 @@ def check_selection(suite: Suite, models: Sequence[str], routes: Sequence[str], 
                 )
 
 
-def check_backends(artifacts: Sequence[Artifact], backends: Sequence[str]) -> None:
+def check_backends(artifacts: Sequence[Artifact], backends: Sequence[str], records: Sequence[Path] = ()) -> None:
     """Raise ParityError for an artefact that no backend runs, and a backend that runs none; empty means all."""
-    runs = {backend: find_backend(backend).FORMATS for backend in backends}
+    recorded = {name: tuple(a.format for a in artifacts) for name in record_names(records)}
+    runs = {backend: recorded.get(backend) or find_backend(backend).FORMATS for backend in backends}
     for artifact in artifacts if runs else ():
-        able = backends_for(artifact.format)
+        able = backends_for(artifact.format, records)
         if not set(able) & set(runs):
             raise ParityError(
                 f"{artifact.path}: {' and '.join(backends)} cannot run {artifact.format}; "

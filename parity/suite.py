@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from parity.tolerance import Tolerance
 
 if TYPE_CHECKING:
     from conversion.shapes import Dynamic
+    from conversion.toolchain_environment import ToolChain
     from parity.suite_file import SuiteFile
 
 DEFAULT_ROUTES = ("onnx", "onnx-torchscript", "mlprogram", "mlprogram-fp32")
@@ -37,6 +39,7 @@ class ModelEntry:
     arguments: keyword arguments for the factory.
     tolerance: route -> tolerance, where the default is not wanted.
     dynamic, bounds, sizes: which axes of the converted models stay open; see conversion.shapes.open_axes.
+    records: files of predictions that were made elsewhere; one that is not there is a backend that cannot run.
     """
 
     name: str
@@ -48,6 +51,7 @@ class ModelEntry:
     dynamic: Dynamic | None = None
     bounds: Sequence[Any] | None = None
     sizes: Sequence[Sequence[int]] | None = None
+    records: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Suite:
     path: Path
     models: tuple[ModelEntry, ...]
     known_issues: tuple[KnownIssueEntry, ...] = ()
+    toolchains: Mapping[str, ToolChain] = field(default_factory=dict)
 
     @property
     def directory(self) -> Path:
@@ -85,10 +90,30 @@ def read_suite(path: Path) -> Suite:
     from parity.suite_file import validate  # pydantic and the routes load when a suite is read, not before
 
     parsed = validate(path, content)
-    return Suite(path, tuple(_models(parsed)), tuple(KnownIssueEntry(**vars(k)) for k in parsed.known_issues))
+    return Suite(
+        path,
+        tuple(_models(parsed, path.parent)),
+        tuple(KnownIssueEntry(**vars(k)) for k in parsed.known_issues),
+        dict(_toolchains(parsed, path)),
+    )
 
 
-def _models(parsed: SuiteFile) -> Iterator[ModelEntry]:
+def _toolchains(parsed: SuiteFile, path: Path) -> Iterator[tuple[str, ToolChain]]:
+    from conversion.errors import ConversionError
+    from conversion.toolchain_environment import ToolChain
+
+    for name, table in parsed.toolchains.items():
+        if name == "installed":
+            raise ParityError(
+                f"{path}: [toolchains.installed]: the name stands for what is installed; take another"
+            )
+        try:
+            yield name, ToolChain(name, tuple(table.packages), table.python)
+        except ConversionError as error:
+            raise ParityError(f"{path}: [toolchains.{name}]: {error}") from error
+
+
+def _models(parsed: SuiteFile, directory: Path) -> Iterator[ModelEntry]:
     for name, model in parsed.models.items():
         yield ModelEntry(
             name,
@@ -103,4 +128,12 @@ def _models(parsed: SuiteFile) -> Iterator[ModelEntry]:
             model.dynamic,
             model.bounds,
             model.sizes,
+            tuple(_files(model.records or parsed.records, directory)),
         )
+
+
+def _files(patterns: Sequence[str], directory: Path) -> Iterator[Path]:
+    """Find the files of patterns, sorted; a pattern that finds none stands for itself, so that it is told of."""
+    for pattern in dict.fromkeys(patterns):
+        found = sorted(glob.glob(pattern, root_dir=directory, recursive=True))  # noqa: PTH207 - takes absolute ones too
+        yield from (directory / name for name in found or [pattern])

@@ -80,6 +80,7 @@ class ModelTable(Table):
         Field(description="[1, 8] images, or the smallest and the largest [height, width]."),
     ] = None
     sizes: Annotated[list[Size] | None, Field(description="Every [height, width], in the place of bounds.")] = None
+    records: Annotated[list[str], Field(description="Predictions made elsewhere: files or globs of records.")] = []
 
 
 class KnownIssueTable(Table):
@@ -92,13 +93,32 @@ class KnownIssueTable(Table):
     link: str = ""
 
 
+class ToolChainTable(Table):
+    """[toolchains.NAME]"""
+
+    packages: Annotated[
+        list[str], Field(min_length=1, description="Requirements: coremltools==8.3.0, protobuf<3.21 and so on.")
+    ]
+    python: Annotated[
+        str | None,
+        Field(
+            pattern=r"^\d+\.\d+(\.\d+)?$",
+            description="An environment of its own with this Python; without it, one over the running environment.",
+        ),
+    ] = None
+
+
 class SuiteFile(Table):
     """The whole file."""
 
     images: Annotated[list[str], Field(description="Files, directories or globs, relative to this file.")] = []
     routes: Annotated[list[RouteName], Field(description="How models are converted that do not say.")] = []
+    records: Annotated[list[str], Field(description="Records for the models that name none themselves.")] = []
     models: Annotated[dict[str, ModelTable], Field(min_length=1)]
     known_issues: list[KnownIssueTable] = []
+    toolchains: Annotated[
+        dict[str, ToolChainTable], Field(description="Other versions of converters, for `parity upgrade`.")
+    ] = {}
 
 
 def validate(path: Path, content: Mapping[str, Any]) -> SuiteFile:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
@@ -38,6 +39,10 @@ class OutputNotFoundError(ParityError):
     """The artefact runs, but which output holds the probabilities cannot be told: nothing can be concluded."""
 
 
+class NotRecordedError(ParityError):
+    """There is no record of this artefact: what was not recorded cannot be checked, and is skipped."""
+
+
 # The reference, PyTorch itself, runs classifiers rather than artefacts: parity.backends.pytorch.
 BACKENDS: Mapping[str, str] = {
     "onnxruntime": "parity.backends.onnxruntime",
@@ -46,10 +51,17 @@ BACKENDS: Mapping[str, str] = {
     "coreml-evaluator": "parity.backends.coreml_evaluator",
 }
 REFERENCE = "pytorch"
+# Answers given elsewhere, by a file of records: there only where somebody names such a file.
+RECORDED = "recorded"
 
 
 def find_backend(name: str) -> Backend:
     """Return the backend of that name; an unknown one is a ParityError that names the nearest."""
+    if name.startswith(RECORDED):
+        raise ParityError(
+            f"backend `{name}` reads predictions that were made elsewhere, and no such record is given; "
+            "name its file with --record, or with `records` in the suite file"
+        )
     if name not in BACKENDS:
         near = difflib.get_close_matches(name, BACKENDS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -57,9 +69,23 @@ def find_backend(name: str) -> Backend:
     return cast(Backend, importlib.import_module(BACKENDS[name]))
 
 
-def backends_for(artifact_format: str) -> tuple[str, ...]:
-    """List the backends that run a format, whether or not they can run here."""
-    return tuple(name for name in BACKENDS if artifact_format in find_backend(name).FORMATS)
+def backends_for(artifact_format: str, records: Sequence[Path] = ()) -> tuple[str, ...]:
+    """List the backends that run a format, whether or not they can run here, and one for each record."""
+    able = (name for name in BACKENDS if artifact_format in find_backend(name).FORMATS)
+    return (*able, *record_names(records))
+
+
+def record_names(records: Sequence[Path]) -> dict[str, Path]:
+    """Name the backends of records: `recorded` where there is one, `recorded-<file>` where there are several."""
+    if len(records) == 1:
+        return {RECORDED: records[0]}
+    return {f"{RECORDED}-{name}": path for name, path in zip(_short(records), records, strict=True)}
+
+
+def _short(records: Sequence[Path]) -> list[str]:
+    """Name files by their stems, and by their directories too where two share one."""
+    stems = [path.stem for path in records]
+    return stems if len(set(stems)) == len(stems) else [str(path.with_suffix("")) for path in records]
 
 
 def pick_output(outputs: Mapping[str, tuple[int | None, ...]], artifact: Artifact, wanted: str) -> str:

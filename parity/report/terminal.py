@@ -73,6 +73,7 @@ def _remarks(subjects: Sequence[Subject], explain: bool) -> list[str]:
         if s.verdict == "skipped":
             skipped[s.backend, s.reason] = skipped.get((s.backend, s.reason), 0) + 1
     lines += [f"skipped {count} × {backend}: {reason}" for (backend, reason), count in skipped.items()]
+    lines += dict.fromkeys(f"{s.backend}: answers of {s.recorded_by}" for s in subjects if s.recorded_by)
     ties = sum(case.verdict == "tie" for s in subjects for case in s.cases)
     if ties:
         lines.append(f"{ties} tie(s): another top-1, but the two labels are nearer than the tolerance")

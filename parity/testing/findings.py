@@ -85,7 +85,7 @@ def _all_legs(suite: Suite) -> list[Leg]:
         (entry.name, route, backend)
         for entry in suite.models
         for route in entry.routes
-        for backend in backends_for(ROUTES[route].format)
+        for backend in backends_for(ROUTES[route].format, entry.records)
     ]
 
 

@@ -14,6 +14,7 @@ from conversion.errors import ConversionError
 from conversion.images import find_images
 from conversion.routes import ROUTES
 from parity.backends import backends_for
+from parity.baselines import ACCEPT_BY_PYTEST
 from parity.compare import explain_failure
 from parity.environment import environment
 from parity.errors import ParityError
@@ -21,7 +22,7 @@ from parity.images import unique_names
 from parity.known_issues import mark_known_issues
 from parity.results import FAILING_CASES, Case, Run, Subject, to_json
 from parity.suite import ModelEntry, Suite, read_suite
-from parity.testing.workbench import Found, workbench
+from parity.testing.workbench import Found, remarks, workbench
 
 _MARKERS = pytest.StashKey[dict[str, str]]()
 
@@ -44,7 +45,7 @@ class SuiteFile(pytest.File):
             raise self.CollectError(str(error)) from None
         for entry in suite.models:
             for route in entry.routes:
-                for backend in backends_for(ROUTES[route].format):
+                for backend in backends_for(ROUTES[route].format, entry.records):
                     for image in images[entry.name]:
                         yield SuiteItem.make(self, suite, entry, route, backend, image)
 
@@ -83,7 +84,8 @@ class SuiteItem(pytest.Item):
         case = next((case for case in subject.cases if case.image == self.image), None)
         self.user_properties += _properties(replace(subject, backend=self.backend), case)
         if bench.is_first(leg):
-            self.parity_found = (Found(str(self.suite.path), to_json(Run(environment(), (subject,))), leg.remarks),)
+            found = to_json(Run(environment(), (subject,)))
+            self.parity_found = (Found(str(self.suite.path), found, remarks(leg)),)
         if subject.verdict == "skipped":
             # Told of the suite file, not of this line.
             raise pytest.skip.Exception(subject.reason, _use_item_location=True)
@@ -98,9 +100,12 @@ class SuiteItem(pytest.Item):
         if marked.known_issue and told:
             pytest.xfail(f"{marked.known_issue.reason} {marked.known_issue.link}".rstrip())
         if not told and (change := leg.changes.get(self.image)) and change.matters:
-            told = f"{subject.model} by {subject.route} on {subject.backend}: {change.told}"
-        if not told and leg.damaged:
-            raise ParityFailure(leg.damaged)
+            head = f"{subject.model} by {subject.route} on {subject.backend}: {change.told}"
+            told = "\n".join(
+                [f"{head}; to accept it: {ACCEPT_BY_PYTEST}", *(f"  since then: {s}" for s in leg.since)]
+            )
+        if not told and leg.trouble:
+            raise ParityFailure(leg.trouble)
         if told:
             raise ParityFailure(f"{told}\n  look further: {self._command()}")
 

@@ -103,9 +103,9 @@ def test_any_statistics_are_applied_as_torchvision_applies_them(
 def test_statistics_keep_the_rank_that_onnx_coreml_reads_and_nothing_divides() -> None:
     buffers = dict(deployed_module(tiny()).named_buffers())
 
-    assert buffers["mean"].shape == buffers["scale"].shape == (3, 1, 1)
-    torch.testing.assert_close(buffers["mean"].flatten(), torch.tensor([51.0, 127.5, 178.5]))
-    torch.testing.assert_close(buffers["scale"].flatten(), 1 / torch.tensor([38.25, 76.5, 153.0]))
+    assert buffers["image_mean"].shape == buffers["image_scale"].shape == (3, 1, 1)
+    torch.testing.assert_close(buffers["image_mean"].flatten(), torch.tensor([51.0, 127.5, 178.5]))
+    torch.testing.assert_close(buffers["image_scale"].flatten(), 1 / torch.tensor([38.25, 76.5, 153.0]))
 
 
 def test_example_pixels_are_all_values_and_the_same_each_time() -> None:

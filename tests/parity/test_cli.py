@@ -11,10 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import jsonschema
 import pytest
 from PIL import Image
 
+from parity.cli import COMMANDS as LAZY
 from parity.cli import cli, main
 from parity.doctor import examine
 from parity.results import json_schema, read_run
@@ -23,7 +25,8 @@ from tests.parity.tiny import LABELS, converted, save_pictures
 
 # The smallest part of the suite.
 TINY = ("--model", "tiny", "--route", "onnx-torchscript", "--backend", "onnxruntime")
-COMMANDS = ("run", "check", "convert", "predict", "doctor")
+COMMANDS = ("run", "check", "convert", "predict", "doctor", "baseline", "record", "upgrade")
+NESTED = (("baseline", "record"), ("baseline", "check"))
 
 SUITE = """
 images = ["photos/*.png"]
@@ -84,13 +87,13 @@ def parity(capfd: pytest.CaptureFixture[str]) -> Parity:
 # Help
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*((name,) for name in COMMANDS), *NESTED])
 @pytest.mark.parametrize("option", ["--help", "-h"])
-def test_every_command_has_help(command: str, option: str, parity: Parity) -> None:
-    done = parity(command, option)
+def test_every_command_has_help(command: tuple[str, ...], option: str, parity: Parity) -> None:
+    done = parity(*command, option)
 
     assert (done.code, done.err) == (0, "")
-    assert done.out.startswith(f"Usage: parity {command}")
+    assert done.out.startswith(f"Usage: parity {' '.join(command)}")
 
 
 def test_the_help_names_every_command_and_the_exit_codes(parity: Parity) -> None:
@@ -98,9 +101,31 @@ def test_the_help_names_every_command_and_the_exit_codes(parity: Parity) -> None
 
     assert (done.code, done.err) == (0, "")
     assert all(f"\n  {command} " in done.out for command in COMMANDS)
-    assert set(cli.commands) == set(COMMANDS)
+    assert set(cli.list_commands(click.Context(cli))) == set(COMMANDS)
     told = " ".join(done.out.split())
     assert "0 parity holds, 1 it does not, 2 the input is bad, 3 nothing can be concluded" in told
+
+
+def test_a_command_of_a_file_is_loaded_when_it_is_asked_for() -> None:
+    loaded = "[name for name in sys.modules if name.startswith('parity.commands.')]"
+    probe = (
+        "import sys\nfrom parity.cli import cli, main\n"
+        f"before = {loaded}\n"
+        "try:\n    main(['record', '--help'])\nexcept SystemExit:\n"
+        f"    print(before, {loaded})"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], text=True, capture_output=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == "[] ['parity.commands.record']"
+
+
+@pytest.mark.parametrize("name", LAZY)
+def test_a_command_has_one_name(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+
+    assert command is not None
+    assert command.name == name
+    assert name not in cli.commands
 
 
 def test_the_version_is_the_distributions(parity: Parity) -> None:

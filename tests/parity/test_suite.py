@@ -116,7 +116,7 @@ def model(more: str = "", factory: str = 'factory = "models.py:net"', images: st
 
 
 ROUTES = "(routes: onnx, onnx-torchscript, mlprogram, mlprogram-fp32, onnx-coreml)"
-MODEL_KEYS = "(keys: factory, arguments, routes, images, tolerance, dynamic, bounds, sizes)"
+MODEL_KEYS = "(keys: factory, arguments, routes, images, tolerance, dynamic, bounds, sizes, records)"
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ MODEL_KEYS = "(keys: factory, arguments, routes, images, tolerance, dynamic, bou
         # Unknown keys, in every table
         (
             "image = []\n" + model(),
-            "image: unknown key; did you mean images? (keys: images, routes, models, known_issues)",
+            "image: unknown key; did you mean images? (keys: images, routes, records, models, known_issues, toolchains)",
         ),
         (model('route = ["onnx"]'), f"[models.net] route: unknown key; did you mean routes? {MODEL_KEYS}"),
         (model("colour = 3"), f"[models.net] colour: unknown key {MODEL_KEYS}"),

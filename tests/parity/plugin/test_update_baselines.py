@@ -159,6 +159,26 @@ def test_what_moved_or_flipped_fails_until_it_is_accepted(project: Project, mode
     project.run("parity.toml").assert_outcomes(passed=6)
 
 
+def test_what_else_changed_stands_below_what_moved(project: Project) -> None:
+    project.suite(GOOD)
+    project.run("parity.toml", *FIRST)
+    edit(project, red=answers(255, 0, 0, ("red", 0.9), ("green", 0.05), ("blue", 0.05)))
+    file = project.path / "baselines" / FILES[1]
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content["environment"]["packages"]["torch"] = "1.0"
+    content["artifact"]["operations"]["Identity"] = 2
+    file.write_text(json.dumps(content), encoding="utf-8")
+
+    result = project.run("parity.toml", "-k", "onnxruntime")
+
+    result.assert_outcomes(passed=2, failed=1, deselected=3)
+    head = next(i for i, line in enumerate(result.outlines) if line.endswith(f"noise is 1e-05; {ACCEPT}"))
+    told = result.outlines[head + 1 : head + 4]
+    assert told[0] == "  since then: operations: Identity 2 -> gone"
+    assert told[1].startswith("  since then: torch: 1.0 -> ")
+    assert told[2].startswith("  look further: ")
+
+
 @pytest.mark.parametrize("mode", [ALONE, XDIST_ANYHOW], ids=["alone", "xdist-anyhow"])
 def test_what_is_new_gone_or_unused_is_listed_and_fails_nothing(project: Project, mode: tuple[str, ...]) -> None:
     project.suite(GOOD)

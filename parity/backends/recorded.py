@@ -1,0 +1,118 @@
+"""Answers that were given elsewhere, from a file of records: runs on any system, and runs nothing.
+
+It refuses a record that was made from another artefact, from other pixels or for other labels: then the two
+predictions have nothing to do with each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import numpy as np
+
+from conversion.artifact import Format
+from parity.backends import NotRecordedError
+from parity.errors import ParityError
+from parity.facts import artifact_digest
+from parity.images import pixels_digest
+from parity.results import Prediction
+
+if TYPE_CHECKING:
+    from conversion import Artifact
+    from parity.backends import Predict
+    from parity.records import Record, RecordedPrediction
+
+
+@dataclass
+class Recorded:
+    """Serve one file of records as a backend, for all formats: whatever was run elsewhere may be in it.
+
+    labels: the classifier's. names: digest of pixels -> image, for messages.
+    """
+
+    file: Path
+    labels: tuple[str, ...]
+    names: Mapping[str, str]
+    FORMATS: tuple[str, ...] = get_args(Format)
+
+    def why_not(self) -> str | None:
+        """Say that there is no such file."""
+        if self.file.is_file():
+            return None
+        return f"{self.file}: no such record; `parity record` writes it, on the machine that it is to speak for"
+
+    def load(self, artifact: Artifact, batch: int = 1) -> Predict:
+        """Find the record of an artefact; what was recorded of another one is refused.
+
+        batch: nothing is run, so it does not matter.
+        """
+        from parity.records import read_records
+
+        file = read_records(self.file)
+        record = self._record_of(artifact, file.records)
+        self._check_labels(record.predictions[0])
+        source = _source(record, file.environment.platform)
+        by_pixels = {prediction.pixels: prediction for prediction in record.predictions}
+
+        def predict(pixels: np.ndarray) -> Prediction:
+            digests = [pixels_digest(image) for image in pixels]
+            strange = [self.names.get(digest, "an image") for digest in digests if digest not in by_pixels]
+            if strange:
+                recorded = ", ".join(prediction.image for prediction in record.predictions[:3])
+                raise ParityError(
+                    f"{self.file}: made from other pixels: none for {len(strange)} of {len(pixels)} image(s), "
+                    f"{strange[0]} first (it has {recorded}{', ...' if len(by_pixels) > 3 else ''}); record again "
+                    "from the same images, best as PNG files of the model's size"
+                )
+            return _prediction([by_pixels[digest] for digest in digests], source)
+
+        return predict
+
+    def _record_of(self, artifact: Artifact, records: Sequence[Record]) -> Record:
+        digest = artifact_digest(artifact)
+        for record in records:
+            if record.artifact.sha256 == digest:
+                return record
+        for record in records:
+            if record.artifact.name == artifact.path.name and record.artifact.route in ("", artifact.route):
+                raise ParityError(
+                    f"{self.file}: made from another {artifact.path.name}: its sha256 is "
+                    f"{record.artifact.sha256[:12]}..., this one's {digest[:12]}...; "
+                    "record this one, or check that one"
+                )
+        names = ", ".join(dict.fromkeys(record.artifact.name for record in records))
+        raise NotRecordedError(f"{self.file} has no record of it (it has {names})")
+
+    def _check_labels(self, prediction: RecordedPrediction) -> None:
+        found = prediction.probabilities
+        if isinstance(found, list):
+            strange = [] if len(found) == len(self.labels) else [f"{len(found)} numbers"]
+        else:
+            strange = sorted(found.keys() ^ set(self.labels))
+        if strange:
+            raise ParityError(
+                f"{self.file}: made for other labels: {len(found)} there, {len(self.labels)} in the classifier, "
+                f"{strange[0]!r} in one of the two only; record again with the classifier's labels"
+            )
+
+
+def _source(record: Record, platform: str) -> str:
+    unit = f" ({record.compute_unit})" if record.compute_unit else ""
+    return f"{record.backend or 'an unnamed runtime'}{unit} on {platform or 'an unnamed system'}"
+
+
+def _prediction(found: Sequence[RecordedPrediction], source: str) -> Prediction:
+    first = found[0].probabilities
+    labels = tuple(first) if isinstance(first, dict) else None
+    rows = [
+        [p.probabilities[label] for label in labels]
+        if isinstance(p.probabilities, dict) and labels
+        else p.probabilities
+        for p in found
+    ]
+    named = [p.label for p in found]
+    top1 = tuple(name for name in named if name is not None)
+    return Prediction(np.array(rows, dtype=np.float64), labels, top1 if len(top1) == len(named) else None, source)

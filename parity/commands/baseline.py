@@ -1,0 +1,86 @@
+"""`parity baseline`: store the answers of a suite, and compare later ones with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from parity.commands import ARTIFACTS, BACKEND, MODEL, ROUTE, SUITE, check_writable, json_option
+
+if TYPE_CHECKING:
+    from parity.drift import Drifts
+
+
+@click.group("baseline")
+def baseline() -> None:
+    """Store the answers of a suite, or compare today's with them.
+
+    Exit codes: 0 nothing moved, 1 something did, 2 the input is bad, 3 there was nothing to compare or to store.
+    """
+
+
+@baseline.command("record")
+@SUITE
+@MODEL
+@ROUTE
+@BACKEND
+@click.option("--reason", required=True, help="Why these answers are right from now on; kept in the files.")
+@json_option("what was stored, as JSON,")
+@ARTIFACTS
+def record_command(reason: str, json_file: Path | None, **selected: Any) -> int:
+    """Store the answers of a suite in baselines/ beside it; answers that are stored already keep their reason."""
+    if not reason.strip():
+        raise click.BadParameter("say why these answers are right from now on", param_hint="'--reason'")
+    found = _follow(json_file, reason=reason.strip(), **selected)
+    from parity.report.drift import print_record
+    from parity.report.terminal import make_console
+
+    print_record(found, make_console())
+    return found.exit_code
+
+
+@baseline.command("check")
+@SUITE
+@MODEL
+@ROUTE
+@BACKEND
+@json_option("every change, as JSON,")
+@ARTIFACTS
+def check_command(json_file: Path | None, **selected: Any) -> int:
+    """Compare a suite's answers with those stored, and show what else has changed since where they moved."""
+    found = _follow(json_file, reason=None, **selected)
+    from parity.report.drift import print_check
+    from parity.report.terminal import make_console
+
+    print_check(found, make_console())
+    return found.exit_code
+
+
+def _follow(
+    json_file: Path | None,
+    suite: Path | None,
+    models: tuple[str, ...],
+    routes: tuple[str, ...],
+    backends: tuple[str, ...],
+    artifacts: Path,
+    reason: str | None,
+) -> Drifts:
+    """Run the selected part of a suite and follow its baselines; the same for both commands."""
+    from parity.report.progress import progress_bar
+    from parity.suite import find_suite, read_suite
+
+    check_writable(json_file)
+    path = find_suite(suite)
+    with progress_bar() as progress:
+        progress("loading PyTorch", None)
+        read = read_suite(path)
+        from parity.drift import follow_suite, to_json
+        from parity.selection import check_selection
+
+        check_selection(read, models, routes, backends)
+        found = follow_suite(read, models, routes, backends, artifacts, reason, progress)
+    if json_file:
+        json_file.write_text(to_json(found, read.directory), encoding="utf-8")
+    return found

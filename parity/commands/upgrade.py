@@ -1,0 +1,107 @@
+"""`parity upgrade`: what another version of a converter or of a runtime changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from parity.commands import ARTIFACTS, MODEL, ROUTE, SUITE, check_writable, json_option
+
+if TYPE_CHECKING:
+    from parity.suite import Suite
+
+
+@click.command("upgrade")
+@SUITE
+@click.option("--with", "with_", multiple=True, metavar="PACKAGE==VERSION", help="Old versions, against installed.")
+@click.option("--from", "from_", multiple=True, metavar="PACKAGE==VERSION", help="The old side; repeatable.")
+@click.option("--to", "to", multiple=True, metavar="PACKAGE==VERSION", help="The new side; repeatable.")
+@click.option("--bisect", "package", metavar="PACKAGE", help="Find the release that broke it, --from one --to one.")
+@MODEL
+@ROUTE
+@click.option(
+    "--timeout", type=click.FloatRange(min=1), default=900, show_default=True, help="Seconds for one conversion."
+)
+@json_option("all that was found, as JSON,")
+@ARTIFACTS
+def upgrade(
+    suite: Path | None,
+    with_: tuple[str, ...],
+    from_: tuple[str, ...],
+    to: tuple[str, ...],
+    package: str | None,
+    json_file: Path | None,
+    models: tuple[str, ...],
+    routes: tuple[str, ...],
+    **options: Any,
+) -> int:
+    """Convert a suite by other versions of converters, in an environment of their own, and compare.
+
+    A side is PACKAGE==VERSION, or several, or `installed`, or a tool chain by its name: the suite's, or `2020`.
+    Exit codes: 0 nothing got worse, 1 something did or broke, 2 the input is bad, 3 nothing can be concluded.
+    """
+    check_writable(json_file)
+    if package and with_:
+        raise click.UsageError(f"--bisect {package} goes from one release to another: give --from and --to")
+    if not package and bool(with_) == bool(from_ or to):
+        raise click.UsageError(
+            "give either --with, or --from and --to (the one left out stands for what is installed)"
+        )
+    from parity.report.progress import progress_bar
+    from parity.report.terminal import make_console
+    from parity.suite import find_suite, read_suite
+
+    path = find_suite(suite)
+    with progress_bar() as progress:
+        progress("loading PyTorch", None)
+        read = read_suite(path)
+        from parity.selection import check_selection
+
+        check_selection(read, models, routes, ())
+        work = {"models": models, "routes": routes, "progress": progress, **options}
+        found, text = _bisect(read, package, from_, to, work) if package else _upgrade(read, with_, from_, to, work)
+    if json_file:
+        json_file.write_text(text, encoding="utf-8")
+    from parity.report.upgrade import print_bisection, print_upgrade
+
+    (print_bisection if package else print_upgrade)(found, make_console())
+    code: int = found.exit_code
+    return code
+
+
+def _upgrade(
+    suite: Suite, with_: tuple[str, ...], from_: tuple[str, ...], to: tuple[str, ...], work: dict[str, Any]
+) -> tuple[Any, str]:
+    from parity.sides import find_side
+    from parity.upgrade import upgrade as compare_sides
+    from parity.upgrade import upgrade_to_json
+
+    old, new = (find_side(side or ("installed",), suite.toolchains) for side in (with_ or from_, to))
+    found = compare_sides(suite, old, new, **work)
+    return found, upgrade_to_json(found)
+
+
+def _bisect(
+    suite: Suite, package: str, from_: tuple[str, ...], to: tuple[str, ...], work: dict[str, Any]
+) -> tuple[Any, str]:
+    from parity.bisect import bisect, bisection_to_json, installed_version
+
+    first, last = (_version(package, given) for given in (from_, to))
+    if first is None:
+        raise click.UsageError(f"--bisect {package} starts at a release that is good: --from {package}==VERSION")
+    found = bisect(suite, package, first, last or installed_version(package), **work)
+    return found, bisection_to_json(found)
+
+
+def _version(package: str, given: tuple[str, ...]) -> str | None:
+    """Return the version in --from or --to: `onnx==1.17.0`, or `1.17.0` alone."""
+    if not given:
+        return None
+    name, equals, version = given[0].partition("==")
+    if len(given) > 1 or (equals and name.strip().lower() != package.lower()):
+        raise click.UsageError(
+            f"--bisect {package} takes one version of {package} on each side: {package}==VERSION"
+        )
+    return version.strip() if equals else name.strip()

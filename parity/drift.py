@@ -1,0 +1,161 @@
+"""A suite against its baselines: what has changed since they were stored, and what is stored anew."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conversion.routes import ROUTES
+from parity.backends import RECORDED, backends_for
+from parity.baselines import (
+    KINDS,
+    Change,
+    Kind,
+    baseline_file,
+    changed_since,
+    compare_with_baseline,
+    make_baseline,
+    read_baseline,
+    unused_baselines,
+    write_baseline,
+)
+from parity.errors import ParityError
+from parity.pipeline import Leg, Progress, run_legs
+
+if TYPE_CHECKING:
+    from parity.results import Subject
+    from parity.suite import Suite
+
+SCHEMA = "parity-drift/1"
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Say what became of one model by one route on one backend since its baseline.
+
+    changes: image -> what became of its answer; empty where nothing was compared.
+    since: what else is not as it was then: the artefact, versions, the machine.
+    trouble: why a baseline that exists was not compared: its file is damaged, or nothing answered.
+    written: the baseline file that was written, because the user asked for it. kept: one that says this already.
+    """
+
+    subject: Subject
+    changes: Mapping[str, Change] = field(default_factory=dict)
+    since: tuple[str, ...] = ()
+    trouble: str = ""
+    written: Path | None = None
+    kept: Path | None = None
+
+    @property
+    def matters(self) -> bool:
+        """Tell whether somebody has to look at it."""
+        return bool(self.trouble) or any(change.matters for change in self.changes.values())
+
+    @property
+    def counts(self) -> dict[Kind, int]:
+        """Count the images of each kind of change."""
+        found = Counter(change.kind for change in self.changes.values())
+        return {kind: found[kind] for kind in KINDS if found[kind]}
+
+
+@dataclass(frozen=True)
+class Drifts:
+    """Hold what became of a whole suite; unused: baseline files that nothing in it reads."""
+
+    legs: tuple[Drift, ...]
+    unused: tuple[Path, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0 nothing moved, 1 something did, 3 there was nothing to compare, or to store."""
+        if any(leg.matters for leg in self.legs):
+            return 1
+        return 0 if any(leg.changes or leg.written or leg.kept for leg in self.legs) else 3
+
+
+def follow_suite(
+    suite: Suite,
+    models: Sequence[str] = (),
+    routes: Sequence[str] = (),
+    backends: Sequence[str] = (),
+    artifacts: Path = Path(".parity"),
+    reason: str | None = None,
+    progress: Progress = lambda message, share: None,
+) -> Drifts:
+    """Run a suite and compare its answers with their baselines; empty selections mean all.
+
+    reason: store the answers instead, for this reason.
+    """
+    legs = run_legs(suite, models, routes, backends, artifacts, progress)
+    followed = tuple(drift for leg in legs for drift in _all_of(suite.directory, leg, backends, reason))
+    unused = () if models or routes or backends else tuple(unused_baselines(suite))
+    return Drifts(followed, unused)
+
+
+def follow(directory: Path, leg: Leg, reason: str | None = None) -> Drift:
+    """Compare a leg's answers with its baseline, where it has one, or store them; directory: the suite file's.
+
+    reason: why they are stored; None stores nothing.
+    """
+    subject, file = leg.subject, baseline_file(directory, leg.subject)
+    # What was recorded elsewhere is stored already.
+    if subject.backend.startswith(RECORDED):
+        return Drift(subject)
+    # Answers that are not numbers, or not one for each label, are nothing to come back to.
+    unfit = not subject.cases or any(case.verdict == "error" for case in subject.cases)
+    if leg.artifact is None or leg.prediction is None or unfit:
+        lost = file.is_file() and subject.verdict != "skipped"
+        return Drift(subject, trouble=f"{subject.verdict}: {subject.reason}" if lost else "")
+    if reason is None and not file.is_file():
+        return Drift(subject)
+    current = make_baseline(subject, leg.artifact, leg.reference, leg.prediction, reason or "")
+    if reason is not None:
+        return Drift(subject, written=file) if write_baseline(file, current) else Drift(subject, kept=file)
+    try:
+        stored = read_baseline(file)
+    except ParityError as error:
+        return Drift(subject, trouble=str(error))
+    return Drift(subject, compare_with_baseline(stored, current), changed_since(stored, current))
+
+
+def _all_of(directory: Path, leg: Leg, backends: Sequence[str], reason: str | None) -> Iterator[Drift]:
+    """Follow a leg; a conversion that failed is one leg for all backends whose answers were stored."""
+    subjects = [leg.subject]
+    if leg.artifact is None:
+        able = backends_for(ROUTES[leg.subject.route].format)
+        every = [replace(leg.subject, backend=name) for name in able if not backends or name in backends]
+        subjects = [s for s in every if baseline_file(directory, s).is_file()] or subjects
+    for subject in subjects:
+        yield follow(directory, replace(leg, subject=subject), reason)
+
+
+def to_json(found: Drifts, directory: Path) -> str:
+    """Write what became of a suite; its files are named relative to `directory`, the suite file's."""
+
+    def leg(drift: Drift) -> dict[str, Any]:
+        s = drift.subject
+        return {
+            "model": s.model,
+            "route": s.route,
+            "backend": s.backend,
+            "precision": s.precision,
+            "verdict": s.verdict,
+            "reason": s.reason,
+            "counts": drift.counts,
+            "since": drift.since,
+            "trouble": drift.trouble,
+            "images": {name: asdict(change) for name, change in drift.changes.items()},
+            "written": drift.written and drift.written.relative_to(directory).as_posix(),
+        }
+
+    content = {
+        "schema": SCHEMA,
+        "legs": [leg(drift) for drift in found.legs],
+        "unused": [path.relative_to(directory).as_posix() for path in found.unused],
+        "exit_code": found.exit_code,
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

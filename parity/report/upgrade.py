@@ -1,0 +1,122 @@
+"""What an upgrade changes, in the terminal: a table, then the reasons, then what differs between the files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from parity.upgrade import REGRESSIONS, Leg, Upgrade
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from parity.bisect import Bisection
+    from parity.results import Subject
+
+_COLOURS = {
+    "better": "green",
+    "same": "",
+    "worse": "red",
+    "broken": "red",
+    "inconclusive": "yellow",
+    "skipped": "dim",
+}
+_LISTED = 8  # lines of one file's changes; the JSON file has them all
+
+
+def print_upgrade(found: Upgrade, console: Console) -> None:
+    """Print who got better or worse, why, and what changed in the files."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    for side in (found.old, found.new):
+        if side != "installed":
+            listed = ", ".join(f"{name} {version}" for name, version in found.packages[side].items())
+            console.print(f"{side}: {listed or 'as installed'}", soft_wrap=True)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("model", "route", "runtime"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("verdict", no_wrap=True)
+    for heading in ("to PyTorch before", "after", "allowed", "old to new", "flips"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for leg in found.legs:
+        table.add_row(
+            leg.model,
+            leg.route,
+            leg.backend,
+            Text(leg.verdict, _COLOURS[leg.verdict]),
+            _distance(leg.old),
+            _distance(leg.new),
+            _number(leg.new.tolerance or leg.old.tolerance),
+            _number(leg.max_abs_diff),
+            "" if leg.flips is None else str(leg.flips),
+        )
+    console.print(table)
+    for line in (*_reasons(found), *_changes(found), *found.remarks, _last_line(found)):
+        console.print(line, soft_wrap=True)
+
+
+def _distance(subject: Subject) -> str:
+    if subject.max_abs_diff is None:
+        return {"error": "broken", "skipped": ""}.get(subject.verdict, subject.verdict)
+    flips = sum(case.verdict == "flip" for case in subject.cases)
+    return f"{_number(subject.max_abs_diff)}{f', {flips} flips' if flips else ''}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.1e}"
+
+
+def _reasons(found: Upgrade) -> Iterator[str]:
+    skipped: dict[str, int] = {}
+    for leg in found.legs:
+        if leg.verdict == "skipped":
+            skipped[leg.reason] = skipped.get(leg.reason, 0) + 1
+        elif leg.verdict != "same":
+            yield f"{leg.model} by {leg.route}: {leg.verdict}: {leg.reason}"
+            yield from (f"  {line}" for line in leg.said)
+            for side, subject in (("before", leg.old), ("after", leg.new)):
+                yield from (f"  {side}: {d.fault}: {d.message}" for d in subject.diagnoses)
+    yield from (f"skipped {count} ×: {reason}" for reason, count in skipped.items())
+
+
+def _changes(found: Upgrade) -> Iterator[str]:
+    """List what differs between the files; models for which the same lines hold share them."""
+    shared: dict[tuple[str, ...], list[Leg]] = {}
+    for leg in found.legs:
+        shared.setdefault(leg.changes, []).append(leg)
+    for changes, legs in shared.items():
+        names = ", ".join(f"{leg.model} by {leg.route}" for leg in legs)
+        if changes:
+            yield f"{names}: in the file"
+            yield from (f"  {line}" for line in changes[:_LISTED])
+            if len(changes) > _LISTED:
+                yield f"  and {len(changes) - _LISTED} more; --json writes them all"
+        elif compared := [leg for leg in legs if leg.verdict in ("same", *REGRESSIONS, "better") and not leg.said]:
+            yield f"the same file but for notes: {', '.join(f'{leg.model} by {leg.route}' for leg in compared)}"
+
+
+def _last_line(found: Upgrade) -> str:
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in found.summary.items() if count)
+    told = {0: "nothing got worse", 1: "something got worse", 3: "nothing can be concluded"}[found.exit_code]
+    return f"{found.old} -> {found.new}: {told}: {counts or 'nothing was compared'}"
+
+
+def print_bisection(found: Bisection, console: Console) -> None:
+    """Print how each release did that was tried, and which was the first bad and the first fixed one."""
+    tried = {trial.version for history in found.histories for trial in history.trials}
+    console.print(
+        f"{found.package}: {len(found.releases)} releases from {found.releases[0]} to {found.releases[-1]}, "
+        f"{len(tried)} tried",
+        soft_wrap=True,
+    )
+    for history in found.histories:
+        console.print(f"{history.model} by {history.route} on {history.backend}: {history.told}", soft_wrap=True)
+        reasons = ""
+        for trial in history.trials:
+            said = f": {trial.reason}" if trial.reason and trial.reason != reasons else ""
+            reasons = trial.reason
+            console.print(f"  {trial.version} {trial.state}{said}", soft_wrap=True)
+    for remark in found.remarks:
+        console.print(remark, soft_wrap=True)

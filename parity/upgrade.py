@@ -1,0 +1,218 @@
+"""What a new version of a converter or of a runtime changes: every model and route by the old one and by the new.
+
+    Classifier + images --old side--> Artifact --runtime--> Subject \\
+                                                                     judge_upgrade --> Leg --> Upgrade
+    Classifier + images --new side--> Artifact --runtime--> Subject /
+
+PyTorch stays the reference of both: better and worse are distances from PyTorch, not from the old side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from parity.attributes import changed_attributes
+from parity.compare import compare
+from parity.errors import ParityError
+from parity.facts import artifact_digest, changed_facts, facts
+from parity.pipeline import load_entry
+from parity.results import Case, Environment, Prediction, Subject
+from parity.sides import Bench, Made, Side, opened, runtime_for
+from parity.tolerance import Tolerance
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+    from conversion import Artifact
+    from parity.reference import Reference
+    from parity.suite import ModelEntry, Suite
+
+SCHEMA = "parity-upgrade/1"
+TIMEOUT = 900.0
+
+UpgradeVerdict = Literal["better", "same", "worse", "broken", "inconclusive", "skipped"]
+UPGRADE_VERDICTS: tuple[UpgradeVerdict, ...] = ("better", "same", "worse", "broken", "inconclusive", "skipped")
+REGRESSIONS: frozenset[UpgradeVerdict] = frozenset({"worse", "broken"})
+
+Progress = Callable[[str, float | None], None]
+
+
+@dataclass(frozen=True)
+class Leg:
+    """Compare one model by one route before and after.
+
+    changes: what differs between the two files, a line each. max_abs_diff: between the two sides' probabilities.
+    flips: images whose top-1 differs between the sides by more than a tie.
+    old, new: each side against PyTorch; what is diagnosed of a side stands in its `diagnoses`.
+    said: the last lines of a tool chain that failed.
+    """
+
+    model: str
+    route: str
+    backend: str
+    verdict: UpgradeVerdict
+    reason: str
+    old: Subject
+    new: Subject
+    changes: tuple[str, ...] = ()
+    max_abs_diff: float | None = None
+    flips: int | None = None
+    said: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """Hold all that an upgrade changes.
+
+    old, new: names of the sides. packages: side -> versions; of a tool chain those that it has instead of the
+    installed ones. remarks: what has to be said of the tool chains.
+    """
+
+    old: str
+    new: str
+    legs: tuple[Leg, ...]
+    environment: Environment
+    packages: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+    summary: Mapping[str, int] = field(default_factory=dict)
+    schema: Literal["parity-upgrade/1"] = "parity-upgrade/1"
+
+    @property
+    def exit_code(self) -> int:
+        """0 nothing got worse, 1 something did or broke, 3 nothing can be concluded."""
+        verdicts = {leg.verdict for leg in self.legs}
+        if verdicts & REGRESSIONS:
+            return 1
+        return 0 if verdicts & {"better", "same"} and "inconclusive" not in verdicts else 3
+
+
+def upgrade(
+    suite: Suite,
+    old: Side,
+    new: Side,
+    models: Sequence[str] = (),
+    routes: Sequence[str] = (),
+    artifacts: Path = Path(".parity"),
+    progress: Progress = lambda message, share: None,
+    timeout: float = TIMEOUT,
+) -> Upgrade:
+    """Convert the models of a suite on both sides, run what was made, and compare; empty selections mean all.
+
+    artifacts: where converted models and environments of tool chains are kept between runs.
+    timeout: seconds until one conversion in a tool chain is given up.
+    """
+    from parity.environment import environment
+
+    if old == new:
+        raise ParityError(f"both sides are {old.name}; name another with --with, --from or --to")
+    progress("preparing tool chains", None)
+    legs: list[Leg] = []
+    with opened(old, artifacts, timeout) as before, opened(new, artifacts, timeout) as after:
+        chosen = [(entry, [r for r in entry.routes if not routes or r in routes]) for entry in suite.models]
+        chosen = [(entry, its) for entry, its in chosen if its and (not models or entry.name in models)]
+        total = sum(len(its) for _, its in chosen)
+        for entry, its in chosen:
+            progress(f"{entry.name}: PyTorch", len(legs) / total)
+            reference = load_entry(suite, entry)
+            for route in its:
+                progress(f"{entry.name}: {route}", len(legs) / total)
+                legs.append(_leg(suite, entry, reference, route, before, after))
+        packages = {old.name: before.versions, new.name: after.versions}
+        remarks = (*before.remarks, *after.remarks)
+    summary: dict[str, int] = {verdict: sum(leg.verdict == verdict for leg in legs) for verdict in UPGRADE_VERDICTS}
+    return Upgrade(old.name, new.name, tuple(legs), environment(), packages, remarks, summary)
+
+
+def judge_upgrade(old: Subject, new: Subject) -> tuple[UpgradeVerdict, str]:
+    """Say whether the new side is better or worse than the old one, and why.
+
+    A difference counts from the tolerance on: within it both are as good as PyTorch, as far as can be told.
+    """
+    if "skipped" in (old.verdict, new.verdict):
+        return "skipped", old.reason if old.verdict == "skipped" else new.reason
+    if new.verdict == "error":
+        return "broken", new.reason + ("; so was the old side" if old.verdict == "error" else "")
+    if old.verdict == "error":
+        return "better" if new.verdict == "pass" else "inconclusive", f"the old side was broken: {old.reason}"
+    if (old.verdict, new.verdict) in (("pass", "fail"), ("fail", "pass")):
+        failing = old if old.verdict == "fail" else new
+        return "better" if failing is old else "worse", failing.reason
+    if "inconclusive" in (old.verdict, new.verdict):
+        return "inconclusive", new.reason or old.reason
+    if new.verdict == "fail" and (apart := _further_off(old, new)):
+        return apart, f"both sides fail: {old.reason} before, {new.reason} after"
+    return "same", ""
+
+
+def _further_off(old: Subject, new: Subject) -> UpgradeVerdict | None:
+    """Rank two failing sides: by answers that are no numbers, then by flips, then by the distance."""
+    was, now = (_rank(subject.cases) for subject in (old, new))
+    if was[:2] != now[:2]:
+        return "worse" if now[:2] > was[:2] else "better"
+    allowed = max(subject.tolerance or 0.0 for subject in (old, new))
+    if abs(now[2] - was[2]) <= allowed:
+        return None
+    return "worse" if now[2] > was[2] else "better"
+
+
+def _rank(cases: Sequence[Case]) -> tuple[int, int, float]:
+    kinds = [case.verdict for case in cases]
+    apart = max((case.max_abs_diff or 0.0 for case in cases), default=1.0)
+    return kinds.count("error"), kinds.count("flip"), apart
+
+
+def _leg(suite: Suite, entry: ModelEntry, reference: Reference, route: str, before: Bench, after: Bench) -> Leg:
+    was, now = (bench.make(suite, entry, reference, route) for bench in (before, after))
+    backend = runtime_for(route)
+    old, answers = before.judge(reference, was, backend, entry, route)
+    new, answers_now = after.judge(reference, now, backend, entry, route)
+    verdict, reason = judge_upgrade(old, new)
+    leg = Leg(entry.name, route, backend, verdict, reason, old, new, said=_said(before, was) + _said(after, now))
+    if was.artifact and now.artifact:
+        leg = replace(leg, changes=changed_files(was.artifact, now.artifact))
+    if answers is None or answers_now is None:
+        return leg
+    between = _between(reference, answers, answers_now, new.tolerance)
+    if not between:
+        return leg
+    apart = [case.max_abs_diff for case in between if case.max_abs_diff is not None]
+    flips = sum(case.verdict == "flip" for case in between)
+    return replace(leg, max_abs_diff=max(apart, default=None), flips=flips)
+
+
+def changed_files(before: Artifact, now: Artifact) -> tuple[str, ...]:
+    """Name what differs between two artefacts, a line each; nothing where they are the same but for notes."""
+    if before.path == now.path or artifact_digest(before) == artifact_digest(now):
+        return ()
+    return (*changed_facts(facts(before), facts(now)), *changed_attributes(before, now)) or (
+        "names or order alone",
+    )
+
+
+def _between(reference: Reference, old: Prediction, new: Prediction, tolerance: float | None) -> tuple[Case, ...]:
+    """Compare the two sides with each other."""
+    labels = old.labels or reference.classifier.labels
+    if tolerance is None or old.probabilities.shape != (len(reference.images.names), len(labels)):
+        return ()
+    return compare(replace(old, labels=labels), new, Tolerance(tolerance), reference.images.names).cases
+
+
+def _said(bench: Bench, made: Made) -> tuple[str, ...]:
+    lines = made.failure.last_lines if made.failure else ()
+    return tuple(f"{bench.side.name}: {line}" for line in lines)
+
+
+def upgrade_to_json(found: Upgrade) -> str:
+    """Write an upgrade as JSON."""
+    return _adapter().dump_json(found, indent=2).decode() + "\n"
+
+
+@cache
+def _adapter() -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Upgrade)

@@ -1,0 +1,244 @@
+"""`parity upgrade` from outside: what it compares, what it prints, and one clear line for every bad input."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conversion.toolchains import ToolChain, ToolChainFailure
+from parity import bisect, upgrade
+from parity.cli import main
+from parity.results import Diagnosis, Environment, Subject
+from parity.sides import Bench, Made, Side
+from parity.suite import ModelEntry, Suite
+from parity.upgrade import Leg, Upgrade
+from tests.parity import tiny
+from tests.parity.tiny import converted, save_pictures, shifted
+
+SUITE = """
+images = ["photos/*.png"]
+routes = ["onnx-torchscript"]
+[models.tiny]
+factory = "models.py:tiny"
+[models.other]
+factory = "models.py:tiny"
+[toolchains.spring]
+packages = ["onnx==1.17.0"]
+"""
+CRASH = ToolChainFailure("convert", ("Segmentation fault", "the process was killed by SIGSEGV"))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Lay out what a user has: a suite, a file of factories, photos."""
+    place = tmp_path_factory.mktemp("cli")
+    shutil.copy(tiny.__file__, place / "models.py")
+    (place / "parity.toml").write_text(SUITE, encoding="utf-8")
+    save_pictures(place / "photos")
+    return place
+
+
+@pytest.fixture(autouse=True)
+def opened(place: Path, monkeypatch: pytest.MonkeyPatch) -> list[Side]:
+    """Put stand-ins in the place of tool chains: onnx 1.17.0 is wrong, 1.16.0 crashes, all else is right."""
+    monkeypatch.chdir(place)
+    sides: list[Side] = []
+
+    class Making(Bench):
+        def make(self, suite: Suite, entry: ModelEntry, reference: Any, route: str) -> Made:
+            if "1.16.0" in str(self.side.toolchain):
+                return Made(failure=CRASH)
+            wrong = "1.17.0" in str(self.side.toolchain) and entry.name == "tiny"
+            return Made(converted(route, shifted) if wrong else converted(route))
+
+    def open_one(side: Side, directory: Path, timeout: float) -> Any:
+        sides.append(side)
+        return nullcontext(Making(side, directory, timeout))
+
+    monkeypatch.setattr(upgrade, "opened", open_one)
+    monkeypatch.setattr(bisect, "opened", open_one)
+    return sides
+
+
+Said = Callable[..., tuple[int, list[str], str]]
+
+
+@pytest.fixture
+def said(capsys: pytest.CaptureFixture[str]) -> Said:
+    """Run `parity upgrade`; returns its exit code, the lines of stdout, and stderr."""
+
+    def run(*arguments: str) -> tuple[int, list[str], str]:
+        with pytest.raises(SystemExit) as stop:
+            main(["upgrade", *arguments])
+        out, err = capsys.readouterr()
+        return int(stop.value.code or 0), [line.rstrip() for line in out.splitlines()], err
+
+    return run
+
+
+def test_with_compares_old_versions_with_what_is_installed(said: Said, opened: list[Side]) -> None:
+    code, lines, err = said("--with", "onnx==1.17.0")
+
+    assert (code, err) == (0, "")
+    assert opened == [Side("onnx==1.17.0", ToolChain("onnx==1.17.0", ("onnx==1.17.0",))), Side("installed")]
+    assert lines[-1] == "onnx==1.17.0 -> installed: nothing got worse: 1 better, 1 same"
+    (row,) = [line.split() for line in lines if line.startswith((" tiny", "tiny  "))]
+    assert row[:4] == ["tiny", "onnx-torchscript", "onnxruntime", "better"]
+
+
+def test_what_got_worse_is_exit_code_1_and_the_file_is_looked_into(said: Said) -> None:
+    code, lines, _ = said("--to", "spring", "--model", "tiny")
+
+    assert code == 1
+    assert lines[-1] == "installed -> spring: something got worse: 1 worse"
+    assert "tiny by onnx-torchscript: in the file" in lines
+    assert any(line.startswith("  Gemm input[1]: other numbers") for line in lines)
+    assert any(line.startswith("tiny by onnx-torchscript: worse: ") for line in lines)
+
+
+def test_a_crash_is_told_with_its_last_lines(said: Said) -> None:
+    code, lines, _ = said("--from", "installed", "--to", "onnx==1.16.0", "--model", "other")
+
+    assert code == 1
+    told = lines.index("other by onnx-torchscript: broken: convert: the process was killed by SIGSEGV")
+    assert lines[told + 1 : told + 3] == [
+        "  onnx==1.16.0: Segmentation fault",
+        "  onnx==1.16.0: the process was killed by SIGSEGV",
+    ]
+
+
+def test_files_that_are_the_same_are_said_to_be(said: Said) -> None:
+    _, lines, _ = said("--with", "onnx==1.17.0", "--model", "other")
+
+    assert "the same file but for notes: other by onnx-torchscript" in lines
+
+
+def test_json_has_what_the_terminal_leaves_out(said: Said, tmp_path: Path) -> None:
+    said("--with", "onnx==1.17.0", "--json", str(tmp_path / "upgrade.json"))
+
+    written = json.loads((tmp_path / "upgrade.json").read_text())
+    assert [(leg["model"], leg["verdict"]) for leg in written["legs"]] == [("tiny", "better"), ("other", "same")]
+    assert written["legs"][0]["old"]["cases"]
+
+
+def test_bisect_names_the_first_bad_and_the_first_fixed_release(
+    said: Said, opened: list[Side], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[tuple[str, ...]] = []
+    releases = ("1.15.0", "1.17.0", "1.18.0")
+    monkeypatch.setattr(bisect, "list_releases", lambda *given: asked.append(given) or releases)
+
+    code, lines, _ = said(
+        "--bisect", "onnx", "--from", "onnx==1.15.0", "--to", "1.18.0", "--json", str(tmp_path / "b.json")
+    )
+
+    assert code == 1
+    assert asked == [("onnx", "1.15.0", "1.18.0")]
+    assert lines[0] == "onnx: 3 releases from 1.15.0 to 1.18.0, 3 tried"
+    assert lines[1] == (
+        "tiny by onnx-torchscript on onnxruntime: first bad 1.17.0, good in 1.15.0; fixed in 1.18.0, bad in 1.17.0"
+    )
+    assert lines[2] == "  1.15.0 good"
+    assert lines[3].startswith("  1.17.0 bad: ")
+    assert lines[5] == "other by onnx-torchscript on onnxruntime: good in every release that was tried"
+    written = json.loads((tmp_path / "b.json").read_text())
+    assert [history["first_bad"] for history in written["histories"]] == ["1.17.0", None]
+
+
+def test_bisect_goes_up_to_what_is_installed(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(bisect, "list_releases", lambda *given: asked.append(given) or ("1.15.0",))
+    monkeypatch.setattr(bisect, "installed_version", lambda package: "9.9")
+
+    said("--bisect", "onnx", "--from", "1.15.0")
+
+    assert asked == [("onnx", "1.15.0", "9.9")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "give either --with, or --from and --to"),
+        (["--with", "onnx==1.17.0", "--to", "onnx==1.18.0"], "give either --with, or --from and --to"),
+        (["--with", "onnx"], "parity: onnx: neither PACKAGE==VERSION nor a tool chain (tool chains: 2020, spring,"),
+        (["--with", "onnx==1..0"], "`onnx==1..0` is no requirement"),
+        (["--with", "torch==2.9"], "`torch==2.9`: a tool chain keeps the installed torch"),
+        (["--with", "installed"], "both sides are installed"),
+        (["--with", "onnx==1.17.0", "--model", "tini"], "no model `tini`; did you mean tiny?"),
+        (["--with", "onnx==1.17.0", "--route", "onnx"], "no route `onnx`"),
+        (["--with", "onnx==1.17.0", "--timeout", "0"], "Invalid value for '--timeout'"),
+        (["--with", "onnx==1.17.0", "--json", "absent/x.json"], "the directory does not exist"),
+        (["--bisect", "onnx", "--with", "onnx==1.17.0"], "--bisect onnx goes from one release to another"),
+        (["--bisect", "onnx"], "--bisect onnx starts at a release that is good: --from onnx==VERSION"),
+        (["--bisect", "onnx", "--from", "onnxslim==1.0"], "takes one version of onnx on each side"),
+        (["--bisect", "onnx", "--from", "1.0", "--from", "2.0"], "takes one version of onnx on each side"),
+        (["--bisect", "onnx", "--from", "latest"], "Invalid version: 'latest'"),
+        (["--bisect", "no-such-package", "--from", "1.0"], "--bisect no-such-package: not installed here"),
+        (["absent.toml", "--with", "onnx==1.17.0"], "absent.toml: no such suite file"),
+    ],
+)
+def test_bad_input_is_one_clear_line(said: Said, arguments: list[str], told: str) -> None:
+    code, lines, err = said(*arguments)
+
+    assert (code, lines) == (2, [])
+    assert told in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ('[toolchains.old]\npackages = ["torch==2.9"]', "[toolchains.old]: `torch==2.9`: a tool chain keeps"),
+        ('[toolchains.old]\npackages = ["onnx=1"]', "[toolchains.old]: `onnx=1` is no requirement"),
+        ('[toolchains.installed]\npackages = ["onnx==1.0"]', "[toolchains.installed]: the name stands for what is"),
+        ("[toolchains.old]\npackages = []", "[toolchains.old] packages:"),
+        ('[toolchains.old]\npackages = ["onnx==1.0"]\npython = "three"', "[toolchains.old] python:"),
+        ('[toolchains.old]\npython = "3.7"', "[toolchains.old] packages: is missing; the table needs it"),
+        ('[toolchains.old]\npackage = ["onnx==1.0"]', "did you mean packages?"),
+    ],
+)
+def test_a_tool_chain_that_cannot_be_is_told_with_its_table(
+    said: Said, tmp_path: Path, table: str, told: str
+) -> None:
+    suite = tmp_path / "parity.toml"
+    shutil.copytree("photos", tmp_path / "photos")
+    shutil.copy("models.py", tmp_path)
+    suite.write_text(f"{SUITE}{table}\n", encoding="utf-8")
+
+    code, _, err = said(str(suite), "--with", "old")
+
+    assert code == 2
+    assert f"{suite}: " in err
+    assert told in err
+
+
+def test_a_diagnosis_is_told_where_there_is_one(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = Subject(
+        "tiny", "onnx", "", "onnxruntime", "fp32", "fail", diagnoses=(Diagnosis("shared-bias", "two share one"),)
+    )
+    legs = (Leg("tiny", "onnx", "onnxruntime", "worse", "flips", wrong, wrong),)
+    found = Upgrade("old", "installed", legs, Environment("3.11", "here", {}), {"old": {}, "installed": {}})
+    monkeypatch.setattr(upgrade, "upgrade", lambda *given, **options: found)
+
+    _, lines, _ = said("--with", "onnx==1.17.0")
+
+    assert "  after: shared-bias: two share one" in lines
+
+
+def test_legs_that_were_skipped_for_one_reason_share_a_line(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = Subject("tiny", "onnx", "", "onnxruntime", "fp32", "skipped", "no Python 3.7 here")
+    leg = Leg("tiny", "onnx", "onnxruntime", "skipped", subject.reason, subject, subject)
+    found = Upgrade("2020", "installed", (leg, leg), Environment("3.11", "here", {}), {"2020": {"onnx": "1.6.0"}})
+    monkeypatch.setattr(upgrade, "upgrade", lambda *given, **options: found)
+
+    code, lines, _ = said("--with", "2020")
+
+    assert code == 3
+    assert "skipped 2 ×: no Python 3.7 here" in lines
+    assert lines[0] == "2020: onnx 1.6.0"
