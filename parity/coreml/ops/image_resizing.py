@@ -8,8 +8,11 @@ from parity.coreml.registry import op
 from parity.errors import CoreMLError
 
 
-def _grid(size: int, target: int, sampling_mode: str) -> torch.Tensor:
-    """Return where the `target` points of an axis of `size` elements are sampled, in elements."""
+def grid(size: torch.Tensor, target: int, sampling_mode: str) -> torch.Tensor:
+    """Return where the `target` points of an axis of `size` elements are sampled, in elements.
+
+    size: one number, or [N, 1] for the N axes of the result [N, target].
+    """
     i = torch.arange(target, dtype=torch.float64)
     if sampling_mode == "ALIGN_CORNERS" and target == 1:
         points = i + (size - 1) / 2
@@ -18,15 +21,19 @@ def _grid(size: int, target: int, sampling_mode: str) -> torch.Tensor:
     elif sampling_mode == "UNALIGN_CORNERS":
         points = (i + 0.5) * (size / target) - 0.5
     elif sampling_mode == "OFFSET_CORNERS":
-        points = (i + 0.5) * (max(1, size - 1) / target)
+        points = (i + 0.5) * ((size - 1).clamp(min=1) / target)
     else:
         # Apple writes the spacing of DEFAULT as (Xin - Xin / Xout) / (Xout - 1), which is Xin / Xout.
         points = i * (size / target)
-    return points.clamp(0, size - 1)
+    return torch.minimum(points.clamp(min=0), size - 1)
+
+
+def _points(x: torch.Tensor, axis: int, target: int, sampling_mode: str) -> torch.Tensor:
+    return grid(torch.tensor(x.shape[axis], dtype=torch.float64), target, sampling_mode)
 
 
 def _linear(x: torch.Tensor, axis: int, target: int, sampling_mode: str) -> torch.Tensor:
-    points = _grid(x.shape[axis], target, sampling_mode)
+    points = _points(x, axis, target, sampling_mode)
     below = points.floor().long()
     above = (below + 1).clamp(max=x.shape[axis] - 1)
     share = (points - below).to(x.dtype).reshape(-1, *(1,) * (x.ndim - 1 - axis % x.ndim))
@@ -34,7 +41,7 @@ def _linear(x: torch.Tensor, axis: int, target: int, sampling_mode: str) -> torc
 
 
 def _nearest(x: torch.Tensor, axis: int, target: int, sampling_mode: str) -> torch.Tensor:
-    points = _grid(x.shape[axis], target, sampling_mode)
+    points = _points(x, axis, target, sampling_mode)
     # A target pixel of DEFAULT begins at its point, of the other modes it lies around it.
     index = points.floor() if sampling_mode == "DEFAULT" else (points + 0.5).floor()
     return x.index_select(axis, index.long())
