@@ -23,4 +23,4 @@ def load(artifact: Artifact) -> Predict:
     from parity.coreml import Evaluator
 
     evaluator = Evaluator(artifact.path)
-    return classifier_predictions(artifact, evaluator.specification.description, evaluator.predict)
+    return classifier_predictions(artifact, evaluator.description, evaluator.predict)
