@@ -9,6 +9,9 @@ import os
 
 from hypothesis import HealthCheck, settings
 
+# What tests the pytest plugin: a pytest inside pytest. Only a conftest.py at the root may ask for it.
+pytest_plugins = ["pytester"]
+
 # One OpenMP thread per process, set before torch loads. Each of pytest-xdist's workers would otherwise start one
 # per core, and on few cores they then wait for each other in busy loops: the suite takes ten times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

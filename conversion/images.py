@@ -8,6 +8,7 @@ import re
 import stat
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from conversion.classifier import Preprocessing
 from conversion.errors import ImageError
+from conversion.quiet import chatter_to
 from conversion.torchvision_guard import torchvision
 
 if TYPE_CHECKING:
@@ -47,8 +49,12 @@ def load_image(path: str | Path) -> Image.Image:
             # this: it warns of a suspiciously large image and then decodes it.
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                image.load()
+            # From an open file, as torchvision's own loader does: given the path, Pillow (13.0 still) maps an
+            # uncompressed TIFF into memory by the size that it has once turned, and scrambles one on its side.
+            with path.open("rb") as file, Image.open(file) as image:
+                # libtiff writes what it finds wrong past Python to the screen.
+                with chatter_to() if image.format == "TIFF" else nullcontext():
+                    image.load()
                 return _as_rgb(ImageOps.exif_transpose(image))
     except ImageError as error:
         raise ImageError(f"{path} cannot be used: {error}") from None

@@ -18,8 +18,8 @@ _SHOWN = 5
 def read_labels(path: str | Path, unique: bool = False) -> tuple[str, ...]:
     """Read one class name per output of the model, in the order of the outputs.
 
-    path: UTF-8 text with one name per line, or JSON: a list of names, an object from index to name, or the
-        imagenet_class_index.json of Keras, an object from index to [WordNet id, name].
+    path: UTF-8 text with one name per line, without the blanks around it; or JSON: a list of names, an object
+        from index to name, or the imagenet_class_index.json of Keras, an object from index to [WordNet id, name].
     unique: pass the names through unique_labels; without it duplicates stay, for check_labels to report.
     """
     path = Path(path)
@@ -46,6 +46,17 @@ def check_labels(labels: Sequence[str], classes: int | None) -> None:
             raise ConversionError(f"label {index} is {label!r}, not text: give every class a name")
         if not label.strip():
             raise ConversionError(f"label {index} is empty: give every class a name")
+        if lone := re.search("[\ud800-\udfff]", label):
+            raise ConversionError(
+                f"label {index} is {label!r}; {lone[0]!r} is half a character (a lone surrogate), which no file "
+                "can hold: read the names as UTF-8"
+            )
+        # Files hold NUL, but coremltools' bindings hand each label on as a C string, which ends there:
+        # two names may become one, and its dictionary loses a class.
+        if "\0" in label:
+            raise ConversionError(
+                f"label {index} is {label!r}; Core ML's answers end a name at the character NUL: remove it"
+            )
     repeated = {label: indices for label, indices in _indices(labels).items() if len(indices) > 1}
     if repeated:
         shown = [f"{label!r} at {_enumerated(indices)}" for label, indices in repeated.items()]
@@ -169,7 +180,7 @@ def _name(index: int, value: Any, path: Path) -> str:
         raise ConversionError(f"label file {path} index {index} holds {value!r:.40}, not a name: expected {_FORMS}")
     if not value.strip():
         raise ConversionError(f"label file {path} index {index} is empty: give every class a name")
-    return value.strip()
+    return value
 
 
 def _indices(labels: Sequence[str]) -> dict[str, list[int]]:

@@ -17,6 +17,7 @@ from conversion.errors import ConversionError
 from conversion.onnx import INPUT, export_onnx_torchscript
 from conversion.provenance import KEY, Provenance
 from conversion.quiet import import_coremltools
+from conversion.shapes import OpenAxes
 
 if TYPE_CHECKING:
     from conversion.classifier import Classifier
@@ -25,10 +26,16 @@ if TYPE_CHECKING:
 OPSET = 9
 
 
-def convert_onnx_coreml(classifier: Classifier, path: Path, provenance: Provenance) -> None:
+def convert_onnx_coreml(classifier: Classifier, path: Path, provenance: Provenance, opened: OpenAxes) -> None:
     """Convert by the classic recipe; the ONNX file that it goes through stays beside the result."""
+    if opened.batch:
+        raise ConversionError(
+            f"{classifier.name}: the route onnx-coreml makes image inputs, which hold one picture, so the batch "
+            'cannot stay open; take mlprogram or onnx for dynamic="batch"'
+        )
     intermediate = path.with_suffix(".onnx")
-    export_onnx_torchscript(classifier, intermediate, provenance, opset=OPSET, dynamic_batch=False)
+    # onnx-coreml takes constant shapes alone; the network that it makes runs at other sizes all the same.
+    export_onnx_torchscript(classifier, intermediate, provenance, opened, opset=OPSET, fixed=True)
     model = onnx_to_neuralnetwork(
         intermediate,
         mode="classifier",
@@ -37,8 +44,22 @@ def convert_onnx_coreml(classifier: Classifier, path: Path, provenance: Provenan
         predicted_feature_name="classLabel",
     )
     specification = model.get_spec()
+    _open_sizes(specification, opened)
     specification.description.metadata.userDefined[KEY] = provenance.to_json()
     import_coremltools().utils.save_spec(specification, str(path))
+
+
+def _open_sizes(specification: Any, opened: OpenAxes) -> None:
+    """Declare the sizes that the image may have."""
+    import_coremltools()
+    from coremltools.models.neural_network import flexible_shape_utils as flexible
+
+    if opened.sizes:
+        sizes = [flexible.NeuralNetworkImageSize(height, width) for height, width in opened.sizes]
+        flexible.add_enumerated_image_sizes(specification, INPUT, sizes)
+    elif opened.height and opened.width:
+        ends = flexible.NeuralNetworkImageSizeRange(opened.height, opened.width)
+        flexible.update_image_size_range(specification, INPUT, ends)
 
 
 def onnx_to_neuralnetwork(path: Path, **options: Any) -> Any:

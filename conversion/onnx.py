@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from conversion.deployed import deployed_module, example_pixels, without_mha_fastpath
 from conversion.provenance import KEY, Provenance
+from conversion.shapes import OpenAxes
 
 if TYPE_CHECKING:
     from conversion.classifier import Classifier
@@ -15,8 +16,8 @@ INPUT, OUTPUT = "image", "classLabelProbs"
 TORCHSCRIPT_OPSET = 17
 
 
-def export_onnx(classifier: Classifier, path: Path, provenance: Provenance) -> None:
-    """Export through torch.export; the batch axis is dynamic, weights are inside the file."""
+def export_onnx(classifier: Classifier, path: Path, provenance: Provenance, opened: OpenAxes) -> None:
+    """Export through torch.export; the batch axis is dynamic at least, weights are inside the file."""
     import torch
 
     module = deployed_module(classifier)
@@ -27,7 +28,7 @@ def export_onnx(classifier: Classifier, path: Path, provenance: Provenance) -> N
         (example,),
         input_names=[INPUT],
         output_names=[OUTPUT],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        dynamic_shapes=({axis: torch.export.Dim(name, **ends) for axis, (name, ends) in _axes(opened).items()},),
         dynamo=True,
         verbose=False,
     )
@@ -40,12 +41,14 @@ def export_onnx_torchscript(
     classifier: Classifier,
     path: Path,
     provenance: Provenance,
+    opened: OpenAxes,
     opset: int = TORCHSCRIPT_OPSET,
-    dynamic_batch: bool = True,
+    fixed: bool = False,
 ) -> None:
-    """Export through TorchScript."""
+    """Export through TorchScript; the batch axis is dynamic at least, unless all are to be fixed."""
     import torch
 
+    names = {axis: name for axis, (name, _) in _axes(opened).items()}
     with without_mha_fastpath():
         torch.onnx.export(
             deployed_module(classifier),
@@ -53,11 +56,26 @@ def export_onnx_torchscript(
             str(path),
             input_names=[INPUT],
             output_names=[OUTPUT],
-            dynamic_axes={INPUT: {0: "batch"}, OUTPUT: {0: "batch"}} if dynamic_batch else None,
+            dynamic_axes=None if fixed else {INPUT: names, OUTPUT: {0: names[0]}},
             opset_version=opset,
             dynamo=False,
         )
     _sign(path, provenance)
+
+
+def _axes(opened: OpenAxes) -> dict[int, tuple[str, dict[str, int]]]:
+    """List the axes to leave open: place -> name, and bounds where some were given."""
+    heights, widths = zip(*opened.sizes, strict=True) if opened.sizes else ((), ())
+    given = {
+        0: ("batch", opened.batch or ()),
+        2: ("height", opened.height or heights),
+        3: ("width", opened.width or widths),
+    }
+    return {
+        axis: (name, {"min": min(sizes), "max": max(sizes)} if sizes else {})
+        for axis, (name, sizes) in given.items()
+        if sizes or name == "batch"
+    }
 
 
 def _sign(path: Path, provenance: Provenance) -> None:

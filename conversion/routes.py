@@ -8,12 +8,12 @@ import re
 import shutil
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from conversion.artifact import Artifact, Format, Precision
 from conversion.deployed import check_classifier, check_module
@@ -23,6 +23,7 @@ from conversion.neuralnetwork import OPSET, convert_onnx_coreml
 from conversion.onnx import TORCHSCRIPT_OPSET, export_onnx, export_onnx_torchscript
 from conversion.provenance import Provenance, package_versions, source_hash, weights_hash
 from conversion.quiet import chatter_to
+from conversion.shapes import Dynamic, OpenAxes, open_axes
 
 if TYPE_CHECKING:
     from conversion.classifier import Classifier
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Route:
-    """Say how a route converts: `write(classifier, path, provenance)` leaves the file at `path`.
+    """Say how a route converts: `write(classifier, path, provenance, opened)` leaves the file at `path`.
 
     options: what decides the result besides the classifier and the versions; part of the provenance.
     """
@@ -39,7 +40,7 @@ class Route:
     format: Format
     precision: Precision
     suffix: str
-    write: Callable[[Classifier, Path, Provenance], None]
+    write: Callable[[Classifier, Path, Provenance, OpenAxes], None]
     options: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -85,19 +86,29 @@ def find_route(name: str) -> Route:
     raise ConversionError(f"unknown route `{name}`{hint} (routes: {', '.join(ROUTES)})")
 
 
-def convert(classifier: Classifier, route: str, directory: str | Path) -> Artifact:
+def convert(
+    classifier: Classifier,
+    route: str,
+    directory: str | Path,
+    dynamic: Dynamic | None = None,
+    bounds: Sequence[Any] | None = None,
+    sizes: Sequence[Sequence[int]] | None = None,
+) -> Artifact:
     """Convert a classifier by a route, unless `directory` holds the result already.
 
+    dynamic, bounds, sizes: which axes of the input stay open, and how far; see `conversion.shapes.open_axes`.
+        Unless asked, ONNX has an open batch, and Core ML takes one image of the classifier's size.
     The result is found by content: weights, code, preprocessing, labels, route, options and the versions of all
     converters. What the converters print is in `convert.log` beside it. Raises ConversionError.
     """
     recipe = find_route(route)
+    opened = open_axes(classifier.preprocessing, dynamic, bounds, sizes) or OpenAxes()
     check_module(classifier)
     provenance = Provenance(
         model=classifier.name,
         route=recipe.name,
         weights=weights_hash(classifier),
-        options=recipe.options,
+        options={**recipe.options, **({"open": opened.to_json()} if opened != OpenAxes() else {})},
         packages=package_versions(),
         labels=tuple(classifier.labels),
         preprocessing=classifier.preprocessing,
@@ -108,7 +119,7 @@ def convert(classifier: Classifier, route: str, directory: str | Path) -> Artifa
     home = Path(directory) / name / f"{recipe.name}-{hashlib.sha256(content).hexdigest()[:12]}"
     path = home / f"{name}{recipe.suffix}"
     if not path.exists():
-        _convert(classifier, recipe, provenance, home, path.name)
+        _convert(classifier, recipe, provenance, opened, home, path.name)
     intermediate = path.with_suffix(".onnx")
     return Artifact(
         path,
@@ -120,7 +131,9 @@ def convert(classifier: Classifier, route: str, directory: str | Path) -> Artifa
     )
 
 
-def _convert(classifier: Classifier, recipe: Route, provenance: Provenance, home: Path, name: str) -> None:
+def _convert(
+    classifier: Classifier, recipe: Route, provenance: Provenance, opened: OpenAxes, home: Path, name: str
+) -> None:
     """Convert into a directory of its own and move it into place when it is whole; processes take turns."""
     with _turn_to_make(home) as scratch:
         if (home / name).exists():  # another process was faster
@@ -129,7 +142,7 @@ def _convert(classifier: Classifier, recipe: Route, provenance: Provenance, home
         log = scratch / "convert.log"
         try:
             with chatter_to(log), _freed_on_failure():
-                recipe.write(classifier, scratch / name, provenance)
+                recipe.write(classifier, scratch / name, provenance, opened)
             shutil.rmtree(home, ignore_errors=True)
             scratch.replace(home)
         except ConversionError:

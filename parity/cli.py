@@ -20,7 +20,19 @@ _ARTIFACTS = click.option(
     help="Where converted models are kept between runs.",
 )
 _JSON = click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write results.json here.")
+_SCALE = click.option(
+    "--tolerance-scale", type=float, default=1.0, help="Multiply every tolerance: 0.5 looks twice as close."
+)
 _IMAGES = click.option("--images", multiple=True, required=True, help="Image, directory or glob; repeatable.")
+
+
+def _size(context: click.Context, parameter: click.Parameter, given: str | None) -> tuple[int, int] | None:
+    height, _, width = (given or "").partition("x")
+    if given is None:
+        return None
+    if not (height.isdecimal() and width.isdecimal() and int(height) * int(width) > 0):
+        raise click.BadParameter(f"{given!r} is no size; give height and width as 96x128")
+    return int(height), int(width)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -37,6 +49,7 @@ def cli() -> None:
 @click.option("--model", "models", multiple=True, help="Only this model of the suite; repeatable.")
 @click.option("--route", "routes", multiple=True, help="Only this route; repeatable.")
 @click.option("--backend", "backends", multiple=True, help="Only this backend; repeatable.")
+@_SCALE
 @_JSON
 @_ARTIFACTS
 def run_command(
@@ -44,6 +57,7 @@ def run_command(
     models: tuple[str, ...],
     routes: tuple[str, ...],
     backends: tuple[str, ...],
+    tolerance_scale: float,
     json_file: Path | None,
     artifacts: Path,
 ) -> int:
@@ -60,7 +74,7 @@ def run_command(
         from parity.selection import check_selection
 
         check_selection(read, models, routes, backends)
-        found = run(read, models, routes, backends, artifacts, progress)
+        found = run(read, models, routes, backends, artifacts, progress, tolerance_scale)
     return _report(found, json_file)
 
 
@@ -70,6 +84,9 @@ def run_command(
 @_IMAGES
 @click.option("--backend", "backends", multiple=True, help="Only this backend; repeatable.")
 @click.option("--tolerance", type=float, help="Largest |dp| allowed; the default depends on the precision.")
+@_SCALE
+@click.option("--batch", type=click.IntRange(min=1), default=1, help="How many images go in at once.")
+@click.option("--size", metavar="HxW", callback=_size, help="Stretch the images to this height and width.")
 @click.option("--suite", type=click.Path(path_type=Path), help="Suite file that MODEL is a name of.")
 @_JSON
 def check_command(
@@ -78,6 +95,9 @@ def check_command(
     images: tuple[str, ...],
     backends: tuple[str, ...],
     tolerance: float | None,
+    tolerance_scale: float,
+    batch: int,
+    size: tuple[int, int] | None,
     suite: Path | None,
     json_file: Path | None,
 ) -> int:
@@ -100,7 +120,8 @@ def check_command(
         check_backends(opened, backends)
         classifier = _classifier(model, suite)
         progress(f"{classifier.name}: comparing", None)
-        found = check(classifier, opened, list(images), list(backends) or None, allowed)
+        chosen = list(backends) or None
+        found = check(classifier, opened, list(images), chosen, allowed, tolerance_scale, batch, size)
     return _report(found, json_file)
 
 
@@ -139,7 +160,7 @@ def predict_command(artifact: Path, images: tuple[str, ...], top: int, backend: 
     for answer in predict_top(artifact, images, top, backend):
         click.echo(f"{answer.image}  ({answer.backend})")
         for label, probability in answer.top:
-            click.echo(f"  {probability:8.4f}  {label}")
+            click.echo(f"  {probability:8.4f}  {label if label.isprintable() else repr(label)}")
     return 0
 
 

@@ -111,8 +111,11 @@ def assert_parity(found: Run | Comparison) -> None:
     raise AssertionError("\n\n".join(parts or ["nothing was compared", *skipped]))
 
 
-def explain_failure(subject: Subject) -> str:
-    """Tell why a subject does not pass: where, what, how far, how much is allowed, what to do next."""
+def explain_failure(subject: Subject, case: Case | None = None) -> str:
+    """Tell why a subject does not pass: where, what, how far, how much is allowed, what to do next.
+
+    case: the image to speak of, where it fails; otherwise the worst.
+    """
     head = f"{subject.model} by {way(subject)} on {subject.backend}: {subject.verdict}"
     lines = [f"{head}: {subject.reason}" if subject.reason else head]
     if subject.tolerance is not None:
@@ -125,7 +128,9 @@ def explain_failure(subject: Subject) -> str:
             subject.max_abs_diff,
             subject.cases,
         )
-        lines += _worst_lines(comparison)
+        lines += _worst_lines(comparison, case)
+    if subject.guilty_hop:
+        lines.append(f"  guilty hop: {subject.guilty_hop}")
     return "\n".join(lines)
 
 
@@ -134,13 +139,16 @@ def way(subject: Subject) -> str:
     return subject.artifact if subject.route == "-" else subject.route
 
 
-def _worst_lines(comparison: Comparison) -> list[str]:
+def _worst_lines(comparison: Comparison, asked: Case | None = None) -> list[str]:
     failing = [case for case in comparison.cases if case.verdict in FAILING_CASES]
     lines = []
     if failing:
         worst = max(failing, key=lambda c: float("inf") if c.max_abs_diff is None else c.max_abs_diff)
+        which = "worst image"
+        if asked in failing:
+            worst, which = asked, "image"
         lines = [
-            f"  worst image {worst.image} ({worst.verdict}): PyTorch {_answer(worst.reference)}, "
+            f"  {which} {worst.image} ({worst.verdict}): PyTorch {_answer(worst.reference)}, "
             f"candidate {_answer(worst.candidate)}"
         ]
         if worst.reason:

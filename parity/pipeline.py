@@ -11,27 +11,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from conversion.artifact import Artifact, open_artifact
 from conversion.errors import ConversionError
 from conversion.routes import ROUTES, convert
 from parity.backends import OutputNotFoundError, backends_for, find_backend
-from parity.backends.pytorch import check_repeatable, load_reference
 from parity.compare import compare
 from parity.environment import environment
 from parity.errors import ParityError
-from parity.images import ImageSet, load_images
+from parity.hops import guilty_hop
+from parity.images import load_images
 from parity.known_issues import mark_known_issues
 from parity.models import load_classifier
+from parity.reference import Reference, make_reference
 from parity.results import Comparison, Prediction, Run, Subject, summarise
 from parity.suite import ModelEntry, Suite
-from parity.tolerance import Tolerance, measure_fp16_cost, tolerances_for
+from parity.tolerance import Tolerance, scaled, tolerances_for
 
 if TYPE_CHECKING:
     from conversion import Classifier
@@ -42,38 +40,37 @@ LOG = logging.getLogger(__name__)
 Progress = Callable[[str, float | None], None]
 
 
-@dataclass
-class Reference:
-    """Hold what PyTorch answers for one model, and what fp16 costs it, measured when first asked for."""
-
-    classifier: Classifier
-    images: ImageSet
-    prediction: Prediction
-
-    @cached_property
-    def fp16_cost(self) -> float:
-        """Return what rounding to fp16 costs PyTorch itself on these images."""
-        return measure_fp16_cost(self.classifier, self.images.pixels, self.prediction.probabilities)
-
-
 def check(
     classifier: Classifier,
     artifacts: Sequence[Artifact | str | Path] | Artifact | str | Path,
     images: Any,
     backends: Sequence[str] | None = None,
     tolerance: Tolerance | float | None = None,
+    tolerance_scale: float = 1.0,
+    batch: int = 1,
+    size: tuple[int, int] | None = None,
 ) -> Run:
     """Compare artefacts with the classifier that they were made from, on every backend that runs their format.
 
     images: paths, directories, globs or PIL images. backends: names; None stands for all. tolerance: the largest
-    |dp| allowed; None chooses by format and precision. Bad input raises ParityError or ConversionError.
+    |dp| allowed; None chooses by format and precision. tolerance_scale: multiplies it.
+    batch: how many images the artefacts are given at once; PyTorch gets them one by one all the same.
+    size: (height, width) that images are stretched to, for artefacts that take others than the classifier's.
+    Bad input raises ParityError or ConversionError.
     """
     listed = [artifacts] if isinstance(artifacts, Artifact | str | Path) else artifacts
     opened = [a if isinstance(a, Artifact) else open_artifact(a) for a in listed]
     given = Tolerance(tolerance) if isinstance(tolerance, int | float) else tolerance
-    reference = make_reference(classifier, load_images(images, classifier.preprocessing))
+    preprocessing = classifier.preprocessing
+    if size is not None:
+        preprocessing = replace(preprocessing, size=size, resize=size)
+    reference = make_reference(classifier, load_images(images, preprocessing))
     subjects = tuple(
-        subject for artifact in opened for subject in judge_artifact(reference, artifact, backends, given)
+        subject
+        for artifact in opened
+        for subject in judge_artifact(
+            reference, artifact, backends, given, tolerance_scale=tolerance_scale, batch=batch
+        )
     )
     return Run(environment(), subjects, summary=summarise(subjects))
 
@@ -85,6 +82,7 @@ def run(
     backends: Sequence[str] = (),
     artifacts: Path = Path(".parity"),
     progress: Progress = lambda message, share: None,
+    tolerance_scale: float = 1.0,
 ) -> Run:
     """Convert the models of a suite by their routes and compare every artefact; empty selections mean all.
 
@@ -100,19 +98,10 @@ def run(
     subjects: list[Subject] = []
     for index, entry in enumerate(entries):
         step = _steps(progress, entry, routes, index / len(entries), 1 / len(entries))
-        subjects += _run_model(suite, entry, routes, backends or None, artifacts, step)
+        subjects += _run_model(suite, entry, routes, backends or None, artifacts, tolerance_scale, step)
     partial = bool(models or routes or backends)
     marked, stale = mark_known_issues(tuple(subjects), suite.known_issues, partial=partial)
     return Run(environment(), marked, stale, summarise(marked))
-
-
-def make_reference(classifier: Classifier, images: ImageSet) -> Reference:
-    """Let PyTorch answer for every image; a module that does not answer twice the same is a ParityError."""
-    predict = load_reference(classifier)
-    if not images.names:
-        return Reference(classifier, images, Prediction(np.zeros((0, len(classifier.labels))), classifier.labels))
-    check_repeatable(classifier, predict, images.pixels)
-    return Reference(classifier, images, predict(images.pixels))
 
 
 def judge_artifact(
@@ -121,17 +110,38 @@ def judge_artifact(
     backends: Sequence[str] | None = None,
     tolerance: Tolerance | None = None,
     step: Callable[[str], None] = lambda message: None,
+    tolerance_scale: float = 1.0,
+    batch: int = 1,
 ) -> Iterator[Subject]:
     """Run an artefact on its backends and compare each with the reference."""
     wanted = [find_backend(name) and name for name in backends] if backends else None
     for backend in backends_for(artifact.format):
         if wanted is None or backend in wanted:
             step(f"{reference.classifier.name}: {artifact.route} on {backend}")
-            yield judge(reference, artifact, backend, tolerance)
+            yield judge(reference, artifact, backend, tolerance, tolerance_scale, batch)
 
 
-def judge(reference: Reference, artifact: Artifact, backend: str, tolerance: Tolerance | None = None) -> Subject:
+def judge(
+    reference: Reference,
+    artifact: Artifact,
+    backend: str,
+    tolerance: Tolerance | None = None,
+    tolerance_scale: float = 1.0,
+    batch: int = 1,
+) -> Subject:
     """Run an artefact on one backend and compare it with the reference."""
+    return judge_with_prediction(reference, artifact, backend, tolerance, tolerance_scale, batch)[0]
+
+
+def judge_with_prediction(
+    reference: Reference,
+    artifact: Artifact,
+    backend: str,
+    tolerance: Tolerance | None = None,
+    tolerance_scale: float = 1.0,
+    batch: int = 1,
+) -> tuple[Subject, Prediction | None]:
+    """Judge as `judge` does, and give the backend's answers too, where it gave any."""
     subject = Subject(
         model=reference.classifier.name,
         route=artifact.route,
@@ -142,25 +152,30 @@ def judge(reference: Reference, artifact: Artifact, backend: str, tolerance: Tol
     )
     module = find_backend(backend)
     if reason := module.why_not():
-        return replace(subject, reason=reason)
+        return replace(subject, reason=reason), None
     if not reference.images.names:
-        return replace(subject, verdict="inconclusive", reason="no images were compared; give at least one")
+        none = "no images were compared; give at least one"
+        return replace(subject, verdict="inconclusive", reason=none), None
     try:
-        candidate = module.load(artifact)(reference.images.pixels)
+        candidate = module.load(artifact, batch)(reference.images.pixels)
     except OutputNotFoundError as error:
-        return replace(subject, verdict="inconclusive", reason=str(error))
+        return replace(subject, verdict="inconclusive", reason=str(error)), None
     except (ParityError, ConversionError) as error:
-        return replace(subject, verdict="error", reason=" ".join(str(error).split()))
+        return replace(subject, verdict="error", reason=" ".join(str(error).split())), None
     except Exception as error:  # a runtime may break in ways of its own; the other subjects still count
         LOG.exception("%s by %s on %s", subject.model, subject.route, backend)
-        return replace(subject, verdict="error", reason=f"{type(error).__name__}: {' '.join(str(error).split())}")
+        told = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return replace(subject, verdict="error", reason=told), None
     # The strictest first: what passes it needs no measuring of what fp16 costs.
     for allowed in [tolerance] if tolerance else tolerances_for(artifact, lambda: reference.fp16_cost):
+        allowed = scaled(allowed, tolerance_scale)
         comparison = compare(reference.prediction, candidate, allowed, reference.images.names)
-        subject = with_comparison(replace(subject, tolerance_reason=allowed.reason), comparison)
-        if subject.verdict != "fail":
+        if comparison.verdict != "fail":
             break
-    return subject
+    judged = with_comparison(replace(subject, tolerance_reason=allowed.reason), comparison)
+    if comparison.verdict == "fail":
+        judged = replace(judged, guilty_hop=guilty_hop(reference, artifact, backend, comparison))
+    return judged, candidate
 
 
 def with_comparison(subject: Subject, comparison: Comparison) -> Subject:
@@ -181,9 +196,9 @@ def with_comparison(subject: Subject, comparison: Comparison) -> Subject:
 def _steps(
     progress: Progress, entry: ModelEntry, routes: Sequence[str], start: float, share: float
 ) -> Callable[[str], None]:
-    """Count one model's steps: loading, PyTorch, and for each route its conversion and its backends."""
+    """Count one model's steps: PyTorch, and for each route its conversion and its backends."""
     chosen = [route for route in entry.routes if not routes or route in routes]
-    total = 2 + sum(1 + len(backends_for(ROUTES[route].format)) for route in chosen)
+    total = 1 + sum(1 + len(backends_for(ROUTES[route].format)) for route in chosen)
     done = 0
 
     def step(message: str) -> None:
@@ -194,25 +209,35 @@ def _steps(
     return step
 
 
+def load_entry(suite: Suite, entry: ModelEntry) -> Reference:
+    """Load a model of the suite and its images, and let PyTorch answer."""
+    classifier = load_classifier(entry.factory, entry.arguments, entry.name, suite.directory)
+    return make_reference(classifier, load_images(entry.images, classifier.preprocessing, suite.directory))
+
+
+def convert_entry(classifier: Classifier, entry: ModelEntry, route: str, directory: Path) -> Artifact | Subject:
+    """Convert a model of the suite as its entry says; a conversion that fails is a subject that says why."""
+    try:
+        return convert(classifier, route, directory, entry.dynamic, entry.bounds, entry.sizes)
+    except ConversionError as error:
+        return Subject(entry.name, route, "", "-", ROUTES[route].precision, "error", str(error))
+
+
 def _run_model(
     suite: Suite,
     entry: ModelEntry,
     routes: Sequence[str],
     backends: Sequence[str] | None,
     directory: Path,
+    scale: float,
     step: Callable[[str], None],
 ) -> Iterator[Subject]:
-    step(f"{entry.name}: loading")
-    classifier = load_classifier(entry.factory, entry.arguments, entry.name, suite.directory)
-    images = load_images(entry.images, classifier.preprocessing, suite.directory)
-    step(f"{entry.name}: PyTorch on {len(images.names)} images")
-    reference = make_reference(classifier, images)
+    step(f"{entry.name}: PyTorch")
+    reference = load_entry(suite, entry)
     for route in (r for r in entry.routes if not routes or r in routes):
         step(f"{entry.name}: converting by {route}")
-        try:
-            artifact = convert(classifier, route, directory)
-        except ConversionError as error:
-            recipe = ROUTES[route]
-            yield Subject(entry.name, route, "", "-", recipe.precision, "error", str(error))
-            continue
-        yield from judge_artifact(reference, artifact, backends, entry.tolerance.get(route), step)
+        made = convert_entry(reference.classifier, entry, route, directory)
+        if isinstance(made, Subject):
+            yield made
+        else:
+            yield from judge_artifact(reference, made, backends, entry.tolerance.get(route), step, scale)

@@ -119,6 +119,7 @@ class Subject:
     """Report one artefact on one backend against PyTorch.
 
     tolerance_reason: where the tolerance comes from.
+    guilty_hop: the first hop of the route that does not agree, where one failed: `onnx -> neuralnetwork`, say.
     known_issue: set where the suite file expects this failure; it is then no reason to fail the run.
     """
 
@@ -135,6 +136,7 @@ class Subject:
     tolerance: float | None = None
     tolerance_reason: str = ""
     required_tolerance: float | None = None
+    guilty_hop: str = ""
     diagnoses: tuple[Diagnosis, ...] = ()
     first_divergence: Divergence | None = None
     known_issue: KnownIssue | None = None

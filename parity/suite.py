@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from parity.errors import ParityError
 from parity.tolerance import Tolerance
 
 if TYPE_CHECKING:
+    from conversion.shapes import Dynamic
     from parity.suite_file import SuiteFile
 
 DEFAULT_ROUTES = ("onnx", "onnx-torchscript", "mlprogram", "mlprogram-fp32")
@@ -35,6 +36,7 @@ class ModelEntry:
     factory: `file.py:callable` relative to the suite file, `package.module:callable`, or `torchvision:name`.
     arguments: keyword arguments for the factory.
     tolerance: route -> tolerance, where the default is not wanted.
+    dynamic, bounds, sizes: which axes of the converted models stay open; see conversion.shapes.open_axes.
     """
 
     name: str
@@ -43,6 +45,9 @@ class ModelEntry:
     routes: tuple[str, ...]
     images: tuple[str, ...]
     tolerance: Mapping[str, Tolerance] = field(default_factory=dict)
+    dynamic: Dynamic | None = None
+    bounds: Sequence[Any] | None = None
+    sizes: Sequence[Sequence[int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,4 +100,7 @@ def _models(parsed: SuiteFile) -> Iterator[ModelEntry]:
                 route: Tolerance(entry.probability, f"given in the suite file for {route}")
                 for route, entry in model.tolerance.items()
             },
+            model.dynamic,
+            model.bounds,
+            model.sizes,
         )

@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
-from conversion.errors import ConversionError
-from conversion.routes import find_route
+from conversion.errors import ConversionError, ImageError
+from conversion.images import find_images
+from conversion.routes import ROUTES, find_route
+from conversion.shapes import Dynamic
 from parity.errors import ParityError
 
 
@@ -28,7 +30,18 @@ def _has_colon(text: str) -> str:
     return text
 
 
-RouteName = Annotated[str, AfterValidator(_known_route)]
+def _two_ends(bounds: list[Any] | None) -> list[Any] | None:
+    ends = bounds if bounds is not None else [1, 1]
+    pairs = all(isinstance(end, list) and len(end) == 2 and all(isinstance(n, int) for n in end) for end in ends)
+    if len(ends) != 2 or not (pairs or all(isinstance(end, int) for end in ends)):
+        raise ValueError(
+            f"bounds are [fewest, most] images, or [[height, width], [height, width]] of sizes, not {bounds}"
+        )
+    return bounds
+
+
+RouteName = Annotated[str, AfterValidator(_known_route), WithJsonSchema({"type": "string", "enum": list(ROUTES)})]
+Size = Annotated[list[int], Field(min_length=2, max_length=2)]
 
 
 class Table(BaseModel):
@@ -46,11 +59,27 @@ class ToleranceTable(Table):
 class ModelTable(Table):
     """[models.NAME]"""
 
-    factory: Annotated[str, AfterValidator(_has_colon)]
-    arguments: dict[str, Any] = {}
-    routes: list[RouteName] = []
-    images: list[str] = []
-    tolerance: dict[RouteName, ToleranceTable] = {}
+    factory: Annotated[
+        str,
+        AfterValidator(_has_colon),
+        Field(description="file.py:callable beside this file, package.module:callable, or torchvision:name"),
+    ]
+    arguments: Annotated[dict[str, Any], Field(description="What the factory is called with.")] = {}
+    routes: Annotated[list[RouteName], Field(description="How this model is converted.")] = []
+    images: Annotated[list[str], Field(description="Files, directories or globs, relative to this file.")] = []
+    tolerance: Annotated[
+        dict[RouteName, ToleranceTable], Field(description="Route -> the largest difference allowed.")
+    ] = {}
+    dynamic: Annotated[
+        Dynamic | None, Field(description="Which axes of the converted model's input stay open.")
+    ] = None
+    bounds: Annotated[
+        list[Any] | None,
+        AfterValidator(_two_ends),
+        WithJsonSchema({"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": ["integer", "array"]}}),
+        Field(description="[1, 8] images, or the smallest and the largest [height, width]."),
+    ] = None
+    sizes: Annotated[list[Size] | None, Field(description="Every [height, width], in the place of bounds.")] = None
 
 
 class KnownIssueTable(Table):
@@ -66,8 +95,8 @@ class KnownIssueTable(Table):
 class SuiteFile(Table):
     """The whole file."""
 
-    images: list[str] = []
-    routes: list[RouteName] = []
+    images: Annotated[list[str], Field(description="Files, directories or globs, relative to this file.")] = []
+    routes: Annotated[list[RouteName], Field(description="How models are converted that do not say.")] = []
     models: Annotated[dict[str, ModelTable], Field(min_length=1)]
     known_issues: list[KnownIssueTable] = []
 
@@ -77,12 +106,52 @@ def validate(path: Path, content: Mapping[str, Any]) -> SuiteFile:
     try:
         parsed = SuiteFile.model_validate(content)
     except ValidationError as error:
-        raise ParityError("\n".join(f"{path}: {_told(problem)}" for problem in error.errors())) from error
+        told = [_told(problem) for problem in error.errors()]
+        raise _refused(path, [*dict.fromkeys(told), *_missing_files(content, path.parent)]) from error
     without = [name for name, model in parsed.models.items() if not (model.images or parsed.images)]
     if without:
         names = ", ".join(without)
-        raise ParityError(f"{path}: [models] {names}: no images; give `images` there or at the top of the file")
+        told = [f"[models] {names}: no images; give `images` there or at the top of the file"]
+    else:
+        told = []
+    if missing := [*told, *_missing_files(content, path.parent)]:
+        raise _refused(path, missing)
     return parsed
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of the suite file (committed as parity/suite.schema.json), for editors."""
+    dialect = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": dialect, **SuiteFile.model_json_schema(), "title": "coreml-parity suite"}
+
+
+def _refused(path: Path, told: Sequence[str]) -> ParityError:
+    return ParityError("\n".join(f"{path}: {line}" for line in told))
+
+
+def _missing_files(content: Mapping[str, Any], directory: Path) -> Iterator[str]:
+    """Name the images and the factories' files that are not there; tables of a wrong type are told elsewhere."""
+    yield from _missing_images("images", content.get("images"), directory)
+    models = content.get("models")
+    for name, model in models.items() if isinstance(models, Mapping) else ():
+        if not isinstance(model, Mapping):
+            continue
+        yield from _missing_images(f"[models.{name}] images", model.get("images"), directory)
+        file = str(model.get("factory", "")).rpartition(":")[0]
+        if file.endswith(".py") and not (directory / file).is_file():
+            beside = [*directory.glob("*.py"), *directory.glob("*/*.py")]
+            near = difflib.get_close_matches(file, [str(p.relative_to(directory)) for p in beside], n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            yield f"[models.{name}] factory: no file {directory / file}{hint}"
+
+
+def _missing_images(where: str, patterns: Any, directory: Path) -> Iterator[str]:
+    for pattern in patterns if isinstance(patterns, list) else ():
+        if isinstance(pattern, str):
+            try:
+                find_images([pattern], directory)
+            except ImageError as error:
+                yield f"{where}: {error}"
 
 
 def _told(problem: Any) -> str:

@@ -58,6 +58,16 @@ def tolerances_for(artifact: Artifact, fp16_cost: Callable[[], float]) -> Iterat
     )
 
 
+def scaled(tolerance: Tolerance, scale: float) -> Tolerance:
+    """Multiply a tolerance, to look closer or to let more pass; the reason says so."""
+    if not (scale > 0 and np.isfinite(scale)):
+        raise ParityError(f"a tolerance is multiplied by a number above 0, not {scale}")
+    if scale == 1:
+        return tolerance
+    # Nothing differs by 1 or more that is a probability at all.
+    return Tolerance(min(tolerance.probability * scale, 0.999), f"{tolerance.reason}, times {scale:g}")
+
+
 def measure_fp16_cost(classifier: Classifier, pixels: np.ndarray, reference: np.ndarray) -> float:
     """Measure the largest |dp| over these images when the PyTorch module's own arithmetic is rounded to fp16.
 

@@ -27,8 +27,11 @@ class Backend(Protocol):
     def why_not(self) -> str | None:
         """Say why this backend cannot run here; None where it can."""
 
-    def load(self, artifact: Artifact) -> Predict:
-        """Load an artefact once; what is wrong with the file is a ParityError or a ConversionError."""
+    def load(self, artifact: Artifact, batch: int = 1) -> Predict:
+        """Load an artefact once; what is wrong with the file is a ParityError or a ConversionError.
+
+        batch: how many images go in at once; one, as on the phone, unless told otherwise.
+        """
 
 
 class OutputNotFoundError(ParityError):

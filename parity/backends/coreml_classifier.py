@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conversion.shapes import coreml_input_shapes
 from parity.backends import OutputNotFoundError, pick_output
+from parity.backends.feeding import answers, as_tensor
 from parity.errors import ParityError
 from parity.results import Prediction
 
@@ -17,25 +19,30 @@ if TYPE_CHECKING:
 
 
 def classifier_predictions(
-    artifact: Artifact, description: Any, run: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    artifact: Artifact, description: Any, run: Callable[[Mapping[str, Any]], Mapping[str, Any]], batch: int
 ) -> Predict:
     """Make a Predict of a Core ML classifier: feed its image input, read its label and its dictionary.
 
-    description: ModelDescription of Model.proto; run: what MLModel.predict is. A model that is no classifier but
-    has one output [1, classes] is read by position.
+    description: ModelDescription of Model.proto; run: what MLModel.predict is; batch: images that go in at once.
+    A model that is no classifier but has one output [N, classes] is read by position.
     """
     feature = _only_input(artifact, description)
     named: str = description.predictedFeatureName
     probabilities: str = description.predictedProbabilitiesName or _probabilities_output(artifact, description)
+    accepted = coreml_input_shapes(feature)
+
+    def once(pixels: np.ndarray) -> Mapping[str, Any]:
+        return run({feature.name: _fed(feature, pixels)})
 
     def predict(pixels: np.ndarray) -> Prediction:
-        answers = [run({feature.name: _fed(feature, picture)}) for picture in pixels]
-        first = answers[0][probabilities]
+        found = list(answers(artifact, accepted, pixels, batch, once))
+        first = found[0][0][probabilities]
         if not isinstance(first, dict):
-            return Prediction(np.stack([np.asarray(answer[probabilities]).reshape(-1) for answer in answers]))
+            arrays = [np.asarray(answer[probabilities]).reshape(batch, -1)[:count] for answer, count in found]
+            return Prediction(np.concatenate(arrays), _labels(artifact))
         labels = tuple(first)
-        rows = [[answer[probabilities][label] for label in labels] for answer in answers]
-        top1 = tuple(str(answer[named]) for answer in answers) if named else None
+        rows = [[answer[probabilities][label] for label in labels] for answer, _ in found]
+        top1 = tuple(str(answer[named]) for answer, _ in found) if named else None
         return Prediction(np.array(rows), tuple(str(label) for label in labels), top1)
 
     return predict
@@ -62,9 +69,15 @@ def _probabilities_output(artifact: Artifact, description: Any) -> str:
     return pick_output(shapes, artifact, "classLabelProbs")
 
 
-def _fed(feature: Any, picture: np.ndarray) -> Any:
+def _fed(feature: Any, pixels: np.ndarray) -> Any:
     if feature.type.WhichOneof("Type") == "imageType":
         from PIL import Image
 
-        return Image.fromarray(picture)
-    return np.ascontiguousarray(picture.transpose(2, 0, 1)[None]).astype(np.float32)
+        return Image.fromarray(pixels[0])
+    tensor = as_tensor(pixels)
+    return tensor[0] if len(feature.type.multiArrayType.shape) == 3 else tensor
+
+
+def _labels(artifact: Artifact) -> tuple[str, ...] | None:
+    """Return the labels of a file whose format has no place for them where the output is an array."""
+    return artifact.provenance.labels or None if artifact.provenance else None

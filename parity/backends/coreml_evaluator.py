@@ -18,9 +18,9 @@ def why_not() -> str | None:
     return None
 
 
-def load(artifact: Artifact) -> Predict:
+def load(artifact: Artifact, batch: int = 1) -> Predict:
     """Load a .mlpackage or .mlmodel."""
     from parity.coreml import Evaluator
 
     evaluator = Evaluator(artifact.path)
-    return classifier_predictions(artifact, evaluator.description, evaluator.predict)
+    return classifier_predictions(artifact, evaluator.description, evaluator.predict, batch)

@@ -23,7 +23,7 @@ def why_not() -> str | None:
     return None
 
 
-def load(artifact: Artifact, compute_unit: str = "CPU_ONLY") -> Predict:
+def load(artifact: Artifact, batch: int = 1, compute_unit: str = "CPU_ONLY") -> Predict:
     """Load a .mlpackage or .mlmodel with coremltools.
 
     compute_unit: a name of coremltools.ComputeUnit. CPU_ONLY by default: the one unit that computes in the
@@ -34,4 +34,4 @@ def load(artifact: Artifact, compute_unit: str = "CPU_ONLY") -> Predict:
         model = coremltools.models.MLModel(str(artifact.path), compute_units=coremltools.ComputeUnit[compute_unit])
     if model.__proxy__ is None:
         raise ParityError(f"{artifact.path}: Apple's runtime cannot load it; see the warning in Console or Xcode")
-    return classifier_predictions(artifact, model.get_spec().description, model.predict)
+    return classifier_predictions(artifact, model.get_spec().description, model.predict, batch)

@@ -1,42 +1,62 @@
-"""What both ONNX backends share: which input is the image, and one answer per image."""
+"""What both ONNX backends share: which input is the image, which output the answer, and its labels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conversion.shapes import onnx_input_shapes
+from parity.backends import pick_output
+from parity.backends.feeding import answers, as_tensor
 from parity.errors import ParityError
 from parity.results import Prediction
 
 if TYPE_CHECKING:
     from conversion import Artifact
+    from parity.backends import Predict
+
+# A number where the size is fixed, anything else where it is open.
+Dims = Sequence[Any]
 
 
-def as_image(artifact: Artifact, inputs: Sequence[tuple[str, tuple[int | None, ...]]]) -> str:
+def classifier_predictions(
+    artifact: Artifact,
+    inputs: Mapping[str, Dims],
+    outputs: Mapping[str, Dims],
+    run: Callable[[str, Mapping[str, np.ndarray]], Any],
+    batch: int,
+) -> Predict:
+    """Make a Predict of an ONNX classifier.
+
+    run: takes an output's name and the feeds, gives the output. batch: how many images go in at once.
+    """
+    image = _image(artifact, inputs)
+    output = pick_output({name: _shape(dims) for name, dims in outputs.items()}, artifact, "classLabelProbs")
+    accepted = onnx_input_shapes(artifact, inputs[image])
+    labels = artifact.provenance.labels if artifact.provenance else ()
+
+    def once(pixels: np.ndarray) -> np.ndarray:
+        return np.asarray(run(output, {image: as_tensor(pixels)}))
+
+    def predict(pixels: np.ndarray) -> Prediction:
+        rows = [row[:count] for row, count in answers(artifact, accepted, pixels, batch, once)]
+        return Prediction(np.concatenate(rows), labels or None)
+
+    return predict
+
+
+def _image(artifact: Artifact, inputs: Mapping[str, Dims]) -> str:
     """Check that a model has one input, an image [N, 3, H, W], and return its name."""
-    if len(inputs) != 1 or len(inputs[0][1]) != 4 or inputs[0][1][1] not in (3, None):
-        listed = ", ".join(f"{name} {list(shape)}" for name, shape in inputs) or "none"
+    shapes = {name: _shape(dims) for name, dims in inputs.items()}
+    if len(shapes) != 1 or [(len(s), s[1:2]) for s in shapes.values()] not in ([(4, (3,))], [(4, (None,))]):
+        listed = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items()) or "none"
         raise ParityError(
             f"{artifact.path}: a classifier takes one image [N, 3, height, width]; this model takes {listed}"
         )
-    return inputs[0][0]
+    return next(iter(shapes))
 
 
-def feed_shape(shape: Sequence[Any]) -> tuple[int | None, ...]:
-    """Turn a shape with names for open sizes into one with None for them."""
-    return tuple(size if isinstance(size, int) and size > 0 else None for size in shape)
-
-
-def prediction(artifact: Artifact, pixels: np.ndarray, one: Callable[[np.ndarray], Any]) -> Prediction:
-    """Predict image by image: `one` takes float32 [1, 3, H, W] with values 0..255 and gives [1, classes]."""
-    rows = []
-    for picture in pixels:
-        tensor = np.ascontiguousarray(picture.transpose(2, 0, 1)[None]).astype(np.float32)
-        try:
-            rows.append(np.asarray(one(tensor))[0])
-        except Exception as error:  # the runtime's own classes
-            raise ParityError(f"{artifact.path}: fails on an image of {picture.shape[:2]}: {error}") from error
-    labels = artifact.provenance.labels if artifact.provenance else ()
-    return Prediction(np.stack(rows), labels or None)
+def _shape(dims: Dims) -> tuple[int | None, ...]:
+    return tuple(size if isinstance(size, int) and size > 0 else None for size in dims)

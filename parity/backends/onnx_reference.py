@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from parity.backends import pick_output
-from parity.backends.onnx_classifier import as_image, feed_shape, prediction
+from parity.backends.onnx_classifier import classifier_predictions
 from parity.errors import ParityError
 
 if TYPE_CHECKING:
     from conversion import Artifact
     from parity.backends import Predict
-    from parity.results import Prediction
 
 FORMATS = ("onnx",)
 
@@ -27,7 +26,7 @@ def why_not() -> str | None:
     return None
 
 
-def load(artifact: Artifact) -> Predict:
+def load(artifact: Artifact, batch: int = 1) -> Predict:
     """Load a .onnx file."""
     import onnx
     from onnx.reference import ReferenceEvaluator
@@ -38,18 +37,14 @@ def load(artifact: Artifact) -> Predict:
     except Exception as error:  # protobuf's, onnx's and NumPy's own
         raise ParityError(f"{artifact.path}: onnx.reference cannot load it: {error}") from error
     weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [(v.name, _shape(v)) for v in model.graph.input if v.name not in weights]
-    image = as_image(artifact, inputs)
-    output = pick_output({v.name: _shape(v) for v in model.graph.output}, artifact, "classLabelProbs")
 
-    def predict(pixels: np.ndarray) -> Prediction:
-        def one(tensor: np.ndarray) -> Any:
-            return evaluator.run([output], {image: tensor})[0]
+    def run(output: str, feeds: Mapping[str, np.ndarray]) -> Any:
+        return evaluator.run([output], dict(feeds))[0]
 
-        return prediction(artifact, pixels, one)
-
-    return predict
+    inputs = {value.name: _dims(value) for value in model.graph.input if value.name not in weights}
+    outputs = {value.name: _dims(value) for value in model.graph.output}
+    return classifier_predictions(artifact, inputs, outputs, run, batch)
 
 
-def _shape(value: Any) -> tuple[int | None, ...]:
-    return feed_shape([dim.dim_value or None for dim in value.type.tensor_type.shape.dim])
+def _dims(value: Any) -> list[int | None]:
+    return [dim.dim_value or None for dim in value.type.tensor_type.shape.dim]

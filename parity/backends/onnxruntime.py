@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from parity.backends import pick_output
-from parity.backends.onnx_classifier import as_image, feed_shape, prediction
+from parity.backends.onnx_classifier import classifier_predictions
 from parity.errors import ParityError
 
 if TYPE_CHECKING:
     from conversion import Artifact
     from parity.backends import Predict
-    from parity.results import Prediction
 
 FORMATS = ("onnx",)
 
@@ -27,8 +26,8 @@ def why_not() -> str | None:
     return None
 
 
-def load(artifact: Artifact) -> Predict:
-    """Load a .onnx file; images go in one at a time, as on the phone."""
+def load(artifact: Artifact, batch: int = 1) -> Predict:
+    """Load a .onnx file; images go in one at a time, as on the phone, unless told otherwise."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -37,13 +36,10 @@ def load(artifact: Artifact) -> Predict:
         session = onnxruntime.InferenceSession(str(artifact.path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has an exception class for each of its status codes
         raise ParityError(f"{artifact.path}: ONNX Runtime cannot load it: {error}") from error
-    image = as_image(artifact, [(i.name, feed_shape(i.shape)) for i in session.get_inputs()])
-    output = pick_output({o.name: feed_shape(o.shape) for o in session.get_outputs()}, artifact, "classLabelProbs")
 
-    def predict(pixels: np.ndarray) -> Prediction:
-        def one(tensor: np.ndarray) -> Any:
-            return session.run([output], {image: tensor})[0]
+    def run(output: str, feeds: Mapping[str, np.ndarray]) -> Any:
+        return session.run([output], feeds)[0]
 
-        return prediction(artifact, pixels, one)
-
-    return predict
+    inputs = {value.name: value.shape for value in session.get_inputs()}
+    outputs = {value.name: value.shape for value in session.get_outputs()}
+    return classifier_predictions(artifact, inputs, outputs, run, batch)

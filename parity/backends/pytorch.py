@@ -27,8 +27,16 @@ def load_reference(classifier: Classifier) -> Predict:
     module = deployed_module(classifier)
 
     def predict(pixels: np.ndarray) -> Prediction:
-        with torch.inference_mode():
-            rows = [module(pixels_to_tensor(image[None]))[0].numpy() for image in pixels]
+        try:
+            with torch.inference_mode():
+                rows = [module(pixels_to_tensor(image[None]))[0].numpy() for image in pixels]
+        except Exception as error:  # the module's own: a size that it was not made for, memory that runs out
+            height, width = pixels.shape[1:3]
+            said = " ".join(str(error).split()) or type(error).__name__
+            raise ParityError(
+                f"{classifier.name}: the module fails on an image of {height}x{width} (height x width): {said}; "
+                f"its own size is {'x'.join(map(str, classifier.preprocessing.size))}"
+            ) from error
         return Prediction(np.stack(rows), tuple(classifier.labels))
 
     return predict

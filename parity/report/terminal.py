@@ -28,8 +28,8 @@ def make_console(file: IO[str] | None = None) -> Console:
     return Console(file=stream, width=width, markup=False, emoji=False, highlight=False)
 
 
-def print_run(run: Run, console: Console) -> None:
-    """Print who agrees with PyTorch, then why the others do not."""
+def print_run(run: Run, console: Console, explain: bool = True) -> None:
+    """Print who agrees with PyTorch, then why the others do not, unless that was told elsewhere."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -53,7 +53,7 @@ def print_run(run: Run, console: Console) -> None:
             "" if s.tolerance is None else f"{s.tolerance:.1e}",
         )
     console.print(table)
-    for line in (*_remarks(run.subjects), *run.stale_known_issues, _last_line(run)):
+    for line in (*_remarks(run.subjects, explain), *run.stale_known_issues, _last_line(run)):
         console.print(line, soft_wrap=True)
 
 
@@ -62,9 +62,9 @@ def _percent(share: float) -> str:
     return f"{math.floor(100 * share + 1e-6)}%"
 
 
-def _remarks(subjects: Sequence[Subject]) -> list[str]:
+def _remarks(subjects: Sequence[Subject], explain: bool) -> list[str]:
     """Explain what did not pass; subjects skipped for one reason share a line."""
-    lines = [explain_failure(s) for s in subjects if s.verdict not in ("pass", "skipped")]
+    lines = [explain_failure(s) for s in subjects if explain and s.verdict not in ("pass", "skipped")]
     lines += [
         f"known issue: {s.known_issue.reason} {s.known_issue.link}".rstrip() for s in subjects if s.known_issue
     ]

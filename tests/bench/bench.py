@@ -8,9 +8,12 @@ and a turn is several predictions, because the threads of the backend before sti
 from __future__ import annotations
 
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +32,7 @@ PHOTOS = ROOT / "fixtures" / "images" / "photos"
 THREADS = 2
 ROUNDS, WARM_UP, PER_ROUND = 6, 2, 6
 IMAGES = 200
+STARTS = 15
 SLOW = "onnx-reference (onnx)"
 # The slow reference is left out of the harness's overhead: beside it any overhead vanishes.
 BACKEND_OF = {"onnx": "onnxruntime", "mlprogram": "coreml-evaluator", "neuralnetwork": "coreml-evaluator"}
@@ -48,6 +52,7 @@ def main() -> None:
     for name, milliseconds in per_image.items():
         print(f"  {name:34} {milliseconds:9.1f} ms/image  {milliseconds / eager:7.2f} x pytorch")
     overhead(classifier, artifacts, predicts)
+    idle_plugin()
 
 
 def load_backends(classifier: Classifier, artifacts: dict[str, Artifact]) -> dict[str, Predict]:
@@ -92,6 +97,24 @@ def overhead(classifier: Classifier, artifacts: dict[str, Artifact], predicts: d
             wall += timed(lambda: check(classifier, list(artifacts.values()), directory, backends)) / 1e3
     print(f"check on {IMAGES} images, PyTorch and {len(artifacts)} artefacts, twice: {wall:.1f} s")
     print(f"  bare inference {bare:.1f} s, overhead {wall / bare:.2f} x")
+
+
+def idle_plugin() -> None:
+    """Print what the pytest plugin costs a run that does not use it: with it and without it, in turns."""
+    taken: dict[str, list[float]] = {"with": [], "without": []}
+    with tempfile.TemporaryDirectory() as directory:
+        (Path(directory) / "test_nothing.py").write_text("def test_nothing(): pass\n", encoding="utf-8")
+        pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        for turn in range(1 + STARTS):
+            for name, options in (("with", []), ("without", ["-p", "no:parity.plugin"])):
+                start = partial(subprocess.run, [*pytest, *options], cwd=directory, check=True, capture_output=True)
+                milliseconds = timed(start)
+                if turn:  # the first compiles what was not yet
+                    taken[name].append(milliseconds)
+    # The quickest of each: a start is delayed by others, never hastened.
+    loaded, bare = min(taken["with"]), min(taken["without"])
+    print(f"pytest that does not use the plugin, quickest of {STARTS} starts: {loaded:.0f} ms")
+    print(f"  without the plugin {bare:.0f} ms, {loaded / bare:.3f} x: its share {loaded - bare:.0f} ms, aim < 20")
 
 
 def write_crops(directory: Path) -> None:

@@ -319,6 +319,34 @@ def test_a_file_cut_anywhere_is_refused_or_complete(tmp_path: Path, kind: str) -
     assert accepted <= (0 if kind == "JPEG" else 20)
 
 
+def test_libtiff_does_not_write_to_the_screen(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "scan.tiff"
+    noise(9, 9).save(path, compression="tiff_lzw")
+    with Image.open(path) as image:
+        start = image.tag_v2[273][0]
+    damaged = bytearray(path.read_bytes())
+    damaged[start + 10 : start + 14] = bytes(255 - value for value in damaged[start + 10 : start + 14])
+    path.write_bytes(damaged)
+    with path.open("rb") as file, Image.open(file) as image, pytest.raises(OSError, match="decoder error"):
+        image.load()
+    assert "Using code not yet in table" in capfd.readouterr().err
+    refused(lambda: load_image(path), "scan.tiff is damaged or incomplete (decoder error -2)")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_a_tiff_on_its_side_is_turned(tmp_path: Path, mode: str, compression: str | None) -> None:
+    """Pillow reads an uncompressed one wrongly when it is given the path and can map the file into memory."""
+    stored = Image.fromarray(np.array([[0, 255, 255], [0, 0, 255]], np.uint8))
+    image = Image.fromarray(np.asarray(stored).astype(np.uint16) << 8) if mode == "I;16" else stored.convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "scan.tiff"
+    image.save(path, exif=exif, compression=compression)
+    assert np.asarray(load_image(path))[..., 0].tolist() == [[0, 0], [0, 255], [255, 255]]
+
+
 @given(data=st.data(), kind=st.sampled_from(["JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP"]))
 def test_damage_is_an_image_error_or_nothing(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, kind: str

@@ -45,6 +45,8 @@ def test_text_files(tmp_path: Path, content: str | bytes, labels: tuple[str, ...
         ('{"0": "tench", "1": "goldfish"}', ("tench", "goldfish")),
         ('{"0": ["n01440764", "tench"], "1": ["n01443537", "goldfish"]}', ("tench", "goldfish")),
         ('\ufeff["tench"]', ("tench",)),
+        # JSON says where a name begins and ends; these are two.
+        ('["cat", " cat"]', ("cat", " cat")),
     ],
 )
 def test_json_files(tmp_path: Path, content: str, labels: tuple[str, ...]) -> None:
@@ -148,6 +150,9 @@ def test_the_count_must_be_the_number_of_outputs() -> None:
         (["a", ""], "label 1 is empty"),
         ([" \t"], "label 0 is empty"),
         ([7], "label 0 is 7, not text"),
+        (["a", "b\ud83d"], r"label 1 is 'b\\ud83d'; '\\ud83d' is half a character \(a lone surrogate\).*UTF-8"),
+        (["\udce9t\udce9"], r"label 0 is '\\udce9t\\udce9'; '\\udce9' is half a character"),
+        (["a", "b\0c"], r"label 1 is 'b\\x00c'; Core ML's answers end a name at the character NUL"),
     ],
 )
 def test_labels_that_are_no_names_are_refused(labels: list[str], message: str) -> None:

@@ -18,6 +18,7 @@ from conversion.neuralnetwork import onnx_coreml
 from conversion.onnx import export_onnx_torchscript
 from conversion.provenance import Provenance
 from conversion.quiet import chatter_to, import_coremltools
+from conversion.shapes import OpenAxes
 from conversion.torchvision_guard import torchvision
 from tests.conversion.classifiers import LABELS, answers, expected, photos, tiny
 
@@ -99,7 +100,7 @@ def recorded_source(path: Path) -> None:
     module = torchvision().models.mobilenet_v2(weights=None, width_mult=0.35, num_classes=10).eval()
     classifier = Classifier("mobilenet_v2", module, Preprocessing(size=(64, 64)), tuple(map(str, range(10))))
     with chatter_to():
-        export_onnx_torchscript(classifier, path, Provenance("-", "-", "-"), opset=9, dynamic_batch=False)
+        export_onnx_torchscript(classifier, path, Provenance("-", "-", "-"), OpenAxes(), opset=9, fixed=True)
         assert "Identity" in {node.op_type for node in onnx.load(str(path)).graph.node}
         model = onnxslim.slim(onnx.load(str(path)))
     # After onnxslim: it would make one of all weights of a shape, now that they are equal.

@@ -14,6 +14,7 @@ from conversion import Artifact, convert
 from conversion.onnx import export_onnx_torchscript
 from conversion.provenance import Provenance
 from conversion.quiet import chatter_to
+from conversion.shapes import OpenAxes
 from tests.conversion.classifiers import answers, expected, photos, tiny, tiny_encoder
 
 both = pytest.mark.parametrize("route", ["onnx", "onnx-torchscript"])
@@ -81,7 +82,7 @@ def test_a_transformer_converts(route: str, tmp_path: Path) -> None:
 def test_torchscript_with_a_fixed_batch_and_another_opset(opset: int, tmp_path: Path) -> None:
     path = tmp_path / "fixed.onnx"
     with chatter_to():
-        export_onnx_torchscript(tiny(), path, Provenance("tiny", "-", "-"), opset=opset, dynamic_batch=False)
+        export_onnx_torchscript(tiny(), path, Provenance("tiny", "-", "-"), OpenAxes(), opset=opset, fixed=True)
     model = onnx.load(str(path))
 
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", opset)]

@@ -18,6 +18,7 @@ import torch
 from conversion import ROUTES, Artifact, Classifier, ConversionError, convert, open_artifact, routes
 from conversion.provenance import Provenance
 from conversion.routes import Route, find_route
+from conversion.shapes import OpenAxes
 from tests.conversion.classifiers import LABELS, PREPROCESSING, tiny
 
 Converted = Callable[[str], Artifact]
@@ -150,7 +151,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Add a route `stub`; `calls` are its conversions, `then` is done when half of the file is written."""
     state = SimpleNamespace(calls=[], then=lambda: None)
 
-    def write(classifier: Classifier, path: Path, provenance: Provenance) -> None:
+    def write(classifier: Classifier, path: Path, provenance: Provenance, opened: OpenAxes) -> None:
         print("chatter")
         state.calls.append(path)
         path.write_text("half", encoding="utf-8")
@@ -366,10 +367,10 @@ from conversion import ROUTES, convert
 from classifiers import tiny
 route = ROUTES["onnx-torchscript"]
 
-def counted(classifier, path, provenance):
+def counted(classifier, path, provenance, opened):
     with open({str(tmp_path / "calls")!r}, "a") as calls:
         calls.write("x")
-    route.write(classifier, path, provenance)
+    route.write(classifier, path, provenance, opened)
 
 ROUTES["onnx-torchscript"] = dataclasses.replace(route, write=counted)
 classifier = tiny()

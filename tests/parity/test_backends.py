@@ -113,7 +113,7 @@ def test_apples_runtime_says_why_it_cannot_run(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_runtime_that_breaks_is_an_error_and_the_others_still_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(artifact: object) -> object:
+    def broken(artifact: object, batch: int) -> object:
         raise ZeroDivisionError("a bug\nof two lines")
 
     monkeypatch.setattr(onnxruntime, "load", broken)

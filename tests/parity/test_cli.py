@@ -202,6 +202,24 @@ def test_a_given_tolerance_is_the_one_that_counts(parity: Parity) -> None:
     assert "2.5e-01" in parity("check", "tiny", "tiny.onnx", "--images", "photos", "--tolerance", "0.25").out
 
 
+def test_a_scaled_tolerance_counts(parity: Parity) -> None:
+    given = ("check", "tiny", "tiny.onnx", "--images", "photos", "--tolerance", "0.25")
+
+    assert "1.2e-01" in parity(*given, "--tolerance-scale", "0.5").out
+    # fp32 differs in the eighth digit at least somewhere.
+    assert parity("run", "--model", "tiny", "--tolerance-scale", "1e-7").code == 1
+
+
+def test_several_images_at_once_and_another_size(parity: Parity) -> None:
+    given = ("check", "tiny", "tiny.onnx", "--images", "photos")
+
+    assert parity(*given, "--batch", "4").code == 0
+    # Its linear layer takes what a picture of 32 x 32 leaves.
+    assert "tiny: the module fails on an image of 32x40 (height x width): mat1 and mat2" in one_line(
+        parity(*given, "--size", "32x40")
+    )
+
+
 def test_an_image_of_one_pixel_shows_a_model_nothing(place: Path, parity: Parity) -> None:
     Image.new("RGB", (1, 1), (250, 20, 20)).save(place / "one.png")
 
@@ -336,7 +354,8 @@ def broken(place: Path) -> Path:
     shutil.copytree(place / "tiny.mlpackage", broken / "weightless.mlpackage")
     shutil.rmtree(broken / "weightless.mlpackage" / "Data" / "com.apple.CoreML" / "weights")
     (broken / "model.pth").touch()
-    (broken / "misspelt.toml").write_text(SUITE.replace("routes =", "route =", 1), encoding="utf-8")
+    misspelt = SUITE.replace("routes =", "route =", 1).replace("models.py", "../models.py")
+    (broken / "misspelt.toml").write_text(misspelt.replace("photos/", "../photos/"), encoding="utf-8")
     (broken / "raises.py").write_text("def model():\n    raise OSError('disk is full')\n", encoding="utf-8")
     return broken
 
@@ -485,6 +504,10 @@ CHECK = ("check", "tiny", "tiny.onnx", "--images", "photos")
         ),
         ([*CHECK, "--tolerance", "small"], "'small' is not a valid float. (see `parity check --help`)"),
         (["predict", "tiny.onnx", "photos", "--top", "0"], "0 is not in the range x>=1."),
+        ([*CHECK, "--batch", "0"], "0 is not in the range x>=1."),
+        ([*CHECK, "--size", "32"], "'32' is no size; give height and width as 96x128"),
+        ([*CHECK, "--size", "0x32"], "'0x32' is no size"),
+        ([*CHECK, "--tolerance-scale", "0"], "a tolerance is multiplied by a number above 0, not 0.0"),
         # Usage
         (["check"], "Missing argument 'MODEL'. (see `parity check --help`)"),
         (["check", "tiny"], "Missing argument 'ARTIFACTS...'."),

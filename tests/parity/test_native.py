@@ -39,7 +39,7 @@ def test_evaluator_answers_what_apples_runtime_answers(model: str, route: str, c
     artifact = convert(classifier, route, ROOT / ".parity")
     pixels = load_images(entry.images, classifier.preprocessing, SUITE.directory).pixels
 
-    native = coreml_native.load(artifact, compute_unit)(pixels)
+    native = coreml_native.load(artifact, compute_unit=compute_unit)(pixels)
     evaluated = coreml_evaluator.load(artifact)(pixels)
 
     assert native.labels is not None

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import tomllib
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from parity import ParityError, Tolerance
 from parity.suite import KnownIssueEntry, ModelEntry, find_suite, read_suite
+from parity.suite_file import json_schema
+
+SCHEMA_FILE = Path(__file__).parents[2] / "parity" / "suite.schema.json"
 
 GOOD = """
 images = ["images/*.jpg"]
@@ -40,6 +46,9 @@ reason = "everywhere"
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
+    for name in ("models.py", "a.jpg", "images/one.jpg", "digits/1.png", "more/photo.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("only looked for", encoding="utf-8")
     return tmp_path / "parity.toml"
 
 
@@ -95,8 +104,8 @@ def test_without_routes_the_four_modern_ones_are_taken(path: Path) -> None:
 def test_the_fixtures_suite_is_good() -> None:
     suite = read_suite(Path(__file__).parents[2] / "fixtures" / "parity.toml")
 
-    assert [model.name for model in suite.models] == ["mobilenet_v2_digits", "efficientnet_lite0"]
-    assert all(len(model.routes) == 5 for model in suite.models)
+    routes = {model.name: len(model.routes) for model in suite.models}
+    assert routes == {"mobilenet_v2_digits": 5, "mobilenet_v2_flexible": 3, "efficientnet_lite0": 5}
 
 
 # Every error
@@ -107,12 +116,25 @@ def model(more: str = "", factory: str = 'factory = "models.py:net"', images: st
 
 
 ROUTES = "(routes: onnx, onnx-torchscript, mlprogram, mlprogram-fp32, onnx-coreml)"
-MODEL_KEYS = "(keys: factory, arguments, routes, images, tolerance)"
+MODEL_KEYS = "(keys: factory, arguments, routes, images, tolerance, dynamic, bounds, sizes)"
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
+        # Files that are not there
+        (model(images='images = ["a.jpg", "b.jpg"]'), "images: {home}/b.jpg does not exist: check the path"),
+        (model(images='images = ["b*.png"]'), "images: pattern {home}/b*.png matches nothing: correct it"),
+        (model('images = ["none/"]'), "[models.net] images: {home}/none does not exist"),
+        (
+            model(factory='factory = "model.py:net"'),
+            "[models.net] factory: no file {home}/model.py; did you mean models.py?",
+        ),
+        # Open axes
+        (model('dynamic = "colour"'), "[models.net] dynamic: Input should be 'batch' or 'size', not 'colour'"),
+        (model("bounds = [1]"), "[models.net] bounds: bounds are [fewest, most] images, or [[height, width], ["),
+        (model("bounds = [[1, 2], 3]"), "[models.net] bounds: bounds are [fewest, most] images, or [[height, "),
+        (model("sizes = [[64]]"), "[models.net] sizes[0]: List should have at least 2 items"),
         # Unknown keys, in every table
         (
             "image = []\n" + model(),
@@ -189,7 +211,7 @@ MODEL_KEYS = "(keys: factory, arguments, routes, images, tolerance)"
 def test_a_mistake_is_told_with_its_place(text: str, told: str, path: Path) -> None:
     found = refused(path, text)
 
-    assert any(line.startswith(told) for line in found), found
+    assert any(line.startswith(told.replace("{home}", str(path.parent))) for line in found), found
 
 
 def test_all_mistakes_are_told_at_once(path: Path) -> None:
@@ -213,8 +235,8 @@ def test_all_mistakes_are_told_at_once(path: Path) -> None:
 
 
 def test_all_models_without_images_are_told(path: Path) -> None:
-    tables = [f'[models.{name}]\nfactory = "m.py:{name}"\n' for name in "abc"]
-    text = f'{tables[0]}{tables[1]}images = ["b.jpg"]\n{tables[2]}'
+    tables = [f'[models.{name}]\nfactory = "models.py:{name}"\n' for name in "abc"]
+    text = f'{tables[0]}{tables[1]}images = ["a.jpg"]\n{tables[2]}'
 
     assert refused(path, text) == ["[models] a, c: no images; give `images` there or at the top of the file"]
 
@@ -268,3 +290,73 @@ def test_no_suite_at_all_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     with pytest.raises(ParityError, match=r"no suite file: neither parity\.toml nor fixtures/parity\.toml is here"):
         find_suite(None)
+
+
+def test_all_that_is_wrong_is_told_at_once_missing_files_too(path: Path) -> None:
+    text = 'images = ["b.jpg"]\nroutes = ["onxx"]\n[models.net]\nfactory = "model.py:net"\ndynamc = "size"\n'
+
+    found = refused(path, text)
+
+    assert len(found) == 4
+    for place in ("routes[0]: ", "[models.net] dynamc: ", "images: ", "[models.net] factory: "):
+        assert any(line.startswith(place) for line in found), place
+
+
+# Open axes
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ("", (None, None, None)),
+        ('dynamic = "batch"\nbounds = [1, 8]', ("batch", [1, 8], None)),
+        ('dynamic = "size"\nbounds = [[48, 48], [96, 128]]', ("size", [[48, 48], [96, 128]], None)),
+        ('dynamic = "size"\nsizes = [[64, 64], [96, 96]]', ("size", None, [[64, 64], [96, 96]])),
+    ],
+)
+def test_open_axes_are_read(keys: str, expected: object, path: Path) -> None:
+    path.write_text(model(keys), encoding="utf-8")
+
+    (entry,) = read_suite(path).models
+
+    assert (entry.dynamic, entry.bounds, entry.sizes) == expected
+
+
+# The schema
+
+
+def test_the_committed_schema_is_the_generated_one() -> None:
+    generated = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+    assert SCHEMA_FILE.read_text(encoding="utf-8") == generated, (
+        "the suite file has changed: write json.dumps(suite_file.json_schema(), indent=2, ensure_ascii=False) "
+        "and a newline to parity/suite.schema.json"
+    )
+
+
+def test_the_schema_takes_what_the_reader_takes() -> None:
+    schema = json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    fixtures = Path(__file__).parents[2] / "fixtures" / "parity.toml"
+
+    for text in (GOOD, fixtures.read_text(encoding="utf-8"), model('dynamic = "size"\nbounds = [[1, 1], [9, 9]]')):
+        jsonschema.validate(tomllib.loads(text), schema)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        model("colour = 3"),
+        model('routes = ["onxx"]'),
+        model('dynamic = "colour"'),
+        model("bounds = [1]"),
+        model("[models.net.tolerance.onnx]\nprobability = 1.5"),
+        model("[models.net.tolerance.onxx]\nprobability = 0.5"),
+        'images = ["a.jpg"]',
+        '[models.net]\nimages = ["a.jpg"]',
+    ],
+)
+def test_the_schema_refuses_what_the_reader_refuses(text: str, path: Path) -> None:
+    refused(path, text)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(tomllib.loads(text), json_schema())

@@ -12,7 +12,7 @@ import torch
 
 from conversion import Artifact, Classifier, Preprocessing
 from parity import ParityError, Tolerance
-from parity.tolerance import measure_fp16_cost, tolerances_for
+from parity.tolerance import measure_fp16_cost, scaled, tolerances_for
 from tests.parity.tiny import pictures, tiny
 
 # Nothing may be read from an artefact: a file that does not exist has a tolerance all the same.
@@ -214,3 +214,20 @@ def test_a_network_that_overflows_in_fp16_gets_the_cap() -> None:
 
 def test_no_images_cost_nothing() -> None:
     assert measure_fp16_cost(classifier_of(Small()), PIXELS[:0], EXACT[:0]) == 0
+
+
+# Multiplied
+
+
+@pytest.mark.parametrize(("scale", "budget"), [(1.0, 0.02), (0.5, 0.01), (10.0, 0.2), (1e9, 0.999)])
+def test_a_tolerance_is_multiplied_and_says_so(scale: float, budget: float) -> None:
+    found = scaled(Tolerance(0.02, "given"), scale)
+
+    assert found.probability == pytest.approx(budget)
+    assert found.reason == ("given" if scale == 1 else f"given, times {scale:g}")
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
+def test_what_multiplies_no_tolerance(scale: float) -> None:
+    with pytest.raises(ParityError, match="a number above 0"):
+        scaled(Tolerance(0.02), scale)

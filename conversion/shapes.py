@@ -1,0 +1,204 @@
+"""Which shapes [N, 3, H, W] the image input of a converted model takes, and which axes were asked to be open."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from conversion.errors import ConversionError
+
+if TYPE_CHECKING:
+    from conversion.artifact import Artifact
+    from conversion.classifier import Preprocessing
+
+Dynamic = Literal["batch", "size"]
+AXES = ("batch", "channels", "height", "width")
+
+# How many images a model takes at once when the batch is open and nobody says how far.
+_BATCH = (1, 16)
+# ArrayFeatureType and ImageFeatureType write an open end as a number below zero; ONNX as a name.
+_NO_BOUND = -1
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Bound the size of one axis, both ends included; an upper end of None is open."""
+
+    lower: int
+    upper: int | None
+
+    def __contains__(self, size: int) -> bool:
+        return self.lower <= size and (self.upper is None or size <= self.upper)
+
+    def __str__(self) -> str:
+        if self.upper is None:
+            return f"{self.lower} or more"
+        return str(self.lower) if self.lower == self.upper else f"{self.lower}..{self.upper}"
+
+
+@dataclass(frozen=True)
+class InputShapes:
+    """Hold the shapes that an input takes: those that fit one of the options, axis by axis; no option: unknown."""
+
+    options: tuple[tuple[Axis, ...], ...]
+
+    def __contains__(self, shape: Sequence[int]) -> bool:
+        return any(
+            len(shape) == len(option) and all(size in axis for size, axis in zip(shape, option, strict=True))
+            for option in self.options
+        )
+
+    def __str__(self) -> str:
+        return " or ".join(f"[{', '.join(map(str, option))}]" for option in self.options)
+
+
+@dataclass(frozen=True)
+class OpenAxes:
+    """Say which axes stay open in a conversion, and how far; made by `open_axes`, part of the provenance.
+
+    batch, height, width: (smallest, largest). sizes: every (height, width) that is taken, in the place of bounds.
+    """
+
+    batch: tuple[int, int] | None = None
+    height: tuple[int, int] | None = None
+    width: tuple[int, int] | None = None
+    sizes: tuple[tuple[int, int], ...] = ()
+
+    def to_json(self) -> str:
+        """Write what was asked for, for the provenance."""
+        return json.dumps({name: value for name, value in vars(self).items() if value})
+
+    @staticmethod
+    def from_json(text: str) -> OpenAxes:
+        """Read what `to_json` wrote; what cannot be read, in another tool's file, asks for nothing."""
+        try:
+            found = {name: _pair(name, value) for name, value in json.loads(text).items() if name != "sizes"}
+            sizes = tuple(_pair("sizes", size) for size in json.loads(text).get("sizes", ()))
+            return OpenAxes(**found, sizes=sizes)
+        except (ValueError, TypeError, AttributeError, ConversionError):
+            return OpenAxes()
+
+
+def open_axes(
+    preprocessing: Preprocessing,
+    dynamic: Dynamic | None,
+    bounds: Sequence[Any] | None = None,
+    sizes: Sequence[Sequence[int]] | None = None,
+) -> OpenAxes | None:
+    """Check what a user asks to be open; None where nothing is.
+
+    bounds: for a batch (smallest, largest), 1..16 unless given; for a size ((height, width), (height, width)), the
+        smallest and the largest, half to twice the classifier's size unless given.
+    sizes: for a size, the ones that are taken, each (height, width), in the place of bounds.
+    Raises ConversionError; the classifier's own size must be among those that are taken.
+    """
+    if dynamic is None:
+        if bounds or sizes:
+            raise ConversionError(
+                'bounds and sizes say how far an axis is open: give dynamic="batch" or "size" too'
+            )
+        return None
+    if dynamic not in ("batch", "size"):
+        raise ConversionError(f'dynamic is "batch" or "size", not {dynamic!r}')
+    if sizes and (bounds or dynamic == "batch"):
+        raise ConversionError('sizes go with dynamic="size", in the place of bounds; give one of the two')
+    if dynamic == "batch":
+        return OpenAxes(batch=_range("bounds", bounds or _BATCH))
+    own = preprocessing.size
+    if sizes:
+        listed = tuple(dict.fromkeys(_pair("sizes", size) for size in sizes))
+        if own not in listed:
+            raise ConversionError(f"sizes {list(listed)} are without the classifier's own, {own}; add it")
+        return OpenAxes(sizes=listed)
+    given = bounds or ([max(1, side // 2) for side in own], [2 * side for side in own])
+    if len(given) != 2:
+        raise ConversionError(f"bounds of a size are the smallest and the largest (height, width), not {bounds}")
+    smallest, largest = (_pair("bounds", end) for end in given)
+    height, width = (_range("bounds", ends) for ends in zip(smallest, largest, strict=True))
+    if not (height[0] <= own[0] <= height[1] and width[0] <= own[1] <= width[1]):
+        raise ConversionError(f"bounds {smallest} to {largest} are without the classifier's own size, {own}")
+    return OpenAxes(height=height, width=width)
+
+
+def read_input_shapes(artifact: Artifact) -> InputShapes:
+    """Read from the file which shapes its image takes; ONNX has no bounds, there the provenance gives them."""
+    if artifact.format == "onnx":
+        import onnx
+
+        graph = onnx.load(str(artifact.path), load_external_data=False).graph
+        weights = {tensor.name for tensor in graph.initializer}
+        inputs = [value for value in graph.input if value.name not in weights]
+        dims = inputs[0].type.tensor_type.shape.dim if inputs else []
+        return onnx_input_shapes(artifact, [dim.dim_value or None for dim in dims])
+    from conversion.quiet import import_coremltools
+
+    features = import_coremltools().utils.load_spec(str(artifact.path)).description.input
+    return coreml_input_shapes(features[0]) if features else InputShapes(())
+
+
+def onnx_input_shapes(artifact: Artifact, dims: Sequence[Any]) -> InputShapes:
+    """Say which shapes an ONNX input takes; dims: a number where the size is fixed, anything else where open."""
+    options = artifact.provenance.options if artifact.provenance else {}
+    asked = OpenAxes.from_json(options.get("open", "{}"))
+    bounds = {0: asked.batch, 2: asked.height, 3: asked.width}
+    axes = tuple(
+        Axis(size, size) if isinstance(size, int) and size > 0 else Axis(*(bounds.get(place) or (1, None)))
+        for place, size in enumerate(dims)
+    )
+    if not asked.sizes or len(axes) != 4:
+        return InputShapes((axes,))
+    return InputShapes(tuple((*axes[:2], *map(_fixed, size)) for size in asked.sizes))
+
+
+def coreml_input_shapes(feature: Any) -> InputShapes:
+    """Say which shapes a Core ML input takes, an image as [1, 3, H, W] (or 1 channel where it is grey).
+
+    An array without a batch axis counts as a batch of one.
+    feature: a FeatureDescription of Model.proto.
+    """
+    if feature.type.WhichOneof("Type") == "imageType":
+        image = feature.type.imageType
+        channels = 1 if image.colorSpace in (image.GRAYSCALE, image.GRAYSCALE_FLOAT16) else 3
+        return InputShapes(tuple((_fixed(1), _fixed(channels), *size) for size in _image_sizes(image)))
+    array = feature.type.multiArrayType
+    kind = array.WhichOneof("ShapeFlexibility")
+    if kind == "shapeRange":
+        options = [tuple(_ends(size) for size in array.shapeRange.sizeRanges)]
+    else:
+        listed = (array, *array.enumeratedShapes.shapes)
+        options = [tuple(_fixed(int(size)) for size in one.shape) for one in listed if one.shape]
+    return InputShapes(tuple((_fixed(1), *o) if len(o) == 3 else o for o in dict.fromkeys(options)))
+
+
+def _image_sizes(image: Any) -> Iterator[tuple[Axis, Axis]]:
+    own = (int(image.height), int(image.width))
+    kind = image.WhichOneof("SizeFlexibility")
+    if kind == "imageSizeRange":
+        yield _ends(image.imageSizeRange.heightRange), _ends(image.imageSizeRange.widthRange)
+        return
+    others = [(int(s.height), int(s.width)) for s in image.enumeratedSizes.sizes] if kind else []
+    yield from ((_fixed(height), _fixed(width)) for height, width in dict.fromkeys([own, *others]))
+
+
+def _fixed(size: int) -> Axis:
+    return Axis(size, size)
+
+
+def _ends(bounds: Any) -> Axis:
+    return Axis(int(bounds.lowerBound), None if bounds.upperBound <= _NO_BOUND else int(bounds.upperBound))
+
+
+def _range(name: str, ends: Iterable[Any]) -> tuple[int, int]:
+    lower, upper = _pair(name, ends)
+    if lower > upper:
+        raise ConversionError(f"{name}: the smallest, {lower}, is above the largest, {upper}")
+    return lower, upper
+
+
+def _pair(name: str, given: Any) -> tuple[int, int]:
+    values = list(given) if isinstance(given, Iterable) and not isinstance(given, str | Mapping) else [given]
+    if len(values) != 2 or not all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in values):
+        raise ConversionError(f"{name} takes pairs of whole numbers above 0, not {given!r}")
+    return values[0], values[1]

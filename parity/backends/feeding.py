@@ -1,0 +1,64 @@
+"""What all backends share: images go in by batches of a shape that the artefact says it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from parity.errors import ParityError
+
+if TYPE_CHECKING:
+    from conversion import Artifact
+    from conversion.shapes import InputShapes
+
+
+class InputShapeError(ParityError):
+    """The artefact does not take images of this shape."""
+
+
+def answers(
+    artifact: Artifact,
+    accepted: InputShapes,
+    pixels: np.ndarray,
+    batch: int,
+    run: Callable[[np.ndarray], Any],
+) -> Iterator[Any]:
+    """Run an artefact over all images, `batch` of them at once, and give each run's answer with its images' number.
+
+    pixels: uint8 [N, H, W, 3]. run: takes uint8 pixels, exactly `batch` of them; the last image fills up the last
+    batch. What the artefact does not declare to take is refused here, by every backend in the same words.
+    """
+    check_shape(artifact, accepted, pixels, batch)
+    for start in range(0, len(pixels), batch):
+        part = pixels[start : start + batch]
+        filling = np.repeat(part[-1:], batch - len(part), axis=0)
+        try:
+            answer = run(np.concatenate([part, filling]))
+        except ParityError:
+            raise
+        except Exception as error:  # the runtime's own classes
+            raise ParityError(f"{artifact.path}: fails on images of {list(part.shape[1:])}: {error}") from error
+        yield answer, len(part)
+
+
+def check_shape(artifact: Artifact, accepted: InputShapes, pixels: np.ndarray, batch: int) -> None:
+    """Raise InputShapeError unless the artefact takes batches of these pixels."""
+    if pixels.ndim != 4:
+        raise InputShapeError(
+            f"{artifact.path}: takes images of shape {accepted} (images, channels, height, width), not an array of "
+            f"{pixels.ndim} axes, {list(pixels.shape)}"
+        )
+    height, width, channels = pixels.shape[1:]
+    shape = (batch, channels, height, width)
+    if accepted.options and shape not in accepted:
+        raise InputShapeError(
+            f"{artifact.path}: takes images of shape {accepted} (images, channels, height, width), not "
+            f"{list(shape)}; give such images, or convert with dynamic= for others"
+        )
+
+
+def as_tensor(pixels: np.ndarray) -> np.ndarray:
+    """Turn uint8 pixels [N, H, W, 3] into what a network reads: float32 [N, 3, H, W], 0..255."""
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)).astype(np.float32)

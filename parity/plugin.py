@@ -1,0 +1,110 @@
+"""The pytest plugin: suite files become tests, the fixture `parity` serves tests in Python.
+
+Every hook is a few lines; what it does is in parity.testing, imported when the first suite file or use of the
+fixture is met. A run that uses nothing of this pays for the options and one look at each file's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from parity.testing.fixture import Checker
+    from parity.testing.items import SuiteFile
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options, all of which begin with --parity."""
+    group = parser.getgroup("parity", "coreml-parity: PyTorch classifiers against ONNX and Core ML")
+    group.addoption("--parity-json", type=Path, metavar="FILE", help="write results.json of everything compared")
+    group.addoption(
+        "--parity-tolerance-scale", type=float, default=1.0, metavar="FACTOR", help="multiply every tolerance"
+    )
+    group.addoption(
+        "--parity-artifacts", type=Path, metavar="DIR", help="where converted models are kept (rootdir/.parity)"
+    )
+    group.addoption(
+        "--parity-update-baselines",
+        action="store_true",
+        help="write the answers of this run into baselines/ beside each suite file; needs --parity-reason",
+    )
+    group.addoption("--parity-reason", metavar="TEXT", help="why the baselines change; kept in their files")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker, refuse what cannot work before any of it is run."""
+    config.addinivalue_line(
+        "markers",
+        "parity(model, route, backend, image): a comparison of a suite file; -m \"parity(route='onnx')\" selects",
+    )
+    target: Path | None = config.getoption("parity_json")
+    if target is not None and (target.is_dir() or not target.resolve().parent.is_dir()):
+        raise pytest.UsageError(f"--parity-json {target}: give a file in a directory that exists")
+    if not 0 < config.getoption("parity_tolerance_scale") < float("inf"):
+        raise pytest.UsageError("--parity-tolerance-scale: a factor above 0 is needed")
+    if config.getoption("parity_update_baselines") and not (config.getoption("parity_reason") or "").strip():
+        raise pytest.UsageError(
+            "--parity-update-baselines: say with --parity-reason TEXT why answers change; it is kept in the files"
+        )
+    if not hasattr(config, "workerinput"):  # pytest-xdist's workers send their reports to the controller
+        config.pluginmanager.register(_Findings(config), "parity-findings")
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> SuiteFile | None:
+    """Collect `parity.toml` and `*.parity.toml`."""
+    if file_path.name != "parity.toml" and not file_path.name.endswith(".parity.toml"):
+        return None
+    from parity.testing.items import SuiteFile
+
+    return SuiteFile.from_parent(parent, path=file_path)
+
+
+@pytest.fixture
+def parity(request: pytest.FixtureRequest) -> Checker:
+    """Convert and compare in a test: `parity.check(classifier, route="mlprogram", images="photos/")`."""
+    from parity.testing.fixture import Checker
+
+    return Checker(request.node)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let what a test compared travel with its report, from pytest-xdist's workers too."""
+    report = yield
+    if call.when == "call" and (found := getattr(item, "parity_found", None)):
+        report.parity_found = [tuple(one) for one in found]  # type: ignore[attr-defined]
+    return report
+
+
+class _Findings:
+    """Gather what the tests of the whole session found."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.reported: list[Any] = []
+        self.session: Any = None
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep what came with a report."""
+        self.reported += getattr(report, "parity_found", ())
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Judge the known issues over the whole session, write --parity-json."""
+        if self.reported or self.config.getoption("parity_json"):
+            from parity.testing.findings import finish
+
+            self.session = finish(session, self.reported)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the table of models and routes."""
+        if self.session is not None:
+            from parity.testing.findings import summarise
+
+            summarise(self.session, terminalreporter)

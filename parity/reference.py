@@ -1,0 +1,40 @@
+"""The reference of one model: what PyTorch answers for its images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from parity.backends.pytorch import check_repeatable, load_reference
+from parity.images import ImageSet
+from parity.results import Prediction
+from parity.tolerance import measure_fp16_cost
+
+if TYPE_CHECKING:
+    from conversion import Classifier
+
+
+@dataclass
+class Reference:
+    """Hold what PyTorch answers for one model, and what fp16 costs it, measured when first asked for."""
+
+    classifier: Classifier
+    images: ImageSet
+    prediction: Prediction
+
+    @cached_property
+    def fp16_cost(self) -> float:
+        """Return what rounding to fp16 costs PyTorch itself on these images."""
+        return measure_fp16_cost(self.classifier, self.images.pixels, self.prediction.probabilities)
+
+
+def make_reference(classifier: Classifier, images: ImageSet) -> Reference:
+    """Let PyTorch answer for every image; a module that does not answer twice the same is a ParityError."""
+    predict = load_reference(classifier)
+    if not images.names:
+        return Reference(classifier, images, Prediction(np.zeros((0, len(classifier.labels))), classifier.labels))
+    check_repeatable(classifier, predict, images.pixels)
+    return Reference(classifier, images, predict(images.pixels))

@@ -1,0 +1,95 @@
+"""The whole session: one Run of all that its tests compared, for --parity-json, the table and the known issues."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conversion.routes import ROUTES
+from parity.backends import backends_for
+from parity.baselines import unused_baselines
+from parity.environment import environment
+from parity.known_issues import mark_known_issues
+from parity.results import Run, Subject, from_json, to_json
+from parity.results import summarise as count
+from parity.suite import Suite, read_suite
+
+Leg = tuple[str, str, str]  # model, route, backend
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Hold the session's run, and what is said below its table."""
+
+    run: Run
+    remarks: tuple[str, ...]
+
+
+def finish(session: pytest.Session, reported: Iterable[Sequence[Any]]) -> Findings:
+    """Make one run of what the tests reported; known issues that went stale fail the session.
+
+    reported: the fields of each Found.
+    """
+    subjects: list[Subject] = []  # of tests in Python; two of them may well compare the same in different ways
+    suites: dict[str, dict[Leg, Subject]] = {}
+    remarks: dict[str, None] = {}
+    for home, text, told in reported:
+        remarks.update(dict.fromkeys(told))
+        for s in from_json(text).subjects:
+            if home:  # without --dist loadgroup several workers ran one leg
+                suites.setdefault(home, {})[s.model, s.route, s.backend] = s
+            else:
+                subjects.append(s)
+    stale: list[str] = []
+    for path in sorted(suites):
+        suite, found = read_suite(Path(path)), suites[path]
+        legs = [_found(leg, found) for leg in _all_legs(suite)]
+        partial = None in legs
+        # In the order of the suite file, whoever was the first to finish.
+        ordered = tuple(found[leg] for leg in dict.fromkeys(legs) if leg)
+        marked, lines = mark_known_issues(ordered, suite.known_issues, partial=partial)
+        subjects += marked
+        stale += [f"{path}: {line}" for line in lines]
+        if not partial:
+            remarks.update(
+                {f"{file}: nothing in the suite uses this baseline": None for file in unused_baselines(suite)}
+            )
+    run = Run(environment(), tuple(subjects), tuple(stale), count(tuple(subjects)))
+    if stale and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    target: Path | None = session.config.getoption("parity_json")
+    if target is not None:
+        target.write_text(to_json(run), encoding="utf-8")
+    return Findings(run, tuple(remarks))
+
+
+def summarise(found: Findings, reporter: pytest.TerminalReporter) -> None:
+    """Print the table of what was compared, what failed for whom, and what is skipped why."""
+    import io
+
+    from parity.report.terminal import make_console, print_run
+
+    text = io.StringIO()
+    print_run(found.run, make_console(text), explain=False)
+    reporter.section("parity")
+    for line in (*text.getvalue().rstrip().splitlines(), *found.remarks):
+        reporter.write_line(line)
+
+
+def _all_legs(suite: Suite) -> list[Leg]:
+    return [
+        (entry.name, route, backend)
+        for entry in suite.models
+        for route in entry.routes
+        for backend in backends_for(ROUTES[route].format)
+    ]
+
+
+def _found(leg: Leg, found: Container[Leg]) -> Leg | None:
+    """Look for a leg; where no artefact came about, one finding stands for all backends."""
+    model, route, _ = leg
+    return next((one for one in (leg, (model, route, "-")) if one in found), None)

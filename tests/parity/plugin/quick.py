@@ -1,0 +1,64 @@
+"""What colours.py answers, without torch, which takes each of pytest-xdist's workers seconds to load.
+
+Copied as conftest.py into a project whose tests are about what workers hand back, not about what they compute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import parity.backends.onnx_reference
+import parity.backends.onnxruntime
+import parity.pipeline
+from conversion import Artifact
+from conversion.images import find_images
+from parity.backends import Predict
+from parity.errors import ParityError
+from parity.images import ImageSet, unique_names
+from parity.reference import Reference
+from parity.results import Prediction
+from parity.suite import ModelEntry, Suite
+
+LABELS = ("red", "green", "blue")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take torch's place in workers alone: the process that starts them may be that of the tests themselves."""
+    if not hasattr(config, "workerinput"):
+        return
+    arguments: dict[str, Any] = {}
+
+    def load_entry(suite: Suite, entry: ModelEntry) -> Reference:
+        if entry.factory.endswith("forgetful"):
+            told = "the factory fails with FileNotFoundError: weights.pth has not been downloaded"
+            raise ParityError(f"{entry.factory}: {told}")
+        arguments[f"{entry.name}.onnx"] = entry.arguments
+        paths = find_images(entry.images, suite.directory)
+        pixels = np.stack([np.asarray(Image.open(path)) for path in paths])
+        classifier: Any = SimpleNamespace(name=entry.name, labels=LABELS)
+        return Reference(classifier, ImageSet(tuple(unique_names(paths)), pixels), answer(pixels))
+
+    def convert_entry(classifier: Any, entry: ModelEntry, route: str, directory: Path) -> Artifact:
+        return Artifact(directory / f"{entry.name}.onnx", "onnx", "fp32", route)
+
+    def load(artifact: Artifact, batch: int = 1) -> Predict:
+        return lambda pixels: answer(pixels, **arguments[artifact.path.name])
+
+    for module in (parity.backends.onnxruntime, parity.backends.onnx_reference):
+        module.load = load
+    parity.pipeline.load_entry = load_entry
+    parity.pipeline.convert_entry = convert_entry
+
+
+def answer(pixels: np.ndarray, converted: Sequence[float] = (1.0, 1.0, 1.0), turned: int = 0) -> Prediction:
+    """Answer as colours.py does, and its converted copy."""
+    logits = 4.0 * np.array(converted) * pixels.mean(axis=(1, 2)) / 255.0
+    powers = np.exp(np.roll(logits, turned, axis=1))
+    return Prediction((powers / powers.sum(axis=1, keepdims=True)).astype(np.float32), LABELS)

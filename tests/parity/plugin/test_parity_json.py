@@ -1,0 +1,151 @@
+"""--parity-json: results.json of the whole session."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import parity.results
+from conversion import ConversionError
+from parity.results import read_run
+from tests.parity.plugin.project import ALONE, XDIST, XDIST_ANYHOW, Project, figures, leg
+
+SCHEMA = json.loads(Path(parity.results.__file__).with_name("results.schema.json").read_text(encoding="utf-8"))
+SUITE = """
+[models.weak]
+COLOURS
+arguments = {converted = [1.0, 0.5, 1.0]}
+[models.good]
+COLOURS
+[[known_issues]]
+model = "weak"
+backend = "onnxruntime"
+reason = "green is halved"
+"""
+LOST = "models.py:forgetful: the factory fails with FileNotFoundError: weights.pth has not been downloaded"
+
+
+@pytest.mark.parametrize("mode", [ALONE, XDIST_ANYHOW], ids=["alone", "xdist-anyhow"])
+def test_it_holds_what_parity_run_finds(project: Project, mode: tuple[str, ...]) -> None:
+    project.quick = False
+    project.suite(SUITE)
+
+    result, found = project.judged("parity.toml", mode=mode)
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    jsonschema.validate(json.loads((project.path / "found.json").read_text(encoding="utf-8")), SCHEMA)
+    assert [(s.model, s.backend, s.verdict, s.known_issue is not None) for s in found.subjects] == [
+        ("weak", "onnxruntime", "fail", True),
+        ("weak", "onnx-reference", "fail", False),
+        ("good", "onnxruntime", "pass", False),
+        ("good", "onnx-reference", "pass", False),
+    ]
+    assert leg(found, "weak", "onnxruntime").required_tolerance == pytest.approx(0.177677, abs=1e-5)
+    assert found.summary == {"pass": 2, "fail": 2, "error": 0, "inconclusive": 0, "skipped": 0}
+    assert project.command("run", "parity.toml", "--json", "run.json") == found.exit_code == 1
+    assert found == read_run(project.path / "run.json")
+
+
+def test_a_part_of_a_suite_is_what_was_run_of_it(project: Project) -> None:
+    project.suite(SUITE)
+
+    _, found = project.judged("parity.toml", "-k", "good and red and onnx-reference")
+
+    # The images of a leg are compared together, whichever of them are shown.
+    assert [(s.model, s.backend, s.images) for s in found.subjects] == [("good", "onnx-reference", 3)]
+
+
+def test_a_failed_conversion_and_a_factory_that_fails_are_errors(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ConversionError("the converter lacks an operation")
+
+    monkeypatch.setattr("parity.pipeline.convert", refuse)
+    project.suite('[models.good]\nCOLOURS\n[models.lost]\nfactory = "models.py:forgetful"\n')
+
+    _, found = project.judged("parity.toml")
+
+    # No artefact came about, so there is nothing that each backend could say for itself.
+    assert [(s.model, s.route, s.backend, s.verdict, s.reason) for s in found.subjects] == [
+        ("good", "onnx-torchscript", "-", "error", "the converter lacks an operation"),
+        ("lost", "onnx-torchscript", "-", "error", LOST),
+    ]
+    assert project.command("run", "parity.toml", "--model", "good", "--json", "run.json") == found.exit_code == 1
+    assert read_run(project.path / "run.json").subjects == found.subjects[:1]
+
+
+def test_the_images_of_a_leg_tell_of_it_once(project: Project) -> None:
+    # A leg lists all of its images: told by each of a thousand tests it would be a million.
+    project.suite(SUITE)
+    project.pytester.makeconftest(
+        """
+        def pytest_runtest_logreport(report):
+            print("told", len(getattr(report, "parity_found", ())))
+        """
+    )
+
+    result = project.run("parity.toml", "-s")
+
+    assert sum("told 1" in line for line in result.outlines) == 4
+
+
+def test_suites_and_tests_in_python_share_a_file(project: Project) -> None:
+    project.suite(SUITE, "b.parity.toml")
+    project.suite("[models.good]\nCOLOURS", "a.parity.toml")
+    project.pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("images", ["images", "images/red.png"])
+        def test_it(parity, images):
+            parity.check("models.py:colours", route="onnx-torchscript", images=images, backends=["onnxruntime"])
+        """
+    )
+
+    _, found = project.judged()
+
+    assert [(s.model, s.images) for s in found.subjects] == [
+        ("colours", 3),
+        ("colours", 1),
+        *[("good", 3)] * 2,
+        *[("weak", 3)] * 2,
+        *[("good", 3)] * 2,
+    ]
+    assert [s.known_issue is not None for s in found.subjects].count(True) == 1
+
+
+@pytest.mark.parametrize("selection", [["-k", "nothing"], ["--collect-only"]])
+def test_nothing_ran(project: Project, selection: list[str]) -> None:
+    project.suite(SUITE)
+
+    result, found = project.judged("parity.toml", *selection)
+
+    assert figures(found) == []
+    assert found.exit_code == 3
+    result.stdout.fnmatch_lines(["nothing can be concluded: nothing was run"])
+
+
+@pytest.mark.parametrize("mode", [ALONE, XDIST], ids=["alone", "xdist"])
+@pytest.mark.parametrize("place", [".", "nowhere/found.json"])
+def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(
+    project: Project, mode: tuple[str, ...], place: str
+) -> None:
+    project.suite(SUITE)
+
+    result = project.run("parity.toml", f"--parity-json={place}", mode=mode)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: --parity-json {place}: give a file in a directory that exists"])
+    result.stdout.no_fnmatch_line("*collected*")
+
+
+def test_a_test_that_changes_directory_does_not_move_the_file(project: Project) -> None:
+    project.pytester.makepyfile("import os\ndef test_a(tmp_path): os.chdir(tmp_path)")
+
+    _, found = project.judged()
+
+    assert figures(found) == []
