@@ -55,8 +55,15 @@ def feed_default(feature: Any, declared: Value, where: str) -> torch.Tensor:
     shape = default_shape(array)
     if fits((), declared.shape):
         shape = ()
-    # A view of one number: the default shape of a damaged file may be any size.
-    return feed(feature, np.broadcast_to(np.float64(value), shape), declared, where)
+    try:
+        # A view of one number: the default shape of a damaged file may be any size.
+        whole = np.broadcast_to(np.float64(value), shape)
+    except ValueError as error:
+        raise CoreMLError(
+            f"{where}: the input `{feature.name}` is missing, and its default shape {shape} is none; "
+            "give the input, or convert again"
+        ) from error
+    return feed(feature, whole, declared, where)
 
 
 def _image(feature: Any, given: Any, declared: Value, where: str) -> torch.Tensor:

@@ -133,6 +133,11 @@ def test_a_default_that_memory_does_not_hold_is_refused() -> None:
         feed_default(array(shape=(2**40,)), Value("x", "fp32", (None,)), "m")
 
 
+def test_a_default_of_a_negative_size_is_refused() -> None:
+    with pytest.raises(CoreMLError, match=r"`x` is missing, and its default shape \(-1,\) is none"):
+        feed_default(array(shape=(-1,)), Value("x", "fp32", (None,)), "m")
+
+
 def test_an_image_has_no_default() -> None:
     with pytest.raises(CoreMLError, match="`x` is missing, and only an array may have a default"):
         feed_default(image(IMAGE.RGB), Value("x", "fp32", (1, 3, 4, 6)), "m")
