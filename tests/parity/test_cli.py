@@ -23,7 +23,7 @@ from tests.parity.tiny import LABELS, converted, save_pictures
 
 # The smallest part of the suite.
 TINY = ("--model", "tiny", "--route", "onnx-torchscript", "--backend", "onnxruntime")
-COMMANDS = ("run", "check", "convert", "predict", "doctor")
+COMMANDS = ("run", "check", "convert", "predict", "ops", "doctor")
 
 SUITE = """
 images = ["photos/*.png"]
