@@ -147,7 +147,8 @@ def _runner(
 
     shapes = tuple(v.shape if v.dtype in CARRIERS else None for v in outputs)
     fixed = tuple((i, shape) for i, shape in enumerate(shapes) if shape is not None and None not in shape)
-    open_ended = tuple((i, shape) for i, shape in enumerate(shapes) if shape is not None and None in shape)
+    # A single open size is also how a file says that not even the number of axes is known.
+    open_ended = tuple((i, s) for i, s in enumerate(shapes) if s is not None and None in s and s != (None,))
 
     def run(*values: Any, **blocks: Any) -> tuple[Any, ...]:
         arguments = blocks

@@ -42,9 +42,15 @@ def _linear(x: torch.Tensor, axis: int, target: int, sampling_mode: str) -> torc
 
 def _nearest(x: torch.Tensor, axis: int, target: int, sampling_mode: str) -> torch.Tensor:
     points = _points(x, axis, target, sampling_mode)
-    # A target pixel of DEFAULT begins at its point, of the other modes it lies around it.
-    index = points.floor() if sampling_mode == "DEFAULT" else (points + 0.5).floor()
+    # Apple's recorded numbers for `resize` (iOS17) are the nearest in DEFAULT too: 2 -> 3 takes 0, 1, 1. They leave
+    # open what lies half-way; there the element before, as in the operations that `resize` took the place of.
+    index = (points - 0.5).ceil() if sampling_mode == "DEFAULT" else (points + 0.5).floor()
     return x.index_select(axis, index.long())
+
+
+def _repeated(x: torch.Tensor, axis: int, target: int) -> torch.Tensor:
+    # In the operations before `resize`, a target pixel begins at its point.
+    return x.index_select(axis, _points(x, axis, target, "DEFAULT").floor().long())
 
 
 def _scaled(x: torch.Tensor, axis: int, factor: float) -> int:
@@ -85,7 +91,7 @@ def resize_bilinear(
 @op("resize_nearest_neighbor", exact=True)
 def resize_nearest_neighbor(x: torch.Tensor, target_size_height: int, target_size_width: int) -> torch.Tensor:
     """Resize the last two axes by repeating or dropping elements."""
-    return resize(x, (target_size_height, target_size_width), 2, "NEAREST_NEIGHBOR")
+    return _repeated(_repeated(x, -2, target_size_height), -1, target_size_width)
 
 
 @op("upsample_bilinear")
