@@ -1,13 +1,16 @@
 # Every target makes .venv first, where it is missing or older than what it is made from.
 #   make run     convert the models of fixtures/, run every artefact, compare, write results.json
 #   make test    the tests            make lint   style, types, import contracts
-#   make bench   the benchmark        make clean  remove what make made, .venv included
+#   make bench   the benchmark        make fuzz   2,000 damaged model files
+#   make clean   remove what make made, .venv included
+#   make conformance          Apple's own tests, through the evaluator; half an hour on two cores
+#   make conformance-native   on a Mac: where Apple's runtime and the evaluator differ; SAMPLE=500 for a part
 
 PYTHON ?= python3
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: run test lint bench venv clean
+.PHONY: run test lint bench conformance conformance-native fuzz venv clean
 
 run: .venv/.installed
 	$(BIN)/parity run fixtures/parity.toml --json results.json
@@ -23,6 +26,15 @@ lint: .venv/.installed
 
 bench: .venv/.installed
 	$(BIN)/python tests/bench/bench.py
+
+conformance: .venv/.installed
+	$(BIN)/python tests/conformance/run.py --workers $(WORKERS)
+
+conformance-native: .venv/.installed
+	$(BIN)/python tests/conformance/run.py --workers $(WORKERS) $(SAMPLE:%=--sample %) --native conformance-native.json
+
+fuzz: .venv/.installed
+	$(BIN)/python tests/coreml/fuzz.py --cases 2000 --workers $(WORKERS)
 
 venv: .venv/.installed
 
@@ -42,6 +54,6 @@ venv: .venv/.installed
 	@touch .venv/.installed && rm .venv/.installing
 
 clean:
-	rm -rf .venv .parity results.json build dist *.egg-info \
+	rm -rf .venv .parity results.json conformance-native.json build dist *.egg-info \
 	    .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

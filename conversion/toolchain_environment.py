@@ -65,7 +65,7 @@ class ToolChainFailure:
 
     def __str__(self) -> str:
         """Put it into one line."""
-        return f"{self.stage}: {self.last_lines[-1] if self.last_lines else 'nothing was said'}"
+        return f"{self.stage}: {self.last_lines[-1].strip() if self.last_lines else 'nothing was said'}"
 
 
 class ToolChainError(ConversionError):

@@ -208,6 +208,17 @@ def doctor_command() -> int:
     return 0
 
 
+@cli.command("ops")
+def ops_command() -> int:
+    """Print which operations, by opset, and which layers the evaluator of Core ML files runs."""
+    from parity.coreml.coverage import layer_coverage, operation_coverage
+    from parity.report.coverage import print_coverage
+    from parity.report.terminal import make_console
+
+    print_coverage(operation_coverage(), layer_coverage(), make_console())
+    return 0
+
+
 def _classifier(model: str, suite: Path | None) -> Any:
     """Load MODEL: a name in the suite file where it has no colon, a factory otherwise."""
     from parity.errors import ParityError

@@ -12,6 +12,10 @@ class ParityError(Exception):
 class CoreMLError(ParityError):
     """A Core ML file cannot be read, planned or run."""
 
+    def __init__(self, message: str) -> None:
+        # Names come from the file: a damaged one holds line ends, and bytes that a terminal would obey.
+        super().__init__("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in message))
+
 
 class UnsupportedOperationsError(CoreMLError):
     """The model needs operations that the evaluator lacks; all of them are named at once.

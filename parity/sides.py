@@ -129,10 +129,10 @@ class Bench:
             return Made(failure=self.failure, skipped=self.skipped)
         if chain and self.side.converts and (reason := lacks_route(chain, route)):
             return Made(skipped=reason)
-        axes = {"dynamic": entry.dynamic, "bounds": entry.bounds, "sizes": entry.sizes}
+        axes = (entry.dynamic, entry.bounds, entry.sizes)
         if self.session is None or not self.side.converts:
             try:
-                return Made(convert(reference.classifier, route, self.directory, **axes))  # type: ignore[arg-type]
+                return Made(convert(reference.classifier, route, self.directory, *axes))
             except ConversionError as error:
                 return Made(failure=ToolChainFailure("convert", (str(error),)))
         source = Source(
@@ -145,13 +145,7 @@ class Bench:
             },
         )
         made = convert_in(
-            self.session,
-            reference.classifier,
-            source,
-            route,
-            self.directory,
-            timeout=self.timeout,
-            **axes,  # type: ignore[arg-type]
+            self.session, reference.classifier, source, route, self.directory, *axes, timeout=self.timeout
         )
         return Made(failure=made) if isinstance(made, ToolChainFailure) else Made(made)
 

@@ -1,7 +1,7 @@
 """What a new version of a converter or of a runtime changes: every model and route by the old one and by the new.
 
     Classifier + images --old side--> Artifact --runtime--> Subject \\
-                                                                     judge_upgrade --> Leg --> Upgrade
+                                                                     judge_upgrade --> UpgradeLeg --> Upgrade
     Classifier + images --new side--> Artifact --runtime--> Subject /
 
 PyTorch stays the reference of both: better and worse are distances from PyTorch, not from the old side.
@@ -42,7 +42,7 @@ Progress = Callable[[str, float | None], None]
 
 
 @dataclass(frozen=True)
-class Leg:
+class UpgradeLeg:
     """Compare one model by one route before and after.
 
     changes: what differs between the two files, a line each. max_abs_diff: between the two sides' probabilities.
@@ -74,7 +74,7 @@ class Upgrade:
 
     old: str
     new: str
-    legs: tuple[Leg, ...]
+    legs: tuple[UpgradeLeg, ...]
     environment: Environment
     packages: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
@@ -110,8 +110,11 @@ def upgrade(
     if old == new:
         raise ParityError(f"both sides are {old.name}; name another with --with, --from or --to")
     progress("preparing tool chains", None)
-    legs: list[Leg] = []
+    legs: list[UpgradeLeg] = []
     with opened(old, artifacts, timeout) as before, opened(new, artifacts, timeout) as after:
+        for bench in (before, after):
+            if bench.failure and bench.failure.stage == "resolve":  # what was asked for is not to be had
+                raise ParityError(f"tool chain {bench.side.name}: {bench.failure}")
         chosen = [(entry, [r for r in entry.routes if not routes or r in routes]) for entry in suite.models]
         chosen = [(entry, its) for entry, its in chosen if its and (not models or entry.name in models)]
         total = sum(len(its) for _, its in chosen)
@@ -165,13 +168,17 @@ def _rank(cases: Sequence[Case]) -> tuple[int, int, float]:
     return kinds.count("error"), kinds.count("flip"), apart
 
 
-def _leg(suite: Suite, entry: ModelEntry, reference: Reference, route: str, before: Bench, after: Bench) -> Leg:
+def _leg(
+    suite: Suite, entry: ModelEntry, reference: Reference, route: str, before: Bench, after: Bench
+) -> UpgradeLeg:
     was, now = (bench.make(suite, entry, reference, route) for bench in (before, after))
     backend = runtime_for(route)
     old, answers = before.judge(reference, was, backend, entry, route)
     new, answers_now = after.judge(reference, now, backend, entry, route)
     verdict, reason = judge_upgrade(old, new)
-    leg = Leg(entry.name, route, backend, verdict, reason, old, new, said=_said(before, was) + _said(after, now))
+    leg = UpgradeLeg(
+        entry.name, route, backend, verdict, reason, old, new, said=_said(before, was) + _said(after, now)
+    )
     if was.artifact and now.artifact:
         leg = replace(leg, changes=changed_files(was.artifact, now.artifact))
     if answers is None or answers_now is None:

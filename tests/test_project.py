@@ -21,7 +21,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
-TARGETS = ("run", "test", "lint", "bench", "clean", "venv")
+TARGETS = ("run", "test", "lint", "bench", "conformance", "conformance-native", "clean", "venv")
 
 
 # Pins
@@ -122,7 +122,7 @@ def test_ci_run_makes_lint_and_test_and_checks_the_workflow() -> None:
 
 def workflow_faults(workflow: dict[str, Any], root: Path, targets: Iterable[str]) -> Iterator[str]:
     """Name what the steps refer to and the repository does not have."""
-    made = "results.json"
+    made = ("results.json", "conformance-native.json")
     for job in workflow["jobs"].values():
         for step in job["steps"]:
             script = step.get("run", "")
@@ -130,13 +130,17 @@ def workflow_faults(workflow: dict[str, Any], root: Path, targets: Iterable[str]
             named = re.findall(r"[\w./-]+\.(?:py|txt|toml|json|sh)\b|(?<![\w/])\.ci/\w+", script)
             options = step.get("with", {})
             named += [options[key] for key in ("path", "cache-dependency-path") if key in options]
-            yield from (f"{name}: no such file" for name in named if name != made and not (root / name).exists())
+            yield from (
+                f"{name}: no such file" for name in named if name not in made and not (root / name).exists()
+            )
 
 
 def test_the_workflow_refers_to_what_exists() -> None:
     workflow = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))
     steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
-    assert [target for step in steps for target in make_targets(step.get("run", ""))] == ["lint", "run", "test"]
+    assert [target for step in steps for target in make_targets(step.get("run", ""))] == [
+        "lint", "run", "test", "conformance-native",
+    ]  # fmt: skip
     assert list(workflow_faults(workflow, ROOT, TARGETS)) == []
 
 

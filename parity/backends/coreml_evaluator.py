@@ -23,4 +23,4 @@ def load(artifact: Artifact, batch: int = 1) -> Predict:
     from parity.coreml import Evaluator
 
     evaluator = Evaluator(artifact.path)
-    return classifier_predictions(artifact, evaluator.specification.description, evaluator.predict, batch)
+    return classifier_predictions(artifact, evaluator.description, evaluator.predict, batch)

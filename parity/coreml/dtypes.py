@@ -63,6 +63,21 @@ def settle(value: torch.Tensor, dtype: str) -> torch.Tensor:
     return torch.where(wrapped >= 1 << (bits - 1), wrapped - (1 << bits), wrapped)
 
 
+def unpack(packed: np.ndarray, bits: int, count: int) -> np.ndarray:
+    """Take `count` numbers of so many bits out of bytes, from the lowest bit of the first byte up; as uint8.
+
+    bits: a divisor of 24, which every width is that Core ML packs. Too few bytes give fewer numbers.
+    """
+    whole = packed.astype(np.uint8, copy=False).reshape(-1)
+    available = min(count, whole.size * 8 // bits)
+    # Three bytes hold a whole number of numbers of any such width.
+    triples = np.pad(whole, (0, -whole.size % 3)).reshape(-1, 3).astype(np.uint32)
+    joined = (triples << np.array([0, 8, 16], np.uint32)).sum(1, dtype=np.uint32)
+    numbers = (joined[:, None] >> np.arange(0, 24, bits, dtype=np.uint32)) & np.uint32((1 << bits) - 1)
+    result: np.ndarray = numbers.astype(np.uint8).reshape(-1)[:available]
+    return result
+
+
 def carry(array: np.ndarray, dtype: str) -> torch.Tensor:
     """Make the carrier tensor of a NumPy array that holds values of `dtype`."""
     # A copy where the array is a read-only view of the weight file: torch wants memory that it may write.

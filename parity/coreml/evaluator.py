@@ -8,104 +8,64 @@ declares. What it is not: the rounding of a particular Neural Engine or GPU.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, overload
 
 import numpy as np
 import torch
 
-from parity.coreml.features import answer, feed
-from parity.coreml.files import ModelFile, open_model
-from parity.coreml.plan import Plan, make_plan
-from parity.coreml.program import Graph
+from parity.coreml.engine import Inputs
+from parity.coreml.files import open_model
+from parity.coreml.pipeline import open_runnable
+from parity.coreml.state import State
 from parity.errors import CoreMLError
-
-Inputs = Mapping[str, Any]
 
 
 class Evaluator:
     """Evaluate a Core ML model as `MLModel.predict` does on macOS.
 
     model: the path of a .mlpackage or .mlmodel, or a coremltools MLModel.
+    function_name: of a model with several functions; its default function without one.
+    `description` is the model's ModelDescription, or the FunctionDescription of the function; `kind` the model's
+    type by its name in Model.proto.
     Raises CoreMLError for a file that cannot be read, and for operations that the evaluator lacks (all at once).
     """
 
     def __init__(self, model: Any, function_name: str | None = None) -> None:
         opened = open_model(model)
         self.name = opened.name
-        self.specification = opened.specification
-        self._description = _description(opened, function_name)
-        self._plan = _plan(opened, function_name)
+        self.kind = str(opened.specification.WhichOneof("Type"))
+        self._runnable = open_runnable(opened, function_name)
+        self.description = self._runnable.description
 
     @overload
-    def predict(self, inputs: Inputs, state: Any = None) -> dict[str, Any]: ...
+    def predict(self, inputs: Inputs, state: State | None = None) -> dict[str, Any]: ...
     @overload
     def predict(self, inputs: list[Inputs], state: None = None) -> list[dict[str, Any]]: ...
-    def predict(self, inputs: Inputs | list[Inputs], state: Any = None) -> dict[str, Any] | list[dict[str, Any]]:
+    def predict(
+        self, inputs: Inputs | list[Inputs], state: State | None = None
+    ) -> dict[str, Any] | list[dict[str, Any]]:
         """Predict for one dictionary of inputs, or for each of a list.
 
         Images are PIL images of the model's size, arrays anything that NumPy takes. Returns what MLModel.predict
-        returns: class labels, dictionaries of probabilities, arrays.
+        returns: class labels, dictionaries of probabilities, arrays, images. state: from make_state; it changes.
         """
         if isinstance(inputs, list):
+            if state is not None:
+                raise CoreMLError(f"{self.name}: a state goes with one dictionary of inputs, not with a list")
             return [self.predict(one) for one in inputs]
         with torch.inference_mode():
-            values = self._plan.run(self._feeds(inputs))
-        return {f.name: answer(f, values[f.name], self.name) for f in self._description.output}
+            return self._runnable.predict(inputs, state)
 
     def trace(self, inputs: Inputs) -> dict[str, np.ndarray]:
-        """Return every intermediate tensor by its name in the file, in the order in which they are computed."""
+        """Return every intermediate tensor by its name in the file, in the order in which they are computed.
+
+        Those inside a branch or a loop are left out; a pipeline's are named `part/value`.
+        """
         with torch.inference_mode():
-            values = self._plan.trace(self._feeds(inputs))
+            values = self._runnable.trace(inputs)
         return {name: value.numpy() for name, value in values.items() if isinstance(value, torch.Tensor)}
 
-    def make_state(self) -> Any:
-        """Make a fresh state for a model that keeps one."""
-        raise CoreMLError(f"{self.name}: the model declares no state; predict without one")
-
-    def _feeds(self, inputs: Inputs) -> dict[str, torch.Tensor]:
-        declared = {value.name: value for value in self._plan.graph.inputs}
-        unknown = sorted(set(inputs) - set(declared))
-        if unknown:
-            raise CoreMLError(f"{self.name}: no input `{unknown[0]}`; the model takes {', '.join(declared)}")
-        absent = sorted(set(declared) - set(inputs))
-        if absent:
-            raise CoreMLError(
-                f"{self.name}: the input `{absent[0]}` is missing; the model takes {', '.join(declared)}"
-            )
-        return {f.name: feed(f, inputs[f.name], declared[f.name], self.name) for f in self._description.input}
-
-
-def _description(model: ModelFile, function_name: str | None) -> Any:
-    """Find the inputs and outputs: the model's own, or in a multi-function model those of the function."""
-    description = model.specification.description
-    if not description.functions:
-        return description
-    wanted = function_name or description.defaultFunctionName
-    found = [function for function in description.functions if function.name == wanted]
-    if not found:
-        names = ", ".join(function.name for function in description.functions)
-        raise CoreMLError(f"{model.name}: no function `{wanted}`; the file has {names}")
-    return found[0]
-
-
-def _plan(model: ModelFile, function_name: str | None) -> Plan:
-    kind = model.specification.WhichOneof("Type")
-    if kind == "mlProgram":
-        from parity.coreml.mil import read_function
-
-        graph = read_function(model.specification, model.name, model.weights_dir, function_name)
-    elif kind in ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor"):
-        graph = _neural_network(model)
-    else:
-        raise CoreMLError(
-            f"{model.name}: a model of type {kind}; the evaluator runs mlProgram, neuralNetwork, "
-            "neuralNetworkClassifier and neuralNetworkRegressor"
-        )
-    return make_plan(graph, model.name)
-
-
-def _neural_network(model: ModelFile) -> Graph:
-    from parity.coreml.neuralnetwork import read_network
-
-    return read_network(model.specification, model.name)
+    def make_state(self) -> State:
+        """Make a fresh state, all zero, for a model that keeps one."""
+        with torch.inference_mode():
+            return self._runnable.make_state()

@@ -36,6 +36,11 @@ def open_model(model: Any) -> ModelFile:
 def _open_path(path: Path) -> ModelFile:
     if not path.exists():
         raise CoreMLError(f"{path}: no such file; give the path of a .mlpackage directory or a .mlmodel file")
+    if path.suffix == ".mlmodelc":
+        raise CoreMLError(
+            f"{path}: a compiled model, which only Apple's runtime reads; give the .mlpackage or .mlmodel that it "
+            "was compiled from"
+        )
     if path.is_dir():
         item = _root_model(path)
         return ModelFile(_parse(item, path), item.parent / "weights", str(path))
@@ -52,11 +57,12 @@ def _root_model(package: Path) -> Path:
         )
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))
-        item = str(content["itemInfoEntries"][content["rootModelIdentifier"]]["path"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise CoreMLError(f"{manifest}: cannot be understood ({error!r}); convert again") from error
-    model = package / "Data" / item
-    if not model.is_file():
+        model = package / "Data" / str(content["itemInfoEntries"][content["rootModelIdentifier"]]["path"])
+        found = model.is_file()
+    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
+        cause = f"{type(error).__name__}: {error}"
+        raise CoreMLError(f"{manifest}: cannot be understood ({cause}); convert again") from error
+    if not found:
         raise CoreMLError(f"{model}: the model that Manifest.json names is missing; copy the whole package again")
     return model
 
@@ -68,7 +74,8 @@ def _parse(file: Path, path: Path) -> Any:
         specification.ParseFromString(file.read_bytes())
     except Exception as error:  # protobuf's DecodeError is another class in each of its implementations
         raise CoreMLError(
-            f"{path}: not a Core ML model, or a truncated one ({error}); copy it again, or convert again"
+            f"{path}: not a Core ML model, or a truncated or an encrypted one ({error}); copy it again, or convert "
+            "again without encryption"
         ) from error
     if specification.WhichOneof("Type") is None:
         raise CoreMLError(f"{path}: the file holds no model; it is empty or truncated, convert again")

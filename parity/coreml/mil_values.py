@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from parity.coreml.blobs import BlobFile, open_blobs
-from parity.coreml.dtypes import NUMPY
+from parity.coreml.dtypes import NUMPY, unpack
 from parity.errors import CoreMLError
 
 # MIL.proto's enumeration DataType, by number.
@@ -57,7 +57,7 @@ class Weights:
     directory: Path | None
     files: dict[str, BlobFile] = field(default_factory=dict)
 
-    def read(self, file_name: str, offset: int, itemsize: int, name: str) -> np.ndarray:
+    def read(self, file_name: str, offset: int, dtype: str, name: str) -> np.ndarray:
         """Return the bytes of the weight `name`; see BlobFile.read."""
         if self.directory is None:
             raise CoreMLError(
@@ -68,7 +68,7 @@ class Weights:
         base = file_name.split("/")[-1]
         if base not in self.files:
             self.files[base] = open_blobs(self.directory / base)
-        return self.files[base].read(offset, itemsize, f"`{name}`")
+        return self.files[base].read(offset, dtype, f"`{name}`")
 
 
 def read_type(value_type: Any, where: str) -> tuple[str, tuple[int | None, ...]]:
@@ -98,10 +98,7 @@ def read_constant(value: Any, weights: Weights, name: str) -> Any:
         raise CoreMLError(f"{where} has no fixed shape; convert again")
     count = int(np.prod(sizes))
     if value.WhichOneof("value") == "blobFileValue":
-        if dtype == "string":
-            raise CoreMLError(f"{where} is text in a weight file, which no version of Core ML defines")
-        itemsize = 1 if dtype in _BITS else NUMPY[dtype].itemsize
-        raw = weights.read(value.blobFileValue.fileName, int(value.blobFileValue.offset), itemsize, name)
+        raw = weights.read(value.blobFileValue.fileName, int(value.blobFileValue.offset), dtype, name)
         flat = _unpack(raw, dtype, count)
     else:
         tensor = value.immediateValue.tensor
@@ -129,9 +126,7 @@ def _unpack(raw: np.ndarray, dtype: str, count: int) -> np.ndarray:
     bits = _BITS.get(dtype)
     if bits is None:
         return raw.view(NUMPY[dtype])
-    single = np.unpackbits(raw, bitorder="little")[: count * bits].reshape(-1, bits)
-    numbers = (single.astype(np.int16) << np.arange(bits, dtype=np.int16)).sum(axis=1)
+    numbers = unpack(raw, bits, count).astype(NUMPY[dtype])
     if dtype.startswith("int"):
-        numbers = np.where(numbers >= 1 << (bits - 1), numbers - (1 << bits), numbers)
-    packed: np.ndarray = numbers.astype(NUMPY[dtype])
-    return packed
+        numbers -= (numbers >> (bits - 1)) << bits
+    return numbers

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from parity.coreml.program import Shape, Value
+from parity.coreml.program import Value
+from parity.coreml.shapes import array_shapes
 from parity.errors import CoreMLError
 
 _BGR = 30
@@ -32,12 +33,13 @@ def read_input(feature: Any, network: Any, path: str) -> tuple[Value, tuple[Step
     if kind == "imageType":
         # The caller's image comes as [1, C, H, W].
         shaping = Step("rank 5", lambda x: (x[None],), view=True)
-        return Value(feature.name, "fp32"), () if network.imageInputShapeMapping else (shaping,)
+        image = Value(feature.name, "fp32", (1, _channels(feature.type.imageType), None, None))
+        return image, () if network.imageInputShapeMapping else (shaping,)
     if kind != "multiArrayType":
         raise CoreMLError(
             f"{path}: input `{feature.name}` has the type {kind}; a neural network takes images and arrays"
         )
-    shapes = _shapes(feature.type.multiArrayType)
+    shapes = array_shapes(feature.type.multiArrayType)
     if not shapes:
         raise CoreMLError(f"{path}: the array input `{feature.name}` has no shape; convert again with one")
     shape, *others = shapes
@@ -52,16 +54,6 @@ def read_input(feature: Any, network: Any, path: str) -> tuple[Value, tuple[Step
         # Sequence and batch stand in front where the caller gives them.
         others.append((None, None, *one, *(1,) * (3 - len(one))))
     return Value(feature.name, "fp32", shape, tuple(others)), (Step("rank 5", _to_rank_5, view=True),)
-
-
-def _shapes(array: Any) -> list[Shape]:
-    """List the shapes that an ArrayFeatureType allows, the default first; None is a size within a range."""
-    shape: Shape = tuple(int(size) for size in array.shape)
-    enumerated = [tuple(int(size) for size in one.shape) for one in array.enumeratedShapes.shapes]
-    ranges = array.shapeRange.sizeRanges
-    if len(ranges):
-        shape = tuple(int(r.lowerBound) if r.lowerBound == r.upperBound else None for r in ranges)
-    return list(dict.fromkeys([shape, *enumerated] if shape else enumerated))
 
 
 def _to_rank_5(x: torch.Tensor) -> tuple[torch.Tensor]:

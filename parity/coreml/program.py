@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-Shape = tuple[int | None, ...]
+from parity.coreml.shapes import Shape
 
 
 @dataclass(frozen=True)
@@ -18,15 +18,17 @@ class Value:
     """Name a value with its declared type.
 
     dtype: `fp16`, `fp32`, `int32`, ... (see dtypes.py), `string`, or the kind of a value that is no tensor:
-        `list`, `dict`, `tuple`, `state`.
-    shape: None stands for a size that is known only when the program runs.
+        `list`, `dict`, `tuple`; `outer` for what a block reads from around it.
+    shape: None stands for a size that is known only when the program runs, a Span for those that an input may have.
     others: further shapes that an input may have.
+    state: the value is a Cell (see state.py) that holds a tensor of this type.
     """
 
     name: str
     dtype: str
     shape: Shape = ()
     others: tuple[Shape, ...] = ()
+    state: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Node:
     run_inplace: the same, but may overwrite its first input; None where no such form exists.
     owns_result: the outputs never share memory with an input, so a later node may overwrite them.
     skippable: a run leaves the node out where nothing reads its outputs; a trace computes it all the same.
+    zeros: the node does nothing but put so many zeros on both sides of each spatial axis of [N, C, *spatial].
+    padded: makes the `run` of a node that puts such zeros around its input by itself.
     """
 
     name: str
@@ -47,6 +51,8 @@ class Node:
     run_inplace: Callable[..., tuple[Any, ...]] | None = None
     owns_result: bool = True
     skippable: bool = False
+    zeros: tuple[int, ...] | None = None
+    padded: Callable[[tuple[int, ...]], Callable[..., tuple[Any, ...]]] | None = None
 
 
 @dataclass(frozen=True)

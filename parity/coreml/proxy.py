@@ -8,15 +8,43 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from conversion.quiet import import_coremltools
+from parity.coreml.engine import NEURAL_NETWORKS
 from parity.coreml.evaluator import Evaluator
+from parity.coreml.pipeline import SPECIFICATION_VERSION
+from parity.coreml.state import State
 from parity.errors import CoreMLError
 
-# The newest version that Evaluator reads; MLModel refuses to load what is newer than its runtime.
-_SPECIFICATION_VERSION = 10
 _MACOS = (15, 0)
+
+
+@contextmanager
+def _apples_errors(opening: str = "") -> Iterator[None]:
+    """Raise what Apple's proxy raises. opening: the words by which its callers know what failed."""
+    try:
+        yield
+    except CoreMLError as error:
+        raise RuntimeError(f"{opening}{error}") from error
+
+
+@dataclass(frozen=True)
+class StateProxy:
+    """Answer the calls that MLState makes to its proxy."""
+
+    state: State
+
+    def read_state(self, name: str) -> Any:
+        """Return a state's value."""
+        with _apples_errors():
+            return self.state.read_state(name)
+
+    def write_state(self, name: str, value: Any) -> None:
+        """Give a state a value."""
+        with _apples_errors():
+            self.state.write_state(name, value)
 
 
 class EvaluatorProxy:
@@ -25,31 +53,40 @@ class EvaluatorProxy:
     def __init__(
         self, path: str, compute_units: str, function_name: str, optimization_hints: Any, asset: Any
     ) -> None:
-        try:
+        # MLModel turns this error into a warning, and `predict` raises it again.
+        with _apples_errors():
             self._evaluator = Evaluator(path, function_name or None)
-        except CoreMLError as error:
-            # What Apple's proxy raises; MLModel then warns, and `predict` raises the same again.
-            raise RuntimeError(str(error)) from error
 
     @staticmethod
     def maximum_supported_specification_version() -> int:
         """Return the newest specification version that can be run."""
-        return _SPECIFICATION_VERSION
+        return SPECIFICATION_VERSION
 
-    def predict(self, inputs: dict[str, Any], state: Any = None) -> dict[str, Any]:
+    def predict(self, inputs: dict[str, Any], state: StateProxy | None = None) -> dict[str, Any]:
         """Predict for one dictionary of inputs."""
-        try:
-            return self._evaluator.predict(inputs, state)
-        except CoreMLError as error:
-            raise RuntimeError(str(error)) from error
+        network = self._evaluator.kind in NEURAL_NETWORKS
+        kind = "a neural network model" if network else "ML Program"
+        with _apples_errors(f"Unable to compute the prediction using {kind}. "):
+            return self._evaluator.predict(inputs, state.state if state else None)
 
     def batchPredict(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:  # noqa: N802 - Apple's name
         """Predict for each dictionary of a list."""
         return [self.predict(one) for one in inputs]
 
-    def newState(self) -> Any:  # noqa: N802 - Apple's name
+    def newState(self) -> StateProxy:  # noqa: N802 - Apple's name
         """Make a fresh state."""
-        return self._evaluator.make_state()
+        with _apples_errors():
+            return StateProxy(self._evaluator.make_state())
+
+    def get_compiled_model_path(self) -> str:
+        """Refuse: nothing is compiled here."""
+        raise RuntimeError("a compiled model comes from Apple's compiler, which runs on macOS alone")
+
+    def get_load_duration_in_nano_seconds(self) -> None:
+        """Say, as Apple's proxy does, that it is not known."""
+
+    def get_last_predict_duration_in_nano_seconds(self) -> None:
+        """Say, as Apple's proxy does, that it is not known."""
 
 
 def patch_coremltools() -> AbstractContextManager[None]:

@@ -1,8 +1,8 @@
 """Where the evaluator's kernels are found: ML Program operations by type and opset, NeuralNetwork layers by type.
 
 An ML Program kernel is a function whose keyword arguments are Apple's parameter names with Apple's defaults. Its
-annotations say what it wants each parameter as (a tensor, a tuple of ints, a string); `bind` in mil.py converts,
-once at planning time where the value is a constant. A layer's factory takes the layer's message from
+annotations say what it wants each parameter as (a tensor, a tuple of ints, a string); `bind` in mil_binding.py
+converts, once at planning time where the value is a constant. A layer's factory takes the layer's message from
 NeuralNetwork.proto, prepares weights, and returns the function that runs on tensors, or a `Prepared` pair.
 """
 
@@ -34,6 +34,10 @@ class Kernel:
     view: the result may share memory with an input.
     inplace: a variant that may overwrite the first parameter; same parameters, same result.
     wants_outputs: the function takes the declared outputs as its parameter `outputs`.
+    wants_blocks: it takes the operation's two blocks, as functions, as its parameter `blocks`; see blocks.py.
+    constant: what it computes from constants is a constant, worked out once, when the file is read.
+    prepare: makes the function of the first parameter alone from all other arguments, where these are constants;
+        None where it knows nothing better. What it makes may have `padded` or `zeros`, see program.Node.
     """
 
     type: str
@@ -45,6 +49,9 @@ class Kernel:
     view: bool = False
     inplace: Callable[..., Any] | None = None
     wants_outputs: bool = False
+    wants_blocks: bool = False
+    constant: bool = False
+    prepare: Callable[..., Callable[..., Any] | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,8 @@ def op(
     exact: bool = False,
     view: bool = False,
     inplace: Callable[..., Any] | None = None,
+    constant: bool = False,
+    prepare: Callable[..., Callable[..., Any] | None] | None = None,
 ) -> Callable[[F], F]:
     """Register a function as the kernel of one or more ML Program operations, from the opset `since` on."""
 
@@ -87,7 +96,7 @@ def op(
         # Resolved here rather than at each look-up: the annotations are what `bind` converts by.
         hints = typing.get_type_hints(function)
         signature = inspect.signature(function).parameters
-        names = [name for name in signature if name != "outputs"]
+        names = [name for name in signature if name not in ("outputs", "blocks")]
         for kind in types:
             versions = _OPERATIONS.setdefault(kind, {})
             if since in versions:
@@ -105,6 +114,9 @@ def op(
                 view=view,
                 inplace=inplace,
                 wants_outputs="outputs" in signature,
+                wants_blocks="blocks" in signature,
+                constant=constant,
+                prepare=prepare,
             )
         return function
 

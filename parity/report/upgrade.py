@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from parity.upgrade import REGRESSIONS, Leg, Upgrade
+from parity.upgrade import REGRESSIONS, Upgrade, UpgradeLeg
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -83,7 +83,7 @@ def _reasons(found: Upgrade) -> Iterator[str]:
 
 def _changes(found: Upgrade) -> Iterator[str]:
     """List what differs between the files; models for which the same lines hold share them."""
-    shared: dict[tuple[str, ...], list[Leg]] = {}
+    shared: dict[tuple[str, ...], list[UpgradeLeg]] = {}
     for leg in found.legs:
         shared.setdefault(leg.changes, []).append(leg)
     for changes, legs in shared.items():

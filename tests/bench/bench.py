@@ -18,9 +18,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from memory import memory
 from PIL import Image
 
 from conversion import Artifact, Classifier, convert
+from conversion.torchvision_models import torchvision_classifier
 from parity import check
 from parity.backends import Predict, find_backend
 from parity.backends.pytorch import load_reference
@@ -41,18 +43,29 @@ ROUTES = ("onnx", "mlprogram-fp32", "mlprogram", "onnx-coreml")
 
 def main() -> None:
     torch.set_num_threads(THREADS)
-    classifier = load_classifier(f"{ROOT}/fixtures/models.py:efficientnet_lite0")
-    artifacts = {route: convert(classifier, route, ROOT / ".parity") for route in ROUTES}
-    predicts = load_backends(classifier, artifacts)
+    for classifier in (
+        torchvision_classifier("mobilenet_v2"),
+        torchvision_classifier("resnet50"),
+        load_classifier(f"{ROOT}/fixtures/models.py:efficientnet_lite0"),
+    ):
+        artifacts = {route: convert(classifier, route, ROOT / ".parity") for route in ROUTES}
+        predicts = load_backends(classifier, artifacts)
+        backends(classifier, artifacts, predicts)
+    overhead(classifier, artifacts, predicts)
+    idle_plugin()
+    memory()
+
+
+def backends(classifier: Classifier, artifacts: dict[str, Artifact], predicts: dict[str, Predict]) -> None:
+    """Print the milliseconds per image of every backend, as ratios to PyTorch and to the slow reference."""
     pixels = load_images(PHOTOS, classifier.preprocessing).pixels[:1]
     every = {**predicts, SLOW: find_backend("onnx-reference").load(artifacts["onnx"])}
     per_image = measure({name: lambda predict=predict: predict(pixels) for name, predict in every.items()})
-    eager = per_image["pytorch"]
+    eager, slow = per_image["pytorch"], per_image[SLOW]
     print(f"{classifier.name}, batch 1, {THREADS} threads, median of {ROUNDS * PER_ROUND}")
     for name, milliseconds in per_image.items():
-        print(f"  {name:34} {milliseconds:9.1f} ms/image  {milliseconds / eager:7.2f} x pytorch")
-    overhead(classifier, artifacts, predicts)
-    idle_plugin()
+        ratios = f"{milliseconds / eager:7.2f} x pytorch   1/{slow / milliseconds:.0f} of onnx-reference"
+        print(f"  {name:34} {milliseconds:9.1f} ms/image  {ratios}")
 
 
 def load_backends(classifier: Classifier, artifacts: dict[str, Artifact]) -> dict[str, Predict]:

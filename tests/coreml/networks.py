@@ -69,19 +69,20 @@ def run(add: Add, outputs: tuple[str, ...] = ("y",), rank5: bool = False, **arra
 
 def check_nodes(evaluator: Evaluator, fed: Mapping[str, Any]) -> None:
     """Run node by node and check what each promises to the planner."""
-    plan = evaluator._plan
+    plan = evaluator._runnable.plan
     with torch.inference_mode():
-        values: dict[str, Any] = {**plan.graph.constants, **evaluator._feeds(fed)}
+        values: dict[str, Any] = {**plan.graph.constants, **evaluator._runnable.feeds(fed)}
         for node in plan.graph.nodes:
             inputs = [values[name] for name in node.inputs]
-            before = [x.clone() for x in inputs]
+            before = [x.clone() if isinstance(x, torch.Tensor) else x for x in inputs]
             results = node.run(*inputs)
-            for x, copy in zip(inputs, before, strict=True):
+            tensors = [(x, copy) for x, copy in zip(inputs, before, strict=True) if isinstance(x, torch.Tensor)]
+            for x, copy in tensors:
                 torch.testing.assert_close(
                     x, copy, rtol=0, atol=0, equal_nan=True, msg=f"{node.type} changed its input"
                 )
             if node.owns_result:
-                storages = {x.untyped_storage().data_ptr() for x in inputs}
+                storages = {x.untyped_storage().data_ptr() for x, _ in tensors}
                 shared = [
                     r for r in results if isinstance(r, torch.Tensor) and r.untyped_storage().data_ptr() in storages
                 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,10 @@ Body = Callable[..., Any]
 _TYPES = {"f": types.fp32, "i": types.int32}
 
 
-def evaluator(
+def convert(
     body: Body, *shapes: tuple[int, ...] | np.ndarray, precision: str = "fp32", target: str = "iOS15"
-) -> Evaluator:
-    """Convert a function of coremltools variables, one per shape, and plan it.
+) -> Any:
+    """Convert a function of coremltools variables, one per shape.
 
     shapes: of fp32 inputs; an array stands for its shape and type.
     precision: what the program computes floats in, fp32 or fp16; its boundary is fp32.
@@ -39,7 +40,7 @@ def evaluator(
     try:
         with chatter_to():
             program = Builder.program(input_specs=specs, opset_version=opset)(_named(body, len(specs)))
-            model = ct.convert(
+            return ct.convert(
                 program,
                 convert_to="mlprogram",
                 minimum_deployment_target=opset,
@@ -48,7 +49,11 @@ def evaluator(
             )
     finally:
         gc.unfreeze()
-    return Evaluator(model)
+
+
+def evaluator(body: Body, *shapes: tuple[int, ...] | np.ndarray, **options: str) -> Evaluator:
+    """Convert a function as `convert` does, and plan it."""
+    return Evaluator(convert(body, *shapes, **options))
 
 
 def run(body: Body, *arrays: Any, precision: str = "fp32", target: str = "iOS15") -> list[np.ndarray]:
@@ -58,16 +63,35 @@ def run(body: Body, *arrays: Any, precision: str = "fp32", target: str = "iOS15"
     """
     values = [_native(array) for array in arrays]
     model = evaluator(body, *values, precision=precision, target=target)
-    fed = {feature.name: v for feature, v in zip(model.specification.description.input, values, strict=True)}
+    fed = {feature.name: v for feature, v in zip(model.description.input, values, strict=True)}
     answers = model.predict(fed)
     check_nodes(model, fed)
     _check_types(model, fed)
-    return [answers[feature.name] for feature in model.specification.description.output]
+    return [answers[feature.name] for feature in model.description.output]
+
+
+@dataclass(frozen=True)
+class Edited:
+    """Hold a changed specification as the evaluator takes it from coremltools."""
+
+    specification: Any
+    weights_dir: Any = None
+
+    def get_spec(self) -> Any:
+        return self.specification
+
+
+def edited(model: Any, change: Callable[[Any], None]) -> Edited:
+    """Return a coremltools model after a change to the operations of its main function."""
+    specification = model.get_spec()
+    function = specification.mlProgram.functions["main"]
+    change(function.block_specializations[function.opset].operations)
+    return Edited(specification, model.weights_dir)
 
 
 def _check_types(model: Evaluator, fed: dict[str, np.ndarray]) -> None:
     """Check that a value of the type fp16 is an fp16 number, also where its operation calls itself exact."""
-    declared = {value.name: value.dtype for node in model._plan.graph.nodes for value in node.outputs}
+    declared = {value.name: value.dtype for node in model._runnable.plan.graph.nodes for value in node.outputs}
     for name, value in model.trace(fed).items():
         if declared[name] == "fp16":
             np.testing.assert_array_equal(value, value.astype(np.float16), f"{name} is no fp16 number")

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parity.coreml.dtypes import CARRIERS, NUMPY, carry, settle, uncarry
+from parity.coreml.dtypes import CARRIERS, NUMPY, carry, settle, uncarry, unpack
 
 
 @given(st.lists(st.floats(width=32), min_size=1))
@@ -69,3 +69,23 @@ def test_a_read_only_view_is_carried_without_a_warning() -> None:
 
 def test_rank_zero_stays_rank_zero() -> None:
     assert carry(np.array(2.5, np.float32), "fp32").shape == ()
+
+
+@given(
+    bits=st.sampled_from([1, 2, 3, 4, 6, 8]),
+    numbers=st.lists(st.integers(0, 255), max_size=30),
+)
+def test_packed_numbers_follow_one_another_from_the_lowest_bit(bits: int, numbers: list[int]) -> None:
+    numbers = [number % (1 << bits) for number in numbers]
+    whole = sum(number << (bits * i) for i, number in enumerate(numbers))
+    packed = np.frombuffer(whole.to_bytes(-(-bits * len(numbers) // 8), "little"), np.uint8)
+
+    found = unpack(packed, bits, len(numbers))
+
+    assert found.dtype == np.uint8
+    assert found.tolist() == numbers
+
+
+def test_too_few_bytes_give_fewer_numbers() -> None:
+    assert unpack(np.uint8([0b10_01_00_11]), 2, 9).tolist() == [3, 0, 1, 2]
+    assert unpack(np.uint8([255]), 3, 9).tolist() == [7, 7]

@@ -11,7 +11,7 @@ from PIL import Image
 from parity.coreml import Evaluator
 from parity.errors import CoreMLError, UnsupportedOperationsError
 from tests.coreml.image_models import HEIGHT, WIDTH, image_model
-from tests.coreml.programs import evaluator
+from tests.coreml.programs import Edited, edited, evaluator
 
 RED = Image.new("RGB", (WIDTH, HEIGHT), (200, 100, 50))
 
@@ -93,7 +93,7 @@ def test_fp16_rounds_every_result() -> None:
 
 
 def test_trace_names_the_values_of_the_file(rgb: Evaluator) -> None:
-    function = rgb.specification.mlProgram.functions["main"]
+    function = image_model().get_spec().mlProgram.functions["main"]
     block = function.block_specializations[function.opset]
     named = [op.outputs[0].name for op in block.operations if op.type != "const"]
 
@@ -118,8 +118,8 @@ def test_an_earlier_answer_is_not_overwritten_by_a_later_run(rgb: Evaluator) -> 
     [
         ({}, "the input `image` is missing"),
         ({"picture": RED}, "no input `picture`; the model takes image"),
-        ({"image": RED.resize((WIDTH + 1, HEIGHT))}, "takes a PIL image of 6 x 4 pixels .* not 7 x 4"),
-        ({"image": np.zeros((4, 6, 3))}, "takes a PIL image .* not a ndarray"),
+        ({"image": RED.resize((WIDTH + 1, HEIGHT))}, "takes images of 6 x 4 .* not 7 x 4"),
+        ({"image": np.zeros((4, 6, 3))}, "takes images .* not a ndarray"),
     ],
 )
 def test_a_wrong_input_is_refused(rgb: Evaluator, inputs: dict[str, Any], message: str) -> None:
@@ -131,7 +131,7 @@ def test_an_array_of_another_shape_is_refused() -> None:
     from coremltools.converters.mil import Builder
 
     model = evaluator(lambda x: Builder.relu(x=x), (2, 3))
-    name = model.specification.description.input[0].name
+    name = model.description.input[0].name
 
     with pytest.raises(CoreMLError, match=r"takes the shape \(2, 3\), not \(3, 2\)"):
         model.predict({name: np.zeros((3, 2))})
@@ -147,31 +147,99 @@ def test_an_unknown_function_is_refused() -> None:
         Evaluator(image_model(), function_name="second")
 
 
-def edited(change: Any) -> Any:
-    """Return a model whose operations were changed by hand."""
-    model = image_model()
-    spec = model.get_spec()
-    function = spec.mlProgram.functions["main"]
-    change(function.block_specializations[function.opset].operations)
-
-    class Edited:
-        weights_dir = model.weights_dir
-
-        def get_spec(self) -> Any:
-            return spec
-
-    return Edited()
-
-
 def test_all_missing_operations_are_named_at_once() -> None:
     def strange(operations: Any) -> None:
         computed = [op for op in operations if op.type != "const"]
         computed[0].type, computed[1].type = "levitate", "teleport"
 
     with pytest.raises(UnsupportedOperationsError, match="levitate .*teleport") as caught:
-        Evaluator(edited(strange))
+        Evaluator(edited(image_model(), strange))
 
     assert set(caught.value.missing) == {"levitate", "teleport"}
+
+
+def computed(operations: Any) -> list[Any]:
+    return [operation for operation in operations if operation.type != "const"]
+
+
+def circle(operations: Any) -> None:
+    """Let the first operation read the last one's result."""
+    first, last = computed(operations)[0], computed(operations)[-1]
+    first.inputs["x"].arguments[0].name = last.outputs[0].name
+
+
+def reshape(operations: Any) -> None:
+    """Let the file declare another shape for the mean than it has."""
+    next(o for o in operations if o.type == "reduce_mean").outputs[0].type.tensorType.dimensions[
+        1
+    ].constant.size = 7
+
+
+def custom(operations: Any) -> None:
+    """Make the first operation one of an app."""
+    first = computed(operations)[0]
+    first.type = "custom_layer"
+    name = first.attributes["class_name"]
+    name.type.tensorType.dataType = 2
+    name.immediateValue.tensor.strings.values.append("Mine")
+
+
+def retype(operations: Any) -> None:
+    """Give a value a number type that there is not."""
+    computed(operations)[0].outputs[0].type.tensorType.dataType = 99
+
+
+def unfix(operations: Any) -> None:
+    """Give a constant an unknown size."""
+    const = next(o for o in operations if o.type == "const" and o.attributes["val"].type.tensorType.dimensions)
+    const.attributes["val"].type.tensorType.dimensions[0].unknown.variadic = False
+
+
+def empty(operations: Any) -> None:
+    """Leave an argument without a name and a value."""
+    computed(operations)[0].inputs["x"].arguments[0].Clear()
+
+
+def untype(operations: Any) -> None:
+    """Make a constant a tuple."""
+    next(o for o in operations if o.type == "const").attributes["val"].type.tupleType.SetInParent()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (circle, r"operation `.*` \(mul\) reads `.*`, which nothing before gives; the file is damaged"),
+        (reshape, r"\(reduce_mean\) fails: `.*` comes out as \(1, 3\), the file declares \(1, 7\)"),
+        (custom, r"\(custom_layer\): its code, the class `Mine`, is part of an app"),
+        (retype, "unknown number type 99"),
+        (unfix, "has no fixed shape"),
+        (empty, r"\(mul\) cannot be read: an argument has neither a name nor a value"),
+        (untype, "`ones` is of the type tuple"),
+    ],
+)
+def test_a_damaged_program_is_one_clear_error(change: Any, message: str) -> None:
+    damaged = edited(image_model(), change)
+    with pytest.raises(CoreMLError, match=message) as caught:
+        Evaluator(damaged).predict({"image": RED})
+
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_an_unknown_opset_is_refused() -> None:
+    model = image_model()
+    specification = model.get_spec()
+    specification.mlProgram.functions["main"].opset = "CoreML99"
+
+    with pytest.raises(CoreMLError, match="function `main` is written for the unknown opset `CoreML99`"):
+        Evaluator(Edited(specification, model.weights_dir))
+
+
+def test_names_of_a_damaged_file_cannot_obey_the_terminal() -> None:
+    def strange(operations: Any) -> None:
+        computed(operations)[0].type = "\x1b[2Jgone\nreally"
+
+    with pytest.raises(CoreMLError, match="\N{REPLACEMENT CHARACTER}\\[2Jgone\N{REPLACEMENT CHARACTER}really"):
+        Evaluator(edited(image_model(), strange))
 
 
 def test_a_parameter_that_apple_does_not_define_is_refused() -> None:
@@ -180,7 +248,7 @@ def test_a_parameter_that_apple_does_not_define_is_refused() -> None:
         mean.inputs["colour"].CopyFrom(mean.inputs["axes"])
 
     with pytest.raises(CoreMLError, match=r"\(reduce_mean\): unknown colour; iOS15 defines x, axes, keep_dims"):
-        Evaluator(edited(strange))
+        Evaluator(edited(image_model(), strange))
 
 
 def test_a_parameter_that_is_missing_is_refused() -> None:
@@ -188,7 +256,7 @@ def test_a_parameter_that_is_missing_is_refused() -> None:
         del next(op for op in operations if op.type == "reduce_mean").inputs["x"]
 
     with pytest.raises(CoreMLError, match="absent x"):
-        Evaluator(edited(strange))
+        Evaluator(edited(image_model(), strange))
 
 
 def test_a_constant_that_does_not_fill_its_shape_is_refused() -> None:
@@ -200,4 +268,4 @@ def test_a_constant_that_does_not_fill_its_shape_is_refused() -> None:
         del axes.attributes["val"].immediateValue.tensor.ints.values[0]
 
     with pytest.raises(CoreMLError, match=r"has 1 value\(s\) for the shape \[2\]"):
-        Evaluator(edited(strange))
+        Evaluator(edited(image_model(), strange))

@@ -103,6 +103,55 @@ def test_bytes_that_are_no_model(content: bytes, tmp_path: Path) -> None:
         open_model(tmp_path / "odd.mlmodel")
 
 
+def test_a_compiled_model(tmp_path: Path) -> None:
+    (tmp_path / "tiny.mlmodelc").mkdir()
+
+    with pytest.raises(CoreMLError, match=r"tiny\.mlmodelc: a compiled model, which only Apple's runtime reads"):
+        open_model(tmp_path / "tiny.mlmodelc")
+
+
+def test_an_encrypted_model_says_so_among_what_it_may_be(tmp_path: Path) -> None:
+    # What `coremlcompiler --encrypt` leaves is no protobuf; 16 bytes of a block cipher do for it.
+    (tmp_path / "secret.mlmodel").write_bytes(bytes.fromhex("69c4e0d86a7b0430d8cdb78070b4c55a"))
+
+    with pytest.raises(CoreMLError, match="a truncated or an encrypted one .*convert again without encryption"):
+        open_model(tmp_path / "secret.mlmodel")
+
+
+@pytest.mark.parametrize("path", ["\0", "x" * 5000, "../../../.."])
+def test_a_manifest_that_names_no_file(copied: Path, path: str) -> None:
+    manifest = json.loads((copied / "Manifest.json").read_text())
+    manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"] = path
+    (copied / "Manifest.json").write_text(json.dumps(manifest))
+
+    with pytest.raises(CoreMLError, match="cannot be understood|is missing"):
+        open_model(copied)
+
+
+def test_an_offset_past_the_end_of_the_weight_file(copied: Path) -> None:
+    file = copied / "Data" / "com.apple.CoreML" / "model.mlmodel"
+    specification = open_model(copied).specification
+    function = specification.mlProgram.functions["main"]
+    operations = function.block_specializations[function.opset].operations
+    const = next(o for o in operations if o.attributes["val"].HasField("blobFileValue"))
+    const.attributes["val"].blobFileValue.offset = 2**63
+    file.write_bytes(specification.SerializeToString())
+
+    with pytest.raises(
+        CoreMLError, match=rf"weight\.bin: `{const.outputs[0].name}` stands at offset {2**63}, past"
+    ):
+        Evaluator(copied)
+
+
+def test_a_tree_ensemble_is_outside_the_scope(tmp_path: Path) -> None:
+    specification = import_coremltools().proto.Model_pb2.Model(specificationVersion=1)
+    specification.treeEnsembleClassifier.SetInParent()
+    (tmp_path / "trees.mlmodel").write_bytes(specification.SerializeToString())
+
+    with pytest.raises(CoreMLError, match=r"trees\.mlmodel: a model of type treeEnsembleClassifier; .* on a Mac"):
+        Evaluator(tmp_path / "trees.mlmodel")
+
+
 def test_a_model_of_another_kind(tmp_path: Path) -> None:
     specification = import_coremltools().proto.Model_pb2.Model()
     specification.specificationVersion = 1

@@ -11,7 +11,7 @@ import torch
 
 from conversion.quiet import chatter_to
 from conversion.torchvision_guard import torchvision
-from parity.coreml import Evaluator
+from parity.coreml import Evaluator, registry
 from parity.errors import CoreMLError, UnsupportedOperationsError
 from tests.coreml.networks import Model, check_nodes, close, ct, positive, run, specify
 
@@ -78,21 +78,36 @@ def test_a_custom_layer_is_refused_by_its_class() -> None:
         evaluate(specify(add, {"x": (2,)}))
 
 
-def test_all_layers_that_the_evaluator_lacks_are_named_at_once() -> None:
+def test_all_layers_that_the_evaluator_lacks_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in ("unary", "softmax"):
+        assert kind in registry.layers()
+        monkeypatch.delitem(registry._LAYERS, kind)
+
     def add(b: Any) -> None:
-        b.add_random_normal_like("noise", "x", "n", 0.0, 1.0, 0)
-        b.add_random_normal_like("more noise", "n", "m", 0.0, 1.0, 0)
-        b.add_categorical_distribution("choice", "m", "y", 3)
+        b.add_unary("noise", "x", "n", "abs")
+        b.add_unary("more noise", "n", "m", "abs")
+        b.add_softmax("choice", "m", "y")
         b.nn_spec.layers.add(name="new", input=["y"], output=["z"])
 
     with pytest.raises(UnsupportedOperationsError) as caught:
         evaluate(specify(add, {"x": (2,)}))
 
     assert caught.value.missing == {
-        "randomNormalLike": ("noise", "more noise"),
-        "categoricalDistribution": ("choice",),
+        "unary": ("noise", "more noise"),
+        "softmax": ("choice",),
         "of an unknown type": ("new",),
     }
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_another_number_of_inputs_than_the_layer_takes_is_refused(count: int) -> None:
+    specification = specify(lambda b: b.add_activation("a", "RELU", "x", "y"), {"x": (2,)})
+    layer = specification.neuralNetwork.layers[0]
+    del layer.input[:]
+    layer.input.extend(["x"] * count)
+
+    with pytest.raises(CoreMLError, match=rf"layer `a` \(activation\): does not take {count} input\(s\)"):
+        evaluate(specification)
 
 
 def test_what_fails_at_run_time_names_the_layer() -> None:
@@ -117,7 +132,7 @@ def test_onnx_coreml_s_three_layers_of_a_clip_run_as_one() -> None:
     trace = network.trace({"x": x})
 
     close(network.predict({"x": x})["y"], np.clip(np.exp(x), 1, 6))
-    assert [step.node.name for step in network._plan.steps] == ["e", "3"]
+    assert [step.node.name for step in network._runnable.plan.steps] == ["e", "3"]
     close(trace["min_x_a"], np.maximum(np.exp(x), 1))
     close(trace["min_minus_x_minus_b"], -np.clip(np.exp(x), 1, 6))
     close(trace["y"], np.clip(np.exp(x), 1, 6))
@@ -168,7 +183,7 @@ def test_images_stay_channels_last_from_layer_to_layer() -> None:
 
     network = evaluate(specify(add, {"x": (4, 8, 8)}, rank5=True))
     with torch.inference_mode():
-        values = network._plan.trace(network._feeds({"x": positive(4, 8, 8)}))
+        values = network._runnable.plan.trace(network._runnable.feeds({"x": positive(4, 8, 8)}))
 
     images = {name: value for name, value in values.items() if name not in ("l", "x (rank 5)")}
     assert list(images) == ["c", "u", "d", "p", "n", "m", "e", "y"]

@@ -69,7 +69,7 @@ def test_coremltools_own_checks_stay(package: str) -> None:
 
 
 def test_a_wrong_image_size_is_a_runtime_error_as_apples(package: str) -> None:
-    with patch_coremltools(), pytest.raises(RuntimeError, match="6 x 4 pixels"):
+    with patch_coremltools(), pytest.raises(RuntimeError, match="images of 6 x 4"):
         ct.models.MLModel(package).predict({"image": RED.resize((9, 9))})
 
 

@@ -17,7 +17,7 @@ from parity.cli import main
 from parity.results import Diagnosis, Environment, Subject
 from parity.sides import Bench, Made, Side
 from parity.suite import ModelEntry, Suite
-from parity.upgrade import Leg, Upgrade
+from parity.upgrade import Upgrade, UpgradeLeg
 from tests.parity import tiny
 from tests.parity.tiny import converted, save_pictures, shifted
 
@@ -222,7 +222,7 @@ def test_a_diagnosis_is_told_where_there_is_one(said: Said, monkeypatch: pytest.
     wrong = Subject(
         "tiny", "onnx", "", "onnxruntime", "fp32", "fail", diagnoses=(Diagnosis("shared-bias", "two share one"),)
     )
-    legs = (Leg("tiny", "onnx", "onnxruntime", "worse", "flips", wrong, wrong),)
+    legs = (UpgradeLeg("tiny", "onnx", "onnxruntime", "worse", "flips", wrong, wrong),)
     found = Upgrade("old", "installed", legs, Environment("3.11", "here", {}), {"old": {}, "installed": {}})
     monkeypatch.setattr(upgrade, "upgrade", lambda *given, **options: found)
 
@@ -233,7 +233,7 @@ def test_a_diagnosis_is_told_where_there_is_one(said: Said, monkeypatch: pytest.
 
 def test_legs_that_were_skipped_for_one_reason_share_a_line(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     subject = Subject("tiny", "onnx", "", "onnxruntime", "fp32", "skipped", "no Python 3.7 here")
-    leg = Leg("tiny", "onnx", "onnxruntime", "skipped", subject.reason, subject, subject)
+    leg = UpgradeLeg("tiny", "onnx", "onnxruntime", "skipped", subject.reason, subject, subject)
     found = Upgrade("2020", "installed", (leg, leg), Environment("3.11", "here", {}), {"2020": {"onnx": "1.6.0"}})
     monkeypatch.setattr(upgrade, "upgrade", lambda *given, **options: found)
 

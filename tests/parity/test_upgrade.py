@@ -21,7 +21,7 @@ from parity.reference import Reference
 from parity.results import Answer, Case, Environment, Prediction, Subject
 from parity.sides import Bench, Made, Side
 from parity.suite import ModelEntry, Suite, read_suite
-from parity.upgrade import Leg, Upgrade, changed_files, judge_upgrade, upgrade, upgrade_to_json
+from parity.upgrade import Upgrade, UpgradeLeg, changed_files, judge_upgrade, upgrade, upgrade_to_json
 from tests.parity import tiny as tiny_module
 from tests.parity.tiny import converted, save_pictures, shifted
 
@@ -195,13 +195,39 @@ def test_what_was_skipped_on_both_sides_proves_nothing(
     assert found.exit_code == 3
 
 
+def test_versions_that_are_not_to_be_had_are_bad_input(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def opened(side: Side, directory: Path, timeout: float) -> Any:
+        return nullcontext(Bench(side, directory, timeout, failure=ToolChainFailure("resolve", ("  no onnx 99",))))
+
+    monkeypatch.setattr(module, "opened", opened)
+
+    with pytest.raises(ParityError, match="^tool chain old: resolve: no onnx 99$"):
+        upgrade(suite, OLD, NEW, artifacts=tmp_path)
+
+
+def test_an_environment_that_cannot_be_built_is_a_result(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def opened(side: Side, directory: Path, timeout: float) -> Any:
+        failure = ToolChainFailure("install", ("disk full",)) if side == OLD else None
+        return nullcontext(Bench(side, directory, timeout, failure=failure))
+
+    monkeypatch.setattr(module, "opened", opened)
+    (leg,) = upgrade(suite, OLD, NEW, models=["tiny"], artifacts=tmp_path).legs
+
+    assert (leg.verdict, leg.reason) == ("better", "the old side was broken: install: disk full")
+    assert leg.said == ("old: disk full",)
+
+
 def test_two_of_the_same_side_are_bad_input(suite: Suite) -> None:
     with pytest.raises(ParityError, match="both sides are installed; name another with --with, --from or --to"):
         upgrade(suite, NEW, Side("installed"))
 
 
-def leg(verdict: str) -> Leg:
-    return Leg("m", "onnx", "onnxruntime", verdict, "", PASS, PASS)  # type: ignore[arg-type]
+def leg(verdict: str) -> UpgradeLeg:
+    return UpgradeLeg("m", "onnx", "onnxruntime", verdict, "", PASS, PASS)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -1,132 +1,181 @@
-"""Convolution and deconvolution. Source: NeuralNetwork.proto, ConvolutionLayerParams."""
+"""Convolution and deconvolution. Source: NeuralNetwork.proto, convolution and convolution3d."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from parity.coreml.layers.weights import as_before, as_images, border, pair, read_bias, read_weights
+from parity.coreml.layers.weights import (
+    as_before,
+    as_images,
+    border,
+    custom_padding,
+    pair,
+    read_bias,
+    read_weights,
+    triple,
+)
 from parity.coreml.ops.conv import pad_spatial, same_padding
+from parity.coreml.packing import Convolution, PackedWeights
 from parity.coreml.registry import layer
 
-Pair = tuple[int, int]
+_CONVOLUTIONS = {4: F.conv2d, 5: F.conv3d}
+_DECONVOLUTIONS = {4: F.conv_transpose2d, 5: F.conv_transpose3d}
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Hold how a kernel moves over the spatial axes, with a number for each.
+
+    same: the padding follows from the sizes, with an odd element of it first where `lower`; else it is `amounts`,
+        (before, after) for each axis. A deconvolution cuts off what a convolution pads.
+    wanted: the sizes that a deconvolution is to have; empty where the padding says.
+    """
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+    same: bool
+    lower: bool
+    amounts: tuple[int, ...]
+    wanted: tuple[int, ...]
 
 
 @layer("convolution")
 def convolution(params: Any, layer: Any) -> Callable[..., torch.Tensor]:
     """Convolve [..., C, H, W]; the weights may come as a second input [C_out, C_in / groups, kh, kw]."""
-    kernel = pair(params.kernelSize, 3, "kernelSize")
-    stride = pair(params.stride, 1, "stride")
-    dilation = pair(params.dilationFactor, 1, "dilationFactor")
-    groups = int(params.nGroups) or 1
-    channels = int(params.outputChannels)
-    if params.WhichOneof("ConvolutionPaddingType") is None and not params.outputShape:
+    mode = params.WhichOneof("ConvolutionPaddingType")
+    if mode is None and not params.outputShape:
         raise ValueError("the padding is neither `valid` nor `same`")
-    if params.isDeconvolution:
-        shape = (params.kernelChannels, channels // groups, *kernel)
-        return partial(
-            _deconvolve,
-            weight=read_weights(params.weights, shape, "weights", axis=1),
-            bias=read_bias(params, channels),
-            stride=stride,
-            dilation=dilation,
-            groups=groups,
-            crop=_crop(params),
-        )
-    convolve = partial(
-        _convolve,
-        bias=read_bias(params, channels),
-        stride=stride,
-        padding=_padding(params, kernel, stride, dilation),
-        dilation=dilation,
-        groups=groups,
+    window = _Window(
+        kernel=pair(params.kernelSize, 3, "kernelSize"),
+        stride=pair(params.stride, 1, "stride"),
+        dilation=pair(params.dilationFactor, 1, "dilationFactor"),
+        groups=int(params.nGroups) or 1,
+        same=mode == "same",
+        lower=mode == "same" and params.same.asymmetryMode == params.same.TOP_LEFT_HEAVY,
+        amounts=border(params.valid.paddingAmounts),
+        wanted=_wanted(params, ("height", "width")),
     )
+    channels, kernel_channels = int(params.outputChannels), int(params.kernelChannels)
+    if params.isDeconvolution:
+        weight = _transposed_weight(params, kernel_channels, channels, window)
+        return partial(_deconvolve, weight=weight, bias=read_bias(params, channels), window=window)
+    convolve = partial(_convolve, bias=read_bias(params, channels), window=window)
     if len(layer.input) == 2:
         return convolve
-    weight = read_weights(params.weights, (channels, params.kernelChannels, *kernel), "weights")
-    return partial(convolve, weight=weight.contiguous(memory_format=torch.channels_last))
+    weight = _weight(params, (channels, kernel_channels, *window.kernel))
+    if window.same or window.amounts[::2] != window.amounts[1::2]:
+        return partial(convolve, weight=weight.contiguous(memory_format=torch.channels_last))
+    prepared = Convolution(
+        PackedWeights(weight),
+        read_bias(params, channels),
+        window.stride,
+        window.amounts[::2],
+        window.dilation,
+        window.groups,
+    )
+    return lambda x: as_before(prepared(as_images(x, 4)), x)
 
 
-def _padding(
-    params: Any, kernel: Pair, stride: Pair, dilation: Pair
-) -> Callable[[tuple[int, ...]], tuple[int, ...]]:
-    """Make the function from (height, width) to the padding (top, bottom, left, right)."""
-    if params.WhichOneof("ConvolutionPaddingType") == "same":
-        lower = params.same.asymmetryMode == params.same.TOP_LEFT_HEAVY
-        return lambda sizes: same_padding(sizes, kernel, stride, dilation, lower=lower)
-    amounts = border(params.valid.paddingAmounts)
-    return lambda _: amounts
+@layer("convolution3d")
+def convolution3d(params: Any) -> Callable[..., torch.Tensor]:
+    """Convolve [..., C, D, H, W]."""
+    mode = params.PaddingType.Name(params.paddingType)
+    window = _Window(
+        kernel=triple(params, "kernel"),
+        stride=triple(params, "stride"),
+        dilation=triple(params, "dilation"),
+        groups=int(params.nGroups) or 1,
+        same=mode == "SAME",
+        lower=False,
+        amounts=custom_padding(params) if mode == "CUSTOM" else (0,) * 6,
+        wanted=_wanted(params, ("depth", "height", "width")),
+    )
+    channels, inputs = int(params.outputChannels), int(params.inputChannels)
+    bias = read_bias(params, channels)
+    if params.isDeconvolution:
+        # The input channels come first: coremltools' builder writes them so, other than the specification says.
+        weight = _transposed_weight(params, inputs, channels, window)
+        return partial(_deconvolve, weight=weight, bias=bias, window=window)
+    weight = _weight(params, (channels, inputs // window.groups, *window.kernel))
+    return partial(_convolve, weight=weight, bias=bias, window=window)
 
 
-def _convolve(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    stride: Pair,
-    padding: Callable[[tuple[int, ...]], tuple[int, ...]],
-    dilation: Pair,
-    groups: int,
-) -> torch.Tensor:
-    # Channels last is what the CPU kernels compute in; everything that follows keeps it.
-    images = as_images(x).contiguous(memory_format=torch.channels_last)
-    amounts = padding(tuple(images.shape[2:]))
+def _weight(params: Any, shape: tuple[int, ...]) -> torch.Tensor:
+    return read_weights(params.weights, shape, "weights")
+
+
+def _transposed_weight(params: Any, inputs: int, outputs: int, window: _Window) -> torch.Tensor:
+    """Read the weights [C_in, C_out / groups, *kernel] of a deconvolution."""
+    groups = window.groups
+    if inputs % groups or outputs % groups:
+        raise ValueError(f"{inputs} channels in and {outputs} out cannot be divided into {groups} groups")
+    shape = (groups, inputs // groups, outputs // groups, *window.kernel)
+    return read_weights(params.weights, shape, "weights", axes=(0, 2)).flatten(0, 1)
+
+
+def _wanted(params: Any, names: tuple[str, ...]) -> tuple[int, ...]:
+    sizes = tuple(int(size) for size in params.outputShape)
+    if sizes and len(sizes) != len(names):
+        raise ValueError(f"`outputShape` has {len(sizes)} values; {len(names)} are defined: {', '.join(names)}")
+    return sizes
+
+
+def _convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, window: _Window) -> torch.Tensor:
+    rank = weight.ndim
+    images = as_images(x, rank)
+    if rank == 4:
+        # Channels last is what the CPU kernels compute in; everything that follows keeps it.
+        images = images.contiguous(memory_format=torch.channels_last)
+    amounts = window.amounts
+    if window.same:
+        sizes = tuple(images.shape[2:])
+        amounts = same_padding(sizes, window.kernel, window.stride, window.dilation, lower=window.lower)
     symmetric = amounts[::2]
     if symmetric != amounts[1::2]:
-        images, symmetric = pad_spatial(images, amounts), (0, 0)
-    return as_before(F.conv2d(images, weight, bias, stride, symmetric, dilation, groups), x)
+        images, symmetric = pad_spatial(images, amounts), (0,) * len(symmetric)
+    y = _CONVOLUTIONS[rank](images, weight, bias, window.stride, symmetric, window.dilation, window.groups)
+    return as_before(y, x)
 
 
-def _crop(params: Any) -> Callable[[tuple[int, ...], tuple[int, ...]], list[int]]:
-    """Make the function from (full sizes, input sizes) to what is cut off (top, bottom, left, right).
-
-    A cut below zero adds zeros. `outputShape` decides where it is set; the amounts of `valid` then still
-    say on which side, provided that they lead to that shape: coremltools writes both.
-    """
-    amounts = border(params.valid.paddingAmounts)
-    same = params.WhichOneof("ConvolutionPaddingType") == "same"
-    lower = same and params.same.asymmetryMode == params.same.TOP_LEFT_HEAVY
-    wanted = tuple(int(size) for size in params.outputShape)
-    stride = pair(params.stride, 1, "stride")
-    if wanted and len(wanted) != 2:
-        raise ValueError(f"`outputShape` has {len(wanted)} values; two are defined, height and width")
-
-    def crop(full: tuple[int, ...], sizes: tuple[int, ...]) -> list[int]:
-        if not wanted and not same:
-            return list(amounts)
-        cuts: list[int] = []
-        for axis in (0, 1):
-            given = amounts[2 * axis : 2 * axis + 2]
-            total = full[axis] - (wanted[axis] if wanted else sizes[axis] * stride[axis])
-            if wanted and not same and total == sum(given):
-                cuts += given
-                continue
-            # What is missing is added at the end.
-            small = max(total, 0) // 2
-            cuts += [total - small, small] if lower and total > 0 else [small, total - small]
-        return cuts
-
-    return crop
-
-
-def _deconvolve(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    stride: Pair,
-    dilation: Pair,
-    groups: int,
-    crop: Callable[[tuple[int, ...], tuple[int, ...]], list[int]],
-) -> torch.Tensor:
+def _deconvolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, window: _Window) -> torch.Tensor:
     # NeuralNetwork.proto says that the dilation is ignored here, but Apple's own shape inference and the converter
     # that writes these layers count with it.
-    images = as_images(x)
-    full = F.conv_transpose2d(images, weight, None, stride, groups=groups, dilation=dilation)
-    cuts = crop(tuple(full.shape[2:]), tuple(images.shape[2:]))
+    rank = weight.ndim
+    images = as_images(x, rank)
+    full = _DECONVOLUTIONS[rank](
+        images, weight, None, window.stride, groups=window.groups, dilation=window.dilation
+    )
+    cuts = _cuts(window, tuple(full.shape[2:]), tuple(images.shape[2:]))
     y = pad_spatial(full, tuple(-cut for cut in cuts))
     if bias is not None:
-        y = y.add_(bias.reshape(-1, 1, 1))
+        y = y.add_(bias.reshape(-1, *(1,) * (rank - 2)))
     return as_before(y, x)
+
+
+def _cuts(window: _Window, full: tuple[int, ...], sizes: tuple[int, ...]) -> list[int]:
+    """Return what is cut off of the full sizes, (before, after) for each axis; below zero it is added as zeros.
+
+    `outputShape` decides where it is set; the amounts then still say on which side, provided that they lead to that
+    shape: coremltools writes both.
+    """
+    if not window.wanted and not window.same:
+        return list(window.amounts)
+    cuts: list[int] = []
+    for axis, (size, n, stride) in enumerate(zip(full, sizes, window.stride, strict=True)):
+        given = window.amounts[2 * axis : 2 * axis + 2]
+        total = size - (window.wanted[axis] if window.wanted else n * stride)
+        if window.wanted and not window.same and total == sum(given):
+            cuts += given
+            continue
+        # What is missing is added at the end.
+        small = max(total, 0) // 2
+        cuts += [total - small, small] if window.lower and total > 0 else [small, total - small]
+    return cuts

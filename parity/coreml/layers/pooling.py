@@ -1,21 +1,26 @@
-"""Spatial pooling. Source: NeuralNetwork.proto, PoolingLayerParams."""
+"""Spatial pooling. Source: NeuralNetwork.proto, PoolingLayerParams to GlobalPooling3DLayerParams."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from parity.coreml.layers.weights import as_before, as_images, border, pair
+from parity.coreml.layers.weights import as_before, as_images, border, custom_padding, pair, triple
 from parity.coreml.ops.conv import pad_spatial, same_padding
 from parity.coreml.registry import layer
 
-Pair = tuple[int, int]
-# Top, bottom, left, right.
+# Height and width, or depth, height and width.
+Sizes = tuple[int, ...]
+# Before and after, for each axis.
 Sides = tuple[int, ...]
+
+_MAX = {4: F.max_pool2d, 5: F.max_pool3d}
+_AVERAGE = {4: F.avg_pool2d, 5: F.avg_pool3d}
 
 
 @layer("pooling")
@@ -23,35 +28,70 @@ def pooling(params: Any) -> Callable[[torch.Tensor], torch.Tensor]:
     """Pool [..., C, H, W] over windows, or over the whole image."""
     kind = params.PoolingType.Name(params.type)
     if params.globalPooling:
-        return lambda x: _globally(x, kind)
+        return lambda x: _globally(x, kind, (-2, -1))
     kernel = pair(params.kernelSize, 3, "kernelSize")
     stride = pair(params.stride, 1, "stride")
     padding_of = _padding(params, kernel, stride)
     exclude = bool(params.avgPoolExcludePadding)
 
-    def pool(x: torch.Tensor) -> torch.Tensor:
-        images = as_images(x)
-        padding = padding_of((images.shape[-2], images.shape[-1]))
-        if kind == "MAX":
-            y = _max(images, kernel, stride, padding)
-        elif kind == "AVERAGE":
-            y = _average(images, kernel, stride, padding, exclude)
-        else:
-            y = F.avg_pool2d(pad_spatial(images.square(), padding), kernel, stride, divisor_override=1).sqrt_()
-        return as_before(y, x)
-
-    return pool
+    return partial(_pool, kind=kind, kernel=kernel, stride=stride, padding_of=padding_of, exclude=exclude)
 
 
-def _globally(x: torch.Tensor, kind: str) -> torch.Tensor:
+@layer("pooling3d")
+def pooling3d(params: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Pool [..., C, D, H, W] over windows."""
+    mode = params.Pooling3DPaddingType.Name(params.paddingType)
+    kernel, stride = triple(params, "kernel"), triple(params, "stride")
+    amounts = custom_padding(params) if mode == "CUSTOM" else (0,) * 6
+
+    def padding_of(sizes: Sizes) -> Sides:
+        return same_padding(sizes, kernel, stride, (1, 1, 1), lower=False) if mode == "SAME" else amounts
+
+    return partial(
+        _pool,
+        kind=params.PoolingType3D.Name(params.type),
+        kernel=kernel,
+        stride=stride,
+        padding_of=padding_of,
+        exclude=bool(params.countExcludePadding),
+    )
+
+
+@layer("globalPooling3d")
+def global_pooling3d(params: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Pool [..., C, D, H, W] over the whole volume."""
+    kind = params.GlobalPoolingType3D.Name(params.type)
+    return lambda x: _globally(x, kind, (-3, -2, -1))
+
+
+def _pool(
+    x: torch.Tensor,
+    kind: str,
+    kernel: Sizes,
+    stride: Sizes,
+    padding_of: Callable[[Sizes], Sides],
+    exclude: bool,
+) -> torch.Tensor:
+    images = as_images(x, len(kernel) + 2)
+    padding = padding_of(tuple(images.shape[2:]))
     if kind == "MAX":
-        return x.amax((-2, -1), keepdim=True)
+        y = _max(images, kernel, stride, padding)
+    elif kind == "AVERAGE":
+        y = _average(images, kernel, stride, padding, exclude)
+    else:
+        y = F.avg_pool2d(pad_spatial(images.square(), padding), kernel, stride, divisor_override=1).sqrt_()
+    return as_before(y, x)
+
+
+def _globally(x: torch.Tensor, kind: str, axes: tuple[int, ...]) -> torch.Tensor:
+    if kind == "MAX":
+        return x.amax(axes, keepdim=True)
     if kind == "AVERAGE":
-        return x.mean((-2, -1), keepdim=True)
-    return x.square().sum((-2, -1), keepdim=True).sqrt_()
+        return x.mean(axes, keepdim=True)
+    return x.square().sum(axes, keepdim=True).sqrt_()
 
 
-def _padding(params: Any, kernel: Pair, stride: Pair) -> Callable[[Pair], Sides]:
+def _padding(params: Any, kernel: Sizes, stride: Sizes) -> Callable[[Sizes], Sides]:
     """Make the function from (height, width) to the padding.
 
     Where includeLastPixel lets the last window reach beyond the padding, this too counts as padding: Apple's
@@ -68,7 +108,7 @@ def _padding(params: Any, kernel: Pair, stride: Pair) -> Callable[[Pair], Sides]
         raise ValueError("the padding is none of `valid`, `same` and `includeLastPixel`")
     pads = pair(params.includeLastPixel.paddingAmounts, 0, "paddingAmounts")
 
-    def complete(sizes: Pair) -> Sides:
+    def complete(sizes: Sizes) -> Sides:
         padding: list[int] = []
         for size, k, s, pad in zip(sizes, kernel, stride, pads, strict=True):
             count = -(-(size + 2 * pad - k) // s) + 1
@@ -81,23 +121,25 @@ def _padding(params: Any, kernel: Pair, stride: Pair) -> Callable[[Pair], Sides]
     return complete
 
 
-def _plain(kernel: Pair, padding: Sides) -> bool:
+def _plain(kernel: Sizes, padding: Sides) -> bool:
     """Say whether torch's own padding can do it: the same on both sides, at most half of the kernel."""
     halves = all(2 * pad <= k for pad, k in zip(padding[::2], kernel, strict=True))
     return halves and padding[::2] == padding[1::2]
 
 
-def _max(x: torch.Tensor, kernel: Pair, stride: Pair, padding: Sides) -> torch.Tensor:
+def _max(x: torch.Tensor, kernel: Sizes, stride: Sizes, padding: Sides) -> torch.Tensor:
+    pool = _MAX[x.ndim]
     if _plain(kernel, padding):
-        return F.max_pool2d(x, kernel, stride, padding[::2])
-    return F.max_pool2d(pad_spatial(x, padding, -math.inf), kernel, stride)
+        return pool(x, kernel, stride, padding[::2])
+    return pool(pad_spatial(x, padding, -math.inf), kernel, stride)
 
 
-def _average(x: torch.Tensor, kernel: Pair, stride: Pair, padding: Sides, exclude: bool) -> torch.Tensor:
+def _average(x: torch.Tensor, kernel: Sizes, stride: Sizes, padding: Sides, exclude: bool) -> torch.Tensor:
+    pool = _AVERAGE[x.ndim]
     if _plain(kernel, padding):
-        return F.avg_pool2d(x, kernel, stride, padding[::2], count_include_pad=not exclude)
-    mean = F.avg_pool2d(pad_spatial(x, padding), kernel, stride)
+        return pool(x, kernel, stride, padding[::2], count_include_pad=not exclude)
+    mean = pool(pad_spatial(x, padding), kernel, stride)
     if not exclude:
         return mean
     # What part of each window is image.
-    return mean / F.avg_pool2d(pad_spatial(torch.ones_like(x[:1, :1]), padding), kernel, stride)
+    return mean / pool(pad_spatial(torch.ones_like(x[:1, :1]), padding), kernel, stride)

@@ -19,6 +19,8 @@ def unary(params: Any) -> Clamp | Prepared:
     # Zero means not set, by the specification: a scale of 1, an epsilon of 1e-6.
     scale, shift, epsilon, alpha = params.scale or 1.0, params.shift, params.epsilon or 1e-6, params.alpha
     kind = params.Operation.Name(params.type)
+    # Of a logarithm the specification says nothing, but Apple's tests add the epsilon that the file sets.
+    added = params.epsilon
     if kind == "THRESHOLD" and shift == 0 and scale in (1, -1):
         return Clamp(low=alpha).after(Clamp(int(scale)))
     functions: dict[str, _Function] = {
@@ -27,7 +29,7 @@ def unary(params: Any) -> Clamp | Prepared:
         "INVERSE": lambda x: x.add_(epsilon).reciprocal_(),
         "POWER": lambda x: x.pow_(alpha),
         "EXP": torch.exp_,
-        "LOG": torch.log_,
+        "LOG": lambda x: x.add_(added).log_(),
         "ABS": torch.abs_,
         "THRESHOLD": lambda x: x.clamp_(alpha),
     }

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from parity.coreml.packing import Convolution, PackedWeights
 from parity.coreml.registry import op
+from parity.errors import CoreMLError
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -60,7 +62,23 @@ def _quick(x: torch.Tensor) -> torch.Tensor:
     return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
-@op("conv")
+def _prepare_conv(
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    strides: tuple[int, ...] | None = None,
+    pad_type: str = "valid",
+    pad: tuple[int, ...] | None = None,
+    dilations: tuple[int, ...] | None = None,
+    groups: int = 1,
+) -> Convolution | None:
+    """Prepare what most convolutions of classifiers are: two axes, padded alike on both sides of each."""
+    padding = (pad or (0,) * 4) if pad_type == "custom" else (0,) * 4
+    if weight.ndim != 4 or pad_type not in ("custom", "valid") or padding[::2] != padding[1::2]:
+        return None
+    return Convolution(PackedWeights(weight), bias, strides or (1, 1), padding[::2], dilations or (1, 1), groups)
+
+
+@op("conv", prepare=_prepare_conv)
 def conv(
     x: torch.Tensor,
     weight: torch.Tensor,
@@ -81,6 +99,36 @@ def conv(
     if symmetric != padding[1::2]:
         x, symmetric = pad_spatial(x, padding), (0,) * rank
     return _CONV[rank](x, weight, bias, strides, symmetric, dilations, groups)
+
+
+@op("conv_quantized")
+def conv_quantized(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    quantization_type: str,
+    quant_scale: torch.Tensor,
+    quant_bias: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    nbits: int = 8,
+    strides: tuple[int, ...] | None = None,
+    pad_type: str = "valid",
+    pad: tuple[int, ...] | None = None,
+    dilations: tuple[int, ...] | None = None,
+    groups: int = 1,
+) -> torch.Tensor:
+    """Convolve with weight * quant_scale + quant_bias; both are one number, or one for each output channel.
+
+    nbits: how many bits of a weight are in use; the weights themselves are bytes.
+    """
+    if quantization_type != "linear":
+        raise CoreMLError(
+            f"conv_quantized with quantization_type `{quantization_type}`: Apple defines no parameter for a table; "
+            "allowed is linear: convert with weights from constexpr_lut_to_dense"
+        )
+    along = (-1, *(1,) * (weight.ndim - 1))
+    real = weight * quant_scale.reshape(along) + quant_bias.reshape(along)
+    shift = None if bias is None else bias.to(real.dtype)
+    return conv(x, real, shift, strides, pad_type, pad, dilations, groups)
 
 
 @op("conv_transpose")

@@ -8,8 +8,11 @@ from parity.coreml.registry import op
 from parity.errors import CoreMLError
 
 
-def _grid(size: int, target: int, sampling_mode: str) -> torch.Tensor:
-    """Return where the `target` points of an axis of `size` elements are sampled, in elements."""
+def grid(size: torch.Tensor, target: int, sampling_mode: str) -> torch.Tensor:
+    """Return where the `target` points of an axis of `size` elements are sampled, in elements.
+
+    size: one number, or [N, 1] for the N axes of the result [N, target].
+    """
     i = torch.arange(target, dtype=torch.float64)
     if sampling_mode == "ALIGN_CORNERS" and target == 1:
         points = i + (size - 1) / 2
@@ -18,15 +21,19 @@ def _grid(size: int, target: int, sampling_mode: str) -> torch.Tensor:
     elif sampling_mode == "UNALIGN_CORNERS":
         points = (i + 0.5) * (size / target) - 0.5
     elif sampling_mode == "OFFSET_CORNERS":
-        points = (i + 0.5) * (max(1, size - 1) / target)
+        points = (i + 0.5) * ((size - 1).clamp(min=1) / target)
     else:
         # Apple writes the spacing of DEFAULT as (Xin - Xin / Xout) / (Xout - 1), which is Xin / Xout.
         points = i * (size / target)
-    return points.clamp(0, size - 1)
+    return torch.minimum(points.clamp(min=0), size - 1)
+
+
+def _points(x: torch.Tensor, axis: int, target: int, sampling_mode: str) -> torch.Tensor:
+    return grid(torch.tensor(x.shape[axis], dtype=torch.float64), target, sampling_mode)
 
 
 def _linear(x: torch.Tensor, axis: int, target: int, sampling_mode: str) -> torch.Tensor:
-    points = _grid(x.shape[axis], target, sampling_mode)
+    points = _points(x, axis, target, sampling_mode)
     below = points.floor().long()
     above = (below + 1).clamp(max=x.shape[axis] - 1)
     share = (points - below).to(x.dtype).reshape(-1, *(1,) * (x.ndim - 1 - axis % x.ndim))
@@ -34,10 +41,16 @@ def _linear(x: torch.Tensor, axis: int, target: int, sampling_mode: str) -> torc
 
 
 def _nearest(x: torch.Tensor, axis: int, target: int, sampling_mode: str) -> torch.Tensor:
-    points = _grid(x.shape[axis], target, sampling_mode)
-    # A target pixel of DEFAULT begins at its point, of the other modes it lies around it.
-    index = points.floor() if sampling_mode == "DEFAULT" else (points + 0.5).floor()
+    points = _points(x, axis, target, sampling_mode)
+    # Apple's recorded numbers for `resize` (iOS17) are the nearest in DEFAULT too: 2 -> 3 takes 0, 1, 1. They leave
+    # open what lies half-way; there the element before, as in the operations that `resize` took the place of.
+    index = (points - 0.5).ceil() if sampling_mode == "DEFAULT" else (points + 0.5).floor()
     return x.index_select(axis, index.long())
+
+
+def _repeated(x: torch.Tensor, axis: int, target: int) -> torch.Tensor:
+    # In the operations before `resize`, a target pixel begins at its point.
+    return x.index_select(axis, _points(x, axis, target, "DEFAULT").floor().long())
 
 
 def _scaled(x: torch.Tensor, axis: int, factor: float) -> int:
@@ -78,7 +91,7 @@ def resize_bilinear(
 @op("resize_nearest_neighbor", exact=True)
 def resize_nearest_neighbor(x: torch.Tensor, target_size_height: int, target_size_width: int) -> torch.Tensor:
     """Resize the last two axes by repeating or dropping elements."""
-    return resize(x, (target_size_height, target_size_width), 2, "NEAREST_NEIGHBOR")
+    return _repeated(_repeated(x, -2, target_size_height), -1, target_size_width)
 
 
 @op("upsample_bilinear")

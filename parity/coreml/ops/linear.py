@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 import torch.nn.functional as F
 
 from parity.coreml.registry import op
 
 
+def _alike(*values: torch.Tensor) -> list[torch.Tensor]:
+    """Bring tensors to the type that holds them all: from iOS17 on, weights may differ in type from the input."""
+    widest = reduce(torch.promote_types, [value.dtype for value in values])
+    return [value.to(widest) for value in values]
+
+
 @op("linear")
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """Compute x @ weight.T + bias; x [..., D_in], weight [D_out, D_in], bias [D_out]."""
-    return F.linear(x, weight, bias)
+    return F.linear(*(_alike(x, weight) if bias is None else _alike(x, weight, bias)))
 
 
 @op("matmul")
 def matmul(x: torch.Tensor, y: torch.Tensor, transpose_x: bool = False, transpose_y: bool = False) -> torch.Tensor:
     """Multiply matrices, with NumPy's broadcasting of the leading axes; transposing leaves vectors alone."""
+    x, y = _alike(x, y)
     return torch.matmul(x.mT if transpose_x and x.ndim > 1 else x, y.mT if transpose_y and y.ndim > 1 else y)
 
 

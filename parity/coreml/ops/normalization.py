@@ -61,4 +61,7 @@ def local_response_norm(
     x: torch.Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> torch.Tensor:
     """Divide by (k + alpha / size * sum of squares)^beta, summed over `size` channels around each channel."""
+    if x.ndim == 3:
+        # Apple's recorded numbers for rank 3 take the first axis for the channels, as the NeuralNetwork layer does.
+        return F.local_response_norm(x[None], size, alpha, beta, k)[0]
     return F.local_response_norm(x, size, alpha, beta, k)

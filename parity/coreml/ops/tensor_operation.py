@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 
@@ -66,6 +68,75 @@ def identity(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
+def _suppress(
+    boxes: torch.Tensor, best: torch.Tensor, classes: torch.Tensor, iou_threshold: float, max_boxes: int
+) -> torch.Tensor:
+    """Return which boxes [B, 4] stay, the best first: none that overlaps a better one of its class too much."""
+    centre, size = boxes[:, :2], boxes[:, 2:]
+    low, high, area = centre - size / 2, centre + size / 2, size.prod(1)
+    left = best.argsort(descending=True, stable=True)
+    chosen: list[torch.Tensor] = []
+    while left.numel() and len(chosen) < max_boxes:
+        first, left = left[0], left[1:]
+        chosen.append(first)
+        common = (torch.minimum(high[first], high[left]) - torch.maximum(low[first], low[left])).clamp_(min=0)
+        shared = common.prod(1)
+        # Two boxes without area share 0 / 0, which is no overlap.
+        overlaps = shared / (area[first] + area[left] - shared) > iou_threshold
+        left = left[~(overlaps & (classes[left] == classes[first]))]
+    return torch.stack(chosen) if chosen else left[:0]
+
+
+@op("non_maximum_suppression", exact=True)
+def non_maximum_suppression(
+    boxes: torch.Tensor,
+    scores: torch.Tensor,
+    iou_threshold: float,
+    score_threshold: float,
+    max_boxes: int,
+    per_class_suppression: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Choose boxes that overlap no better one; return them, their scores, indices, and their number per example.
+
+    boxes: [n, B, 4] as (x, y, width, height) around the centre; scores [n, B, K]; a box's best class counts.
+    What is left of max_boxes has the index -1. Where no score reaches the threshold, the best box stays, as in
+    Apple's tests.
+    """
+    n, count = boxes.shape[:2]
+    kept_boxes, kept_scores = boxes.new_zeros(n, max_boxes, 4), scores.new_zeros(n, max_boxes, scores.shape[2])
+    indices = torch.full((n, max_boxes), -1)
+    numbers = torch.zeros(n, dtype=torch.int64)
+    for i in range(n):
+        best, classes = scores[i].max(1)
+        able = (best >= score_threshold).nonzero().reshape(-1)
+        if not able.numel() and count:
+            able = best.argmax().reshape(1)
+        groups = classes[able] if per_class_suppression else torch.zeros_like(able)
+        stay = able[_suppress(boxes[i, able], best[able], groups, iou_threshold, max_boxes)]
+        kept = len(stay)
+        kept_boxes[i, :kept], kept_scores[i, :kept] = boxes[i, stay], scores[i, stay]
+        indices[i, :kept], numbers[i] = stay, kept
+    return kept_boxes, kept_scores, indices, numbers
+
+
+@op("non_maximum_suppression", since="iOS17", exact=True)
+def non_maximum_suppression_of_columns(
+    boxes: torch.Tensor,
+    scores: torch.Tensor,
+    iou_threshold: float,
+    max_boxes: int,
+    per_class_suppression: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Choose boxes that overlap no better one; return them, their scores, and their indices.
+
+    boxes: [n, 4, B] as (x, y, width, height) around the centre; scores [n, K, B]; a box's best class counts.
+    """
+    kept_boxes, kept_scores, indices, _ = non_maximum_suppression(
+        boxes.mT, scores.mT, iou_threshold, -torch.inf, max_boxes, per_class_suppression
+    )
+    return kept_boxes.mT, kept_scores.mT, indices
+
+
 @op("non_zero")
 def non_zero(x: torch.Tensor) -> torch.Tensor:
     """Return the indices of what is not zero, [count, rank], in the order of rows."""
@@ -88,7 +159,25 @@ def one_hot(
     return torch.where(indices.unsqueeze(axis) == classes, on, off)
 
 
-@op("pad", exact=True, view=True)
+@dataclass(frozen=True)
+class _Zeros:
+    """Put zeros on both sides of the two spatial axes of [N, C, H, W]."""
+
+    zeros: tuple[int, int]
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Return [N, C, H + 2 rows, W + 2 columns]."""
+        rows, columns = self.zeros
+        return F.pad(x, [columns, columns, rows, rows])
+
+
+def _prepare_pad(pad: tuple[int, ...], mode: str = "constant", constant_val: float = 0.0) -> _Zeros | None:
+    before, after = pad[::2], pad[1::2]
+    alike = before == after and not any(before[:-2]) and len(before) >= 2 and min(before) >= 0
+    return _Zeros((before[-2], before[-1])) if alike and mode == "constant" and constant_val == 0 else None
+
+
+@op("pad", exact=True, view=True, prepare=_prepare_pad)
 def pad(x: torch.Tensor, pad: tuple[int, ...], mode: str = "constant", constant_val: float = 0.0) -> torch.Tensor:
     """Pad the last len(pad) / 2 axes; pad is (before, after) per axis, in the axes' order."""
     pairs = [pad[i : i + 2] for i in range(0, len(pad), 2)]

@@ -255,7 +255,7 @@ def _one_weight_more(b: Any) -> None:
     ("add", "text"),
     [
         (_clear_padding, "the padding is neither `valid` nor `same`"),
-        (_third_output_size, "`outputShape` has 3 values; two are defined, height and width"),
+        (_third_output_size, "`outputShape` has 3 values; 2 are defined: height, width"),
         (_one_weight_more, r"`weights` holds 2 value\(s\), the shape \[1, 1, 1, 1\] takes 1"),
     ],
 )

@@ -14,7 +14,7 @@ UNARY: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "inverse": lambda x: 1 / (x + 1e-3),
     "power": lambda x: x**1.5,
     "exp": np.exp,
-    "log": np.log,
+    "log": lambda x: np.log(x + 1e-3),
     "abs": np.abs,
     "threshold": lambda x: np.maximum(x, 1.5),
 }
@@ -46,6 +46,14 @@ def test_what_unary_does_not_set_has_its_default() -> None:
         params.ClearField("epsilon")
 
     close(run(add, x=[0.0, 1.0]), [1e6, 1 / (1 + 1e-6)])
+
+
+def test_a_logarithm_without_an_epsilon_is_that_of_the_number_itself() -> None:
+    def add(b: Any) -> None:
+        b.add_unary("u", "x", "y", "log")
+        b.nn_spec.layers[0].unary.ClearField("epsilon")
+
+    close(run(add, x=[0.0, 1.0]), [-np.inf, 0.0])
 
 
 FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {

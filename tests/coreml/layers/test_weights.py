@@ -63,7 +63,21 @@ def test_linear_quantization_counts_by_output_channel() -> None:
     message = _quantized(bytes([0, 1, 2, 3]), 8, scale=[10, 100], bias=[1, 2])
 
     assert read_weights(message, (2, 2), "w").tolist() == [[1, 11], [202, 302]]
-    assert read_weights(message, (2, 2), "w", axis=1).tolist() == [[1, 102], [21, 302]]
+    assert read_weights(message, (2, 2), "w", axes=(1,)).tolist() == [[1, 102], [21, 302]]
+
+
+@pytest.mark.parametrize("scale", [[10, 100], [10, 100, 10, 100]])
+def test_grouped_output_channels_have_scales_of_their_own_or_share_those_of_a_group(scale: list[float]) -> None:
+    # [groups, C_in / groups, C_out / groups]
+    found = read_weights(_quantized(bytes(range(8)), 8, scale=scale), (2, 2, 2), "w", axes=(0, 2))
+
+    assert found.tolist() == [[[0, 100], [20, 300]], [[40, 500], [60, 700]]]
+
+
+def test_grouped_output_channels_each_with_its_scale() -> None:
+    found = read_weights(_quantized(bytes([1] * 8), 8, scale=[1, 2, 3, 4]), (2, 2, 2), "w", axes=(0, 2))
+
+    assert found.tolist() == [[[1, 2], [1, 2]], [[3, 4], [3, 4]]]
 
 
 def test_linear_quantization_with_one_scale_for_all_and_without_bias() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from parity.coreml.ops.conv import same_padding
 from parity.coreml.registry import find_operation
+from parity.errors import CoreMLError
 from tests.coreml.programs import Builder, call, run
 
 _RANDOM = np.random.default_rng(0)
@@ -216,3 +218,54 @@ def test_fp16_rounds_the_sum_and_overflows() -> None:
     found = run(lambda x: Builder.conv(x=x, weight=weight), x, precision="fp16")[0]
 
     np.testing.assert_array_equal(found.reshape(-1), [2050, np.inf])
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_conv_quantized_scales_and_shifts_its_weights(channels: int) -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=(1, 3, 6, 5)).astype(np.float32)
+    weight, bias = random.integers(0, 256, (4, 3, 3, 2)), np.int32([1, 0, 200, 7])
+    scale, shift = np.float32([0.5, 0.25, 1, 2])[:channels], np.float32([-64, -30, 3, 0])[:channels]
+
+    found = call(
+        "conv_quantized",
+        x=x,
+        weight=weight.astype(np.int32),
+        bias=bias,
+        quantization_type="linear",
+        quant_scale=scale,
+        quant_bias=shift,
+        strides=(2, 1),
+        pad_type="same",
+    )
+
+    real = np.float32(weight * scale.reshape(-1, 1, 1, 1) + shift.reshape(-1, 1, 1, 1))
+    wanted = call("conv", x=x, weight=real, bias=np.float32(bias), strides=(2, 1), pad_type="same")
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def test_conv_quantized_knows_no_tables() -> None:
+    given = {"quant_scale": np.float32([1]), "quant_bias": np.float32([0])}
+
+    with pytest.raises(CoreMLError, match="quantization_type `lut`.*allowed is linear"):
+        call(
+            "conv_quantized",
+            x=np.zeros((1, 1, 2, 2), np.float32),
+            weight=np.zeros((1, 1, 1, 1), np.int32),
+            quantization_type="lut",
+            **given,
+        )
+
+
+def test_conv_quantized_runs_in_a_program() -> None:
+    def body(x: Any) -> Any:
+        return Builder.conv_quantized(
+            x=x,
+            weight=np.uint8([[[[6]]]]),
+            quantization_type="linear",
+            nbits=3,
+            quant_scale=np.float32([0.5]),
+            quant_bias=np.float32([-1]),
+        )
+
+    assert run(body, np.float32([[[[3]]]]))[0].tolist() == [[[[6]]]]

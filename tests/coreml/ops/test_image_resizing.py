@@ -142,6 +142,12 @@ def test_resize_takes_the_nearest_element_and_any_number_of_axes() -> None:
 
     assert nearest("DEFAULT", 6) == [10, 10, 20, 20, 30, 30]
     assert nearest("DEFAULT", 2) == [10, 20]
+    # Apple's recorded case: of two elements, the second from the second target on.
+    assert list(call("resize", x=x[:2], shape=(3,), resized_dims=1, interpolation_mode="NEAREST_NEIGHBOR")) == [
+        10,
+        20,
+        20,
+    ]
     assert nearest("UNALIGN_CORNERS", 2) == [10, 30]
     assert nearest("STRICT_ALIGN_CORNERS", 2) == [10, 30]
 

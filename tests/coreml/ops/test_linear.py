@@ -29,6 +29,14 @@ def test_linear_takes_integers() -> None:
     np.testing.assert_array_equal(call("linear", x=x, weight=weight, bias=bias), [[21, 37]])
 
 
+def test_weights_may_differ_in_type_from_the_input() -> None:
+    x, weight = np.float32([[0.5, 2]]), np.int32([[3, 4], [5, 6]])
+
+    assert call("linear", x=x, weight=weight).tolist() == [[9.5, 14.5]]
+    assert call("linear", x=weight, weight=x, bias=np.float32([0.25])).tolist() == [[9.75], [14.75]]
+    assert call("matmul", x=x, y=weight).tolist() == [[11.5, 14]]
+
+
 @given(
     batch=st.sampled_from([((), ()), ((2,), (2,)), ((3, 1), (2,)), ((), (4,)), ((5,), ())]),
     sizes=st.tuples(*[st.integers(1, 4)] * 3),

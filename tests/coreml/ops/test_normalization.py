@@ -85,12 +85,21 @@ def test_layer_norm_without_axes_takes_all() -> None:
 
 
 def test_local_response_norm_sums_over_neighbouring_channels() -> None:
-    x = np.float32([1, 2, 3, 4]).reshape(1, 4, 1)
+    x = np.float32([1, 2, 3, 4]).reshape(1, 4, 1, 1)
 
     found = call("local_response_norm", x=x, size=3, alpha=0.6, beta=2.0, k=1.5)
 
     sums = np.array([1 + 4, 1 + 4 + 9, 4 + 9 + 16, 9 + 16])
     np.testing.assert_allclose(found.reshape(-1), [1, 2, 3, 4] / (1.5 + 0.6 / 3 * sums) ** 2, rtol=1e-5)
+
+
+def test_local_response_norm_of_rank_3_gives_apples_recorded_numbers() -> None:
+    x = np.float32([[[1, -7], [5, -6], [-3, -5]]])
+
+    found = call("local_response_norm", x=x, size=2)
+
+    recorded = [[0.99996257, -6.98716545], [4.99531746, -5.99191284], [-2.99898791, -4.99531746]]
+    np.testing.assert_allclose(found[0], recorded, rtol=1e-6)
 
 
 def test_local_response_norm_has_apples_defaults() -> None:

@@ -223,3 +223,106 @@ def test_shapes_flow_through_a_program_as_numbers() -> None:
     np.testing.assert_array_equal(filled.reshape(-1), np.float32(np.float16(1.5 + np.float64(np.float16(0.1)))))
     assert steps.tolist() == [0, 1, 2]
     assert found.tolist() == [[0, 3]]
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Divide what two boxes (x, y, width, height) share by what they cover."""
+    sides = [
+        min(a[i] + a[i + 2] / 2, b[i] + b[i + 2] / 2) - max(a[i] - a[i + 2] / 2, b[i] - b[i + 2] / 2)
+        for i in (0, 1)
+    ]
+    shared = max(0, sides[0]) * max(0, sides[1])
+    covered = a[2] * a[3] + b[2] * b[3] - shared
+    return float(shared / covered) if covered else 0.0
+
+
+def _chosen(boxes: np.ndarray, scores: np.ndarray, iou: float, least: float, most: int, own: bool) -> list[int]:
+    """Choose the boxes of one example as Apple's reference does."""
+    best, classes = scores.max(1), scores.argmax(1)
+    able = [i for i in np.argsort(-best, kind="stable") if best[i] >= least] or [int(best.argmax())]
+    chosen: list[int] = []
+    for i in able:
+        rivals = [j for j in chosen if not own or classes[j] == classes[i]]
+        if all(_overlap(boxes[j], boxes[i]) <= iou for j in rivals):
+            chosen.append(int(i))
+    return chosen[:most]
+
+
+@given(
+    iou=st.sampled_from([0.0, 0.1, 0.4, 1.0]),
+    least=st.sampled_from([-9.0, 0.3, 9.0]),
+    most=st.sampled_from([1, 6, 40]),
+    own=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_non_maximum_suppression_keeps_the_best_of_what_overlaps(
+    iou: float, least: float, most: int, own: bool, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    # Multiples of a quarter, so that no quotient is on both sides of a threshold.
+    boxes = np.float32(random.integers(0, 16, (2, 15, 4)) / 4)
+    scores = random.normal(size=(2, 15, 3)).astype(np.float32)
+    given: dict[str, Any] = {"iou_threshold": iou, "max_boxes": most, "per_class_suppression": own}
+
+    kept, points, indices, numbers = call(
+        "non_maximum_suppression", "iOS16", boxes=boxes, scores=scores, score_threshold=least, **given
+    )
+
+    for n in range(2):
+        wanted = _chosen(boxes[n].astype(np.float64), scores[n], iou, least, most, own)
+        count = len(wanted)
+        assert numbers[n] == count
+        assert indices[n].tolist() == wanted + [-1] * (most - count)
+        np.testing.assert_array_equal(kept[n, :count], boxes[n, wanted])
+        np.testing.assert_array_equal(points[n, :count], scores[n, wanted])
+        assert not kept[n, count:].any()
+        assert not points[n, count:].any()
+    if least == -9:
+        turned = {"boxes": boxes.transpose(0, 2, 1).copy(), "scores": scores.transpose(0, 2, 1).copy()}
+        newer = call("non_maximum_suppression", "iOS17", **turned, **given)
+        np.testing.assert_array_equal(newer[0].transpose(0, 2, 1), kept)
+        np.testing.assert_array_equal(newer[1].transpose(0, 2, 1), points)
+        np.testing.assert_array_equal(newer[2], indices)
+
+
+def test_non_maximum_suppression_of_nothing_chooses_nothing() -> None:
+    kept, _, indices, numbers = call(
+        "non_maximum_suppression",
+        "iOS15",
+        boxes=np.zeros((1, 0, 4), np.float32),
+        scores=np.zeros((1, 0, 2), np.float32),
+        iou_threshold=0.5,
+        score_threshold=0.0,
+        max_boxes=2,
+    )
+
+    assert (kept.shape, indices.tolist(), numbers.tolist()) == ((1, 2, 4), [[-1, -1]], [0])
+
+
+def test_non_maximum_suppression_gives_apples_numbers_in_a_program() -> None:
+    boxes = np.repeat(np.arange(4, dtype=np.float32), 4).reshape(1, 4, 4)
+    scores = np.float32([[[-3.5], [9.4], [2.3], [0.7]]])
+
+    def old(boxes: Any, scores: Any) -> Any:
+        return Builder.non_maximum_suppression(
+            boxes=boxes,
+            scores=scores,
+            iou_threshold=np.float32(0.2),
+            score_threshold=np.float32(0.4),
+            max_boxes=2,
+            per_class_suppression=True,
+        )
+
+    def new(boxes: Any, scores: Any) -> Any:
+        return Builder.non_maximum_suppression(
+            boxes=boxes, scores=scores, iou_threshold=np.float32(0.2), max_boxes=2
+        )
+
+    kept, points, indices, numbers = run(old, boxes, scores)
+    columns = run(new, boxes.transpose(0, 2, 1), scores.transpose(0, 2, 1), target="iOS17")
+
+    assert kept.tolist() == [[[1] * 4, [2] * 4]]
+    np.testing.assert_array_equal(points, np.float32([[[9.4], [2.3]]]))
+    assert (indices.tolist(), numbers.tolist()) == ([[1, 2]], [2])
+    assert [c.shape for c in columns] == [(1, 4, 2), (1, 1, 2), (1, 2)]
+    assert columns[2].tolist() == [[1, 2]]

@@ -38,4 +38,6 @@ def project(pytester: pytest.Pytester, artifacts: Path, monkeypatch: pytest.Monk
     """Make a project with a model and three pictures, without a suite file."""
     for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
         monkeypatch.delenv(name, raising=False)  # these tests may themselves be run by a worker
+    for name in ("CI", "BUILD_NUMBER"):
+        monkeypatch.delenv(name, raising=False)  # where these are set, pytest's summary repeats whole failures
     return Project(pytester, artifacts)

@@ -1,0 +1,185 @@
+"""One ML Program or NeuralNetwork, planned, with its inputs and outputs; pipeline.py makes several into one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from parity.coreml.dtypes import CARRIERS
+from parity.coreml.features import answer, feed, feed_default
+from parity.coreml.files import ModelFile
+from parity.coreml.plan import Plan, make_plan
+from parity.coreml.program import Graph, Value
+from parity.coreml.shapes import array_shapes, name_shapes
+from parity.coreml.state import State, make_cells
+from parity.errors import CoreMLError
+
+Inputs = Mapping[str, Any]
+NEURAL_NETWORKS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Hold a model that is ready to predict.
+
+    description: its inputs, outputs and states (a ModelDescription, or the FunctionDescription of one function).
+    """
+
+    name: str
+    description: Any
+    plan: Plan
+
+    def predict(self, inputs: Inputs, state: State | None = None) -> dict[str, Any]:
+        """Predict for one dictionary of inputs."""
+        values = self.plan.run(self.feeds(inputs, state))
+        return {f.name: answer(f, values[f.name], self.name) for f in self.description.output}
+
+    def trace(self, inputs: Inputs) -> dict[str, Any]:
+        """Return every value of the model itself, not of its blocks, by name; a state starts afresh."""
+        state = self.make_state() if self.states else None
+        return self.plan.trace(self.feeds(inputs, state))
+
+    @property
+    def states(self) -> tuple[Value, ...]:
+        """The states that the model keeps."""
+        return tuple(value for value in self.plan.graph.inputs if value.state)
+
+    def make_state(self) -> State:
+        """Make a fresh state."""
+        if not self.states:
+            raise CoreMLError(f"{self.name}: the model declares no state; predict without one")
+        return make_cells(self.states, self.name)
+
+    def feeds(self, inputs: Inputs, state: State | None = None) -> dict[str, Any]:
+        """Make the values of the graph's inputs."""
+        check_names(inputs, self.description, self.name)
+        declared = {value.name: value for value in self.plan.graph.inputs}
+        feeds: dict[str, Any] = {}
+        for f in self.description.input:
+            if f.name in inputs:
+                feeds[f.name] = feed(f, inputs[f.name], declared[f.name], self.name)
+            else:
+                feeds[f.name] = feed_default(f, declared[f.name], self.name)
+        return feeds | self._cells(state)
+
+    def _cells(self, state: State | None) -> dict[str, Any]:
+        states = self.states
+        if state is None and not states:
+            return {}
+        if state is None:
+            raise CoreMLError(
+                f"{self.name}: the model keeps the state `{states[0].name}`; make one with make_state() and "
+                "predict with it"
+            )
+        if not states or not isinstance(state, State) or not all(state.declares(v) for v in states):
+            raise CoreMLError(f"{self.name}: this state is not of this model; make one with its make_state()")
+        return {value.name: state.cells[value.name] for value in states}
+
+
+def check_names(inputs: Inputs, description: Any, name: str) -> None:
+    """Refuse inputs that the model does not have, and the absence of one that is not optional."""
+    if not isinstance(inputs, Mapping):
+        found = type(inputs).__name__
+        raise CoreMLError(f"{name}: inputs are a dictionary by name, or a list of those; not a {found}")
+    known = [f.name for f in description.input]
+    unknown = [given for given in inputs if given not in known]
+    if unknown:
+        raise CoreMLError(f"{name}: no input `{unknown[0]}`; the model takes {', '.join(known) or 'none'}")
+    absent = [f.name for f in description.input if f.name not in inputs and not f.type.isOptional]
+    if absent:
+        raise CoreMLError(f"{name}: the input `{absent[0]}` is missing; the model takes {', '.join(known)}")
+
+
+def open_engine(model: ModelFile, function_name: str | None) -> Engine:
+    """Read and plan a model of one of the types that compute: mlProgram, neuralNetwork and its two relatives."""
+    description = _description(model, function_name)
+    kind = model.specification.WhichOneof("Type")
+    try:
+        graph = _read(model, kind, description, function_name)
+        plan = make_plan(graph, model.name)
+    except CoreMLError:
+        raise
+    except Exception as error:  # what a damaged file leads to where nothing more can be said of the place
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise CoreMLError(f"{model.name}: cannot be read: {text}; the file is damaged, convert again") from error
+    _check_interface(model, description, graph)
+    return Engine(model.name, description, plan)
+
+
+def _read(model: ModelFile, kind: str | None, description: Any, function_name: str | None) -> Graph:
+    if kind == "mlProgram":
+        from parity.coreml.mil import read_function
+
+        graph = read_function(model.specification, model.name, model.weights_dir, function_name)
+        arrays = {f.name: f.type.multiArrayType for f in description.input if f.type.HasField("multiArrayType")}
+        inputs = (_bounded(v, arrays[v.name], model.name) if v.name in arrays else v for v in graph.inputs)
+        return replace(graph, inputs=tuple(inputs))
+    from parity.coreml.neuralnetwork import read_network
+
+    if function_name:
+        raise CoreMLError(f"{model.name}: no function `{function_name}`; a neural network has none, leave it out")
+    return read_network(model.specification, model.name)
+
+
+def _bounded(declared: Value, array: Any, name: str) -> Value:
+    """Bound the sizes that a program leaves open by those that the model's description allows."""
+    described = array_shapes(array)
+    # The description has no word for a single number, and calls it one axis of one element.
+    if not described or (declared.shape == () and described == [(1,)]):
+        return declared
+    for shape in described:
+        agree = len(shape) == len(declared.shape) and all(
+            d in (None, s) for s, d in zip(shape, declared.shape, strict=True)
+        )
+        if not agree:
+            raise CoreMLError(
+                f"{name}: the input `{declared.name}` has the shape {name_shapes(described)} in the description "
+                f"and {name_shapes([declared.shape])} in the program; the file is damaged, convert again"
+            )
+    first, *others = described
+    return replace(declared, shape=first, others=tuple(others))
+
+
+def _description(model: ModelFile, function_name: str | None) -> Any:
+    """Find the inputs and outputs: the model's own, or in a multi-function model those of the function.
+
+    A copy: a part of a message keeps the whole in memory, with a NeuralNetwork's weights.
+    """
+    description = copy.deepcopy(model.specification.description)
+    if not description.functions:
+        return description
+    wanted = function_name or description.defaultFunctionName
+    found = [function for function in description.functions if function.name == wanted]
+    if not found:
+        names = ", ".join(function.name for function in description.functions)
+        raise CoreMLError(f"{model.name}: no function `{wanted}`; the file has {names}")
+    return found[0]
+
+
+def _check_interface(model: ModelFile, description: Any, graph: Graph) -> None:
+    """Compare the inputs, states and outputs that the file describes with those that the graph has."""
+    described = {
+        "input": ([f.name for f in description.input], [v.name for v in graph.inputs if not v.state]),
+        "state": ([f.name for f in description.state], [v.name for v in graph.inputs if v.state]),
+    }
+    for kind, (told, found) in described.items():
+        if sorted(told) != sorted(found):
+            odd = sorted(set(told) ^ set(found)) or told
+            raise CoreMLError(
+                f"{model.name}: the {kind} `{odd[0]}` stands only in the description or only in the program, or "
+                "twice; the file is damaged, convert again"
+            )
+    for value in graph.inputs:
+        if value.dtype not in CARRIERS:
+            raise CoreMLError(
+                f"{model.name}: the input `{value.name}` has the type {value.dtype} in the program, which takes "
+                "tensors of numbers; the file is damaged, convert again"
+            )
+    for f in description.output:
+        if f.name not in graph.outputs:
+            raise CoreMLError(
+                f"{model.name}: the output `{f.name}` is described, but the program gives "
+                f"{', '.join(graph.outputs) or 'none'}; the file is damaged, convert again"
+            )
