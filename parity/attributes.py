@@ -11,20 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from conversion.errors import ConversionError
-from parity.coreml.blobs import open_blobs
 from parity.coreml.files import ModelFile, open_model
+from parity.coreml.mil_values import Constant, Weights, read_constant
 
 if TYPE_CHECKING:
     from conversion import Artifact
 
 # Longer lists are weights, where nobody reads the numbers.
 _MOST = 16
-# MIL.proto: DataType; other types are compared by their bytes.
-_TYPES: Mapping[int, np.dtype[Any]] = {
-    10: np.dtype(np.float16),
-    11: np.dtype(np.float32),
-    23: np.dtype(np.int32),
-}
 # Of NeuralNetwork.proto's layers: how they hang together, which the order of the operations says already.
 _WIRING = frozenset(("name", "input", "output", "inputTensor", "outputTensor"))
 
@@ -154,14 +148,19 @@ def _text(value: Any) -> str:
 
 
 def _program(model: ModelFile) -> Iterator[Operation]:
+    weights = Weights(model.name, model.weights_dir)
     for function in model.specification.mlProgram.functions.values():
-        yield from _block(model, function.block_specializations[function.opset], {})
+        yield from _block(weights, function.block_specializations[function.opset], {})
 
 
-def _block(model: ModelFile, block: Any, constants: dict[str, str | np.ndarray]) -> Iterator[Operation]:
+def _block(weights: Weights, block: Any, constants: dict[str, str | np.ndarray]) -> Iterator[Operation]:
     for operation in block.operations:
         name = operation.outputs[0].name if operation.outputs else operation.type
-        values = {key: _value(model, value) for key, value in operation.attributes.items() if key != "name"}
+        values = {
+            key: _value(weights, value, f"{name}.{key}")
+            for key, value in operation.attributes.items()
+            if key != "name"
+        }
         if operation.type == "const":
             constants[name] = values["val"]
             continue
@@ -169,35 +168,19 @@ def _block(model: ModelFile, block: Any, constants: dict[str, str | np.ndarray])
             for place, binding in enumerate(argument.arguments):
                 where = key if len(argument.arguments) == 1 else f"{key}[{place}]"
                 if binding.WhichOneof("binding") == "value":
-                    values[where] = _value(model, binding.value)
+                    values[where] = _value(weights, binding.value, f"{name}.{where}")
                 elif binding.name in constants:
                     values[where] = constants[binding.name]
         yield Operation(operation.type, name, values)
         for inner in operation.blocks:
-            yield from _block(model, inner, constants)
+            yield from _block(weights, inner, constants)
 
 
-def _value(model: ModelFile, value: Any) -> str | np.ndarray:
-    tensor = value.type.tensorType
-    kind = _TYPES.get(tensor.dataType, np.dtype(np.uint8))
-    shape = [dimension.constant.size for dimension in tensor.dimensions]
-    if value.WhichOneof("value") == "blobFileValue":
-        if model.weights_dir is None:
-            return "weights"
-        blob = value.blobFileValue
-        file = open_blobs(model.weights_dir / blob.fileName.rpartition("/")[2])
-        return _shaped(file.read(blob.offset, kind.itemsize, "a constant").view(kind), shape)
-    immediate = value.immediateValue
-    if immediate.WhichOneof("value") != "tensor":
-        return _text(immediate.SerializeToString(deterministic=True))
-    values = getattr(immediate.tensor, immediate.tensor.WhichOneof("value") or "ints").values
-    if isinstance(values, bytes):
-        return _shaped(np.frombuffer(values, kind), shape)
-    if shape and kind == np.float32:
-        return _shaped(np.array(values, kind), shape)
-    return _text(list(values)) if shape else _text(values[0] if values else "")
-
-
-def _shaped(numbers: np.ndarray, shape: list[int]) -> np.ndarray:
-    # Types below a byte come as bytes, of which there are fewer than numbers.
-    return numbers.reshape(shape) if numbers.size == np.prod(shape) else numbers
+def _value(weights: Weights, value: Any, name: str) -> str | np.ndarray:
+    """Read a constant: text where somebody chose it (a stride, a mode), numbers where somebody learned them."""
+    found = read_constant(value, weights, name)
+    if not isinstance(found, Constant):
+        return _text(list(found) if isinstance(found, tuple) else found)
+    if found.array.ndim and found.array.dtype.kind == "f":
+        return found.array
+    return _text(found.array.tolist())
