@@ -13,6 +13,7 @@ from parity.results import (
     Answer,
     Case,
     CaseVerdict,
+    ClassPair,
     Comparison,
     Prediction,
     Run,
@@ -23,6 +24,8 @@ from parity.tolerance import Tolerance
 
 # A network that spreads 95 % of the entropy of a uniform answer has seen nothing in the image.
 FLAT_ENTROPY = 0.95
+# How many classes of an image are looked at, and shown.
+SHOWN = 5
 
 
 def compare(
@@ -274,7 +277,15 @@ def _case(
         snr_db=_decibel(float((expected**2).sum()), float((difference**2).sum())),
         psnr_db=_decibel(float(np.abs(expected).max()) ** 2, float((difference**2).mean())),
         reason=reason,
+        top=_top(labels, expected, found),
     )
+
+
+def _top(labels: tuple[str, ...], expected: np.ndarray, found: np.ndarray) -> tuple[ClassPair, ...]:
+    """List the classes that are among the five most probable of either."""
+    first, second = (np.argsort(-v, kind="stable")[:SHOWN].tolist() for v in (expected, found))
+    listed = sorted({*first, *second}, key=lambda place: (-expected[place], place))
+    return tuple(ClassPair(labels[place], float(expected[place]), float(found[place])) for place in listed)
 
 
 def _kl(expected: np.ndarray, found: np.ndarray) -> float:
@@ -286,7 +297,7 @@ def _kl(expected: np.ndarray, found: np.ndarray) -> float:
 
 
 def _top5_overlap(expected: np.ndarray, found: np.ndarray) -> float:
-    count = min(5, len(expected))
+    count = min(SHOWN, len(expected))
     first, second = (set(np.argsort(-v, kind="stable")[:count].tolist()) for v in (expected, found))
     return len(first & second) / count
 

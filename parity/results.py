@@ -48,6 +48,15 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class ClassPair:
+    """Hold what both say of one class; None where the number is not finite."""
+
+    label: str
+    reference: float | None
+    candidate: float | None
+
+
+@dataclass(frozen=True)
 class Case:
     """Compare one image: what the reference and the candidate answered, and how far apart they are.
 
@@ -55,6 +64,8 @@ class Case:
     worst_label: the class with the largest difference, and its two probabilities.
     top5_overlap: how many of the five most probable classes both have, 0..1.
     snr_db, psnr_db: of the candidate's vector against the reference's; None where they are equal.
+    top: the classes that are among the five most probable of either, the reference's most probable first.
+    truth: the label that the image really has, where it is known.
     Numbers are None where the candidate's answer is not finite.
     """
 
@@ -71,6 +82,8 @@ class Case:
     snr_db: float | None = None
     psnr_db: float | None = None
     reason: str = ""
+    top: tuple[ClassPair, ...] = ()
+    truth: str | None = None
 
 
 @dataclass(frozen=True)

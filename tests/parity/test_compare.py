@@ -618,3 +618,21 @@ def test_a_subject_that_was_not_compared_is_explained_by_its_reason() -> None:
         "tiny by onnx on onnxruntime: error: no such file"
     )
     assert explain_failure(subject("error")) == "tiny by onnx on onnxruntime: error"
+
+
+def test_a_case_lists_the_five_most_probable_classes_of_either() -> None:
+    labels = tuple("abcdefg")
+    reference = Prediction(np.array([[0.4, 0.3, 0.1, 0.08, 0.06, 0.04, 0.02]]), labels)
+    candidate = Prediction(np.array([[0.4, 0.3, 0.1, 0.02, 0.04, 0.08, 0.06]]), labels)
+
+    (case,) = compare(reference, candidate, Tolerance(0.5), ["x"]).cases
+
+    assert [(pair.label, pair.reference, pair.candidate) for pair in case.top] == [
+        ("a", 0.4, 0.4),
+        ("b", 0.3, 0.3),
+        ("c", 0.1, 0.1),
+        ("d", 0.08, 0.02),
+        ("e", 0.06, 0.04),
+        ("f", 0.04, 0.08),
+        ("g", 0.02, 0.06),
+    ]
