@@ -43,7 +43,7 @@ def onnx_swap_channels(model: Any) -> None:
 
 
 def onnx_drop_normalisation(model: Any) -> None:
-    for name, value in (("mean", 0.0), ("scale", 1.0)):
+    for name, value in (("image_mean", 0.0), ("image_scale", 1.0)):
         onnx_set(model, name, value)
 
 
@@ -60,7 +60,7 @@ def onnx_drop_softmax(model: Any) -> None:
 
 
 def onnx_nan(model: Any) -> None:
-    onnx_set(model, "mean", np.nan)
+    onnx_set(model, "image_mean", np.nan)
 
 
 def onnx_set(model: Any, name: str, value: float) -> None:
@@ -138,8 +138,8 @@ def nn_swap_channels(spec: Any) -> None:
 
 
 def nn_drop_normalisation(spec: Any) -> None:
-    nn_set(spec, "mean", 0.0)
-    nn_set(spec, "scale", 1.0)
+    nn_set(spec, "image_mean", 0.0)
+    nn_set(spec, "image_scale", 1.0)
 
 
 def nn_permute_labels(spec: Any) -> None:
@@ -156,7 +156,7 @@ def nn_drop_softmax(spec: Any) -> None:
 
 
 def nn_nan(spec: Any) -> None:
-    nn_set(spec, "mean", np.nan)
+    nn_set(spec, "image_mean", np.nan)
 
 
 def nn_set(spec: Any, name: str, value: float) -> None:
