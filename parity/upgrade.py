@@ -142,8 +142,7 @@ def judge_upgrade(old: Subject, new: Subject) -> tuple[UpgradeVerdict, str]:
     if old.verdict == "error":
         return "better" if new.verdict == "pass" else "inconclusive", f"the old side was broken: {old.reason}"
     if (old.verdict, new.verdict) in (("pass", "fail"), ("fail", "pass")):
-        failing = old if old.verdict == "fail" else new
-        return "better" if failing is old else "worse", failing.reason
+        return ("worse", new.reason) if new.verdict == "fail" else ("better", f"the old side fails: {old.reason}")
     if "inconclusive" in (old.verdict, new.verdict):
         return "inconclusive", new.reason or old.reason
     if new.verdict == "fail" and (apart := _further_off(old, new)):

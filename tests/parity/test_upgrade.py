@@ -166,6 +166,7 @@ def test_what_got_better_is_no_failure(suite: Suite, monkeypatch: pytest.MonkeyP
     found = upgrade(suite, OLD, NEW, models=["other"], routes=["mlprogram-fp32"], artifacts=tmp_path)
 
     assert [(leg.model, leg.route, leg.verdict) for leg in found.legs] == [("other", "mlprogram-fp32", "better")]
+    assert found.legs[0].reason.startswith("the old side fails: ")
     assert found.exit_code == 0
 
 
