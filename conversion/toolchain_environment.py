@@ -28,6 +28,8 @@ FORMAT = 1
 LINES = 12
 
 _BUILD_SECONDS = 1800
+# With the CUDA packages that its wheels for Linux ask for.
+TORCH_BYTES = 12e9
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class ToolChain:
     """Name converters by their versions.
 
     packages: requirements (`coremltools==8.3.0`). What they ask for beside that is taken as it is installed, where
-        that fits.
+        that fits. torch is never taken along, only where it is named: it is gigabytes.
     python: None stands for the running interpreter with everything that is installed beside it; a version (`3.7`)
         for an environment of its own, without torch, where conversions start from an ONNX file.
     """
@@ -45,12 +47,18 @@ class ToolChain:
     python: str | None = None
 
     def __post_init__(self) -> None:
-        for package in self.packages:
-            if normal(requirement(package).name) in KEPT:
-                raise ConversionError(
-                    f"`{package}`: a tool chain keeps the installed torch, because another one is gigabytes and "
-                    "another reference; install coreml-parity beside that torch and compare there"
-                )
+        names = {normal(requirement(package).name) for package in self.packages}
+        if self.python is not None and names & set(KEPT):
+            raise ConversionError(
+                f"tool chain {self.name}: with a Python of its own it starts from ONNX and has no torch; "
+                "leave one of the two away"
+            )
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """List what stays as it is installed, because nobody asked for another by name."""
+        names = {normal(requirement(package).name) for package in self.packages}
+        return tuple(name for name in KEPT if name not in names)
 
 
 @dataclass(frozen=True)
@@ -166,6 +174,12 @@ def _home(toolchain: ToolChain, interpreter: Path, directory: Path) -> Path:
 
 def _build(toolchain: ToolChain, interpreter: Path, home: Path) -> None:
     """Build in a directory of its own and move it into place when it is whole."""
+    free = shutil.disk_usage(home.parent).free
+    if len(toolchain.kept) < len(KEPT) and free < TORCH_BYTES:
+        told = (
+            f"{home.parent}: another torch takes up to {TORCH_BYTES / 1e9:.0f} GB, and {free / 1e9:.0f} GB are free"
+        )
+        raise ToolChainError(ToolChainFailure("install", (f"{told}; free some, or take the installed torch",)))
     with _scratch(home) as scratch:
         environment = scratch / "environment"
         _uv("install", ["venv", "--relocatable", "--python", interpreter, environment])
@@ -181,8 +195,9 @@ def _build(toolchain: ToolChain, interpreter: Path, home: Path) -> None:
             _uv("install", ["pip", "install", "--no-deps", "--python", _interpreter(environment), "-r", listed])
         remarks: list[str] = []
         if toolchain.python is None:
-            if told := other_torch(distributions(path=[str(_site_packages(environment))])):
-                raise ToolChainError(ToolChainFailure("resolve", (told,)))
+            brought = distributions(path=[str(_site_packages(environment))])
+            if toolchain.kept and (refusal := other_torch(brought)):
+                raise ToolChainError(ToolChainFailure("resolve", (refusal,)))
             remarks = list(unmet(pins))
         state = {"packages": pins, "remarks": remarks, "requested": toolchain.packages}
         (environment / STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
@@ -217,7 +232,7 @@ def _resolve(toolchain: ToolChain, interpreter: Path, scratch: Path) -> dict[str
         # uv prefers what the file that it will write says already.
         pins.write_text("".join(f"{name}=={version}\n" for name, version in installed().items()))
     # For no Python at all: whoever asks for it gets none.
-    without.write_text("".join(f'{name} ; python_version < "0"\n' for name in KEPT))
+    without.write_text("".join(f'{name} ; python_version < "0"\n' for name in toolchain.kept))
     arguments += ["--override", without]
     _uv("resolve", arguments, "\n".join(toolchain.packages))
     found: dict[str, str] = {}

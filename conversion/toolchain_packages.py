@@ -13,7 +13,7 @@ from conversion.errors import ConversionError
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-# Another torch is gigabytes, and another torch is another reference: the installed one stays.
+# Another torch is gigabytes: unless somebody asks for one by name, the installed one stays.
 KEPT = ("torch",)
 
 
@@ -50,7 +50,8 @@ def other_torch(packages: Iterable[Distribution]) -> str | None:
             if normal(wanted.name) in KEPT and not wanted.specifier.contains(found, prereleases=True):
                 return (
                     f"{package.metadata['Name']} {package.version} asks for {wanted}, and a tool chain keeps the "
-                    f"installed {wanted.name} {found or '(none)'}; choose a version that goes with it"
+                    f"installed {wanted.name} {found or '(none)'}; choose a version that goes with it, or name a "
+                    "torch too"
                 )
     return None
 

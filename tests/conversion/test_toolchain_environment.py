@@ -216,10 +216,31 @@ def test_who_asks_for_another_torch_is_refused(uv: Uv, tmp_path: Path) -> None:
     assert "fakeconverter 8.3.0 asks for torch==1.0, and a tool chain keeps the installed torch" in str(found)
 
 
-@pytest.mark.parametrize("python", [None, "3.7"])
-def test_torch_itself_is_refused(python: str | None) -> None:
-    with pytest.raises(ConversionError, match="`Torch==2.9`: a tool chain keeps the installed torch"):
-        ToolChain("old", ("onnx==1.17.0", "Torch==2.9"), python)
+def test_a_torch_that_is_named_is_installed(uv: Uv, tmp_path: Path) -> None:
+    chain = ToolChain("old", ("fakeconverter==8.3.0", "Torch==2.9"))
+    uv.resolved, uv.wants = "fakeconverter==8.3.0\ntorch==2.9.0\n", "Requires-Dist: torch==2.9.0\n"
+
+    found = built(chain, tmp_path / "chains")
+
+    assert uv.overrides == ""
+    assert found.packages == {"fakeconverter": "8.3.0", "torch": "2.9.0"}
+
+
+def test_another_torch_needs_room(uv: Uv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = shutil.disk_usage(tmp_path)._replace(free=3_000_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
+
+    found = prepare(ToolChain("old", ("torch==2.9",)), tmp_path / "chains")
+
+    assert isinstance(found, ToolChainFailure)
+    assert found.stage == "install"
+    assert "another torch takes up to 12 GB, and 3 GB are free" in str(found)
+    assert not isinstance(prepare(CHAIN, tmp_path / "chains"), ToolChainFailure)
+
+
+def test_one_with_another_python_has_no_torch() -> None:
+    with pytest.raises(ConversionError, match="with a Python of its own it starts from ONNX and has no torch"):
+        ToolChain("old", ("onnx==1.17.0", "Torch==2.9"), "3.7")
 
 
 def test_two_that_want_the_same_take_turns(uv: Uv, tmp_path: Path) -> None:
