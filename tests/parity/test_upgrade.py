@@ -43,7 +43,7 @@ SKIPPED, NOTHING = subject("skipped", "no Python 3.7 here"), subject("inconclusi
     [
         (PASS, PASS, "same", ""),
         (PASS, FAIL, "worse", "drift"),
-        (FAIL, PASS, "better", "drift"),
+        (FAIL, PASS, "better", "the old side fails: drift"),
         (FAIL, FAIL, "same", ""),
         (PASS, ERROR, "broken", "no file"),
         (FAIL, ERROR, "broken", "no file"),
