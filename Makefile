@@ -26,6 +26,7 @@ lint: .venv/.installed
 
 bench: .venv/.installed
 	$(BIN)/python tests/bench/bench.py
+	$(BIN)/python tests/bench/stream.py
 
 conformance: .venv/.installed
 	$(BIN)/python tests/conformance/run.py --workers $(WORKERS)

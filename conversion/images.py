@@ -99,6 +99,13 @@ def read_pixels(path: str | Path, preprocessing: Preprocessing, at_least: int = 
 
     at_least: refuse an image of fewer pixels.
     """
+    return read_pixels_for(path, [preprocessing], at_least)[0]
+
+
+def read_pixels_for(
+    path: str | Path, preprocessings: Sequence[Preprocessing], at_least: int = 1
+) -> list[NDArray[np.uint8]]:
+    """Read what each of several models is shown of an image file, as `read_pixels` does; it is decoded once."""
     image = load_image(path)
     if image.width * image.height < at_least:
         raise ImageError(
@@ -106,7 +113,7 @@ def read_pixels(path: str | Path, preprocessing: Preprocessing, at_least: int = 
             f"of at least {at_least} pixels"
         )
     try:
-        return to_pixels(image, preprocessing)
+        return [to_pixels(image, preprocessing) for preprocessing in preprocessings]
     except ImageError as error:
         raise ImageError(f"{path} cannot be used: {error}") from None
 

@@ -10,19 +10,11 @@ import io
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from parity.commands import ARTIFACTS, BACKEND, IMAGES, MODEL, ROUTE, SUITE, check_writable, json_option
-
-if TYPE_CHECKING:
-    from parity.results import Run
-
-_JSON = json_option("results.json")
-_SCALE = click.option(
-    "--tolerance-scale", type=float, default=1.0, help="Multiply every tolerance: 0.5 looks twice as close."
-)
+from parity.commands import BACKEND, IMAGES, SCALE, Reports, report, report_options
 
 
 def _size(context: click.Context, parameter: click.Parameter, given: str | None) -> tuple[int, int] | None:
@@ -37,7 +29,12 @@ def _size(context: click.Context, parameter: click.Parameter, given: str | None)
 # Name -> module:command. A module that only one command needs is imported when that command, or the help, is asked.
 COMMANDS: Mapping[str, str] = {
     "baseline": "parity.commands.baseline:baseline",
+    "calibrate": "parity.commands.calibrate:calibrate",
+    "compare-runs": "parity.commands.compare_runs:compare_runs",
+    "judge": "parity.commands.judge:judge",
+    "merge": "parity.commands.merge:merge",
     "record": "parity.commands.record:record",
+    "run": "parity.commands.run:run",
     "upgrade": "parity.commands.upgrade:upgrade",
 }
 
@@ -67,47 +64,13 @@ def cli() -> None:
     """
 
 
-@cli.command("run")
-@SUITE
-@MODEL
-@ROUTE
-@BACKEND
-@_SCALE
-@_JSON
-@ARTIFACTS
-def run_command(
-    suite: Path | None,
-    models: tuple[str, ...],
-    routes: tuple[str, ...],
-    backends: tuple[str, ...],
-    tolerance_scale: float,
-    json_file: Path | None,
-    artifacts: Path,
-) -> int:
-    """Convert a suite's models by their routes and compare every artefact with PyTorch."""
-    from parity.report.progress import progress_bar
-    from parity.suite import find_suite, read_suite
-
-    check_writable(json_file)
-    path = find_suite(suite)
-    with progress_bar() as progress:
-        progress("loading PyTorch", None)
-        read = read_suite(path)
-        from parity.pipeline import run
-        from parity.selection import check_selection
-
-        check_selection(read, models, routes, backends)
-        found = run(read, models, routes, backends, artifacts, progress, tolerance_scale)
-    return _report(found, json_file)
-
-
 @cli.command("check")
 @click.argument("model")
 @click.argument("artifacts", type=click.Path(path_type=Path), nargs=-1, required=True)
 @IMAGES
 @BACKEND
 @click.option("--tolerance", type=float, help="Largest |dp| allowed; the default depends on the precision.")
-@_SCALE
+@SCALE
 @click.option("--batch", type=click.IntRange(min=1), default=1, help="How many images go in at once.")
 @click.option("--size", metavar="HxW", callback=_size, help="Stretch the images to this height and width.")
 @click.option(
@@ -118,7 +81,7 @@ def run_command(
     help="Judge these predictions too, made elsewhere by `parity record`; repeatable.",
 )
 @click.option("--suite", type=click.Path(path_type=Path), help="Suite file that MODEL is a name of.")
-@_JSON
+@report_options
 def check_command(
     model: str,
     artifacts: tuple[Path, ...],
@@ -130,7 +93,7 @@ def check_command(
     size: tuple[int, int] | None,
     records: tuple[Path, ...],
     suite: Path | None,
-    json_file: Path | None,
+    reports: Reports,
 ) -> int:
     """Compare artefacts that somebody already converted with the model that they were made from.
 
@@ -139,7 +102,6 @@ def check_command(
     from parity.report.progress import progress_bar
     from parity.tolerance import Tolerance
 
-    check_writable(json_file)
     allowed = None if tolerance is None else Tolerance(tolerance)
     with progress_bar() as progress:
         progress("loading PyTorch", None)
@@ -153,7 +115,7 @@ def check_command(
         progress(f"{classifier.name}: comparing", None)
         chosen = list(backends) or None
         found = check(classifier, opened, list(images), chosen, allowed, tolerance_scale, batch, size, records)
-    return _report(found, json_file)
+    return report(found, reports)
 
 
 @cli.command("convert")
@@ -232,16 +194,6 @@ def _classifier(model: str, suite: Path | None) -> Any:
         if entry.name == model:
             return load_classifier(entry.factory, entry.arguments, entry.name, found.directory)
     raise ParityError(f"{found.path}: no model `{model}` (models: {', '.join(e.name for e in found.models)})")
-
-
-def _report(found: Run, json_file: Path | None) -> int:
-    from parity.report.terminal import make_console, print_run
-    from parity.results import to_json
-
-    if json_file:
-        json_file.write_text(to_json(found), encoding="utf-8")
-    print_run(found, make_console())
-    return found.exit_code
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -7,25 +7,11 @@ from decimal import ROUND_CEILING, Context
 
 import numpy as np
 
+from parity.cases import make_cases
 from parity.errors import ParityError
-from parity.results import (
-    FAILING_CASES,
-    Answer,
-    Case,
-    CaseVerdict,
-    ClassPair,
-    Comparison,
-    Prediction,
-    Run,
-    Subject,
-    Verdict,
-)
+from parity.results import FAILING_CASES, Answer, Case, Comparison, Prediction, Run, Subject
+from parity.tally import judge, tally_of, variety_of
 from parity.tolerance import Tolerance
-
-# A network that spreads 95 % of the entropy of a uniform answer has seen nothing in the image.
-FLAT_ENTROPY = 0.95
-# How many classes of an image are looked at, and shown.
-SHOWN = 5
 
 
 def compare(
@@ -47,22 +33,16 @@ def compare(
         )
     if not images:
         return _inconclusive("no images were compared", tolerance)
-    aligned, trouble = _aligned(reference.labels, candidate)
+    aligned, trouble = align(reference.labels, candidate)
     if aligned is None or aligned.shape != expected.shape:
         found = trouble or f"outputs of shape {list(candidate.probabilities.shape)}, not {list(expected.shape)}"
         return Comparison("fail", found, tolerance.probability, None, None, None, ())
-    cases = tuple(
-        _case(name, reference.labels, expected[i], aligned[i], _named(candidate, i), tolerance.probability)
-        for i, name in enumerate(images)
+    cases = make_cases(images, reference.labels, expected, aligned, candidate.top1, tolerance.probability)
+    tally = tally_of(cases)
+    verdict, reason, required = judge(tally, variety_of(expected), tolerance.probability)
+    return Comparison(
+        verdict, reason, tolerance.probability, required, tally.top1_agreement, tally.max_abs_diff, tuple(cases)
     )
-    worst = max((case.max_abs_diff for case in cases if case.max_abs_diff is not None), default=None)
-    failing = [case for case in cases if case.verdict in FAILING_CASES]
-    verdict: Verdict = "fail" if failing else "pass"
-    reason = _count(failing, len(cases)) if failing else ""
-    if not failing and (vacuous := proves_nothing(expected, tolerance.probability)):
-        verdict, reason = "inconclusive", vacuous
-    agreement = sum(case.reference.label == case.candidate.label for case in cases) / len(cases)
-    return Comparison(verdict, reason, tolerance.probability, _required(expected, cases), agreement, worst, cases)
 
 
 def proves_nothing(reference: np.ndarray, allowed: float) -> str:
@@ -70,30 +50,7 @@ def proves_nothing(reference: np.ndarray, allowed: float) -> str:
 
     reference: [images, classes]. The measure is what a model that ignores its input could pass.
     """
-    count, classes = reference.shape
-    with np.errstate(divide="ignore", invalid="ignore"):
-        entropy = -np.nansum(np.where(reference > 0, reference * np.log(reference), 0.0), axis=1)
-    if bool((entropy >= FLAT_ENTROPY * np.log(classes)).all()):
-        return (
-            f"the reference answers about 1/{classes} for every class of every image (an untrained network?); "
-            "any other would agree: give trained weights"
-        )
-    # One image has nothing to differ from. Whoever asks about one gets an answer about that one.
-    if count < 2:
-        return ""
-    # The constant nearest to all answers lies midway between the extremes of each class.
-    spread = float((reference.max(axis=0) - reference.min(axis=0)).max()) / 2
-    if spread <= allowed:
-        return (
-            f"the reference answers the same for every image, within {spread:.1e}; "
-            "a model that ignores its input would agree: give images that differ"
-        )
-    if len(set(reference.argmax(axis=1).tolist())) == 1:
-        return (
-            f"the reference gives all {count} images one class; a model that knows only that class would agree: "
-            "give images of at least two classes"
-        )
-    return ""
+    return variety_of(reference).lacking(allowed)
 
 
 def assert_parity(found: Run | Comparison) -> None:
@@ -142,6 +99,12 @@ def way(subject: Subject) -> str:
     return subject.artifact if subject.route == "-" else subject.route
 
 
+def rounded_up(number: float) -> str:
+    """Shorten to three digits, upwards: the number that is printed must pass when it is typed in."""
+    shortened = float(Context(prec=3, rounding=ROUND_CEILING).create_decimal_from_float(number))
+    return f"{shortened:g}" if shortened < 1 else repr(number)
+
+
 def _worst_lines(comparison: Comparison, asked: Case | None = None) -> list[str]:
     failing = [case for case in comparison.cases if case.verdict in FAILING_CASES]
     lines = []
@@ -163,7 +126,7 @@ def _worst_lines(comparison: Comparison, asked: Case | None = None) -> list[str]
                 f"allowed {comparison.tolerance:.3g}"
             )
     if comparison.required_tolerance:
-        lines.append(f"  a tolerance of {_rounded_up(comparison.required_tolerance)} would have passed")
+        lines.append(f"  a tolerance of {rounded_up(comparison.required_tolerance)} would have passed")
     return lines
 
 
@@ -173,38 +136,12 @@ def _answer(answer: Answer) -> str:
     return f"{answer.label!r} at {answer.probability:.4g}"
 
 
-def _rounded_up(number: float) -> str:
-    """Shorten to three digits, upwards: the number that is printed must pass when it is typed in."""
-    shortened = float(Context(prec=3, rounding=ROUND_CEILING).create_decimal_from_float(number))
-    return f"{shortened:g}" if shortened < 1 else repr(number)
-
-
-def _required(expected: np.ndarray, cases: Sequence[Case]) -> float | None:
-    """Find the smallest tolerance with which the verdict would be `pass`."""
-    differences = [case.max_abs_diff for case in cases if case.max_abs_diff is not None]
-    # A case has a reason where no tolerance helps: no finite answer, a label against its own probabilities.
-    if len(differences) < len(cases) or any(case.reason for case in cases):
-        return None
-    required = max(differences)
-    return None if required >= 1 or proves_nothing(expected, required) else required
-
-
-def _count(failing: Sequence[Case], images: int) -> str:
-    kinds = [case.verdict for case in failing]
-    listed = ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("flip", "drift", "error") if kind in kinds)
-    return f"{listed} of {images} image(s)"
-
-
 def _inconclusive(reason: str, tolerance: Tolerance) -> Comparison:
     return Comparison("inconclusive", reason, tolerance.probability, None, None, None, ())
 
 
-def _named(candidate: Prediction, index: int) -> str | None:
-    return candidate.top1[index] if candidate.top1 is not None else None
-
-
-def _aligned(labels: tuple[str, ...], candidate: Prediction) -> tuple[np.ndarray | None, str]:
-    """Bring the candidate's columns into the order of `labels`; never by a dictionary's order."""
+def align(labels: tuple[str, ...], candidate: Prediction) -> tuple[np.ndarray | None, str]:
+    """Bring the candidate's columns into the order of `labels`, or say why not; never by a dictionary's order."""
     values = np.asarray(candidate.probabilities, dtype=np.float64)
     if candidate.labels is None:
         return values, ""
@@ -223,84 +160,3 @@ def _aligned(labels: tuple[str, ...], candidate: Prediction) -> tuple[np.ndarray
 
 def _few(names: Sequence[str]) -> str:
     return ", ".join(repr(name) for name in names[:3]) + (", ..." if len(names) > 3 else "") if names else "none"
-
-
-def _case(
-    image: str,
-    labels: tuple[str, ...],
-    expected: np.ndarray,
-    found: np.ndarray,
-    named: str | None,
-    tolerance: float,
-) -> Case:
-    if bad := int((~np.isfinite(expected)).sum()):
-        reason = f"PyTorch itself: {bad} of {len(expected)} probabilities are not finite"
-        return Case(image, "error", Answer("-", None), Answer(named or "-", None), reason=reason)
-    best = int(expected.argmax())
-    reference = Answer(labels[best], float(expected[best]))
-    if bad := int((~np.isfinite(found)).sum()):
-        reason = f"{bad} of {len(found)} probabilities are not finite"
-        return Case(image, "error", reference, Answer(named or "-", None), reason=reason)
-    top = int(found.argmax())
-    if named is not None and named in labels and found[labels.index(named)] == found[top]:
-        top = labels.index(named)  # of equal probabilities the model may name any
-    candidate = Answer(labels[top], float(found[top]))
-    difference = np.abs(found - expected)
-    worst = int(difference.argmax())
-    close = bool(difference[worst] <= tolerance)
-    margin = float(expected[best] - expected[top])
-    verdict: CaseVerdict
-    reason = ""
-    if named is not None and named != labels[top]:
-        verdict = "flip"
-        reason = f"the model names {named!r}, but its own most probable class is {labels[top]!r}"
-        candidate = Answer(named, float(found[labels.index(named)]) if named in labels else None)
-    elif close:
-        # Vectors this close leave the reference's two labels no margin above twice the tolerance.
-        verdict = "match" if top == best else "tie"
-    elif top == best or margin <= 2 * tolerance:
-        # A near tie excuses the label, but not a vector that is apart.
-        verdict = "drift"
-    else:
-        verdict = "flip"
-    return Case(
-        image=image,
-        verdict=verdict,
-        reference=reference,
-        candidate=candidate,
-        max_abs_diff=float(difference[worst]),
-        kl=_kl(expected, found),
-        worst_label=labels[worst],
-        worst_reference=float(expected[worst]),
-        worst_candidate=float(found[worst]),
-        top5_overlap=_top5_overlap(expected, found),
-        snr_db=_decibel(float((expected**2).sum()), float((difference**2).sum())),
-        psnr_db=_decibel(float(np.abs(expected).max()) ** 2, float((difference**2).mean())),
-        reason=reason,
-        top=_top(labels, expected, found),
-    )
-
-
-def _top(labels: tuple[str, ...], expected: np.ndarray, found: np.ndarray) -> tuple[ClassPair, ...]:
-    """List the classes that are among the five most probable of either."""
-    first, second = (np.argsort(-v, kind="stable")[:SHOWN].tolist() for v in (expected, found))
-    listed = sorted({*first, *second}, key=lambda place: (-expected[place], place))
-    return tuple(ClassPair(labels[place], float(expected[place]), float(found[place])) for place in listed)
-
-
-def _kl(expected: np.ndarray, found: np.ndarray) -> float:
-    # Core ML may give an exact 0 in fp16; the smallest fp16 number stands in, so that the sum stays finite.
-    floor = 6e-8
-    present = expected > 0
-    ratio = expected[present] / np.maximum(found[present], floor)
-    return float((expected[present] * np.log(ratio)).sum())
-
-
-def _top5_overlap(expected: np.ndarray, found: np.ndarray) -> float:
-    count = min(SHOWN, len(expected))
-    first, second = (set(np.argsort(-v, kind="stable")[:count].tolist()) for v in (expected, found))
-    return len(first & second) / count
-
-
-def _decibel(signal: float, noise: float) -> float | None:
-    return float(10 * np.log10(signal / noise)) if noise > 0 and signal > 0 else None

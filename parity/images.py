@@ -27,6 +27,11 @@ class ImageSet:
     names: tuple[str, ...]
     pixels: np.ndarray
 
+    @property
+    def by_name(self) -> dict[str, np.ndarray]:
+        """Return the pixels of each image, uint8 [H, W, 3]."""
+        return dict(zip(self.names, self.pixels, strict=True))
+
 
 def load_images(images: Any, preprocessing: Preprocessing, relative_to: Path | None = None) -> ImageSet:
     """Load images through the classifier's preprocessing, once, for every backend.

@@ -1,7 +1,7 @@
 """The whole of a run; read this file first.
 
     Classifier + images --convert--> Artifact --Backend.predict--> Prediction --compare--> Comparison
-        --> Run --> results.json --> terminal / exit code
+        --> Run --> results.json --> terminal / HTML / Markdown / JUnit / exit code
 
 `check` judges artefacts that exist, `run` converts a suite's models first. Nothing passes by not running: what
 cannot run is skipped with its reason, what breaks is an error, and what proves nothing is inconclusive.
@@ -10,10 +10,10 @@ cannot run is skipped with its reason, what breaks is an error, and what proves 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from conversion.artifact import Artifact, open_artifact
 from conversion.errors import ConversionError
@@ -37,12 +37,15 @@ from parity.models import load_classifier
 from parity.reference import Reference, make_reference
 from parity.results import Comparison, Prediction, Run, Subject, summarise
 from parity.suite import ModelEntry, Suite
+from parity.thumbnails import add_thumbnails, worst_thumbnails
 from parity.tolerance import Tolerance, scaled, tolerances_for
 
 if TYPE_CHECKING:
     from conversion import Classifier
 
 LOG = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 # Called with what is being done and the share that is behind it, for a progress bar.
 Progress = Callable[[str, float | None], None]
@@ -89,14 +92,14 @@ def check(
     if size is not None:
         preprocessing = replace(preprocessing, size=size, resize=size)
     reference = make_reference(classifier, load_images(images, preprocessing))
-    subjects = tuple(
-        leg.subject
+    subjects, thumbnails = _gather(
+        leg
         for artifact in opened
         for leg in judge_artifact(
             reference, artifact, backends, given, tolerance_scale=tolerance_scale, batch=batch, records=records
         )
     )
-    return Run(environment(), subjects, summary=summarise(subjects))
+    return Run(environment(), subjects, summary=summarise(subjects), thumbnails=thumbnails)
 
 
 def run(
@@ -114,10 +117,10 @@ def run(
     `error`; a suite that asks for what does not exist raises ParityError.
     """
     legs = run_legs(suite, models, routes, backends, artifacts, progress, tolerance_scale)
-    subjects = tuple(leg.subject for leg in legs)
+    subjects, thumbnails = _gather(legs)
     partial = bool(models or routes or backends)
     marked, stale = mark_known_issues(subjects, suite.known_issues, partial=partial)
-    return Run(environment(), marked, stale, summarise(marked))
+    return Run(environment(), marked, stale, summarise(marked), thumbnails)
 
 
 def run_legs(
@@ -139,6 +142,17 @@ def run_legs(
     for index, entry in enumerate(entries):
         step = _steps(progress, entry, routes, index / len(entries), 1 / len(entries))
         yield from _run_model(suite, entry, routes, backends or None, artifacts, tolerance_scale, step)
+
+
+def _gather(legs: Iterable[Leg]) -> tuple[tuple[Subject, ...], dict[str, str]]:
+    """Keep of each leg what is reported; its answers and its pixels go before the next is run."""
+    subjects: list[Subject] = []
+    thumbnails: dict[str, str] = {}
+    for leg in legs:
+        pictures = worst_thumbnails(leg.subject, leg.reference.images.by_name)
+        add_thumbnails(thumbnails, leg.subject.model, pictures)
+        subjects.append(leg.subject)
+    return tuple(subjects), thumbnails
 
 
 def judge_artifact(
@@ -190,19 +204,26 @@ def judge_with_prediction(
     if not reference.images.names:
         none = "no images were compared; give at least one"
         return replace(subject, verdict="inconclusive", reason=none), None
-    try:
-        candidate = module.load(artifact, batch)(reference.images.pixels)
-    except NotRecordedError as error:
-        return replace(subject, reason=str(error)), None
-    except OutputNotFoundError as error:
-        return replace(subject, verdict="inconclusive", reason=str(error)), None
-    except (ParityError, ConversionError) as error:
-        return replace(subject, verdict="error", reason=" ".join(str(error).split())), None
-    except Exception as error:  # a runtime may break in ways of its own; the other subjects still count
-        LOG.exception("%s by %s on %s", subject.model, subject.route, backend)
-        told = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return replace(subject, verdict="error", reason=told), None
+    candidate = attempt(subject, lambda: module.load(artifact, batch)(reference.images.pixels))
+    if isinstance(candidate, Subject):
+        return candidate, None
     return judge_prediction(reference, artifact, backend, candidate, tolerance, tolerance_scale), candidate
+
+
+def attempt(subject: Subject, work: Callable[[], Result]) -> Result | Subject:
+    """Return what loading or running an artefact gives; where it breaks, the subject says why."""
+    try:
+        return work()
+    except NotRecordedError as error:
+        return replace(subject, reason=str(error))
+    except OutputNotFoundError as error:
+        return replace(subject, verdict="inconclusive", reason=str(error))
+    except (ParityError, ConversionError) as error:
+        return replace(subject, verdict="error", reason=" ".join(str(error).split()))
+    except Exception as error:  # a runtime may break in ways of its own; the other subjects still count
+        LOG.exception("%s by %s on %s", subject.model, subject.route, subject.backend)
+        told = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return replace(subject, verdict="error", reason=told)
 
 
 def judge_prediction(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from parity.accuracy import Accuracy
+from parity.distribution import Distribution
 from parity.errors import ParityError
 
 if TYPE_CHECKING:
@@ -137,6 +139,9 @@ class Subject:
     guilty_hop: the first hop of the route that does not agree, where one failed: `onnx -> neuralnetwork`, say.
     recorded_by: who gave the answers and where, if they are recorded ones.
     known_issue: set where the suite file expects this failure; it is then no reason to fail the run.
+    counts: how many images got which verdict, where `cases` holds the worst of them only; else empty.
+    distribution: of |dp| over all images with a finite answer, where `cases` holds the worst only.
+    accuracy: how often each of the two is right, where it is known what the images show.
     """
 
     model: str
@@ -158,6 +163,30 @@ class Subject:
     first_divergence: Divergence | None = None
     known_issue: KnownIssue | None = None
     cases: tuple[Case, ...] = ()
+    counts: Mapping[CaseVerdict, int] = field(default_factory=dict)
+    distribution: Distribution | None = None
+    accuracy: Accuracy | None = None
+
+
+@dataclass(frozen=True)
+class UnreadableImage:
+    """Name an image that was skipped, and why."""
+
+    image: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Count the images that could not be read.
+
+    share: of all images, 0..1; above `allowed` the run fails. images: the first of them.
+    """
+
+    count: int
+    share: float
+    allowed: float
+    images: tuple[UnreadableImage, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -175,12 +204,19 @@ class Run:
 
     stale_known_issues: entries of the suite file that match nothing or no longer fail, one line each; they fail
         the run.
+    thumbnails: the pixels that the model saw of the worst images, small, as data: URIs. The key is the image's
+        name, or `model: name` where another model of the run saw other pixels under that name.
+    unreadable: the images that were skipped, where a run over a directory of them skips any.
+    cases_file: the name of the file beside this one that has a line for every image, where `cases` has the worst.
     """
 
     environment: Environment
     subjects: tuple[Subject, ...]
     stale_known_issues: tuple[str, ...] = ()
     summary: Mapping[str, int] = field(default_factory=dict)
+    thumbnails: Mapping[str, str] = field(default_factory=dict)
+    unreadable: Unreadable | None = None
+    cases_file: str = ""
     schema: Literal["parity-run/1"] = "parity-run/1"
 
     @property
@@ -188,6 +224,9 @@ class Run:
         """0 parity holds, 1 it does not, 3 nothing was compared or nothing can be concluded."""
         unexpected = [s for s in self.subjects if s.known_issue is None]
         if self.stale_known_issues or any(s.verdict in ("fail", "error") for s in unexpected):
+            return 1
+        # Of images that are all unreadable nothing can be concluded, not even that parity does not hold.
+        if self.unreadable and self.unreadable.allowed < self.unreadable.share < 1:
             return 1
         if any(s.verdict == "inconclusive" for s in unexpected) or not any(
             s.verdict == "pass" or s.known_issue for s in self.subjects
@@ -199,6 +238,15 @@ class Run:
 def summarise(subjects: tuple[Subject, ...]) -> dict[str, int]:
     """Count the subjects of each verdict."""
     return {verdict: sum(s.verdict == verdict for s in subjects) for verdict in VERDICTS}
+
+
+def worst_first(cases: Iterable[Case]) -> list[Case]:
+    """Sort cases: those that fail come first, then the larger difference; no finite answer is the worst of all."""
+    return sorted(cases, key=lambda case: (case.verdict not in FAILING_CASES, -_distance(case), case.image))
+
+
+def _distance(case: Case) -> float:
+    return float("inf") if case.max_abs_diff is None else case.max_abs_diff
 
 
 def to_json(run: Run) -> str:

@@ -11,6 +11,8 @@ import numpy as np
 from parity.errors import ParityError
 
 if TYPE_CHECKING:
+    import torch
+
     from conversion import Artifact, Classifier
 
 # fp32 against fp32 differs by the order of additions alone: on ImageNet-sized networks ONNX Runtime stays within
@@ -40,11 +42,13 @@ class Tolerance:
             )
 
 
-def tolerances_for(artifact: Artifact, fp16_cost: Callable[[], float]) -> Iterator[Tolerance]:
+def tolerances_for(
+    artifact: Artifact, fp16_cost: Callable[[], float], measured_on: str = "these images"
+) -> Iterator[Tolerance]:
     """Give the default tolerances of an artefact, the strictest first; what passes one needs no further.
 
     fp16_cost: measures what `measure_fp16_cost` gives for this model and these images. Called for an fp16 artefact
-    alone, and only if the floor is not enough: it costs as much as another backend.
+    alone, and only if the floor is not enough: it costs as much as another backend. measured_on: what on.
     """
     if artifact.precision == "fp32":
         yield Tolerance(*FP32[artifact.format])
@@ -53,7 +57,7 @@ def tolerances_for(artifact: Artifact, fp16_cost: Callable[[], float]) -> Iterat
     cost = fp16_cost()
     yield Tolerance(
         min(max(FP16_FACTOR * cost, FP16_FLOOR), FP16_CAP),
-        f"fp16: {FP16_FACTOR:g} times what rounding the PyTorch module costs on these images ({cost:.1e}), "
+        f"fp16: {FP16_FACTOR:g} times what rounding the PyTorch module costs on {measured_on} ({cost:.1e}), "
         f"at least {FP16_FLOOR:g}, at most {FP16_CAP:g}",
     )
 
@@ -74,19 +78,26 @@ def measure_fp16_cost(classifier: Classifier, pixels: np.ndarray, reference: np.
     Weights, activations, normalisation and softmax are rounded, operation by operation. Never measured on the
     artefact under test, which would excuse its own faults. pixels: uint8 [N, H, W, 3]; reference: [N, classes].
     """
+    from conversion.deployed import deployed_module
+
+    if not len(pixels):
+        return 0.0
+    differences = np.abs(fp16_answers(deployed_module(classifier), pixels) - reference).max(axis=1)
+    # A network that overflows in fp16 has no bound of its own; the cap then decides.
+    return float(np.where(np.isfinite(differences), differences, FP16_CAP).max())
+
+
+def fp16_answers(module: torch.nn.Module, pixels: np.ndarray) -> np.ndarray:
+    """Answer with a deployed module whose own arithmetic is rounded to fp16: [N, classes], one image at a time.
+
+    module: of conversion.deployed; it keeps its weights. pixels: uint8 [N, H, W, 3], at least one image.
+    """
     import torch
 
-    from conversion.deployed import deployed_module, pixels_to_tensor
+    from conversion.deployed import pixels_to_tensor
 
-    module = deployed_module(classifier)
-    worst = 0.0
     with torch.inference_mode(), _rounding_mode():
-        for image, expected in zip(pixels, reference, strict=True):
-            rounded = module(pixels_to_tensor(image[None]))[0].numpy()
-            difference = float(np.abs(rounded - expected).max())
-            # A network that overflows in fp16 has no bound of its own; the cap then decides.
-            worst = max(worst, difference if np.isfinite(difference) else FP16_CAP)
-    return worst
+        return np.stack([module(pixels_to_tensor(image[None]))[0].numpy() for image in pixels])
 
 
 def _rounding_mode() -> Any:

@@ -26,12 +26,16 @@ def why_not() -> str | None:
     return None
 
 
-def load(artifact: Artifact, batch: int = 1) -> Predict:
-    """Load a .onnx file; images go in one at a time, as on the phone, unless told otherwise."""
+def load(artifact: Artifact, batch: int = 1, level: str = "ORT_ENABLE_ALL") -> Predict:
+    """Load a .onnx file; images go in one at a time, as on the phone, unless told otherwise.
+
+    level: how far the graph is optimised; a name in onnxruntime.GraphOptimizationLevel.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors come as exceptions; the log would say them again
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
     try:
         session = onnxruntime.InferenceSession(str(artifact.path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has an exception class for each of its status codes

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from parity.backends import Predict
 
 
-def load_reference(classifier: Classifier) -> Predict:
-    """Wrap the classifier as every route does, and predict with it, one image at a time.
+def load_reference(classifier: Classifier, batch: int = 1) -> Predict:
+    """Wrap the classifier as every route does, and predict with it, one image at a time unless told otherwise.
 
     One at a time because that is what the phone does, and because a batch takes other kernels.
     """
@@ -29,7 +29,8 @@ def load_reference(classifier: Classifier) -> Predict:
     def predict(pixels: np.ndarray) -> Prediction:
         try:
             with torch.inference_mode():
-                rows = [module(pixels_to_tensor(image[None]))[0].numpy() for image in pixels]
+                parts = (pixels[start : start + batch] for start in range(0, len(pixels), batch))
+                rows = [module(pixels_to_tensor(part)).numpy() for part in parts]
         except Exception as error:  # the module's own: a size that it was not made for, memory that runs out
             height, width = pixels.shape[1:3]
             said = " ".join(str(error).split()) or type(error).__name__
@@ -37,7 +38,7 @@ def load_reference(classifier: Classifier) -> Predict:
                 f"{classifier.name}: the module fails on an image of {height}x{width} (height x width): {said}; "
                 f"its own size is {'x'.join(map(str, classifier.preprocessing.size))}"
             ) from error
-        return Prediction(np.stack(rows), tuple(classifier.labels))
+        return Prediction(np.concatenate(rows), tuple(classifier.labels))
 
     return predict
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from parity.results import Run
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -20,6 +25,9 @@ ARTIFACTS = click.option(
     default=Path(".parity"),
     show_default=True,
     help="Where converted models are kept between runs.",
+)
+SCALE = click.option(
+    "--tolerance-scale", type=float, default=1.0, help="Multiply every tolerance: 0.5 looks twice as close."
 )
 IMAGES = click.option("--images", multiple=True, required=True, help="Image, directory or glob; repeatable.")
 
@@ -37,3 +45,77 @@ def check_writable(path: Path | None) -> None:
         raise ParityError(f"{path}: the directory does not exist; create it first")
     if path is not None and path.is_dir():
         raise ParityError(f"{path}: is a directory; give the name of a file")
+
+
+@dataclass(frozen=True)
+class Reports:
+    """Name the files that a run is to be written to; None: not asked for."""
+
+    json: Path | None = None
+    html: Path | None = None
+    junit: Path | None = None
+    markdown: Path | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        """List those that were asked for."""
+        return [path for path in (self.json, self.html, self.junit, self.markdown) if path is not None]
+
+    def check(self) -> None:
+        """Refuse what cannot be written, and one file for two reports, before the work."""
+        from parity.errors import ParityError
+
+        for path in self.files:
+            check_writable(path)
+        if len({path.resolve() for path in self.files}) < len(self.files):
+            raise ParityError("two reports go to one file; give each a file of its own")
+
+    def write(self, found: Run) -> None:
+        """Write each report that was asked for."""
+        if self.json:
+            from parity.results import to_json
+
+            self.json.write_text(to_json(found), encoding="utf-8")
+        if self.html:
+            from parity.report.html import to_html
+
+            self.html.write_text(to_html(found), encoding="utf-8")
+        if self.junit:
+            from parity.report.junit import to_junit
+
+            self.junit.write_text(to_junit(found), encoding="utf-8")
+        if self.markdown:
+            from parity.report.markdown import to_markdown
+
+            self.markdown.write_text(to_markdown(found), encoding="utf-8")
+
+
+def report_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command --json, --html, --junit and --markdown; it gets them as `reports`, checked before the work."""
+
+    @wraps(command)
+    def with_reports(**given: Any) -> int:
+        names = ("json", "html", "junit", "markdown")
+        reports = Reports(**{name: given.pop(f"{name}_file") for name in names})
+        reports.check()
+        return command(reports=reports, **given)
+
+    described = {
+        "json": "results.json",
+        "html": "a page to read, one file that needs nothing else,",
+        "junit": "JUnit XML for a build server",
+        "markdown": "a summary for a pull request",
+    }
+    for name, what in reversed(described.items()):
+        path, told = click.Path(path_type=Path), f"Write {what} here."
+        with_reports = click.option(f"--{name}", f"{name}_file", type=path, help=told)(with_reports)
+    return with_reports
+
+
+def report(found: Run, reports: Reports) -> int:
+    """Tell what a run found, on the terminal and in the files that were asked for; return the exit code."""
+    from parity.report.terminal import make_console, print_run
+
+    reports.write(found)
+    print_run(found, make_console())
+    return found.exit_code

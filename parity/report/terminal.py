@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING
 
-from parity.compare import explain_failure, way
-from parity.results import Run, Subject
+from parity.report.view import AccuracyView, RunView, make_view
+from parity.results import Run
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,6 +33,7 @@ def print_run(run: Run, console: Console, explain: bool = True) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    view = make_view(run)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     # In a narrow terminal the names give way, over two lines; a number or a verdict that is cut says nothing.
     for heading in ("model", "route", "backend"):
@@ -41,48 +41,35 @@ def print_run(run: Run, console: Console, explain: bool = True) -> None:
     table.add_column("verdict", no_wrap=True)
     for heading in ("images", "top-1", "max |Δp|", "allowed"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for s in run.subjects:
+    for s in view.subjects:
         table.add_row(
             s.model,
-            f"{way(s)} ({s.precision})",
+            f"{s.way} ({s.precision})",
             s.backend,
-            Text(f"{s.verdict} (known)" if s.known_issue else s.verdict, _COLOURS[s.verdict]),
+            Text(s.told, _COLOURS[s.verdict]),
             str(s.images) if s.images else "",
-            "" if s.top1_agreement is None else _percent(s.top1_agreement),
-            "" if s.max_abs_diff is None else f"{s.max_abs_diff:.1e}",
-            "" if s.tolerance is None else f"{s.tolerance:.1e}",
+            s.top1,
+            s.max_abs_diff_told,
+            s.tolerance_told,
         )
     console.print(table)
-    for line in (*_remarks(run.subjects, explain), *run.stale_known_issues, _last_line(run)):
+    for line in (*_remarks(view, explain), *view.stale, view.told):
         console.print(line, soft_wrap=True)
 
 
-def _percent(share: float) -> str:
-    """Round down: 100% is said of all images alone. The millionth keeps 29 of 100 from becoming 28%."""
-    return f"{math.floor(100 * share + 1e-6)}%"
-
-
-def _remarks(subjects: Sequence[Subject], explain: bool) -> list[str]:
+def _remarks(view: RunView, explain: bool) -> Iterator[str]:
     """Explain what did not pass; subjects skipped for one reason share a line."""
-    lines = [explain_failure(s) for s in subjects if explain and s.verdict not in ("pass", "skipped")]
-    lines += [
-        f"known issue: {s.known_issue.reason} {s.known_issue.link}".rstrip() for s in subjects if s.known_issue
-    ]
-    skipped: dict[tuple[str, str], int] = {}
-    for s in subjects:
-        if s.verdict == "skipped":
-            skipped[s.backend, s.reason] = skipped.get((s.backend, s.reason), 0) + 1
-    lines += [f"skipped {count} × {backend}: {reason}" for (backend, reason), count in skipped.items()]
-    lines += dict.fromkeys(f"{s.backend}: answers of {s.recorded_by}" for s in subjects if s.recorded_by)
-    ties = sum(case.verdict == "tie" for s in subjects for case in s.cases)
-    if ties:
-        lines.append(f"{ties} tie(s): another top-1, but the two labels are nearer than the tolerance")
-    return lines
+    yield from ("\n".join(s.explanation) for s in view.subjects if explain and s.explanation)
+    yield from (f"known issue: {s.known_reason} {s.known_link}".rstrip() for s in view.subjects if s.known)
+    yield from (f"skipped {len(group.legs)} × {group.backend}: {group.reason}" for group in view.skipped)
+    yield from view.recorded
+    yield from (f"{s.title}: {line}" for s in view.subjects if s.accuracy for line in _accuracy(s.accuracy))
+    if view.unreadable:
+        yield view.unreadable
+    if view.ties:
+        yield f"{view.ties} tie(s): another top-1, but the two labels are nearer than the tolerance"
 
 
-def _last_line(run: Run) -> str:
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in run.summary.items() if count)
-    if known := sum(s.known_issue is not None for s in run.subjects):
-        counts += f" ({known} known)"
-    told = {0: "parity holds", 1: "parity does not hold", 3: "nothing can be concluded"}[run.exit_code]
-    return f"{told}: {counts or 'nothing was run'}"
+def _accuracy(found: AccuracyView) -> Iterator[str]:
+    yield from (f"{side} is right on {top1}, within five on {top5}" for side, top1, top5, _ in found.sides)
+    yield f"candidate against PyTorch: {found.change}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from parity.known_issues import mark_known_issues
 from parity.results import Run, Subject, from_json, to_json
 from parity.results import summarise as count
 from parity.suite import Suite, read_suite
+from parity.thumbnails import add_thumbnails
 
 Leg = tuple[str, str, str]  # model, route, backend
 
@@ -36,21 +37,29 @@ def finish(session: pytest.Session, reported: Iterable[Sequence[Any]]) -> Findin
     """
     subjects: list[Subject] = []  # of tests in Python; two of them may well compare the same in different ways
     suites: dict[str, dict[Leg, Subject]] = {}
+    pictures: dict[tuple[str, Leg], Mapping[str, str]] = {}
+    thumbnails: dict[str, str] = {}
     remarks: dict[str, None] = {}
     for home, text, told in reported:
         remarks.update(dict.fromkeys(told))
-        for s in from_json(text).subjects:
+        part = from_json(text)
+        for s in part.subjects:
             if home:  # without --dist loadgroup several workers ran one leg
-                suites.setdefault(home, {})[s.model, s.route, s.backend] = s
+                leg = s.model, s.route, s.backend
+                suites.setdefault(home, {})[leg], pictures[home, leg] = s, part.thumbnails
             else:
                 subjects.append(s)
+                add_thumbnails(thumbnails, s.model, part.thumbnails)
     stale: list[str] = []
     for path in sorted(suites):
         suite, found = read_suite(Path(path)), suites[path]
         legs = [_found(leg, found) for leg in _all_legs(suite)]
         partial = None in legs
         # In the order of the suite file, whoever was the first to finish.
-        ordered = tuple(found[leg] for leg in dict.fromkeys(legs) if leg)
+        done = [leg for leg in dict.fromkeys(legs) if leg]
+        ordered = tuple(found[leg] for leg in done)
+        for leg in done:
+            add_thumbnails(thumbnails, leg[0], pictures[path, leg])
         marked, lines = mark_known_issues(ordered, suite.known_issues, partial=partial)
         subjects += marked
         stale += [f"{path}: {line}" for line in lines]
@@ -58,7 +67,7 @@ def finish(session: pytest.Session, reported: Iterable[Sequence[Any]]) -> Findin
             remarks.update(
                 {f"{file}: nothing in the suite uses this baseline": None for file in unused_baselines(suite)}
             )
-    run = Run(environment(), tuple(subjects), tuple(stale), count(tuple(subjects)))
+    run = Run(environment(), tuple(subjects), tuple(stale), count(tuple(subjects)), thumbnails)
     if stale and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     target: Path | None = session.config.getoption("parity_json")

@@ -84,7 +84,8 @@ class SuiteItem(pytest.Item):
         case = next((case for case in subject.cases if case.image == self.image), None)
         self.user_properties += _properties(replace(subject, backend=self.backend), case)
         if bench.is_first(leg):
-            found = to_json(Run(environment(), (subject,)))
+            pictures = bench.thumbnails(self.suite, self.entry, subject)
+            found = to_json(Run(environment(), (subject,), thumbnails=pictures))
             self.parity_found = (Found(str(self.suite.path), found, remarks(leg)),)
         if subject.verdict == "skipped":
             # Told of the suite file, not of this line.

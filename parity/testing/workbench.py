@@ -14,6 +14,7 @@ from parity.drift import Drift, follow
 from parity.errors import ParityError
 from parity.results import Subject
 from parity.suite import ModelEntry, Suite
+from parity.thumbnails import worst_thumbnails
 
 _KEY = pytest.StashKey["Workbench"]()
 # Two: a worker goes from model to model, and what it left needs its memory no longer.
@@ -57,6 +58,11 @@ class Workbench:
         if isinstance(found, Exception):
             raise found
         return found
+
+    def thumbnails(self, suite: Suite, entry: ModelEntry, subject: Subject) -> dict[str, str]:
+        """Make pictures of the worst images of a leg that was just run."""
+        reference = self._references.get((suite.path, entry.name))
+        return worst_thumbnails(subject, reference.images.by_name) if reference else {}
 
     def is_first(self, leg: Drift) -> bool:
         """Tell whether nobody asked this of the leg before: all images of a leg share one finding."""

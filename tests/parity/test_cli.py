@@ -25,7 +25,10 @@ from tests.parity.tiny import LABELS, converted, save_pictures
 
 # The smallest part of the suite.
 TINY = ("--model", "tiny", "--route", "onnx-torchscript", "--backend", "onnxruntime")
-COMMANDS = ("run", "check", "convert", "predict", "ops", "doctor", "baseline", "record", "upgrade")
+COMMANDS = (
+    *("run", "check", "convert", "predict", "ops", "doctor"),
+    *("baseline", "record", "upgrade", "calibrate", "judge", "compare-runs", "merge"),
+)
 NESTED = (("baseline", "record"), ("baseline", "check"))
 
 SUITE = """

@@ -1,0 +1,20 @@
+"""`parity judge`: saved results by another tolerance, or as another report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from parity.commands import Reports, report, report_options
+
+
+@click.command("judge")
+@click.argument("results", type=click.Path(path_type=Path))
+@click.option("--tolerance", type=float, help="Largest |dp| allowed; the default is what each was judged by.")
+@report_options
+def judge(results: Path, tolerance: float | None, reports: Reports) -> int:
+    """Judge a saved results.json again, with nothing run; without --tolerance it becomes other reports."""
+    from parity.judging import judge_file
+
+    return report(judge_file(results, tolerance), reports)

@@ -1,0 +1,24 @@
+"""`parity merge`: the cases files of a run's shards become the results of the whole run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from parity.commands import Reports, report, report_options
+from parity.commands.run import MAX_UNREADABLE
+
+
+@click.command("merge")
+@click.argument("cases", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option("--max-unreadable", type=MAX_UNREADABLE, default=0.01, show_default=True, help="As in `parity run`.")
+@report_options
+def merge(cases: tuple[Path, ...], max_unreadable: float, reports: Reports) -> int:
+    """Put the shards of a run together: CASES are the files that `parity run --images --shard` left, all of them.
+
+    The results are those of the run without shards; with --json, its cases are written too, beside that file.
+    """
+    from parity.stream.merging import merged_results
+
+    return report(merged_results(cases, reports.json, max_unreadable), reports)

@@ -1,0 +1,109 @@
+"""`parity run`: a suite's models by their routes, on its own images or on a directory of any number of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from parity.commands import (
+    ARTIFACTS,
+    BACKEND,
+    MODEL,
+    ROUTE,
+    SCALE,
+    SUITE,
+    Reports,
+    check_writable,
+    report,
+    report_options,
+)
+
+MAX_UNREADABLE = click.FloatRange(0, 1)
+# Option -> what it stands for where it is not given; None: decided when it is needed.
+STREAMED: dict[str, Any] = {
+    "labels": None,
+    "batch": 32,
+    "workers": None,
+    "shard": "1/1",
+    "max_unreadable": 0.01,
+    "engine": "local",
+    "fresh": False,
+}
+
+
+@click.command("run")
+@SUITE
+@MODEL
+@ROUTE
+@BACKEND
+@SCALE
+@click.option("--images", type=click.Path(path_type=Path), help="Run on all images below this directory instead.")
+@click.option("--labels", type=click.Path(path_type=Path), help="What they show: CSV file,label or JSON.")
+@click.option("--batch", type=click.IntRange(min=1), help="How many images go in at once.  [default: 32]")
+@click.option("--workers", type=click.IntRange(min=0), help="Processes that decode images.")
+@click.option("--shard", metavar="K/N", help="Run the K-th of N parts; `parity merge` puts them together.")
+@click.option("--max-unreadable", type=MAX_UNREADABLE, help="Fail above this share.  [default: 0.01]")
+@click.option("--engine", type=click.Choice(["local", "ray"]), help="Where to run: here, or on a cluster.")
+@click.option("--fresh", is_flag=True, default=None, help="Start anew instead of going on with a run that stopped.")
+@report_options
+@ARTIFACTS
+def run(
+    suite: Path | None,
+    models: tuple[str, ...],
+    routes: tuple[str, ...],
+    backends: tuple[str, ...],
+    tolerance_scale: float,
+    images: Path | None,
+    reports: Reports,
+    artifacts: Path,
+    **streamed: Any,
+) -> int:
+    """Convert a suite's models by their routes and compare every artefact with PyTorch.
+
+    With --images, on a directory of any number of images: its cases go to a file beside --json as they come, and a
+    run that was stopped goes on where it was.
+    """
+    given = {name: value for name, value in streamed.items() if value is not None}
+    if images is not None:
+        options = STREAMED | given | {"models": models, "routes": routes, "backends": backends}
+        options |= {"tolerance_scale": tolerance_scale, "artifacts": artifacts}
+        return _run_streamed(suite, images, reports, options)
+    if given:
+        raise click.UsageError(f"--{next(iter(given)).replace('_', '-')} goes with --images")
+    from parity.report.progress import progress_bar
+    from parity.suite import find_suite, read_suite
+
+    path = find_suite(suite)
+    with progress_bar() as progress:
+        progress("loading PyTorch", None)
+        read = read_suite(path)
+        from parity import pipeline
+        from parity.selection import check_selection
+
+        check_selection(read, models, routes, backends)
+        found = pipeline.run(read, models, routes, backends, artifacts, progress, tolerance_scale)
+    return report(found, reports)
+
+
+def _run_streamed(suite: Path | None, images: Path, reports: Reports, options: dict[str, Any]) -> int:
+    from parity.report.progress import counting_bar
+    from parity.stream.job import Job, cases_beside, default_workers, parse_shard
+    from parity.suite import find_suite
+
+    cases = cases_beside(reports.json) if reports.json else None
+    check_writable(cases)
+    engine, max_unreadable = options.pop("engine"), options.pop("max_unreadable")
+    options["shard"] = parse_shard(options["shard"])
+    if options["workers"] is None:
+        options["workers"] = default_workers()
+    job = Job(find_suite(suite), images, cases=cases, **options)
+    with counting_bar("images") as progress:
+        progress("loading PyTorch", 0, None)
+        from parity.stream.engines import stream
+
+        found = stream(job, engine, max_unreadable, progress)
+    for remark in found.remarks:
+        click.echo(f"parity: {remark}", err=True)
+    return report(found.run, reports)

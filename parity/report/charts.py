@@ -1,0 +1,180 @@
+"""Charts as inline SVG: two that a person looks at, each with a title and a description that say the same in words.
+
+Colours and lines are classes of the page's style sheet; all text in them is escaped here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from html import escape
+from itertools import accumulate
+
+from parity.distribution import Distribution
+from parity.report.case_view import Pair
+from parity.report.text import compact, counted
+
+_WIDTH, _HEIGHT = 360, 240
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 22, 40
+_SIDE = 320  # of the scatter, which is a square
+
+
+def distribution_chart(found: Distribution, tolerance: float | None, without: int, anchor: str) -> str:
+    """Draw how many images differ by how much, with the tolerance as a line; both axes are logarithmic.
+
+    without: images without a finite answer, which have no difference. anchor: makes ids unique in the page.
+    """
+    if not found.total:
+        return ""
+    first, last = _decades(found, tolerance)
+    right, foot = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
+    most = max(found.counts)
+    # One image of 50,000 has to be seen: it gets a height, whatever the others have.
+    top = math.log10(1 + most)
+
+    def across(value: float) -> float:
+        share = (math.log10(value) - first) / (last - first)
+        return _LEFT + share * (right - _LEFT)
+
+    def up(count: int) -> float:
+        return foot - (foot - _TOP) * math.log10(1 + count) / top
+
+    parts: list[str] = []
+    for count in _count_ticks(most):
+        parts.append(f'<path class="grid" d="M{_LEFT} {up(count):.1f}H{right}"/>')
+        parts.append(_tick(_LEFT - 6, up(count) + 4, f"{count:,}", "end"))
+    step = 1 if last - first <= 6 else 2
+    for decade in range(last, first - 1, -step):
+        x = across(10.0**decade)
+        label = "0" if 10.0**decade < found.edges[0] else "1" if decade == 0 else _power(decade)
+        parts.append(f'<path class="grid" d="M{x:.1f} {foot}v4"/>')
+        parts.append(_tick(x, foot + 17, label))
+    for low, high, count in _bars(found):
+        apart = tolerance is not None and low >= tolerance
+        x, y = across(low), up(count)
+        width = max(across(high) - x - 1, 2)
+        style = "bar apart" if apart else "bar"
+        parts.append(f'<rect class="{style}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{foot - y:.1f}"/>')
+        if apart:  # a mark on top, so that it is not the colour alone that tells
+            parts.append(f'<path class="mark" d="M{x + width / 2 - 3:.1f} {y - 9:.1f}l6 6m0-6l-6 6"/>')
+    parts.append(f'<path class="axis" d="M{_LEFT} {foot}H{right}"/>')
+    if tolerance is not None:
+        x = across(tolerance)
+        side, shift = ("end", -5) if x > _WIDTH / 2 else ("start", 5)
+        parts.append(f'<path class="limit" d="M{x:.1f} {_TOP - 8}V{foot}"/>')
+        parts.append(
+            f'<text class="limit-label" x="{x + shift:.1f}" y="{_TOP - 8}" text-anchor="{side}">'
+            f"allowed {compact(tolerance)}</text>"
+        )
+    parts.append(_axis_titles("largest |Δp| of an image", "images", right, foot))
+    return _svg(
+        *(_WIDTH, _HEIGHT, anchor, "distribution", "How far apart the probabilities are"),
+        _told(found, tolerance, without),
+        parts,
+    )
+
+
+def scatter_chart(pairs: Sequence[Pair], tolerance: float | None, anchor: str) -> str:
+    """Draw what the candidate says against what the reference says; on the diagonal they agree."""
+    if not pairs:
+        return ""
+    right, foot = _SIDE - _RIGHT, _SIDE - _BOTTOM
+
+    def across(value: float) -> float:
+        return _LEFT + min(max(value, 0.0), 1.0) * (right - _LEFT)
+
+    def up(value: float) -> float:
+        return foot - min(max(value, 0.0), 1.0) * (foot - _TOP)
+
+    parts = []
+    for step in range(5):
+        share = step / 4
+        parts.append(f'<path class="grid" d="M{_LEFT} {up(share):.1f}H{right}M{across(share):.1f} {_TOP}V{foot}"/>')
+        parts.append(_tick(_LEFT - 6, up(share) + 4, f"{share:g}", "end"))
+        parts.append(_tick(across(share), foot + 17, f"{share:g}"))
+    if tolerance is not None:
+        t = tolerance
+        corners = [(0, t), (1 - t, 1), (1, 1), (1, 1 - t), (t, 0), (0, 0)]
+        listed = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in corners)
+        parts.append(f'<polygon class="band" points="{listed}"/>')
+    parts.append(f'<path class="diagonal" d="M{_LEFT} {foot}L{right} {_TOP}"/>')
+    near, apart = (
+        {(round(across(p.reference)), round(up(p.candidate))) for p in pairs if p.apart is kind}
+        for kind in (False, True)
+    )
+    parts.append(f'<path class="dots" d="{_path(near, "h0")}"/>')
+    parts.append(f'<path class="crosses" d="{_path(((x - 3, y - 3) for x, y in apart), "l6 6m0-6l-6 6")}"/>')
+    parts.append(_axis_titles("PyTorch", "candidate", right, foot))
+    off = sum(pair.apart for pair in pairs)
+    allowed = "" if tolerance is None else f" the band around it is what is allowed, {compact(tolerance)};"
+    told = (
+        f"{counted(len(pairs), 'probability', 'probabilities')} of the most probable classes of the images shown. "
+        f"On the diagonal both say the same;{allowed} {counted(off, 'lies', 'lie')} outside"
+        + (", drawn as crosses." if off else ".")
+    )
+    return _svg(_SIDE, _SIDE, anchor, "scatter", "Candidate against PyTorch", told, parts)
+
+
+def _svg(width: int, height: int, anchor: str, kind: str, title: str, told: str, parts: Iterable[str]) -> str:
+    name = escape(f"{anchor}-{kind}")
+    return (
+        f'<svg class="chart" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
+        f'preserveAspectRatio="xMinYMin" aria-labelledby="{name}-title {name}-told">'
+        f'<title id="{name}-title">{escape(title)}</title><desc id="{name}-told">{escape(told)}</desc>'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def _told(found: Distribution, tolerance: float | None, without: int) -> str:
+    """Say in words what the distribution shows."""
+    bars = list(_bars(found))
+    seen = list(accumulate(count for *_, count in bars))
+    middle = next(high for (_, high, _), so_far in zip(bars, seen, strict=True) if 2 * so_far >= found.total)
+    told = f"{counted(found.total, 'image')}; half of them differ by at most {compact(middle)}"
+    if tolerance is not None:
+        apart = sum(count for low, _, count in _bars(found) if low >= tolerance)
+        told += f"; {apart:,} in bins beyond the tolerance of {compact(tolerance)}"
+    if without:
+        told += f"; not counted: {counted(without, 'image')} without a finite answer"
+    return f"{told}."
+
+
+def _bars(found: Distribution) -> Iterator[tuple[float, float, int]]:
+    """Give each bin that counted something: from, to, how many; what is smaller than all bins gets a decade."""
+    bounds = [found.edges[0] / 10, *found.edges]
+    return ((bounds[place], bounds[place + 1], count) for place, count in enumerate(found.counts) if count)
+
+
+def _decades(found: Distribution, tolerance: float | None) -> tuple[int, int]:
+    """Choose the decades to show: those that hold something, and the tolerance."""
+    ends = [end for low, high, _ in _bars(found) for end in (low * 1.01, high * 0.99)]
+    if tolerance:
+        ends += [tolerance * 0.99, tolerance * 1.01]
+    first, last = math.floor(math.log10(min(ends))), math.ceil(math.log10(max(ends)))
+    return (min(first, last - 3), last)
+
+
+def _count_ticks(most: int) -> list[int]:
+    ticks = [10**power for power in range(len(str(most)))]
+    return ticks if most < 2 or ticks[-1] * 1.6 > most else [*ticks, most]
+
+
+def _tick(x: float, y: float, label: str, anchor: str = "middle") -> str:
+    return f'<text class="tick" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{label}</text>'
+
+
+def _power(decade: int) -> str:
+    return f'10<tspan dy="-4" font-size="8">{str(decade).replace("-", "−")}</tspan>'
+
+
+def _path(points: Iterable[tuple[int, int]], stroke: str) -> str:
+    return "".join(f"M{x} {y}{stroke}" for x, y in sorted(points))
+
+
+def _axis_titles(horizontal: str, vertical: str, right: int, foot: int) -> str:
+    middle = (_LEFT + right) / 2
+    return (
+        f'<text class="axis-title" x="{middle:.0f}" y="{foot + 34}" text-anchor="middle">{horizontal}</text>'
+        f'<text class="axis-title" transform="translate(11 {(_TOP + foot) / 2:.0f}) rotate(-90)" '
+        f'text-anchor="middle">{vertical}</text>'
+    )

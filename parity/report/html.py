@@ -1,0 +1,88 @@
+"""A run as one HTML page that needs nothing else: opened from a disk, from an artefact store, without a network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from parity.distribution import Distribution
+from parity.report.case_view import CASE_VERDICTS
+from parity.report.charts import distribution_chart, scatter_chart
+from parity.report.text import compact, counted
+from parity.report.view import SubjectView, make_view
+from parity.results import VERDICTS, Run
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+# A sign for each verdict, so that colour is never all that tells them apart.
+SIGNS: Mapping[str, str] = {
+    "pass": "✓",
+    "match": "✓",
+    "tie": "≈",
+    "drift": "≠",
+    "fail": "✗",
+    "flip": "✗",
+    "error": "!",
+    "inconclusive": "?",
+    "skipped": "–",
+}
+
+
+def to_html(run: Run) -> str:
+    """Write a run as a page."""
+    view = make_view(run)
+    style, script = _template("run.css"), _template("run.js")
+    page = _environment().get_template("run.html.j2")
+    return page.render(
+        view=view,
+        subjects=sorted(view.subjects, key=lambda s: (not s.matters, s.verdict in ("pass", "skipped"))),
+        style=style,
+        script=script,
+        policy=content_policy(style, script),
+        verdicts=[verdict for verdict in VERDICTS if view.counts.get(verdict)],
+        case_verdicts=CASE_VERDICTS,
+    )
+
+
+def content_policy(style: str, script: str) -> str:
+    """Allow this page's own style and script by their digests, pictures inside the page, and nothing else."""
+    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script))
+    allowed = "style-src 'sha256-{}'; script-src 'sha256-{}'".format(*digests)
+    return f"default-src 'none'; img-src data:; {allowed}; base-uri 'none'; form-action 'none'"
+
+
+def _template(name: str) -> str:
+    return files("parity.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+    from markupsafe import Markup
+
+    made = Environment(
+        loader=FunctionLoader(_template),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals["sign"] = SIGNS.__getitem__
+    made.globals["distribution"] = lambda s: Markup(_distribution(s))
+    made.globals["scatter"] = lambda s: Markup(scatter_chart(s.pairs, s.tolerance, s.anchor))
+    made.filters["web"] = lambda link: link if urlsplit(link).scheme in ("http", "https") else ""
+    made.filters["counted"] = counted
+    made.filters["compact"] = compact
+    made.filters["bar"] = lambda share: f"{100 * min(max(share or 0.0, 0.0), 1.0):.1f}"
+    return made
+
+
+def _distribution(s: SubjectView) -> str:
+    found: Distribution = s.distribution
+    return distribution_chart(found, s.tolerance, s.counts.get("error", 0), s.anchor)

@@ -1,0 +1,102 @@
+"""A run as JUnit XML, for what draws test results in a build server: a suite for each model and route."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from parity.report.view import MatrixRow, RunView, SubjectView, make_view
+from parity.results import Run
+
+_NUMBERS = ("images", "top1", "max_abs_diff", "tolerance", "would_pass", "guilty_hop", "recorded_by", "artifact")
+
+
+def to_junit(run: Run) -> str:
+    """Write a run. A known issue and what was skipped are skipped tests; what is inconclusive is an error.
+
+    Names carry no character that XML forbids: the view spells such characters out.
+    """
+    view = make_view(run)
+    root = Element("testsuites", name="coreml-parity")
+    for matrix_row in view.matrix:
+        _add_suite(root, f"{matrix_row.model} by {matrix_row.way} ({matrix_row.precision})", _cases(matrix_row))
+        _add_properties(root[-1], view, matrix_row)
+    if view.stale:
+        stale = [_case("known issues", f"entry {number}") for number in range(1, 1 + len(view.stale))]
+        for case, line in zip(stale, view.stale, strict=True):
+            SubElement(case, "failure", message=line, type="stale").text = line
+        _add_suite(root, "known issues of the suite file", stale)
+    if view.unreadable:
+        unread = _case("images", "were read")
+        if view.unreadable_fails:
+            SubElement(unread, "failure", message=view.unreadable, type="unreadable").text = view.unreadable
+        else:
+            SubElement(unread, "system-out").text = view.unreadable
+        _add_suite(root, "images", [unread])
+    if view.exit_code == 3 and not any(s.verdict == "inconclusive" for s in view.subjects):
+        # A server shows a file of skipped tests as green; nothing passes by not running.
+        empty = _case("run", "something was compared")
+        SubElement(empty, "error", message=view.told, type="inconclusive").text = view.told
+        _add_suite(root, "run", [empty])
+    for attribute in ("tests", "failures", "errors"):
+        root.set(attribute, str(sum(int(suite.attrib[attribute]) for suite in root)))
+    indent(root)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{tostring(root, encoding="unicode")}\n'
+
+
+def _add_suite(root: Element, name: str, cases: Iterable[Element]) -> None:
+    suite = SubElement(root, "testsuite", name=name)
+    suite.extend(cases)
+    counts = {kind: sum(case.find(kind) is not None for case in suite) for kind in ("failure", "error", "skipped")}
+    numbers = {"tests": len(suite), "failures": counts["failure"], "errors": counts["error"]}
+    numbers |= {"skipped": counts["skipped"], "time": 0}
+    suite.attrib.update({key: str(value) for key, value in numbers.items()})
+
+
+def _add_properties(suite: Element, view: RunView, matrix_row: MatrixRow) -> None:
+    """Put what was measured into the suite: in most schemas a test case has no properties, and they come first."""
+    properties = Element("properties")
+    found = {"python": view.python, "platform": view.platform}
+    for backend, cell in matrix_row.cells.items():
+        for number, s in enumerate(cell):
+            prefix = f"{backend}.{number}" if number else backend
+            found.update({f"{prefix}.{name}": _text(getattr(s, name)) for name in _NUMBERS})
+    for name, value in found.items():
+        if value:
+            SubElement(properties, "property", name=name, value=value)
+    suite.insert(0, properties)
+
+
+def _text(value: object) -> str:
+    return "" if value is None else repr(value) if isinstance(value, float) else str(value)
+
+
+def _cases(matrix_row: MatrixRow) -> Iterable[Element]:
+    for cell in matrix_row.cells.values():
+        yield from (_subject(s, f" ({number})" if number else "") for number, s in enumerate(cell))
+
+
+def _subject(s: SubjectView, suffix: str) -> Element:
+    case = _case(f"{s.model}.{s.way}", ("conversion" if s.backend == "-" else s.backend) + suffix)
+    text = "\n".join([*s.explanation, *_causes(s)])
+    if s.known:
+        SubElement(case, "skipped", message=f"known issue: {s.known_reason} {s.known_link}".rstrip())
+        SubElement(case, "system-out").text = text
+    elif s.verdict == "skipped":
+        SubElement(case, "skipped", message=s.reason)
+    elif s.verdict == "fail":
+        SubElement(case, "failure", message=s.reason, type="fail").text = text
+    elif s.verdict in ("error", "inconclusive"):
+        SubElement(case, "error", message=s.reason, type=s.verdict).text = text
+    return case
+
+
+def _causes(s: SubjectView) -> Iterable[str]:
+    for cause in s.causes:
+        yield f"  {'cause' if cause.confirmed else 'suspected'}: {cause.fault}: {cause.message}"
+    if s.divergence:
+        yield f"  first divergence: {s.divergence}"
+
+
+def _case(group: str, name: str) -> Element:
+    return Element("testcase", classname=group, name=name, time="0")

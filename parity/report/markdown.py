@@ -1,0 +1,123 @@
+"""A run as Markdown for a pull request or a job's summary: short, with a bound, and a word on what was left out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from parity.report.text import counted
+from parity.report.view import RunView, SubjectView, make_view
+from parity.results import Run
+
+# A comment on GitHub takes 65,536 characters, and whoever posts this adds a line or two.
+MOST_CHARACTERS = 64_000
+_SIGNS = {"pass": "✅", "fail": "❌", "error": "💥", "inconclusive": "❔", "skipped": "➖"}
+_ANSWERS = {0: "✅", 1: "❌", 3: "❔"}
+# What Markdown, or GitHub beyond it (mentions, issue numbers, emoji, formulas), could take for its own. An
+# underscore inside a word is none of it, and names are full of them.
+_SPECIAL = re.compile(r"[&<>|`*\[\]\\~$@#!:^{}\"'=]|(?<![^\W_])_|_(?![^\W_])|(?i:(?<=www)\.)")
+
+
+def to_markdown(run: Run, most: int = MOST_CHARACTERS) -> str:
+    """Write a run in at most `most` characters; what has no room is counted at the end."""
+    view = make_view(run)
+    head = f"### {_ANSWERS[view.exit_code]} coreml-parity: {view.told}\n"
+    parts = (("row", _rows(view)), ("explanation", _details(view)), ("remark", _remarks(view)))
+    return bounded(head, parts, most, "results.json and the HTML report have all")
+
+
+def data(text: str) -> str:
+    """Show a name from outside: monospaced, and nothing in it is taken for Markdown, HTML, a mention or a link."""
+    escaped = _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", text)
+    return f"<code>{escaped}</code>" if escaped.strip() else "<code>&#32;</code>"
+
+
+def block(lines: Iterable[str]) -> str:
+    """Show lines from outside as they are; the fence is longer than any inside."""
+    text = "\n".join(lines)
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}\n"
+
+
+def table(headings: Sequence[str], numeric: int = 0) -> str:
+    """Write the head of a table; numeric: so many columns at the end hold numbers."""
+    rules = ["---"] * (len(headings) - numeric) + ["--:"] * numeric
+    return f"| {' | '.join(headings)} |\n| {' | '.join(rules)} |\n"
+
+
+def row(cells: Iterable[str]) -> str:
+    """Write a row of a table."""
+    return f"| {' | '.join(cells)} |\n"
+
+
+def bounded(head: str, parts: Iterable[tuple[str, Sequence[str]]], most: int, where: str) -> str:
+    """Put pieces together until there is no more room, and say how many of each part are left out, and where.
+
+    parts: what a piece of the part is called, and its pieces; one without a piece takes no room.
+    """
+    text, left_out = head, []
+    room = most - len(head) - 400  # for the last line
+    for name, pieces in parts:
+        fitting = 0
+        while fitting < len(pieces) and len(pieces[fitting]) <= room:
+            room -= len(pieces[fitting])
+            fitting += 1
+        text += "".join(pieces[:fitting])
+        if fitting < len(pieces):
+            left_out.append(counted(len(pieces) - fitting, name))
+    if left_out:
+        text += f"\n*Left out for length: {', '.join(left_out)}; {where}.*\n"
+    return text
+
+
+def _rows(view: RunView) -> list[str]:
+    """Write the table; of many subjects those that matter come first."""
+    if not view.subjects:
+        return []
+    head = "\n" + table(("", "model", "route", "backend", "images", "top-1", "max \\|Δp\\|", "allowed"), 4)
+    # A row for each that is only skipped says less than the line below the table does.
+    shown = [s for s in view.subjects if s.verdict != "skipped"]
+    rows = [_row(s) for s in sorted(shown, key=lambda s: not s.matters)]
+    return [head + rows[0], *rows[1:]] if rows else []
+
+
+def _row(s: SubjectView) -> str:
+    verdict = f"{_SIGNS[s.verdict]} {s.told}"
+    names = (data(s.model), data(f"{s.way} ({s.precision})"), data(s.backend))
+    numbers = (f"{s.images:,}" if s.images else "", s.top1, s.max_abs_diff_told, s.tolerance_told)
+    return row((verdict, *names, *numbers))
+
+
+def _details(view: RunView) -> list[str]:
+    return [_detail(s) for s in sorted(view.subjects, key=lambda s: not s.matters) if s.explanation]
+
+
+def _detail(s: SubjectView) -> str:
+    where = f"{data(s.model)} by {data(s.way)} on {data(s.backend)}"
+    text = f"\n<details><summary>{_SIGNS[s.verdict]} {where}: {s.told}</summary>\n\n{block(s.explanation)}"
+    lines = [f"- {'Cause' if c.confirmed else 'Suspected'}: {data(c.fault)} {data(c.message)}\n" for c in s.causes]
+    if s.divergence:
+        lines.append(f"- First divergence: {data(s.divergence)}\n")
+    if s.known:
+        lines.append(f"- Known issue: {' '.join(data(told) for told in (s.known_reason, s.known_link) if told)}\n")
+    return f"{text}{chr(10) if lines else ''}{''.join(lines)}\n</details>\n"
+
+
+def _remarks(view: RunView) -> list[str]:
+    return [f"\n{line}\n" for line in _lines(view)]
+
+
+def _lines(view: RunView) -> Iterator[str]:
+    if view.unreadable:
+        yield view.unreadable + "."
+    for s in view.subjects:
+        if s.accuracy:
+            first, second = (side[1] for side in s.accuracy.sides)
+            yield f"{data(s.title)}: right on {first} of the images before, {second} after; {s.accuracy.change}."
+    yield from (f"❌ Stale: {data(line)}" for line in view.stale)
+    for group in view.skipped:
+        yield f"➖ Skipped {len(group.legs)} × {data(group.backend)}: {data(group.reason)}"
+    yield from (data(line) for line in view.recorded)
+    if view.ties:
+        yield f"{counted(view.ties, 'tie')}: another top-1, but the two labels are nearer than the tolerance."

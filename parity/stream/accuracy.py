@@ -1,0 +1,147 @@
+"""How often reference and candidate are right: counted from cases whose truth is known, then computed.
+
+Everything is a count, so that parts add up. Confidences are counted in units of 2**-53: sums of floats would depend
+on the order of the images.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import NormalDist
+from typing import Literal
+
+from parity.accuracy import Accuracy, Calibration, CalibrationBin, Change, ClassAccuracy, Correctness, Share
+from parity.cases import SHOWN
+from parity.results import Case, ClassPair
+
+Side = Literal["reference", "candidate"]
+SIDES: tuple[Side, Side] = ("reference", "candidate")
+# What is counted: ("right", of the reference, of the candidate), ("top5", side), (side, bin, "images" or "right" or
+# "confidence"), ("class", label, "images" or side).
+Counts = Counter[tuple[str | bool | int, ...]]
+
+BINS = 15
+WORST_CLASSES = 10
+_EDGES = [(place + 1) / BINS for place in range(BINS)]
+_UNIT = 2**53
+_Z = NormalDist().inv_cdf(0.975)
+
+
+def count_accuracy(cases: Iterable[Case], places: Mapping[str, int]) -> Counts:
+    """Count the cases whose truth is known. places: label -> column, by which equal probabilities are ranked."""
+    counts: Counts = Counter()
+    for case in cases:
+        if case.truth is None:
+            continue
+        right = {
+            "reference": case.reference.probability is not None and case.reference.label == case.truth,
+            "candidate": case.verdict != "error" and case.candidate.label == case.truth,
+        }
+        counts["right", right["reference"], right["candidate"]] += 1
+        counts["class", case.truth, "images"] += 1
+        top5 = {"reference": case.top[:SHOWN], "candidate": _candidates(case, places)}
+        for side in SIDES:
+            counts["class", case.truth, side] += right[side]
+            counts["top5", side] += any(pair.label == case.truth for pair in top5[side])
+            confidence = (case.reference if side == "reference" else case.candidate).probability
+            if confidence is not None:
+                # What is above 1 is no probability, and as sure as one can be.
+                place = min(bisect_left(_EDGES, confidence), BINS - 1)
+                counts[side, place, "images"] += 1
+                counts[side, place, "right"] += right[side]
+                counts[side, place, "confidence"] += round(confidence * _UNIT)
+    return counts
+
+
+def accuracy_of(counts: Counts, labels: Sequence[str]) -> Accuracy | None:
+    """Compute from counts how often each is right; None where of no image the truth is known."""
+    images = sum(count for key, count in counts.items() if key[0] == "right")
+    if not images:
+        return None
+    both, first, second = (counts["right", a, b] for a, b in ((True, True), (True, False), (False, True)))
+    right: dict[Side, int] = {"reference": both + first, "candidate": both + second}
+    reference, candidate = (
+        Correctness(_share(right[side], images), _share(counts["top5", side], images), _calibration(counts, side))
+        for side in SIDES
+    )
+    return Accuracy(images, reference, candidate, _change(both, first, second, images), _worst(counts, labels))
+
+
+def wilson(count: int, total: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share by Wilson's score (1927)."""
+    share, z2 = count / total, _Z**2
+    middle = (share + z2 / (2 * total)) / (1 + z2 / total)
+    width = _Z * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2)) / (1 + z2 / total)
+    # At the ends the formula is exact, its arithmetic is not.
+    return 0.0 if count == 0 else middle - width, 1.0 if count == total else middle + width
+
+
+def paired_interval(both: int, first: int, second: int, total: int) -> tuple[float, float]:
+    """Return the 95 % interval of (both + first) / total - (both + second) / total, measured on the same images.
+
+    Newcombe's tenth method (Statistics in Medicine 17, 1998, 2635-2650): the two Wilson intervals, put together
+    with the correlation of the two answers. Unlike Wald's it has a width also where the two never differ.
+    """
+    neither = total - both - first - second
+    shares = ((both + first) / total, (both + second) / total)
+    bounds = (wilson(both + first, total), wilson(both + second, total))
+    below, above = (
+        [abs(share - bound[end]) for share, bound in zip(shares, bounds, strict=True)] for end in (0, 1)
+    )
+    spread = (both + first) * (second + neither) * (both + second) * (first + neither)
+    product: float = both * neither - first * second
+    if product > 0:
+        product = max(product - total / 2, 0.0)
+    correlation = product / math.sqrt(spread) if spread else 0.0
+    difference = shares[0] - shares[1]
+    down, up = (
+        math.sqrt(max(a**2 - 2 * correlation * a * b + b**2, 0.0))
+        for a, b in ((below[0], above[1]), (above[0], below[1]))
+    )
+    return difference - down, difference + up
+
+
+def mcnemar(first: int, second: int) -> float:
+    """Return the p-value of McNemar's exact test: of `first` + `second` tosses of a fair coin, how odd is this?"""
+    total, fewer = first + second, min(first, second)
+    logs = (math.lgamma(total + 1) - math.lgamma(k + 1) - math.lgamma(total - k + 1) for k in range(fewer + 1))
+    return min(1.0, 2 * math.fsum(math.exp(log - total * math.log(2)) for log in logs))
+
+
+def _candidates(case: Case, places: Mapping[str, int]) -> list[ClassPair]:
+    if case.verdict == "error":
+        return []
+    return sorted(case.top, key=lambda pair: (-(pair.candidate or 0.0), places[pair.label]))[:SHOWN]
+
+
+def _share(count: int, total: int) -> Share:
+    return Share(count, total, count / total, *wilson(count, total))
+
+
+def _change(both: int, first: int, second: int, total: int) -> Change:
+    low, high = paired_interval(both, second, first, total)
+    return Change((second - first) / total, low, high, first, second, mcnemar(first, second))
+
+
+def _calibration(counts: Counts, side: Side) -> Calibration:
+    bins, apart, total = [], 0.0, 0
+    for place, high in enumerate(_EDGES):
+        images, right, units = (counts[side, place, what] for what in ("images", "right", "confidence"))
+        confidence = units / _UNIT
+        apart, total = apart + abs(right - confidence), total + images
+        means = (confidence / images, right / images) if images else (None, None)
+        bins.append(CalibrationBin(place / BINS, high, images, *means))
+    return Calibration(apart / total if total else None, tuple(bins))
+
+
+def _worst(counts: Counts, labels: Sequence[str]) -> tuple[ClassAccuracy, ...]:
+    found = [
+        ClassAccuracy(label, images, counts["class", label, "reference"], counts["class", label, "candidate"])
+        for label in labels
+        if (images := counts["class", label, "images"])
+    ]
+    wrong = [one for one in found if one.candidate < one.images]
+    return tuple(sorted(wrong, key=lambda one: (one.candidate / one.images, -one.images))[:WORST_CLASSES])

@@ -1,0 +1,129 @@
+"""Cases -> Run: what a cases file says of every leg, summed up while the file streams by."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+
+from parity.distribution import Distribution
+from parity.known_issues import mark_known_issues
+from parity.results import FAILING_CASES, Case, Run, Subject, Unreadable, UnreadableImage, summarise
+from parity.stream.accuracy import Counts, accuracy_of, count_accuracy
+from parity.stream.cases_file import Header, HeadLeg, HeadModel, Line, parse_header, read_lines, unpack
+from parity.tally import Tally, Variety, judge, tally_of
+
+# How many cases a subject shows: the worst.
+WORST = 32
+# How many unreadable images are named.
+NAMED = 100
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sum up the cases of one leg; worst: (place of the image, case), the worst first."""
+
+    tally: Tally = field(default_factory=Tally)
+    distribution: Distribution = field(default_factory=Distribution)
+    worst: tuple[tuple[int, Case], ...] = ()
+    accuracy: Counts = field(default_factory=Counter)
+
+    def merge(self, other: Totals) -> Totals:
+        """Return the sums of both, whichever part of the images each has."""
+        return Totals(
+            self.tally.merge(other.tally),
+            self.distribution.merge(other.distribution),
+            _worst((*self.worst, *other.worst)),
+            self.accuracy + other.accuracy,
+        )
+
+
+def totals_of(indexed: Sequence[tuple[int, Case]], labels: dict[str, int]) -> Totals:
+    """Sum up some cases. labels: label -> column."""
+    cases = [case for _, case in indexed]
+    return Totals(
+        tally_of(cases),
+        Distribution().add(case.max_abs_diff for case in cases if case.max_abs_diff is not None),
+        _worst(indexed),
+        count_accuracy(cases, labels),
+    )
+
+
+def read_results(path: Path, allowed_unreadable: float, named: bool = True) -> Run:
+    """Aggregate a cases file. named: the run names the file, because it stays."""
+    with path.open("rb") as file:
+        header = parse_header(path, file.readline())
+        return aggregate(header, read_lines(path, header, file), allowed_unreadable, path.name if named else "")
+
+
+def aggregate(header: Header, lines: Iterable[Line], allowed_unreadable: float, cases_file: str = "") -> Run:
+    """Judge every leg by its cases.
+
+    allowed_unreadable: the share of images, 0..1, above which a run fails whose images could not be read.
+    """
+    places = {model.name: {label: i for i, label in enumerate(model.labels)} for model in header.models}
+    totals = [Totals() for _ in header.running]
+    varieties: dict[str, Variety] = {}
+    images, lost, first_lost = 0, 0, list[UnreadableImage]()
+    for batch in _batches(header, lines):
+        images += len(batch)
+        bad = [line for line in batch if line.unreadable]
+        lost += len(bad)
+        first_lost += [UnreadableImage(line.image, line.unreadable) for line in bad[: NAMED - len(first_lost)]]
+        good = [line for line in batch if not line.unreadable]
+        for number, leg in enumerate(header.running):
+            cases = [(line.index, line.cases[number]) for line in good]
+            totals[number] = totals[number].merge(totals_of(cases, places[leg.model]))
+        for model, packed in zip(header.models, batch[-1].varieties, strict=False):
+            found = unpack(packed, len(model.labels))
+            varieties[model.name] = varieties[model.name].merge(found) if model.name in varieties else found
+    summed = iter(totals)
+    subjects = tuple(
+        leg.subject(leg.verdict)
+        if leg.verdict
+        else _judged(leg, header.models, next(summed), varieties.get(leg.model))
+        for leg in header.legs
+    )
+    marked, stale = mark_known_issues(subjects, header.known_issues, partial=header.partial)
+    unreadable = Unreadable(lost, lost / images, allowed_unreadable, tuple(first_lost)) if lost else None
+    return Run(header.environment, marked, stale, summarise(marked), unreadable=unreadable, cases_file=cases_file)
+
+
+def _judged(leg: HeadLeg, models: Sequence[HeadModel], totals: Totals, variety: Variety | None) -> Subject:
+    if variety is None or leg.tolerance is None:
+        return replace(leg.subject("inconclusive"), reason="no images were compared")
+    verdict, reason, required = judge(totals.tally, variety, leg.tolerance)
+    labels = next(model.labels for model in models if model.name == leg.model)
+    return replace(
+        leg.subject(verdict),
+        reason=reason,
+        images=totals.tally.images,
+        top1_agreement=totals.tally.top1_agreement,
+        max_abs_diff=totals.tally.max_abs_diff,
+        tolerance=leg.tolerance,
+        required_tolerance=required,
+        cases=tuple(case for _, case in totals.worst),
+        counts=dict(sorted(totals.tally.counts.items())),
+        distribution=totals.distribution,
+        accuracy=accuracy_of(totals.accuracy, labels),
+    )
+
+
+def _worst(cases: Iterable[tuple[int, Case]]) -> tuple[tuple[int, Case], ...]:
+    """Keep the worst: those that fail come first, then the larger difference, then the image that comes first."""
+
+    def key(indexed: tuple[int, Case]) -> tuple[bool, float, int]:
+        index, case = indexed
+        distance = float("inf") if case.max_abs_diff is None else case.max_abs_diff
+        return case.verdict not in FAILING_CASES, -distance, index
+
+    return tuple(heapq.nsmallest(WORST, cases, key=key))
+
+
+def _batches(header: Header, lines: Iterable[Line]) -> Iterator[list[Line]]:
+    given = iter(lines)
+    for number in header.batches:
+        yield list(islice(given, len(header.places(number))))

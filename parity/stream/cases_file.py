@@ -1,0 +1,217 @@
+"""The cases file: a header, then one JSON line for each image in the order of the list, batch by batch.
+
+The last line of each batch also has what the batch's answers tell of the reference's variety (parity/tally.py), one
+entry for each model.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from parity.errors import ParityError
+from parity.results import Case, Environment, Subject, Verdict
+from parity.stream.job import Shard
+from parity.suite import KnownIssueEntry
+from parity.tally import Variety
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+SCHEMA = "parity-cases/1"
+
+
+@dataclass(frozen=True)
+class HeadModel:
+    """Name a model, with the digest of its weights and its labels in the order of the columns.
+
+    at_once: how many images go into PyTorch together. truth: the labels that images are said to show are all this
+    model's.
+    """
+
+    name: str
+    weights: str
+    labels: tuple[str, ...]
+    at_once: int
+    truth: bool
+
+
+@dataclass(frozen=True)
+class HeadLeg:
+    """Name a model by a route on a backend, and what it is judged by.
+
+    digest: of the artefact. at_once: how many images go into it together.
+    verdict: of a leg that does not run, with its reason; None where every line has a case for it.
+    """
+
+    model: str
+    route: str
+    backend: str
+    artifact: str
+    precision: str
+    digest: str = ""
+    at_once: int = 1
+    tolerance: float | None = None
+    tolerance_reason: str = ""
+    verdict: Verdict | None = None
+    reason: str = ""
+
+    def subject(self, verdict: Verdict) -> Subject:
+        """Make the subject that reports this leg."""
+        return Subject(
+            self.model,
+            self.route,
+            self.artifact,
+            self.backend,
+            self.precision,
+            verdict,
+            self.reason,
+            tolerance_reason=self.tolerance_reason,
+        )
+
+
+@dataclass(frozen=True)
+class Header:
+    """Say what a cases file was made from; another run has another header.
+
+    images, digest: the number of images in the list, of all shards, and the list's digest. truth: where it is from.
+    threads: of PyTorch, whose sums are split among them: with others the last bits of an answer are others.
+    known_issues, partial: of the suite, as parity.known_issues takes them.
+    """
+
+    environment: Environment
+    models: tuple[HeadModel, ...]
+    legs: tuple[HeadLeg, ...]
+    images: int
+    digest: str
+    truth: str
+    batch: int
+    threads: int
+    shard: Shard
+    known_issues: tuple[KnownIssueEntry, ...] = ()
+    partial: bool = False
+    schema: Literal["parity-cases/1"] = "parity-cases/1"
+
+    @property
+    def batches(self) -> range:
+        """List the numbers of the batches of this shard."""
+        return self.shard.batches(-(-self.images // self.batch))
+
+    @property
+    def running(self) -> tuple[HeadLeg, ...]:
+        """List the legs that have cases, in the order in which every line has them."""
+        return tuple(leg for leg in self.legs if leg.verdict is None)
+
+    def places(self, number: int) -> range:
+        """List the places of a batch's images in the list."""
+        return range(number * self.batch, min((number + 1) * self.batch, self.images))
+
+    def to_json(self) -> bytes:
+        """Write the first line."""
+        return _header_adapter().dump_json(self) + b"\n"
+
+
+@dataclass(frozen=True)
+class PackedVariety:
+    """Write a Variety; low and high: the bytes of float32, or of float64 where the model answers so, as base64."""
+
+    images: int
+    flat: bool
+    classes: tuple[int, ...]
+    low: str
+    high: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """Hold what is known of one image: a case for each running leg, or why it could not be read."""
+
+    index: int
+    image: str
+    truth: str | None = None
+    unreadable: str = ""
+    cases: tuple[Case, ...] = ()
+    varieties: tuple[PackedVariety, ...] = ()
+
+
+def pack(variety: Variety, dtype: np.dtype[Any]) -> PackedVariety:
+    """Write a Variety of answers of this type, exactly."""
+    low, high = (
+        base64.b64encode(bound.astype(dtype.newbyteorder("<")).tobytes()).decode("ascii")
+        for bound in (variety.low, variety.high)
+    )
+    return PackedVariety(variety.images, variety.flat, variety.classes, low, high)
+
+
+def unpack(packed: PackedVariety, classes: int) -> Variety:
+    """Read what `pack` wrote."""
+    raw = [base64.b64decode(bound) for bound in (packed.low, packed.high)]
+    low, high = (np.frombuffer(bound, f"<f{len(bound) // classes}").astype(np.float64) for bound in raw)
+    return Variety(packed.images, packed.flat, packed.classes, low, high)
+
+
+def to_line(line: Line) -> bytes:
+    """Write the line of an image."""
+    return _line_adapter().dump_json(line) + b"\n"
+
+
+def read_header(path: Path) -> Header:
+    """Read the header of a cases file."""
+    try:
+        with path.open("rb") as file:
+            return parse_header(path, file.readline())
+    except OSError as error:
+        raise ParityError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def parse_header(path: Path, line: bytes) -> Header:
+    """Read the first line of a cases file."""
+    from pydantic import ValidationError
+
+    try:
+        return _header_adapter().validate_json(line)
+    except ValidationError as error:
+        raise ParityError(
+            f"{path}: not a cases file of schema {SCHEMA}; `parity run --images` writes one"
+        ) from error
+
+
+def read_lines(path: Path, header: Header, raw: Iterable[bytes]) -> Iterator[Line]:
+    """Read the lines behind the header; they must be those of all batches of the shard."""
+    from pydantic import ValidationError
+
+    adapter = _line_adapter()
+    given = iter(raw)
+    for number, place in enumerate((p for batch in header.batches for p in header.places(batch)), start=2):
+        text = next(given, b"")
+        if not text.endswith(b"\n"):
+            raise ParityError(
+                f"{path}:{number}: not finished: {number - 2} images are done; start the same `parity run` again"
+            )
+        try:
+            line = adapter.validate_json(text)
+        except ValidationError as error:
+            raise ParityError(f"{path}:{number}: damaged: {error.errors()[0]['msg']}; run anew") from error
+        if line.index != place:
+            raise ParityError(f"{path}:{number}: image {line.index} stands where {place} should; run anew")
+        yield line
+
+
+@cache
+def _header_adapter() -> TypeAdapter[Header]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Header)
+
+
+@cache
+def _line_adapter() -> TypeAdapter[Line]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Line)

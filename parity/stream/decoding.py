@@ -1,0 +1,141 @@
+"""File -> pixels, in worker processes that keep the order."""
+
+from __future__ import annotations
+
+import re
+import signal
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from conversion.classifier import Preprocessing
+from conversion.errors import ImageError
+from conversion.images import read_pixels_for
+from parity.errors import ParityError
+from parity.images import SMALLEST
+from parity.stream.listing import ImageList, shown
+
+if TYPE_CHECKING:
+    from multiprocessing.context import BaseContext
+
+    from torch.utils.data import Dataset
+
+# What the workers are forked from has imported these, so that each starts at once and they share the memory.
+_PRELOADED = ["torch.utils.data", "parity.stream.preloaded"]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Hold a batch of images.
+
+    pixels: for each way of preprocessing uint8 [N, H, W, 3] of the images that could be read.
+    reasons: for every image of the batch why it could not be read; empty where it could.
+    """
+
+    pixels: tuple[np.ndarray, ...]
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Decode batches; a data set in PyTorch's sense whose indices are lists of (path, name)."""
+
+    preprocessings: tuple[Preprocessing, ...]
+
+    def __getitem__(self, index: Sequence[tuple[str, str]]) -> Decoded:
+        rows: list[list[np.ndarray]] = []
+        reasons = []
+        for path, name in index:
+            reason = ""
+            try:
+                rows.append(list(read_pixels_for(path, self.preprocessings, at_least=SMALLEST)))
+            except ImageError as error:
+                # Where the directory lies, and on whose machine, must not show in the results.
+                reason = str(error).replace(path, name)
+            reasons.append(reason.encode("utf-8", "backslashreplace").decode())
+        sizes = [preprocessing.size for preprocessing in self.preprocessings]
+        pixels = tuple(
+            np.stack([row[place] for row in rows]) if rows else np.zeros((0, *size, 3), np.uint8)
+            for place, size in enumerate(sizes)
+        )
+        return Decoded(pixels, tuple(reasons))
+
+
+def same_pixels(preprocessing: Preprocessing) -> Preprocessing:
+    """Leave out what does not decide about pixels: models that normalise otherwise share them."""
+    plain = Preprocessing()
+    return replace(preprocessing, mean=plain.mean, std=plain.std)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """List the images of some batches of a list: `size` images each, the last one what is left."""
+
+    images: ImageList
+    size: int
+    numbers: range
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[list[tuple[str, str]]]:
+        for number in self.numbers:
+            start = number * self.size
+            places = range(start, min(start + self.size, len(self.images)))
+            yield [(self.images.path(place), shown(self.images[place])) for place in places]
+
+
+def decode(batches: Batches, preprocessings: tuple[Preprocessing, ...], workers: int) -> Iterator[Decoded]:
+    """Decode batches in their order. workers: processes; 0 stands for this one."""
+    from torch.utils.data import DataLoader
+
+    options: dict[str, Any] = {}
+    if workers:
+        options = {"multiprocessing_context": _context(), "worker_init_fn": _begin, "prefetch_factor": 2}
+    with warnings.catch_warnings():
+        # The number of workers is the user's affair.
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
+        loader: Any = DataLoader(
+            cast("Dataset[Decoded]", Decoder(preprocessings)),
+            batch_size=None,
+            sampler=batches,
+            num_workers=workers,
+            **options,
+        )
+        decoded = iter(loader)
+    try:
+        yield from decoded
+    except RuntimeError as error:  # how PyTorch tells of a worker that died
+        told = " ".join(str(error).split())
+        if not re.search("exited unexpectedly|killed by signal", told):
+            raise
+        raise ParityError(
+            f"a process that decodes images ended early ({told}); start again with fewer --workers: what is done "
+            "is kept"
+        ) from error
+
+
+def start_workers_early(workers: int) -> None:
+    """Let the process that workers are forked from begin with its imports, while this one loads models."""
+    if workers:
+        from multiprocessing import forkserver
+
+        _context()
+        forkserver.ensure_running()
+
+
+def _context() -> BaseContext:
+    import multiprocessing
+
+    # Not `fork`: by now this process has threads, of PyTorch and of runtimes, and a copy may stand still for ever.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    return context
+
+
+def _begin(worker: int) -> None:
+    # Ctrl-C reaches all processes of a terminal; the first of them ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

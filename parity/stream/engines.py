@@ -1,0 +1,122 @@
+"""ENGINES: where a job is run. An engine is a function that makes the cases files of a job's shards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from parity.errors import ParityError
+from parity.results import Run
+from parity.stream.aggregate import read_results
+from parity.stream.cases_file import read_header
+from parity.stream.job import Job, Shard, kept_cases
+from parity.stream.merging import merge_cases
+from parity.stream.running import Done, Progress, run_shard
+
+Engine = Callable[[Job, Progress], list[Done]]
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """Hold what a streamed run found; remarks: what the user has to be told beside it."""
+
+    run: Run
+    remarks: tuple[str, ...] = ()
+
+
+def stream(
+    job: Job,
+    engine: str = "local",
+    allowed_unreadable: float = 0.01,
+    progress: Progress = lambda message, done, total: None,
+) -> Streamed:
+    """Compare a directory of images, of any number, with every model, route and backend of a job.
+
+    engine: a name of ENGINES. allowed_unreadable: the share of images above which the run fails if it cannot read
+        them.
+    """
+    if engine not in ENGINES:
+        raise ParityError(f"unknown engine `{engine}` (engines: {', '.join(ENGINES)})")
+    parts = ENGINES[engine](job, progress)
+    path = parts[0].cases
+    if len(parts) > 1:
+        path = kept_cases(job, replace(read_header(path), shard=Shard()))
+        merge_cases([part.cases for part in parts], path)
+        for part in parts:
+            part.cases.unlink()
+    progress("summing up", 0, None)
+    run = read_results(path, allowed_unreadable, named=job.cases is not None)
+    if job.cases is None:
+        path.unlink()
+    return Streamed(run, tuple(dict.fromkeys(remark for part in parts for remark in part.remarks)))
+
+
+def run_here(job: Job, progress: Progress) -> list[Done]:
+    """Run a job, which may be a shard, in this process."""
+    return [run_shard(job, progress)]
+
+
+def run_on_ray(job: Job, progress: Progress) -> list[Done]:
+    """Cut a job into shards and run them as tasks of Ray, on the cluster that RAY_ADDRESS names or on a local one.
+
+    As many shards as the cluster has room for tasks with as many threads as a run here would have. All machines
+    have to see the same directories, and should be alike: the last bits of an answer depend on the processor.
+    """
+    if job.shard != Shard():
+        raise ParityError(f"--shard {job.shard} and --engine ray: Ray makes shards of its own; give one of the two")
+    import torch
+
+    try:
+        import ray
+    except ImportError as error:
+        raise ParityError(f"ray is not installed ({error}); pip install 'coreml-parity[cluster]'") from error
+    with ExitStack() as stack:
+        if not ray.is_initialized():
+            ray.init(include_dashboard=False, log_to_driver=False)
+            stack.callback(ray.shutdown)
+        nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+        # More than a machine has would never be given.
+        threads = max(1, min(torch.get_num_threads(), *nodes)) if nodes else 1
+        count = max(1, sum(processors // threads for processors in nodes))
+        task: Any = ray.remote(num_cpus=threads)(run_shard)
+        waiting = [task.remote(part) for part in shards_of(replace(job, threads=threads), count)]
+        every = list(waiting)
+        progress("shards on Ray", 0, len(every))
+        while waiting:
+            _, waiting = ray.wait(waiting)
+            progress("shards on Ray", len(every) - len(waiting), len(every))
+        try:
+            done: list[Done] = ray.get(every)
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, ParityError):
+                raise ParityError(str(error.cause)) from error
+            raise
+        return done
+
+
+def shards_of(job: Job, count: int) -> list[Job]:
+    """Cut a job into shards, each with a cases file of its own; paths become absolute."""
+    whole = replace(
+        job,
+        suite=job.suite.absolute(),
+        images=job.images.absolute(),
+        labels=job.labels and job.labels.absolute(),
+        artifacts=job.artifacts.absolute(),
+        cases=job.cases and job.cases.absolute(),
+    )
+    if count == 1:
+        return [whole]
+    shards = [Shard(number, count) for number in range(1, count + 1)]
+    return [replace(whole, shard=shard, cases=_part(whole.cases, shard)) for shard in shards]
+
+
+def _part(cases: Path | None, shard: Shard) -> Path | None:
+    if cases is None:
+        return None
+    return cases.with_name(f"{cases.name.removesuffix('.cases.jsonl')}.{shard.number}-of-{shard.of}.cases.jsonl")
+
+
+ENGINES: Mapping[str, Engine] = {"local": run_here, "ray": run_on_ray}

@@ -1,0 +1,185 @@
+"""What a streamed run compares: models, their artefacts on backends, and the tolerances, all settled first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from conversion.artifact import Artifact
+from conversion.shapes import read_input_shapes
+from parity.backends import Predict, backends_for, find_backend, record_names
+from parity.backends.pytorch import check_repeatable, load_reference
+from parity.compare import align
+from parity.facts import artifact_digest
+from parity.models import load_classifier
+from parity.pipeline import attempt, convert_entry
+from parity.results import Prediction, Subject
+from parity.stream.cases_file import HeadLeg
+from parity.stream.decoding import Decoder, same_pixels
+from parity.stream.job import Job
+from parity.stream.listing import ImageList, shown
+from parity.suite import ModelEntry, Suite
+from parity.tolerance import Tolerance, measure_fp16_cost, scaled, tolerances_for
+
+if TYPE_CHECKING:
+    from conversion import Classifier
+
+# How many pixels PyTorch gets together. The results of operations on more do not fit into what the C library keeps
+# for later, so that each of them is asked of the system anew: 32 images of 224x224 then take twice as long as 2.
+TOGETHER = 2**17
+# What fp16 costs is measured on this many images.
+FP16_IMAGES = 64
+_RECORDED = "answers recorded elsewhere are those to the suite's own images; run without --images"
+
+
+@dataclass(frozen=True)
+class LiveLeg:
+    """Hold a leg; predict: where it runs, from uint8 pixels to answers."""
+
+    head: HeadLeg
+    predict: Predict | None = None
+
+
+@dataclass(frozen=True)
+class LiveModel:
+    """Hold a model with its legs. predict: PyTorch, on `at_once` images together."""
+
+    classifier: Classifier
+    predict: Predict
+    at_once: int
+    legs: tuple[LiveLeg, ...]
+
+
+@dataclass
+class Sample:
+    """Hold some images of the whole list, evenly spaced, as one model sees them, read when they are asked for."""
+
+    classifier: Classifier
+    images: ImageList
+
+    @cached_property
+    def one(self) -> np.ndarray:
+        """Return the first of them that can be read, black where none can: uint8 [1, H, W, 3]."""
+        for place in self._places():
+            pixels = self._read([place])
+            if len(pixels):
+                return pixels
+        return np.zeros((1, *self.classifier.preprocessing.size, 3), np.uint8)
+
+    @cached_property
+    def fp16_cost(self) -> tuple[float, str]:
+        """Return what rounding to fp16 costs PyTorch on these images, and how many they are."""
+        pixels = self._read(self._places())
+        told = f"{len(pixels)} images, evenly spaced over all {len(self.images)}"
+        if not len(pixels):
+            return 0.0, told
+        reference = load_reference(self.classifier)(pixels).probabilities
+        return measure_fp16_cost(self.classifier, pixels, reference), told
+
+    def _places(self) -> Sequence[int]:
+        count = min(FP16_IMAGES, len(self.images))
+        return [index * len(self.images) // count for index in range(count)]
+
+    def _read(self, places: Sequence[int]) -> np.ndarray:
+        decoder = Decoder((same_pixels(self.classifier.preprocessing),))
+        return decoder[[(self.images.path(place), shown(self.images[place])) for place in places]].pixels[0]
+
+
+def load_models(suite: Suite, entries: Sequence[ModelEntry]) -> dict[str, Classifier]:
+    """Load the classifiers of a suite's entries, by their names."""
+    return {e.name: load_classifier(e.factory, e.arguments, e.name, suite.directory) for e in entries}
+
+
+def live_model(
+    job: Job, entry: ModelEntry, classifier: Classifier, images: ImageList, step: Callable[[str], None]
+) -> LiveModel:
+    """Convert a model and load it everywhere, so that all that can be settled before the images is settled.
+
+    Whatever does not run has its reason in its leg. Every runtime answers once, to one image.
+    """
+    step(f"{entry.name}: PyTorch")
+    sample = Sample(classifier, images)
+    height, width = classifier.preprocessing.size
+    at_once = max(1, min(job.batch, TOGETHER // (height * width)))
+    predict = load_reference(classifier, at_once)
+    check_repeatable(classifier, predict, sample.one)
+    legs: list[LiveLeg] = []
+    for route in (r for r in entry.routes if not job.routes or r in job.routes):
+        step(f"{entry.name}: converting by {route}")
+        made = convert_entry(classifier, entry, route, job.artifacts)
+        if isinstance(made, Subject):
+            legs.append(LiveLeg(_stopped(made)))
+            continue
+        for backend in backends_for(made.format, entry.records):
+            if not job.backends or backend in job.backends:
+                step(f"{entry.name}: loading {route} on {backend}")
+                legs.append(_live_leg(job, entry, made, backend, sample))
+    return LiveModel(classifier, predict, at_once, tuple(legs))
+
+
+def _live_leg(job: Job, entry: ModelEntry, artifact: Artifact, backend: str, sample: Sample) -> LiveLeg:
+    subject = Subject(entry.name, artifact.route, artifact.path.name, backend, artifact.precision, "skipped")
+    if backend in record_names(entry.records):
+        return LiveLeg(_stopped(replace(subject, reason=_RECORDED)))
+    module = find_backend(backend)
+    if reason := module.why_not():
+        return LiveLeg(_stopped(replace(subject, reason=reason)))
+    at_once = _at_once(artifact, job.batch, sample.classifier.preprocessing.size)
+
+    def load() -> tuple[Predict, Prediction]:
+        predict = module.load(artifact, at_once)
+        return predict, predict(sample.one)
+
+    loaded = attempt(subject, load)
+    if isinstance(loaded, Subject):
+        return LiveLeg(_stopped(loaded))
+    predict, answer = loaded
+    labels = tuple(sample.classifier.labels)
+    aligned, trouble = align(labels, answer)
+    if aligned is None or aligned.shape != (1, len(labels)):
+        found = trouble or f"an output of shape {list(answer.probabilities.shape)}, not {[1, len(labels)]}"
+        return LiveLeg(_stopped(replace(subject, verdict="fail", reason=found)))
+    allowed = _tolerance(job, entry, artifact, sample)
+    head = replace(
+        _stopped(subject),
+        digest=artifact_digest(artifact),
+        at_once=at_once,
+        tolerance=allowed.probability,
+        tolerance_reason=allowed.reason,
+        verdict=None,
+    )
+    return LiveLeg(head, predict)
+
+
+def _stopped(subject: Subject) -> HeadLeg:
+    return HeadLeg(
+        subject.model,
+        subject.route,
+        subject.backend,
+        subject.artifact,
+        subject.precision,
+        verdict=subject.verdict,
+        reason=subject.reason,
+    )
+
+
+def _at_once(artifact: Artifact, batch: int, size: tuple[int, int]) -> int:
+    """Find how many images, up to a whole batch, an artefact takes together; one where it does not tell."""
+    accepted = read_input_shapes(artifact)
+    return next((count for count in range(batch, 1, -1) if (count, 3, *size) in accepted), 1)
+
+
+def _tolerance(job: Job, entry: ModelEntry, artifact: Artifact, sample: Sample) -> Tolerance:
+    given = entry.tolerance.get(artifact.route)
+    # The last one, for the images that would tell whether a stricter one is enough are still to come.
+    *_, allowed = [given] if given else _defaults(artifact, sample)
+    return scaled(allowed, job.tolerance_scale)
+
+
+def _defaults(artifact: Artifact, sample: Sample) -> Iterator[Tolerance]:
+    measured_on = sample.fp16_cost[1] if artifact.precision == "fp16" else ""
+    return tolerances_for(artifact, lambda: sample.fp16_cost[0], measured_on)

@@ -1,0 +1,95 @@
+"""The cases files of all shards, put together: the file, to the byte, that the whole run would have written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
+
+from parity.errors import ParityError
+from parity.results import Run
+from parity.stream.aggregate import aggregate, read_results
+from parity.stream.cases_file import Header, parse_header, read_header, read_lines
+from parity.stream.job import Shard, cases_beside
+from parity.stream.journal import first_difference
+
+
+def merged_results(paths: Sequence[Path], json_file: Path | None, allowed_unreadable: float) -> Run:
+    """Judge the cases of all shards of a run together; json_file: its cases file is written beside it."""
+    if json_file is None:
+        lines = merged_lines(paths)
+        header = parse_header(paths[0], next(lines))
+        return aggregate(header, read_lines(paths[0], header, lines), allowed_unreadable)
+    target = cases_beside(json_file)
+    # The cases of a run in one piece are their own.
+    if [path.resolve() for path in paths] != [target.resolve()] or read_header(target).shard != Shard():
+        merge_cases(paths, target)
+    return read_results(target, allowed_unreadable)
+
+
+def merge_cases(paths: Sequence[Path], target: Path) -> None:
+    """Write the cases of all shards of a run to a new file, which is there when it is whole."""
+    for path in paths:
+        if path.resolve() == target.resolve():
+            raise ParityError(f"{path}: would be overwritten by what is made of it; give another --json")
+    partial = target.with_name(f"{target.name}.part")
+    try:
+        with partial.open("wb") as merged:
+            merged.writelines(merged_lines(paths))
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def merged_lines(paths: Sequence[Path]) -> Iterator[bytes]:
+    """Give the lines of the whole run's cases file, the header first, from those of all its shards.
+
+    Shards that are missing, given twice, not finished or of different runs are a ParityError.
+    """
+    headers = [read_header(path) for path in paths]
+    first = headers[0]
+    found: dict[int, Path] = {}
+    for path, header in zip(paths, headers, strict=True):
+        _check_same_run(paths[0], first, path, header)
+        if header.shard.number in found:
+            raise ParityError(f"{found[header.shard.number]} and {path}: both are shard {header.shard}; give one")
+        found[header.shard.number] = path
+    missing = [str(Shard(number, first.shard.of)) for number in range(1, first.shard.of + 1) if number not in found]
+    if missing:
+        raise ParityError(
+            f"no cases of shard {' and '.join(missing[:3])}{' and others' if len(missing) > 3 else ''} are given, "
+            f"only of {len(found)} of {first.shard.of}; give those of all"
+        )
+    whole = replace(first, shard=Shard())
+    with ExitStack() as stack:
+        files = {number: stack.enter_context(path.open("rb")) for number, path in found.items()}
+        for file in files.values():
+            file.readline()
+        yield whole.to_json()
+        for number in whole.batches:
+            shard = number % first.shard.of + 1
+            yield from _lines(found[shard], files[shard], whole, number)
+
+
+def _check_same_run(one: Path, first: Header, path: Path, header: Header) -> None:
+    whole = [replace(first, shard=Shard()), replace(header, shard=Shard())]
+    differs = first_difference(*(json.loads(one.to_json()) for one in whole))
+    if not differs and header.shard.of != first.shard.of:
+        differs = f"shard is {first.shard} there and {header.shard} here"
+    if differs:
+        raise ParityError(f"{one} and {path}: of different runs: {differs}; run the shards alike")
+
+
+def _lines(path: Path, file: IO[bytes], header: Header, number: int) -> Iterator[bytes]:
+    for place in header.places(number):
+        line = file.readline()
+        if not line.endswith(b"\n"):
+            raise ParityError(
+                f"{path}: not finished: image {place} is not in it; start the same `parity run` again"
+            )
+        if not line.startswith(b'{"index":%d,' % place):
+            raise ParityError(f"{path}: damaged: image {place} is not where it should be; run the shard anew")
+        yield line

@@ -1,0 +1,187 @@
+"""One shard of a streamed run, from the job to its cases file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from conversion.classifier import Preprocessing
+from conversion.provenance import weights_hash
+from parity.backends import Predict
+from parity.cases import make_cases
+from parity.compare import align
+from parity.environment import environment, operating_system
+from parity.results import Case, Prediction
+from parity.selection import check_selection
+from parity.stream.cases_file import Header, HeadLeg, HeadModel, Line, PackedVariety, pack
+from parity.stream.decoding import Batches, Decoded, decode, same_pixels, start_workers_early
+from parity.stream.job import Job, kept_cases
+from parity.stream.journal import open_journal
+from parity.stream.legs import LiveModel, live_model, load_models
+from parity.stream.listing import ImageList, list_images, shown
+from parity.stream.truth import Truth, find_truth
+from parity.suite import read_suite
+from parity.tally import variety_of
+
+LOG = logging.getLogger(__name__)
+
+# Called with what is being done, how many images are behind it, and how many there are, where that is known.
+Progress = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True)
+class Shardwork:
+    """Hold what a shard needs in memory: the images, what they show, and everything loaded."""
+
+    images: ImageList
+    truth: Truth
+    models: tuple[LiveModel, ...]
+    header: Header
+
+
+@dataclass(frozen=True)
+class Done:
+    """Say where the cases are; remarks: what the user has to be told."""
+
+    cases: Path
+    remarks: tuple[str, ...] = ()
+
+
+def run_shard(job: Job, progress: Progress = lambda message, done, total: None) -> Done:
+    """Compare the images of a shard and write its journal, from where an earlier run stopped."""
+    return write_cases(job, prepare(job, progress), progress)
+
+
+def write_cases(job: Job, work: Shardwork, progress: Progress = lambda message, done, total: None) -> Done:
+    """Write the journal of a job that was prepared."""
+    header = work.header
+    path = kept_cases(job, header)
+    remarks = [work.truth.remark] if work.truth.remark else []
+    with open_journal(path, header, job.fresh) as journal:
+        left = header.batches[journal.done :]
+        if journal.done:
+            told = f"{journal.done} of {len(header.batches)} batches were done before"
+            remarks.append(f"{path}: {told}; --fresh starts anew")
+        total = sum(len(header.places(number)) for number in header.batches)
+        behind = total - sum(len(header.places(number)) for number in left)
+        progress("comparing", behind, total)
+        ways = _ways(work.models)
+        batches = Batches(work.images, header.batch, left)
+        for number, decoded in zip(left, decode(batches, ways, job.workers), strict=True):
+            journal.append(lines_of(work, ways, number, decoded))
+            behind += len(decoded.reasons)
+            progress("comparing", behind, total)
+    return Done(path, tuple(remarks))
+
+
+def prepare(job: Job, progress: Progress = lambda message, done, total: None) -> Shardwork:
+    """Find the images, load the models, and settle everything that the header says."""
+    import torch
+
+    start_workers_early(job.workers)
+    if job.threads is not None:
+        torch.set_num_threads(job.threads)
+    suite = read_suite(job.suite)
+    check_selection(suite, job.models, job.routes, job.backends)
+    progress("looking for images", 0, None)
+    images = list_images(job.images)
+    entries = [entry for entry in suite.models if not job.models or entry.name in job.models]
+    classifiers = load_models(suite, entries)
+    truth = find_truth(images, job.labels, {name: c.labels for name, c in classifiers.items()})
+
+    def step(message: str) -> None:
+        progress(message, 0, None)
+
+    models = tuple(live_model(job, entry, classifiers[entry.name], images, step) for entry in entries)
+    header = Header(
+        # Shards of one run come from machines that differ in the build of their kernels.
+        environment=replace(environment(), platform=operating_system()),
+        models=tuple(
+            HeadModel(
+                model.classifier.name,
+                weights_hash(model.classifier),
+                tuple(model.classifier.labels),
+                model.at_once,
+                model.classifier.name in truth.models,
+            )
+            for model in models
+        ),
+        legs=tuple(leg.head for model in models for leg in model.legs),
+        images=len(images),
+        digest=images.digest,
+        truth=truth.source,
+        batch=job.batch,
+        threads=torch.get_num_threads(),
+        shard=job.shard,
+        known_issues=suite.known_issues,
+        partial=bool(job.models or job.routes or job.backends),
+    )
+    return Shardwork(images, truth, models, header)
+
+
+def lines_of(work: Shardwork, ways: Sequence[Preprocessing], number: int, decoded: Decoded) -> list[Line]:
+    """Run a batch through every model and leg, and write what came of each image."""
+    places = work.header.places(number)
+    names = [shown(work.images[place]) for place in places]
+    truths = [work.truth.of(place) for place in places]
+    read = [row for row, reason in enumerate(decoded.reasons) if not reason]
+    cases: list[list[Case]] = [[] for _ in read]
+    varieties: list[PackedVariety] = []
+    for model in work.models if read else ():
+        pixels = decoded.pixels[ways.index(same_pixels(model.classifier.preprocessing))]
+        reference = model.predict(pixels)
+        varieties.append(
+            pack(variety_of(reference.probabilities.astype(np.float64)), reference.probabilities.dtype)
+        )
+        known = model.classifier.name in work.truth.models
+        shown_truths = [truths[row] if known else None for row in read]
+        for leg in model.legs:
+            if leg.predict is not None:
+                found = _compare(
+                    leg.head, leg.predict, pixels, reference, [names[row] for row in read], shown_truths
+                )
+                for row, case in zip(cases, found, strict=True):
+                    row.append(case)
+    made = iter(cases)
+    lines = [
+        Line(place, name, truth, reason, () if reason else tuple(next(made)))
+        for place, name, truth, reason in zip(places, names, truths, decoded.reasons, strict=True)
+    ]
+    return [*lines[:-1], replace(lines[-1], varieties=tuple(varieties))]
+
+
+def _compare(
+    head: HeadLeg,
+    predict: Predict,
+    pixels: np.ndarray,
+    reference: Prediction,
+    names: Sequence[str],
+    truths: Sequence[str | None],
+) -> list[Case]:
+    assert reference.labels is not None
+    assert head.tolerance is not None
+    labels, tolerance = reference.labels, head.tolerance
+    expected = np.asarray(reference.probabilities, dtype=np.float64)
+    aligned, trouble, named = None, "", None
+    try:
+        candidate = predict(pixels)
+        aligned, trouble = align(labels, candidate)
+        named = candidate.top1
+    except Exception as error:  # of whatever class: the images that follow may fare better
+        LOG.debug("%s by %s on %s", head.model, head.route, head.backend, exc_info=True)
+        trouble = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if aligned is not None and aligned.shape == expected.shape:
+        return make_cases(names, labels, expected, aligned, named, tolerance, truths)
+    # No answer is none that is finite, for another reason.
+    lost = make_cases(names, labels, expected, np.full_like(expected, np.nan), None, tolerance, truths)
+    reason = trouble or "another number of answers than images"
+    return [case if case.reference.probability is None else replace(case, reason=reason) for case in lost]
+
+
+def _ways(models: Sequence[LiveModel]) -> tuple[Preprocessing, ...]:
+    """List the distinct ways of preprocessing among models."""
+    return tuple(dict.fromkeys(same_pixels(model.classifier.preprocessing) for model in models))

@@ -1,0 +1,120 @@
+"""Engines: the same results wherever the shards run."""
+
+from __future__ import annotations
+
+import builtins
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from parity import ParityError
+from parity.results import to_json
+from parity.stream.engines import ENGINES, shards_of, stream
+from parity.stream.job import Job, Shard, cases_beside, default_workers, parse_shard
+from tests.parity.stream.jobs import job_over, save_pictures, save_suite
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("engines")
+    save_suite(place)
+    save_pictures(place / "pictures")
+    return place
+
+
+def test_an_unknown_engine_is_refused(place: Path) -> None:
+    with pytest.raises(ParityError, match=r"unknown engine `slurm` \(engines: local, ray\)"):
+        stream(job_over(place / "pictures", place), "slurm")
+
+
+def test_ray_gives_the_same_results(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'coreml-parity[cluster]'")
+    pictures = place / "pictures"
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as few as leave room for two tasks
+    try:
+        here = stream(job_over(pictures, place, cases=tmp_path / "here" / "r.cases.jsonl"))
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        there = stream(job_over(pictures, place, cases=tmp_path / "there" / "r.cases.jsonl"), "ray")
+        with pytest.raises(ParityError, match=r"unknown model|no model `gone`"):
+            stream(job_over(pictures, place, models=("gone",)), "ray")
+    finally:
+        ray.shutdown()
+        torch.set_num_threads(threads)
+
+    assert to_json(there.run) == to_json(here.run)
+    (one,), (other,) = ((tmp_path / name).iterdir() for name in ("here", "there"))
+    assert other.read_bytes() == one.read_bytes()
+
+
+def test_without_ray_its_engine_says_how_to_get_it(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = builtins.__import__
+
+    def without(name: str, *given: Any, **more: Any) -> Any:
+        if name == "ray":
+            raise ImportError("No module named 'ray'")
+        return found(name, *given, **more)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+
+    with pytest.raises(ParityError, match=r"ray is not installed .* pip install 'coreml-parity\[cluster\]'"):
+        stream(job_over(place / "pictures", place), "ray")
+
+
+def test_ray_makes_shards_of_its_own(place: Path) -> None:
+    with pytest.raises(ParityError, match="--shard 1/2 and --engine ray"):
+        ENGINES["ray"](job_over(place / "pictures", place, shard=Shard(1, 2)), lambda *_: None)
+
+
+def test_shards_of_a_job_have_files_of_their_own_and_absolute_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = Job(Path("parity.toml"), Path("pictures"), labels=Path("l.csv"), cases=Path("r.cases.jsonl"))
+
+    one, two = shards_of(job, 2)
+
+    assert (one.shard, two.shard) == (Shard(1, 2), Shard(2, 2))
+    assert (one.cases, two.cases) == (tmp_path / "r.1-of-2.cases.jsonl", tmp_path / "r.2-of-2.cases.jsonl")
+    assert (one.suite, one.images, one.labels) == (
+        tmp_path / "parity.toml",
+        tmp_path / "pictures",
+        tmp_path / "l.csv",
+    )
+    assert [part.cases for part in shards_of(Job(Path("s"), Path("p")), 2)] == [None, None]
+    assert shards_of(job, 1)[0].shard == Shard()
+
+
+# What a job is made of
+
+
+def test_a_shard_is_read_as_it_is_written() -> None:
+    assert parse_shard("3/16") == Shard(3, 16)
+    assert str(Shard(3, 16)) == "3/16"
+
+
+@pytest.mark.parametrize("text", ["", "3", "0/4", "5/4", "1/0", "-1/4", "a/b", "1/2/3", "1 / 2"])
+def test_what_is_no_shard_is_refused(text: str) -> None:
+    with pytest.raises(ParityError, match=r"no shard; give its number and how many there are, `3/16`"):
+        parse_shard(text)
+
+
+def test_every_batch_is_one_shards() -> None:
+    for total in range(12):
+        for of in range(1, 6):
+            batches = [list(Shard(number, of).batches(total)) for number in range(1, of + 1)]
+            assert sorted(number for batch in batches for number in batch) == list(range(total))
+
+
+@pytest.mark.parametrize(
+    ("json", "cases"),
+    [("r.json", "r.cases.jsonl"), ("a/b.c.json", "a/b.c.cases.jsonl"), ("out", "out.cases.jsonl")],
+)
+def test_the_cases_lie_beside_the_results(json: str, cases: str) -> None:
+    assert cases_beside(Path(json)) == Path(cases)
+
+
+def test_there_is_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert default_workers() >= 1

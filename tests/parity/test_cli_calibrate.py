@@ -1,0 +1,233 @@
+"""`parity calibrate` from outside: the tables, TOML that a suite takes, exit codes, one line for bad input."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tomllib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parity.calibration import Calibration, ModelNoise
+from parity.cli import main
+from parity.environment import environment
+from parity.noise import Noise
+from parity.proposals import Proposal
+from parity.report.calibration import print_calibration, toml_lines
+from parity.report.terminal import make_console
+from parity.suite import read_suite
+from tests.parity import tiny
+from tests.parity.tiny import save_pictures
+
+SUITE = """
+images = ["photos/*.png"]
+
+[models.tiny]
+factory = "models.py:tiny"
+routes = ["onnx-torchscript", "mlprogram"]
+
+[models.untrained]
+factory = "models.py:untrained"
+routes = ["onnx-torchscript"]
+"""
+# The smallest part of the suite.
+TINY = ("calibrate", "--model", "tiny", "--route", "onnx-torchscript", "--backend", "onnxruntime")
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Parity = Callable[..., Done]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Lay out a suite, a file of factories, and photos."""
+    place = tmp_path_factory.mktemp("calibrate")
+    shutil.copy(tiny.__file__, place / "models.py")
+    (place / "parity.toml").write_text(SUITE, encoding="utf-8")
+    save_pictures(place / "photos")
+    return place
+
+
+@pytest.fixture
+def parity(place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Parity:
+    monkeypatch.chdir(place)
+    # On a Mac the same tests must say the same.
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+
+    def run(*arguments: str) -> Done:
+        with pytest.raises(SystemExit) as stop:
+            main(list(arguments))
+        out, err = capfd.readouterr()
+        assert isinstance(stop.value.code, int)
+        return Done(stop.value.code, out, err)
+
+    return run
+
+
+def test_what_is_proposed_can_be_pasted(place: Path, parity: Parity) -> None:
+    done = parity("calibrate", "--model", "tiny", "--json", "calibration.json")
+
+    assert (done.code, done.err) == (0, "")
+    assert "from 6 image(s) the 0.999 quantile cannot be told" in done.out
+    assert "2,995 images would give it with 95% confidence" in done.out
+    assert "proposals made: 3 proposed, 1 unmeasured" in done.out
+    assert (place / "parity.toml").read_text(encoding="utf-8") == SUITE
+    content = json.loads(Path("calibration.json").read_text(encoding="utf-8"))
+    assert content["schema"] == "parity-calibration/1"
+    proposed = {(leg["route"], leg["backend"]): leg["tolerance"] for leg in content["legs"]}
+
+    # What comes after the last line of the report is TOML and nothing else.
+    toml = done.out.partition("1 unmeasured\n")[2]
+    (place / "pasted.toml").write_text(SUITE + toml, encoding="utf-8")
+    allowed = read_suite(place / "pasted.toml").models[0].tolerance
+
+    assert {route: tolerance.probability for route, tolerance in allowed.items()} == {
+        "onnx-torchscript": max(
+            proposed["onnx-torchscript", "onnxruntime"], proposed["onnx-torchscript", "onnx-reference"]
+        ),
+        "mlprogram": proposed["mlprogram", "coreml-evaluator"],
+    }
+    assert "# Not measured: coreml-native." in toml
+    assert "PyTorch, float64" in toml
+    assert parity("run", "pasted.toml", "--model", "tiny").code == 0
+
+
+def test_a_quantile_that_the_images_tell(parity: Parity) -> None:
+    done = parity(*TINY, "--quantile", "0.5")
+
+    # The sixth of six is below the median in one of 64 cases, the fifth in seven.
+    assert done.code == 0
+    assert "the 0.5 quantile of 6 images, bounded with 95% confidence by value 6 of 6" in done.out
+
+
+def test_nothing_is_proposed_for_an_untrained_network(parity: Parity) -> None:
+    done = parity("calibrate", "--model", "untrained")
+
+    assert done.code == 3
+    assert "an untrained network?" in done.out
+    assert done.out.splitlines()[-1] == "nothing can be proposed: 1 unmeasured"
+
+
+def test_other_images(parity: Parity) -> None:
+    done = parity(*TINY, "--images", "photos/picture1.png", "--images", "photos/picture2.png")
+
+    assert done.code == 0
+    assert "from 2 image(s)" in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--quantile", "1"], "1.0 is not in the range 0<x<1."),
+        (["--quantile", "nan"], "a quantile is a share of the images between 0 and 1, not nan"),
+        (["--images", "gone.jpg"], "gone.jpg does not exist"),
+        (["--model", "tini"], "no model `tini`; did you mean tiny?"),
+        (["--json", "gone/x.json"], "gone/x.json: the directory does not exist"),
+        (["gone.toml"], "gone.toml: no such suite file"),
+    ],
+)
+def test_bad_input_is_one_line(arguments: list[str], told: str, parity: Parity) -> None:
+    done = parity("calibrate", *arguments)
+
+    assert (done.code, done.out) == (2, "")
+    (line,) = done.err.splitlines()
+    assert line.startswith("parity: ")
+    assert told in line
+
+
+# The report
+
+
+LEG = Proposal(
+    "tiny",
+    "onnx",
+    "onnxruntime",
+    "fp32",
+    "proposed",
+    images=8,
+    sources=("PyTorch, repeated",),
+    noise=3e-6,
+    decided_by="PyTorch, repeated",
+    tolerance=9e-6,
+    allowed_today=1e-5,
+    distance=2e-6,
+    ties=0.0,
+)
+NATIVE = Proposal("tiny", "onnx", "other", "fp32", reason="not here")
+
+
+def found(*legs: Proposal) -> Calibration:
+    noises = (Noise("PyTorch, repeated", (3e-6,) * 8), Noise("loud", (0.5,) * 8, "a fault"))
+    return Calibration(0.999, (ModelNoise(legs[0].model, ("a.png",) * 8, noises),), legs, environment())
+
+
+def shown(*legs: Proposal) -> str:
+    file = io.StringIO()
+    print_calibration(found(*legs), make_console(file))
+    return file.getvalue()
+
+
+def test_a_distance_above_the_proposal_is_told() -> None:
+    assert "is above the proposal" not in shown(LEG)
+    told = "tiny by onnx on onnxruntime: its own distance, 2.0e-05, is above the proposal"
+    assert told in shown(replace(LEG, distance=2e-5))
+
+
+def test_many_ties_are_told() -> None:
+    assert "would count as a tie" not in shown(replace(LEG, ties=0.1))
+    assert "tiny by onnx on onnxruntime: on 25% of the images" in shown(replace(LEG, ties=0.25))
+
+
+def test_what_does_not_enter_and_what_is_absent_is_told() -> None:
+    told = shown(LEG, NATIVE, replace(LEG, distance=None, distance_reason="labels differ"))
+
+    assert "tiny: does not enter: loud: a fault" in told
+    assert "unmeasured: not here (tiny by onnx on other)" in told
+    assert "no own distance: labels differ (tiny by onnx on onnxruntime)" in told
+
+
+def test_a_tolerance_is_the_widest_of_a_routes_backends() -> None:
+    toml = "\n".join(toml_lines(found(LEG, replace(LEG, backend="b", tolerance=1.2e-5), NATIVE)))
+
+    assert tomllib.loads(toml) == {"models": {"tiny": {"tolerance": {"onnx": {"probability": 1.2e-5}}}}}
+    assert "# Not measured: other." in toml
+
+
+def test_no_tolerance_where_the_noise_of_one_backend_is_too_large() -> None:
+    withheld = replace(LEG, backend="b", state="withheld", tolerance=None, reason="too large")
+
+    assert list(toml_lines(found(LEG, withheld))) == []
+    assert "withheld: too large (tiny by onnx on b)" in shown(LEG, withheld)
+
+
+def test_what_stands_in_the_suite_is_named() -> None:
+    assert "# In the place of the 0.02 that stands in the file." in list(
+        toml_lines(found(replace(LEG, given=True, allowed_today=0.02)))
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_any_name_is_a_key_of_toml(name: str) -> None:
+    toml = "\n".join(toml_lines(found(replace(LEG, model=name))))
+
+    assert tomllib.loads(toml) == {"models": {name: {"tolerance": {"onnx": {"probability": 9e-6}}}}}
+
+
+def test_names_cannot_break_the_lines_of_the_report() -> None:
+    text = shown(replace(LEG, model="two\nlines\x1b[31m", distance=1.0))
+
+    assert "\x1b" not in text
+    assert "two\\nlines\\x1b[31m by onnx" in text

@@ -1,0 +1,192 @@
+"""`parity run --images` from outside: what it leaves, its exit codes, and one clear line for every bad input."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from parity.cli import main
+from parity.results import json_schema, read_run
+from tests.parity.stream.jobs import PICTURES, picture, save_pictures, save_suite
+
+Parity = Callable[..., tuple[int, str, str]]
+RUN = ("run", "--model", "tiny", "--backend", "onnxruntime", "--workers", "0", "--batch", "4")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Lay out a suite, and pictures in the directories of their classes."""
+    place = tmp_path_factory.mktemp("cli")
+    save_suite(place)
+    save_pictures(place / "pictures")
+    for number in range(12):
+        folder = place / "classes" / ("ant" if number % 2 else "bee")
+        folder.mkdir(parents=True, exist_ok=True)
+        picture(number).save(folder / f"{number}.png")
+    return place
+
+
+@pytest.fixture(autouse=True)
+def _in_its_place(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+
+
+@pytest.fixture
+def parity(capfd: pytest.CaptureFixture[str]) -> Parity:
+    """Run the command as its console script does; exit code, stdout, stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            main(list(arguments))
+        out, err = capfd.readouterr()
+        assert isinstance(stop.value.code, int)
+        return stop.value.code, out, err
+
+    return run
+
+
+def test_a_directory_of_images_that_holds(parity: Parity, tmp_path: Path) -> None:
+    results = tmp_path / "results.json"
+
+    code, out, err = parity(*RUN, "--images", "pictures", "--json", str(results))
+
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == "parity holds: 1 pass"
+    written = json.loads(results.read_text(encoding="utf-8"))
+    jsonschema.validate(written, json_schema())
+    assert written["cases_file"] == "results.cases.jsonl"
+    assert (written["subjects"][0]["images"], written["subjects"][0]["counts"]) == (PICTURES, {"match": PICTURES})
+    lines = (tmp_path / "results.cases.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["image"] for line in lines[1:]] == [f"{number:03}.png" for number in range(PICTURES)]
+
+
+def test_a_run_that_was_stopped_goes_on_and_says_so(parity: Parity, tmp_path: Path) -> None:
+    results, cases = tmp_path / "results.json", tmp_path / "results.cases.jsonl"
+    parity(*RUN, "--images", "pictures", "--json", str(results))
+    whole = (results.read_bytes(), cases.read_bytes())
+    cases.write_bytes(whole[1][: len(whole[1]) // 2])
+    results.unlink()
+
+    code, _, err = parity(*RUN, "--images", "pictures", "--json", str(results))
+
+    assert code == 0
+    assert err.startswith(f"parity: {cases}: ")
+    assert err.endswith("batches were done before; --fresh starts anew\n")
+    assert (results.read_bytes(), cases.read_bytes()) == whole
+
+
+def test_the_cases_of_another_run_are_kept_unless_told(parity: Parity, tmp_path: Path) -> None:
+    results = str(tmp_path / "results.json")
+    parity(*RUN, "--images", "pictures", "--json", results)
+
+    other = ("--images", "classes", "--json", results)
+    code, out, err = parity(*RUN, *other)
+
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "is of another run" in err
+    assert parity(*RUN, *other, "--fresh")[0] == 0
+
+
+def test_the_directories_say_what_is_right(parity: Parity, tmp_path: Path) -> None:
+    results = tmp_path / "results.json"
+
+    code, _, err = parity(*RUN, "--images", "classes", "--json", str(results))
+
+    (subject,) = read_run(results).subjects
+    assert (code, err) == (0, "")
+    assert subject.accuracy is not None
+    assert subject.accuracy.images == 12
+    assert subject.accuracy.change.difference == 0
+    assert {case.truth for case in subject.cases} == {"ant", "bee"}
+
+
+def test_a_file_says_what_is_right(parity: Parity, tmp_path: Path) -> None:
+    results = tmp_path / "results.json"
+    labels = tmp_path / "labels.csv"
+    labels.write_text("file,label\n000.png,cat\n001.png,dog\n", encoding="utf-8")
+
+    code, _, _ = parity(*RUN, "--images", "pictures", "--labels", str(labels), "--json", str(results))
+
+    accuracy = read_run(results).subjects[0].accuracy
+    assert code == 0
+    assert accuracy is not None
+    assert accuracy.images == 2
+
+
+def test_directories_of_which_some_are_no_classes_are_told_of(parity: Parity, tmp_path: Path) -> None:
+    shutil.copytree("classes", tmp_path / "images")
+    (tmp_path / "images" / "ant").rename(tmp_path / "images" / "emu")
+
+    code, _, err = parity(*RUN, "--images", str(tmp_path / "images"))
+
+    assert code == 0
+    assert "accuracy of tiny is not measured: 1 of 2 directories are no label of it, `emu` first" in err
+
+
+@pytest.mark.parametrize(("allowed", "code"), [(None, 1), ("0.1", 0), ("0", 1)])
+def test_past_a_share_of_unreadable_images_the_run_fails(
+    parity: Parity, tmp_path: Path, allowed: str | None, code: int
+) -> None:
+    images, results = save_pictures(tmp_path / "images"), tmp_path / "results.json"
+    (images / "bad.png").write_bytes(b"")
+
+    given = () if allowed is None else ("--max-unreadable", allowed)
+
+    assert parity(*RUN, "--images", str(images), "--json", str(results), *given)[0] == code
+    unreadable = read_run(results).unreadable
+    assert unreadable is not None
+    assert [one.image for one in unreadable.images] == ["bad.png"]
+
+
+def test_nothing_but_unreadable_images_concludes_nothing(parity: Parity, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"")
+
+    assert parity(*RUN, "--images", str(tmp_path))[0] == 3
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--labels", "l.csv"),
+        ("--batch", "8"),
+        ("--workers", "2"),
+        ("--shard", "1/2"),
+        ("--max-unreadable", "0.5"),
+        ("--engine", "ray"),
+        ("--fresh",),
+    ],
+)
+def test_what_belongs_to_a_directory_is_refused_without_one(parity: Parity, option: tuple[str, ...]) -> None:
+    code, out, err = parity("run", *option)
+
+    assert (code, out) == (2, "")
+    assert err == f"parity: {option[0]} goes with --images (see `parity run --help`)\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("--images", "nowhere"), "nowhere: no such directory of images"),
+        (("--images", "own/000.png"), "no such directory of images"),
+        (("--images", "pictures", "--shard", "4/3"), "4/3: no shard"),
+        (("--images", "pictures", "--labels", "gone.csv"), "gone.csv: cannot be read"),
+        (("--images", "pictures", "--batch", "0"), "--batch"),
+        (("--images", "pictures", "--max-unreadable", "2"), "--max-unreadable"),
+        (("--images", "pictures", "--engine", "slurm"), "--engine"),
+        (("--images", "pictures", "--json", "nowhere/r.json"), "the directory does not exist"),
+        (("--images", "pictures", "--route", "mlprogram"), "no model `tiny` with route mlprogram"),
+    ],
+)
+def test_bad_input_is_one_clear_line(parity: Parity, given: tuple[str, ...], told: str) -> None:
+    code, out, err = parity(*RUN, *given)
+
+    assert (code, out) == (2, "")
+    assert err.startswith("parity: ")
+    assert err.count("\n") == 1
+    assert told in err
