@@ -19,8 +19,9 @@ _MOST_BYTES = 6_000
 
 
 def worst_thumbnails(subject: Subject, pixels: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """Make pictures of the worst images of a subject. pixels: image name -> uint8 [H, W, 3]."""
-    return {case.image: thumbnail(pixels[case.image]) for case in worst_first(subject.cases)[:SHOWN]}
+    """Make pictures of the worst images of a subject. pixels: image name -> uint8 [H, W, 3], of those there are."""
+    worst = worst_first(subject.cases)[:SHOWN]
+    return {case.image: thumbnail(pixels[case.image]) for case in worst if case.image in pixels}
 
 
 def add_thumbnails(found: MutableMapping[str, str], model: str, added: Mapping[str, str]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -70,8 +70,8 @@ class Reports:
         if len({path.resolve() for path in self.files}) < len(self.files):
             raise ParityError("two reports go to one file; give each a file of its own")
 
-    def write(self, found: Run) -> None:
-        """Write each report that was asked for."""
+    def write(self, found: Run, thumbnails: Mapping[str, str] | None = None) -> None:
+        """Write each report that was asked for. thumbnails: for the page, where the run has none."""
         if self.json:
             from parity.results import to_json
 
@@ -79,7 +79,8 @@ class Reports:
         if self.html:
             from parity.report.html import to_html
 
-            self.html.write_text(to_html(found), encoding="utf-8")
+            shown = found if thumbnails is None else replace(found, thumbnails=thumbnails)
+            self.html.write_text(to_html(shown), encoding="utf-8")
         if self.junit:
             from parity.report.junit import to_junit
 
@@ -112,10 +113,10 @@ def report_options(command: Callable[..., int]) -> Callable[..., int]:
     return with_reports
 
 
-def report(found: Run, reports: Reports) -> int:
+def report(found: Run, reports: Reports, thumbnails: Mapping[str, str] | None = None) -> int:
     """Tell what a run found, on the terminal and in the files that were asked for; return the exit code."""
     from parity.report.terminal import make_console, print_run
 
-    reports.write(found)
+    reports.write(found, thumbnails)
     print_run(found, make_console())
     return found.exit_code

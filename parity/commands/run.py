@@ -102,8 +102,10 @@ def _run_streamed(suite: Path | None, images: Path, reports: Reports, options: d
     with counting_bar("images") as progress:
         progress("loading PyTorch", 0, None)
         from parity.stream.engines import stream
+        from parity.stream.pictures import worst_pictures
 
         found = stream(job, engine, max_unreadable, progress)
+        pictures = worst_pictures(job, found.run) if reports.html else None
     for remark in found.remarks:
         click.echo(f"parity: {remark}", err=True)
-    return report(found.run, reports)
+    return report(found.run, reports, pictures)

@@ -17,4 +17,5 @@ the last bit of an answer.
     merging.py    the cases files of all shards -> one
     aggregate.py  cases -> Run                      accuracy.py   cases -> how often each is right
     engines.py    where shards run: here, or as tasks of Ray
+    pictures.py   the worst images once more, for the page
 """

@@ -12,6 +12,7 @@ import pytest
 
 from parity.cli import main
 from parity.results import json_schema, read_run
+from parity.thumbnails import SHOWN
 from tests.parity.stream.jobs import PICTURES, picture, save_pictures, save_suite
 
 Parity = Callable[..., tuple[int, str, str]]
@@ -63,6 +64,17 @@ def test_a_directory_of_images_that_holds(parity: Parity, tmp_path: Path) -> Non
     assert (written["subjects"][0]["images"], written["subjects"][0]["counts"]) == (PICTURES, {"match": PICTURES})
     lines = (tmp_path / "results.cases.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["image"] for line in lines[1:]] == [f"{number:03}.png" for number in range(PICTURES)]
+
+
+def test_the_page_shows_the_worst_images_and_results_do_not(parity: Parity, tmp_path: Path) -> None:
+    results, page = tmp_path / "results.json", tmp_path / "report.html"
+
+    code, _, _ = parity(*RUN, "--images", "pictures", "--json", str(results), "--html", str(page))
+
+    assert code == 0
+    written = json.loads(results.read_text(encoding="utf-8"))
+    assert written["thumbnails"] == {}
+    assert page.read_text(encoding="utf-8").count("data:image/jpeg;base64,") == SHOWN
 
 
 def test_a_run_that_was_stopped_goes_on_and_says_so(parity: Parity, tmp_path: Path) -> None:
