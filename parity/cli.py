@@ -10,7 +10,7 @@ import io
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -34,9 +34,13 @@ def _size(context: click.Context, parameter: click.Parameter, given: str | None)
     return int(height), int(width)
 
 
+_NO_EXPLAIN = click.option("--no-explain", is_flag=True, help="Do not look for the causes of what fails.")
+
 # Name -> module:command. A module that only one command needs is imported when that command, or the help, is asked.
 COMMANDS: Mapping[str, str] = {
+    "audit": "parity.commands.audit:audit",
     "baseline": "parity.commands.baseline:baseline",
+    "explain": "parity.commands.explain:explain",
     "record": "parity.commands.record:record",
     "upgrade": "parity.commands.upgrade:upgrade",
 }
@@ -73,6 +77,7 @@ def cli() -> None:
 @ROUTE
 @BACKEND
 @_SCALE
+@_NO_EXPLAIN
 @_JSON
 @ARTIFACTS
 def run_command(
@@ -81,6 +86,7 @@ def run_command(
     routes: tuple[str, ...],
     backends: tuple[str, ...],
     tolerance_scale: float,
+    no_explain: bool,
     json_file: Path | None,
     artifacts: Path,
 ) -> int:
@@ -97,7 +103,7 @@ def run_command(
         from parity.selection import check_selection
 
         check_selection(read, models, routes, backends)
-        found = run(read, models, routes, backends, artifacts, progress, tolerance_scale)
+        found = run(read, models, routes, backends, artifacts, progress, tolerance_scale, not no_explain)
     return _report(found, json_file)
 
 
@@ -118,6 +124,7 @@ def run_command(
     help="Judge these predictions too, made elsewhere by `parity record`; repeatable.",
 )
 @click.option("--suite", type=click.Path(path_type=Path), help="Suite file that MODEL is a name of.")
+@_NO_EXPLAIN
 @_JSON
 def check_command(
     model: str,
@@ -130,6 +137,7 @@ def check_command(
     size: tuple[int, int] | None,
     records: tuple[Path, ...],
     suite: Path | None,
+    no_explain: bool,
     json_file: Path | None,
 ) -> int:
     """Compare artefacts that somebody already converted with the model that they were made from.
@@ -144,15 +152,19 @@ def check_command(
     with progress_bar() as progress:
         progress("loading PyTorch", None)
         from conversion.artifact import open_artifact
+        from parity.models import find_classifier
         from parity.pipeline import check
         from parity.selection import check_backends
 
         opened = [open_artifact(path) for path in artifacts]
         check_backends(opened, backends, records)
-        classifier = _classifier(model, suite)
+        classifier = find_classifier(model, suite)
         progress(f"{classifier.name}: comparing", None)
         chosen = list(backends) or None
-        found = check(classifier, opened, list(images), chosen, allowed, tolerance_scale, batch, size, records)
+        found = check(
+            *(classifier, opened, list(images), chosen, allowed, tolerance_scale, batch, size, records),
+            explain=not no_explain,
+        )
     return _report(found, json_file)
 
 
@@ -170,9 +182,10 @@ def convert_command(model: str, route: str, out: Path, suite: Path | None) -> in
     with progress_bar() as progress:
         progress("loading PyTorch", None)
         from conversion.routes import convert, find_route
+        from parity.models import find_classifier
 
         find_route(route)
-        classifier = _classifier(model, suite)
+        classifier = find_classifier(model, suite)
         progress(f"{classifier.name}: converting by {route}", None)
         artifact = convert(classifier, route, out)
     click.echo(artifact.path)
@@ -217,21 +230,6 @@ def ops_command() -> int:
 
     print_coverage(operation_coverage(), layer_coverage(), make_console())
     return 0
-
-
-def _classifier(model: str, suite: Path | None) -> Any:
-    """Load MODEL: a name in the suite file where it has no colon, a factory otherwise."""
-    from parity.errors import ParityError
-    from parity.models import load_classifier
-    from parity.suite import find_suite, read_suite
-
-    if ":" in model:
-        return load_classifier(model)
-    found = read_suite(find_suite(suite))
-    for entry in found.models:
-        if entry.name == model:
-            return load_classifier(entry.factory, entry.arguments, entry.name, found.directory)
-    raise ParityError(f"{found.path}: no model `{model}` (models: {', '.join(e.name for e in found.models)})")
 
 
 def _report(found: Run, json_file: Path | None) -> int:

@@ -25,7 +25,19 @@ from tests.parity.tiny import LABELS, converted, save_pictures
 
 # The smallest part of the suite.
 TINY = ("--model", "tiny", "--route", "onnx-torchscript", "--backend", "onnxruntime")
-COMMANDS = ("run", "check", "convert", "predict", "ops", "doctor", "baseline", "record", "upgrade")
+COMMANDS = (
+    "run",
+    "check",
+    "convert",
+    "predict",
+    "ops",
+    "doctor",
+    "baseline",
+    "record",
+    "upgrade",
+    "explain",
+    "audit",
+)
 NESTED = (("baseline", "record"), ("baseline", "check"))
 
 SUITE = """
