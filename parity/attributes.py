@@ -25,11 +25,16 @@ _WIRING = frozenset(("name", "input", "output", "inputTensor", "outputTensor"))
 
 @dataclass(frozen=True)
 class Operation:
-    """Hold one operation of a file; attributes: name -> setting as text, or weights as numbers."""
+    """Hold one operation of a file; attributes: name -> setting as text, or weights as numbers.
+
+    inputs, outputs: the values that it reads and gives, by their names in the file.
+    """
 
     type: str
     name: str
     attributes: Mapping[str, str | np.ndarray]
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
 
 
 def changed_attributes(before: Artifact, now: Artifact) -> tuple[str, ...]:
@@ -100,7 +105,7 @@ def _onnx(path: str) -> Iterator[Operation]:
         for place, name in enumerate(node.input):
             if name in weights:
                 found[f"input[{place}]"] = onnx.numpy_helper.to_array(weights[name])
-        yield Operation(node.op_type, node.name or node.output[0], found)
+        yield Operation(node.op_type, node.name or node.output[0], found, tuple(node.input), tuple(node.output))
 
 
 def _setting(value: Any) -> str:
@@ -117,7 +122,8 @@ def _network(network: Any) -> Iterator[Operation]:
         yield Operation("preprocessing", step.featureName, dict(_fields(step)))
     for layer in network.layers:
         settings = {place: value for place, value in _fields(layer) if place.split(".")[0] not in _WIRING}
-        yield Operation(layer.WhichOneof("layer") or "layer", layer.name, settings)
+        kind = layer.WhichOneof("layer") or "layer"
+        yield Operation(kind, layer.name, settings, tuple(layer.input), tuple(layer.output))
 
 
 def _fields(message: Any, place: str = "") -> Iterator[tuple[str, str | np.ndarray]]:
@@ -164,6 +170,7 @@ def _block(weights: Weights, block: Any, constants: dict[str, str | np.ndarray])
         if operation.type == "const":
             constants[name] = values["val"]
             continue
+        inputs: list[str] = []
         for key, argument in operation.inputs.items():
             for place, binding in enumerate(argument.arguments):
                 where = key if len(argument.arguments) == 1 else f"{key}[{place}]"
@@ -171,7 +178,10 @@ def _block(weights: Weights, block: Any, constants: dict[str, str | np.ndarray])
                     values[where] = _value(weights, binding.value, f"{name}.{where}")
                 elif binding.name in constants:
                     values[where] = constants[binding.name]
-        yield Operation(operation.type, name, values)
+                else:
+                    inputs.append(binding.name)
+        outputs = tuple(output.name for output in operation.outputs)
+        yield Operation(operation.type, name, values, tuple(inputs), outputs)
         for inner in operation.blocks:
             yield from _block(weights, inner, constants)
 

@@ -10,11 +10,10 @@ import io
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
-from parity.commands import BACKEND, IMAGES, SCALE, Reports, report, report_options
+from parity.commands import BACKEND, IMAGES, NO_EXPLAIN, SCALE, Reports, report, report_options
 
 
 def _size(context: click.Context, parameter: click.Parameter, given: str | None) -> tuple[int, int] | None:
@@ -28,9 +27,11 @@ def _size(context: click.Context, parameter: click.Parameter, given: str | None)
 
 # Name -> module:command. A module that only one command needs is imported when that command, or the help, is asked.
 COMMANDS: Mapping[str, str] = {
+    "audit": "parity.commands.audit:audit",
     "baseline": "parity.commands.baseline:baseline",
     "calibrate": "parity.commands.calibrate:calibrate",
     "compare-runs": "parity.commands.compare_runs:compare_runs",
+    "explain": "parity.commands.explain:explain",
     "judge": "parity.commands.judge:judge",
     "merge": "parity.commands.merge:merge",
     "record": "parity.commands.record:record",
@@ -81,6 +82,7 @@ def cli() -> None:
     help="Judge these predictions too, made elsewhere by `parity record`; repeatable.",
 )
 @click.option("--suite", type=click.Path(path_type=Path), help="Suite file that MODEL is a name of.")
+@NO_EXPLAIN
 @report_options
 def check_command(
     model: str,
@@ -93,6 +95,7 @@ def check_command(
     size: tuple[int, int] | None,
     records: tuple[Path, ...],
     suite: Path | None,
+    no_explain: bool,
     reports: Reports,
 ) -> int:
     """Compare artefacts that somebody already converted with the model that they were made from.
@@ -106,15 +109,19 @@ def check_command(
     with progress_bar() as progress:
         progress("loading PyTorch", None)
         from conversion.artifact import open_artifact
+        from parity.models import find_classifier
         from parity.pipeline import check
         from parity.selection import check_backends
 
         opened = [open_artifact(path) for path in artifacts]
         check_backends(opened, backends, records)
-        classifier = _classifier(model, suite)
+        classifier = find_classifier(model, suite)
         progress(f"{classifier.name}: comparing", None)
         chosen = list(backends) or None
-        found = check(classifier, opened, list(images), chosen, allowed, tolerance_scale, batch, size, records)
+        found = check(
+            *(classifier, opened, list(images), chosen, allowed, tolerance_scale, batch, size, records),
+            explain=not no_explain,
+        )
     return report(found, reports)
 
 
@@ -132,9 +139,10 @@ def convert_command(model: str, route: str, out: Path, suite: Path | None) -> in
     with progress_bar() as progress:
         progress("loading PyTorch", None)
         from conversion.routes import convert, find_route
+        from parity.models import find_classifier
 
         find_route(route)
-        classifier = _classifier(model, suite)
+        classifier = find_classifier(model, suite)
         progress(f"{classifier.name}: converting by {route}", None)
         artifact = convert(classifier, route, out)
     click.echo(artifact.path)
@@ -179,21 +187,6 @@ def ops_command() -> int:
 
     print_coverage(operation_coverage(), layer_coverage(), make_console())
     return 0
-
-
-def _classifier(model: str, suite: Path | None) -> Any:
-    """Load MODEL: a name in the suite file where it has no colon, a factory otherwise."""
-    from parity.errors import ParityError
-    from parity.models import load_classifier
-    from parity.suite import find_suite, read_suite
-
-    if ":" in model:
-        return load_classifier(model)
-    found = read_suite(find_suite(suite))
-    for entry in found.models:
-        if entry.name == model:
-            return load_classifier(entry.factory, entry.arguments, entry.name, found.directory)
-    raise ParityError(f"{found.path}: no model `{model}` (models: {', '.join(e.name for e in found.models)})")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -77,7 +77,7 @@ def explain_failure(subject: Subject, case: Case | None = None) -> str:
     case: the image to speak of, where it fails; otherwise the worst.
     """
     head = f"{subject.model} by {way(subject)} on {subject.backend}: {subject.verdict}"
-    lines = [f"{head}: {subject.reason}" if subject.reason else head]
+    lines = [f"{head}: {subject.reason}" if subject.reason else head, *tell_causes(subject)]
     if subject.tolerance is not None:
         comparison = Comparison(
             subject.verdict,
@@ -91,7 +91,24 @@ def explain_failure(subject: Subject, case: Case | None = None) -> str:
         lines += _worst_lines(comparison, case)
     if subject.guilty_hop:
         lines.append(f"  guilty hop: {subject.guilty_hop}")
+    if subject.first_divergence:
+        where = subject.first_divergence
+        lines.append(f"  first divergence: {where.told or f'{where.operation} ({where.type})'}")
     return "\n".join(lines)
+
+
+def tell_causes(subject: Subject) -> list[str]:
+    """Tell what was found out about a failure, a line each: causes first."""
+    lines = []
+    for found in subject.diagnoses:
+        message = found.message.removesuffix(".")
+        if found.confirmed:
+            lines.append(f"  cause: {message} (confirmed: undoing it restores parity) [{found.fault}]")
+        else:
+            lines.append(f"  suspect: {message} (not confirmed) [{found.fault}]")
+        if found.fix and found.confirmed:
+            lines.append(f"  fix: {found.fix}")
+    return lines
 
 
 def way(subject: Subject) -> str:

@@ -18,14 +18,20 @@ from parity.errors import ParityError
 
 # One pixel is one colour all over the model's input: an answer to it says nothing of the model.
 SMALLEST = 2
+# Noise: at least so many pixels a side and so large a deviation, and neighbours that are correlated by less.
+_LARGE_ENOUGH, _LOUD, _CONNECTED = 16, 35.0, 0.1
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Hold images by name; pixels: uint8 [N, H, W, 3] of the model's input size."""
+    """Hold images by name; pixels: uint8 [N, H, W, 3] of the model's input size.
+
+    files: where they were read, in the same order; empty where one of them was no file.
+    """
 
     names: tuple[str, ...]
     pixels: np.ndarray
+    files: tuple[Path, ...] = ()
 
     @property
     def by_name(self) -> dict[str, np.ndarray]:
@@ -50,7 +56,25 @@ def load_images(images: Any, preprocessing: Preprocessing, relative_to: Path | N
             raise ParityError(f"images are paths or PIL images, not {type(picture).__name__}")
         rows.append(to_pixels(picture, preprocessing))
     empty = np.zeros((0, *preprocessing.size, 3), np.uint8)
-    return ImageSet(tuple(names), np.stack(rows) if rows else empty)
+    files = () if pictures else tuple(paths)
+    return ImageSet(tuple(names), np.stack(rows) if rows else empty, files)
+
+
+def are_noise(pixels: np.ndarray) -> bool:
+    """Say whether every image is noise: bright and dark pixels side by side without any connection.
+
+    pixels: uint8 [N, H, W, 3]. To all noise a classifier answers nearly the same, whatever is wrong with colours.
+    """
+    return len(pixels) > 0 and all(_is_noise(image.astype(np.float64)) for image in pixels)
+
+
+def _is_noise(image: np.ndarray) -> bool:
+    if min(image.shape[:2]) < _LARGE_ENOUGH or float(image.std(axis=(0, 1)).min()) < _LOUD:
+        return False
+    image = image - image.mean(axis=(0, 1))
+    power = float((image**2).mean())
+    beside, below = (image[:, 1:] * image[:, :-1]).mean(), (image[1:] * image[:-1]).mean()
+    return max(abs(float(beside)), abs(float(below))) < _CONNECTED * power
 
 
 def pixels_digest(pixels: np.ndarray) -> str:

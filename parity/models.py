@@ -16,6 +16,19 @@ if TYPE_CHECKING:
     from conversion import Classifier
 
 
+def find_classifier(model: str, suite: Path | None) -> Classifier:
+    """Load MODEL as a command takes it: a name in the suite file where it has no colon, a factory otherwise."""
+    from parity.suite import find_suite, read_suite
+
+    if ":" in model:
+        return load_classifier(model)
+    found = read_suite(find_suite(suite))
+    for entry in found.models:
+        if entry.name == model:
+            return load_classifier(entry.factory, entry.arguments, entry.name, found.directory)
+    raise ParityError(f"{found.path}: no model `{model}` (models: {', '.join(e.name for e in found.models)})")
+
+
 def load_classifier(
     factory: str, arguments: Mapping[str, Any] | None = None, name: str | None = None, directory: Path | None = None
 ) -> Classifier:

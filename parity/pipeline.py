@@ -28,10 +28,11 @@ from parity.backends import (
 )
 from parity.backends.recorded import Recorded
 from parity.compare import compare
+from parity.diagnosis.chain import guilty_hop
+from parity.diagnosis.explainer import Explainer
 from parity.environment import environment
 from parity.errors import ParityError
-from parity.hops import guilty_hop
-from parity.images import load_images, pixels_digest
+from parity.images import are_noise, load_images, pixels_digest
 from parity.known_issues import mark_known_issues
 from parity.models import load_classifier
 from parity.reference import Reference, make_reference
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+_NOISE = "the images are noise, to which a model with exchanged colours may answer the same: give photos"
 
 # Called with what is being done and the share that is behind it, for a progress bar.
 Progress = Callable[[str, float | None], None]
@@ -75,6 +77,7 @@ def check(
     batch: int = 1,
     size: tuple[int, int] | None = None,
     records: Sequence[Path] = (),
+    explain: bool = True,
 ) -> Run:
     """Compare artefacts with the classifier that they were made from, on every backend that runs their format.
 
@@ -83,6 +86,7 @@ def check(
     batch: how many images the artefacts are given at once; PyTorch gets them one by one all the same.
     size: (height, width) that images are stretched to, for artefacts that take others than the classifier's.
     records: files of predictions that were made elsewhere, each judged as a backend of its own.
+    explain: look for the causes of what fails.
     Bad input raises ParityError or ConversionError.
     """
     listed = [artifacts] if isinstance(artifacts, Artifact | str | Path) else artifacts
@@ -96,7 +100,11 @@ def check(
         leg
         for artifact in opened
         for leg in judge_artifact(
-            reference, artifact, backends, given, tolerance_scale=tolerance_scale, batch=batch, records=records
+            *(reference, artifact, backends, given),
+            tolerance_scale=tolerance_scale,
+            batch=batch,
+            records=records,
+            explain=explain,
         )
     )
     return Run(environment(), subjects, summary=summarise(subjects), thumbnails=thumbnails)
@@ -110,13 +118,14 @@ def run(
     artifacts: Path = Path(".parity"),
     progress: Progress = lambda message, share: None,
     tolerance_scale: float = 1.0,
+    explain: bool = True,
 ) -> Run:
     """Convert the models of a suite by their routes and compare every artefact; empty selections mean all.
 
     artifacts: where converted models are kept between runs. A conversion that fails is a subject with the verdict
     `error`; a suite that asks for what does not exist raises ParityError.
     """
-    legs = run_legs(suite, models, routes, backends, artifacts, progress, tolerance_scale)
+    legs = run_legs(suite, models, routes, backends, artifacts, progress, tolerance_scale, explain)
     subjects, thumbnails = _gather(legs)
     partial = bool(models or routes or backends)
     marked, stale = mark_known_issues(subjects, suite.known_issues, partial=partial)
@@ -131,6 +140,7 @@ def run_legs(
     artifacts: Path = Path(".parity"),
     progress: Progress = lambda message, share: None,
     tolerance_scale: float = 1.0,
+    explain: bool = True,
 ) -> Iterator[Leg]:
     """Do the work of `run`, and give each leg as soon as it is judged, with its artefact and its answers."""
     entries = [entry for entry in suite.models if not models or entry.name in models]
@@ -141,7 +151,7 @@ def run_legs(
         )
     for index, entry in enumerate(entries):
         step = _steps(progress, entry, routes, index / len(entries), 1 / len(entries))
-        yield from _run_model(suite, entry, routes, backends or None, artifacts, tolerance_scale, step)
+        yield from _run_model(suite, entry, routes, backends or None, artifacts, tolerance_scale, step, explain)
 
 
 def _gather(legs: Iterable[Leg]) -> tuple[tuple[Subject, ...], dict[str, str]]:
@@ -164,15 +174,19 @@ def judge_artifact(
     tolerance_scale: float = 1.0,
     batch: int = 1,
     records: Sequence[Path] = (),
+    explain: bool = False,
 ) -> Iterator[Leg]:
-    """Run an artefact on its backends and compare each with the reference."""
+    """Run an artefact on its backends and compare each with the reference; explain: say why what fails does."""
+    explainer = Explainer(explain)
     for name in backends or ():
         _open_backend(name, records, reference)
     for backend in backends_for(artifact.format, records):
         if not backends or backend in backends:
             step(f"{reference.classifier.name}: {artifact.route} on {backend}")
-            judged = judge_with_prediction(reference, artifact, backend, tolerance, tolerance_scale, batch, records)
-            yield Leg(judged[0], reference, artifact, judged[1])
+            subject, answers = judge_with_prediction(
+                reference, artifact, backend, tolerance, tolerance_scale, batch, records
+            )
+            yield Leg(explainer(subject, reference, artifact, answers, batch), reference, artifact, answers)
 
 
 def judge(
@@ -243,6 +257,8 @@ def judge_prediction(
             break
     subject = _unjudged(reference, artifact, backend)
     subject = replace(subject, tolerance_reason=allowed.reason, recorded_by=candidate.source)
+    if comparison.verdict == "pass" and are_noise(reference.images.pixels):
+        comparison = replace(comparison, verdict="inconclusive", reason=_NOISE)
     judged = with_comparison(subject, comparison)
     if comparison.verdict == "fail":
         judged = replace(judged, guilty_hop=guilty_hop(reference, artifact, backend, comparison))
@@ -321,6 +337,7 @@ def _run_model(
     directory: Path,
     scale: float,
     step: Callable[[str], None],
+    explain: bool,
 ) -> Iterator[Leg]:
     step(f"{entry.name}: PyTorch")
     reference = load_entry(suite, entry)
@@ -331,4 +348,6 @@ def _run_model(
             yield Leg(made, reference)
         else:
             given = entry.tolerance.get(route)
-            yield from judge_artifact(reference, made, backends, given, step, scale, records=entry.records)
+            yield from judge_artifact(
+                reference, made, backends, given, step, scale, records=entry.records, explain=explain
+            )

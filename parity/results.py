@@ -106,21 +106,30 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Name a cause; confirmed where undoing it restored parity."""
+    """Name a cause; confirmed where undoing it restored parity.
+
+    fix: what to write instead, as a line of code, where there is one.
+    """
 
     fault: str
     message: str
     confirmed: bool = False
+    fix: str = ""
 
 
 @dataclass(frozen=True)
 class Divergence:
-    """Name the first operation whose inputs agree and whose output does not."""
+    """Name the first operation whose inputs agree and whose output does not.
+
+    module: the path of the PyTorch module that it stands for. told: where it is and what is different, in a line.
+    """
 
     operation: str
     type: str
     index: int
     of: int
+    module: str = ""
+    told: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,6 +146,8 @@ class Subject:
 
     tolerance_reason: where the tolerance comes from.
     guilty_hop: the first hop of the route that does not agree, where one failed: `onnx -> neuralnetwork`, say.
+    diagnoses: causes that were confirmed; where there is none, what else speaks for itself.
+    hops: every hop of the route that was looked at, a line each, where it fails.
     recorded_by: who gave the answers and where, if they are recorded ones.
     known_issue: set where the suite file expects this failure; it is then no reason to fail the run.
     counts: how many images got which verdict, where `cases` holds the worst of them only; else empty.
@@ -160,6 +171,7 @@ class Subject:
     guilty_hop: str = ""
     recorded_by: str = ""
     diagnoses: tuple[Diagnosis, ...] = ()
+    hops: tuple[str, ...] = ()
     first_divergence: Divergence | None = None
     known_issue: KnownIssue | None = None
     cases: tuple[Case, ...] = ()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from parity.attributes import changed_attributes
 from parity.compare import compare
+from parity.diagnosis.explainer import Explainer
 from parity.errors import ParityError
 from parity.facts import artifact_digest, changed_facts, facts
 from parity.pipeline import load_entry
@@ -175,6 +176,8 @@ def _leg(
     old, answers = before.judge(reference, was, backend, entry, route)
     new, answers_now = after.judge(reference, now, backend, entry, route)
     verdict, reason = judge_upgrade(old, new)
+    if verdict in REGRESSIONS and now.artifact:
+        new = Explainer()(new, reference, now.artifact, answers_now)
     leg = UpgradeLeg(
         entry.name, route, backend, verdict, reason, old, new, said=_said(before, was) + _said(after, now)
     )

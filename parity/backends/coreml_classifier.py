@@ -32,7 +32,7 @@ def classifier_predictions(
     accepted = coreml_input_shapes(feature)
 
     def once(pixels: np.ndarray) -> Mapping[str, Any]:
-        return run({feature.name: _fed(feature, pixels)})
+        return run({feature.name: fed(feature, pixels)})
 
     def predict(pixels: np.ndarray) -> Prediction:
         found = list(answers(artifact, accepted, pixels, batch, once))
@@ -69,7 +69,8 @@ def _probabilities_output(artifact: Artifact, description: Any) -> str:
     return pick_output(shapes, artifact, "classLabelProbs")
 
 
-def _fed(feature: Any, pixels: np.ndarray) -> Any:
+def fed(feature: Any, pixels: np.ndarray) -> Any:
+    """Make what an input takes of the pixels of a batch, uint8 [N, H, W, 3]."""
     if feature.type.WhichOneof("Type") == "imageType":
         from PIL import Image
 

@@ -26,6 +26,7 @@ ARTIFACTS = click.option(
     show_default=True,
     help="Where converted models are kept between runs.",
 )
+NO_EXPLAIN = click.option("--no-explain", is_flag=True, help="Do not look for the causes of what fails.")
 SCALE = click.option(
     "--tolerance-scale", type=float, default=1.0, help="Multiply every tolerance: 0.5 looks twice as close."
 )

@@ -11,6 +11,7 @@ from parity.commands import (
     ARTIFACTS,
     BACKEND,
     MODEL,
+    NO_EXPLAIN,
     ROUTE,
     SCALE,
     SUITE,
@@ -39,6 +40,7 @@ STREAMED: dict[str, Any] = {
 @ROUTE
 @BACKEND
 @SCALE
+@NO_EXPLAIN
 @click.option("--images", type=click.Path(path_type=Path), help="Run on all images below this directory instead.")
 @click.option("--labels", type=click.Path(path_type=Path), help="What they show: CSV file,label or JSON.")
 @click.option("--batch", type=click.IntRange(min=1), help="How many images go in at once.  [default: 32]")
@@ -55,6 +57,7 @@ def run(
     routes: tuple[str, ...],
     backends: tuple[str, ...],
     tolerance_scale: float,
+    no_explain: bool,
     images: Path | None,
     reports: Reports,
     artifacts: Path,
@@ -83,7 +86,7 @@ def run(
         from parity.selection import check_selection
 
         check_selection(read, models, routes, backends)
-        found = pipeline.run(read, models, routes, backends, artifacts, progress, tolerance_scale)
+        found = pipeline.run(read, models, routes, backends, artifacts, progress, tolerance_scale, not no_explain)
     return report(found, reports)
 
 

@@ -13,9 +13,10 @@ from typing import Any, overload
 import numpy as np
 import torch
 
-from parity.coreml.engine import Inputs
+from parity.coreml.engine import Engine, Inputs
 from parity.coreml.files import open_model
 from parity.coreml.pipeline import open_runnable
+from parity.coreml.program import Graph
 from parity.coreml.state import State
 from parity.errors import CoreMLError
 
@@ -64,6 +65,21 @@ class Evaluator:
         with torch.inference_mode():
             values = self._runnable.trace(inputs)
         return {name: value.numpy() for name, value in values.items() if isinstance(value, torch.Tensor)}
+
+    @property
+    def graph(self) -> Graph:
+        """The operations of a model that is no pipeline: their names, types and wiring."""
+        return self._engine().plan.graph
+
+    def feeds(self, inputs: Inputs) -> dict[str, np.ndarray]:
+        """Return the values that the inputs of the graph take; an image's are what its pixels become."""
+        values = self._engine().feeds(inputs)
+        return {name: value.numpy() for name, value in values.items() if isinstance(value, torch.Tensor)}
+
+    def _engine(self) -> Engine:
+        if isinstance(self._runnable, Engine):
+            return self._runnable
+        raise CoreMLError(f"{self.name}: a pipeline has no graph of its own; give one of its models")
 
     def make_state(self) -> State:
         """Make a fresh state, all zero, for a model that keeps one."""

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from parity.coreml.blocks import make_block
 from parity.coreml.mil_binding import Reader, bind
 from parity.coreml.mil_values import Weights, read_constant, read_type
@@ -45,6 +48,19 @@ def read_function(specification: Any, path: str, weights_dir: Path | None, funct
     if reader.missing:
         raise UnsupportedOperationsError(path, reader.missing)
     return graph
+
+
+def read_constants(specification: Any, path: str, weights_dir: Path | None) -> dict[str, np.ndarray]:
+    """Read the numbers that a program's default function holds by name; compressed ones as what they stand for."""
+    function = specification.mlProgram.functions[specification.description.defaultFunctionName or "main"]
+    reader = Reader(path, _OPSETS[function.opset], Weights(path, weights_dir))
+    constants: dict[str, Any] = {}
+    for operation in function.block_specializations[function.opset].operations:
+        if operation.type == "const" or operation.type.startswith("constexpr_"):
+            outputs = _values(reader, operation.outputs)
+            _read_operation(reader, operation, outputs, constants, [], f"{path}: `{outputs[0].name}`")
+    arrays = ((name, getattr(value, "array", value)) for name, value in constants.items())
+    return {name: np.asarray(array) for name, array in arrays if isinstance(array, np.ndarray | torch.Tensor)}
 
 
 def _values(reader: Reader, named: Any) -> tuple[Value, ...]:

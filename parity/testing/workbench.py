@@ -44,6 +44,7 @@ class Workbench:
         self._references: dict[tuple[Path, str], Any] = {}
         self._made: dict[tuple[Path, str, str], Any] = {}
         self._legs: dict[tuple[Path, str, str, str], Drift | Exception] = {}
+        self._explainers: dict[tuple[Path, str, str], Any] = {}
         self._reported: set[int] = set()
 
     def leg(self, suite: Suite, entry: ModelEntry, route: str, backend: str) -> Drift:
@@ -71,6 +72,7 @@ class Workbench:
         return first
 
     def _run(self, suite: Suite, entry: ModelEntry, route: str, backend: str) -> Drift:
+        from parity.diagnosis.explainer import Explainer
         from parity.pipeline import Leg, convert_entry, judge_with_prediction
 
         try:
@@ -87,6 +89,8 @@ class Workbench:
         subject, prediction = judge_with_prediction(
             reference, artifact, backend, entry.tolerance.get(route), self.scale, 1, entry.records
         )
+        explainer = self._explainers.setdefault(at, Explainer())
+        subject = explainer(subject, reference, artifact, prediction)
         return follow(suite.directory, Leg(subject, reference, artifact, prediction), self.reason)
 
     def _reference(self, suite: Suite, entry: ModelEntry) -> Any:

@@ -27,7 +27,7 @@ from tests.parity.tiny import LABELS, converted, save_pictures
 TINY = ("--model", "tiny", "--route", "onnx-torchscript", "--backend", "onnxruntime")
 COMMANDS = (
     *("run", "check", "convert", "predict", "ops", "doctor"),
-    *("baseline", "record", "upgrade", "calibrate", "judge", "compare-runs", "merge"),
+    *("baseline", "record", "upgrade", "calibrate", "judge", "compare-runs", "merge", "explain", "audit"),
 )
 NESTED = (("baseline", "record"), ("baseline", "check"))
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from conversion import ImageError, Preprocessing
 from parity import ParityError
-from parity.images import load_images, unique_names
+from parity.images import are_noise, load_images, unique_names
 
 SMALL = Preprocessing(size=(2, 3), resize=None)
 
@@ -152,3 +152,21 @@ def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(ImageError, match=r"a\.jpg is not an image"):
         load_images(tmp_path, SMALL)
+
+
+def noise(size: int = 32) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (size, size, 3)).astype(np.uint8)
+
+
+def test_noise_is_told_from_pictures() -> None:
+    ramp = np.tile(np.arange(32, dtype=np.uint8)[:, None, None] * 8, (1, 32, 3))
+    grainy = np.clip(ramp.astype(np.int16) + np.random.default_rng(1).integers(-20, 21, ramp.shape), 0, 255)
+
+    assert are_noise(np.stack([noise(), noise()[::-1]]))
+    assert not are_noise(np.stack([noise(), ramp]))
+    assert not are_noise(np.stack([ramp]))
+    assert not are_noise(np.stack([grainy.astype(np.uint8)]))
+    assert not are_noise(np.zeros((0, 32, 32, 3), np.uint8))
+    # Small pictures and faint grain say too little to be called noise.
+    assert not are_noise(noise(8)[None])
+    assert not are_noise((noise() // 16 + 120)[None])

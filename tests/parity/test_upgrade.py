@@ -294,6 +294,7 @@ def test_json_has_all_of_it(suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_p
     assert written["schema"] == "parity-upgrade/1"
     assert (written["old"], written["new"]) == ("old", "installed")
     assert written["packages"]["installed"]["torch"]
-    assert written["legs"][0]["new"]["diagnoses"] == []
+    assert [d["fault"] for d in written["legs"][0]["new"]["diagnoses"]] == ["wt-stale-artifact"]
+    assert written["legs"][0]["old"]["diagnoses"] == []
     assert written["legs"][0]["verdict"] == "worse"
     assert len(written["legs"][0]["changes"]) == 2

@@ -17,10 +17,12 @@ from PIL import Image
 import parity.backends.onnx_reference
 import parity.backends.onnxruntime
 import parity.baselines
+import parity.diagnosis.explainer
 import parity.pipeline
 from conversion import Artifact
 from conversion.images import find_images
 from parity.backends import Predict
+from parity.diagnosis.explain import Explanation
 from parity.errors import ParityError
 from parity.images import ImageSet, unique_names
 from parity.reference import Reference
@@ -56,6 +58,8 @@ def pytest_configure(config: pytest.Config) -> None:
         module.load = load
     parity.baselines.facts = lambda artifact: None  # there is no file to look into
     parity.baselines.cpu = lambda: None
+    # There is no module to look into either.
+    parity.diagnosis.explainer.explain = lambda *arguments: Explanation(())
     parity.pipeline.load_entry = load_entry
     parity.pipeline.convert_entry = convert_entry
 

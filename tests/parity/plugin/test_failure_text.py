@@ -8,14 +8,21 @@ from tests.parity.plugin.project import ALONE, XDIST, Project
 
 DRIFT = """\
 weak by onnx-torchscript on onnxruntime: fail: 1 drift of 3 image(s)
+  cause: Operation 5 of 6, `/module/Mul` (Mul), which is mul of the classifier's own forward: is 0.5 times what it \
+should be (confirmed: undoing it restores parity) [g-operation]
   image green.png (drift): PyTorch 'green' at 0.9647, candidate 'green' at 0.787
   largest difference 0.178 at 'green' (0.9647 against 0.787), allowed 1e-05
   a tolerance of 0.178 would have passed
   guilty hop: torch -> onnx
+  first divergence: operation 5 of 6, `/module/Mul` (Mul), which is mul of the classifier's own forward: is 0.5 times \
+what it should be
   look further: parity run parity.toml --model weak --route onnx-torchscript --backend onnxruntime"""
 
 FLIP = """\
 turned by onnx-torchscript on onnxruntime: fail: 3 flip of 3 image(s)
+  cause: All labels are shifted by one (a background entry is present or missing); permuted labels and permuted rows \
+of the last layer are the same, and both would explain it (confirmed: undoing it restores parity) \
+[lab-off-by-one-background]
   image red.png (flip): PyTorch 'red' at 0.9647, candidate 'green' at 0.9647
   largest difference 0.947 at 'red' (0.9647 against 0.01767), allowed 1e-05
   guilty hop: torch -> onnx
@@ -46,6 +53,13 @@ def told(result: pytest.RunResult, test: str) -> str:
     return "\n".join(line for line in lines[start + 1 : next(ends)] if not line.startswith("[gw")).rstrip()
 
 
+def expected(text: str, mode: tuple[str, ...]) -> str:
+    """Leave out what is found by looking into a file: quick.py, in workers, has none."""
+    lines = text.splitlines()
+    looked_into = ("  cause: ", "  first divergence: ")
+    return text if mode is ALONE else "\n".join(line for line in lines if not line.startswith(looked_into))
+
+
 @pytest.mark.parametrize("mode", [ALONE, XDIST], ids=["alone", "xdist"])
 def test_a_failure_says_which_what_how_far_where_and_what_next(project: Project, mode: tuple[str, ...]) -> None:
     project.suite(SUITE)
@@ -53,8 +67,8 @@ def test_a_failure_says_which_what_how_far_where_and_what_next(project: Project,
     result = project.run("parity.toml", "-k", "onnxruntime", mode=mode)
 
     result.assert_outcomes(passed=2, failed=7)
-    assert told(result, "weak[onnx-torchscript-onnxruntime-green.png]") == DRIFT
-    assert told(result, "turned[onnx-torchscript-onnxruntime-red.png]") == FLIP
+    assert told(result, "weak[onnx-torchscript-onnxruntime-green.png]") == expected(DRIFT, mode)
+    assert told(result, "turned[onnx-torchscript-onnxruntime-red.png]") == expected(FLIP, mode)
     assert told(result, "forgetful[onnx-torchscript-onnxruntime-blue.png]") == FORGETFUL
     result.stdout.no_fnmatch_line("*Traceback*")
     result.stdout.no_fnmatch_line("*.py:[0-9]*")

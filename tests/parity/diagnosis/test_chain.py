@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,15 +11,19 @@ import pytest
 
 from conversion import Artifact
 from conversion.classifier import Classifier
-from parity import hops
 from parity.backends import Predict
 from parity.compare import compare
+from parity.diagnosis import chain
+from parity.diagnosis.chain import guilty_hop
 from parity.errors import ParityError
-from parity.hops import guilty_hop
 from parity.images import ImageSet
 from parity.reference import Reference
 from parity.results import Prediction
 from parity.tolerance import Tolerance
+from tests.parity.diagnosis.injecting import change_weight, edited, nodes
+from tests.parity.diagnosis.networks import LABELS as LABELS_OF
+from tests.parity.diagnosis.networks import converted
+from tests.parity.diagnosis.networks import reference as reference_of
 from tests.parity.tiny import PREPROCESSING, Tiny
 
 LABELS = ("cat", "dog")
@@ -73,8 +78,8 @@ def blamed(
     found: np.ndarray = WRONG,
 ) -> str:
     """Name the guilty hop after `backend` answered `found`, where these are all runtimes."""
-    monkeypatch.setattr(hops, "find_backend", runtimes.__getitem__)
-    monkeypatch.setattr(hops, "open_artifact", lambda path: Artifact(path, "onnx", "fp32", "-"))
+    monkeypatch.setattr(chain, "find_backend", runtimes.__getitem__)
+    monkeypatch.setattr(chain, "open_artifact", lambda path: Artifact(path, "onnx", "fp32", "-"))
     failed = compare(reference.prediction, Prediction(found, LABELS), Tolerance(1e-3), reference.images.names)
     assert failed.verdict == "fail"
     return guilty_hop(reference, artifact, backend, failed)
@@ -167,7 +172,7 @@ def test_an_intermediate_that_cannot_be_opened_is_to_blame(
     torn = tmp_path / "net.onnx"
     torn.write_text("not a model", encoding="utf-8")
     artifact = Artifact(tmp_path / "net.mlmodel", "neuralnetwork", "fp32", "onnx-coreml", None, torn)
-    monkeypatch.setattr(hops, "find_backend", lambda name: Runtime({}))
+    monkeypatch.setattr(chain, "find_backend", lambda name: Runtime({}))
     failed = compare(reference.prediction, Prediction(WRONG, LABELS), Tolerance(1e-3), reference.images.names)
 
     assert guilty_hop(reference, artifact, "coreml-evaluator", failed) == "torch -> onnx"
@@ -185,3 +190,64 @@ def test_every_format_has_a_second_backend_for_a_second_opinion() -> None:
 
     for form in ("onnx", "mlprogram", "neuralnetwork"):
         assert len(backends_for(form)) > 1
+
+
+# Every hop
+
+
+def test_every_hop_of_a_sound_chain_holds() -> None:
+    hops = chain.chain(reference_of("residual"), converted("residual", "onnx-coreml"))
+
+    assert [hop.name for hop in hops] == [
+        "torch with normalisation and softmax",
+        "onnx unoptimised",
+        "onnx optimised",
+        "onnx.reference",
+        "neuralnetwork in fp32",
+        "coreml-native",
+    ]
+    assert {hop.verdict for hop in hops[:-1]} == {"pass"}
+    assert all(hop.max_abs_diff is not None and hop.max_abs_diff < 1e-5 for hop in hops[:-1])
+    assert chain.guilty(hops) is None
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="there is Apple's runtime there")
+def test_a_hop_that_cannot_run_says_why() -> None:
+    native = chain.chain(reference_of("residual"), converted("residual", "mlprogram"))[-1]
+
+    assert (native.name, native.verdict) == ("coreml-native", "skipped")
+    assert "macOS" in native.reason
+
+
+def test_a_program_is_run_in_fp32_and_in_fp16() -> None:
+    hops = {hop.name: hop for hop in chain.chain(reference_of("residual"), converted("residual", "mlprogram"))}
+
+    single, half = hops["mlprogram in fp32"], hops["mlprogram in fp16"]
+    assert single.max_abs_diff is not None
+    assert half.max_abs_diff is not None
+    assert single.max_abs_diff < half.max_abs_diff < 0.01
+
+
+def test_the_first_hop_that_fails_is_guilty() -> None:
+    broken = edited("residual", "onnx", lambda m: change_weight(m, nodes(m, "Conv")[0].input[2], lambda a: a + 3))
+
+    found = chain.guilty(chain.chain(reference_of("residual"), broken))
+
+    assert found is not None
+    assert (found.name, found.verdict) == ("onnx unoptimised", "fail")
+
+
+def test_fp16_is_guilty_where_fp32_of_the_same_file_agrees() -> None:
+    given, artifact = reference_of("residual"), converted("residual", "mlprogram")
+    wrong = np.roll(given.prediction.probabilities, 1, axis=1)
+    failed = compare(given.prediction, Prediction(wrong, LABELS_OF), Tolerance(0.01), given.images.names)
+
+    assert guilty_hop(given, artifact, "coreml-evaluator", failed) == "mlprogram in fp32 -> mlprogram in fp16"
+
+
+def test_optimisation_is_guilty_where_the_plain_graph_agrees() -> None:
+    given, artifact = reference_of("residual"), converted("residual", "onnx")
+    wrong = np.roll(given.prediction.probabilities, 1, axis=1)
+    failed = compare(given.prediction, Prediction(wrong, LABELS_OF), Tolerance(1e-4), given.images.names)
+
+    assert guilty_hop(given, artifact, "onnxruntime", failed) == "onnx unoptimised -> onnx optimised"

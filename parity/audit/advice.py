@@ -1,0 +1,161 @@
+"""What to add to a suite so that it catches a mutant: tried on the mutant before it is said, where that can be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from math import floor, log10
+
+import numpy as np
+from PIL import ImageOps
+
+from conversion.classifier import Preprocessing
+from conversion.images import to_pixels
+from conversion.routes import ROUTES
+from parity.audit.bench import Bench, Broken, MutantRun, attempted
+from parity.audit.findings import Advice
+from parity.audit.probes import KINDS
+from parity.audit.shapes import other_size
+from parity.backends import find_backend
+from parity.backends.pytorch import load_reference
+from parity.compare import compare
+from parity.results import FAILING_CASES, Prediction
+from parity.tolerance import FP32, Tolerance
+
+# A kind of image is advised where the mutant moves it clearly beyond what is allowed, not at the very edge.
+_CLEARLY = 1.5
+
+
+def advise(run: MutantRun, answers: Prediction, on_probes: Prediction | Broken, moved: float) -> Iterator[Advice]:
+    """Say what would catch a mutant, the best first.
+
+    answers, on_probes: the mutant's, to the suite's images and to the probes; moved: the largest |dp| between the
+    mutant and the artefact, on both.
+    """
+    found = [*_images(run, on_probes), *_settings(run), *_tolerance(run, answers), *_fp32(run, moved)]
+    if found:
+        yield from found
+    elif hints := [KINDS[kind] for kind in run.mutant.remedies if kind in KINDS]:
+        told = f"{hints[0]}; the synthetic ones that were tried do not show it within this tolerance"
+        yield Advice(run.mutant.remedies[0], told, verified=False)
+
+
+def _images(run: MutantRun, on_probes: Prediction | Broken) -> Iterator[Advice]:
+    """Find the kind of probe that shows it: of those that fit the fault first, else of any."""
+    bench, hinted = run.bench, run.mutant.remedies
+    reference, clean = bench.on_probes
+    names = bench.probes.names
+    if isinstance(on_probes, Broken):
+        return
+    good, bad = (bench.judge(reference, one, names) for one in (clean, on_probes))
+    shown: dict[str, float] = {}
+    for index, kind in enumerate(names):
+        if not good.cases or good.cases[index].verdict in FAILING_CASES:
+            continue  # the artefact itself is apart there: no place to look for a fault
+        case = bad.cases[index] if bad.cases else None
+        apart = 1.0 if case is None or case.max_abs_diff is None else case.max_abs_diff
+        if (case is None or case.verdict in FAILING_CASES) and apart > _CLEARLY * bench.tolerance.probability:
+            shown[kind] = max(shown.get(kind, 0.0), apart)
+    if "classes" in hinted:
+        yield _classes(run, shown)
+        return
+    chosen = next((kind for kind in (*hinted, *KINDS) if kind in shown), None)
+    if chosen:
+        told = f"add {KINDS[chosen]}: a synthetic one moves by {shown[chosen]:.1e}"
+        yield Advice(chosen, told, verified=True)
+
+
+def _classes(run: MutantRun, shown: dict[str, float]) -> Advice:
+    """Advise images of the classes that are exchanged: those that the suite shows least."""
+    prediction = run.bench.original.reference.prediction
+    classes = prediction.probabilities.shape[1]
+    seen = len(set(prediction.probabilities.argmax(axis=1).tolist()))
+    told = (
+        f"add images of more classes: {len(prediction.probabilities)} image(s) show {seen} of {classes}, and two "
+        f"labels exchanged are seen on an image of one of the two; {classes - 1} classes show every exchange"
+    )
+    return Advice("classes", told, verified=bool(shown))
+
+
+def _settings(run: MutantRun) -> Iterator[Advice]:
+    """Try another batch, or another size of the images."""
+    if "batch" in run.mutant.remedies and run.artifact is not None and _batch_shows(run):
+        told = "run a second batch size: `parity check MODEL ARTIFACT --images ... --batch 2` fails"
+        yield Advice("batch", told, verified=True)
+    size = other_size(run.bench.original) if "size" in run.mutant.remedies else None
+    if size and _size_shows(run, size):
+        told = (
+            "run another size of the images: "
+            f"`parity check MODEL ARTIFACT --images ... --size {size[0]}x{size[1]}` fails"
+        )
+        yield Advice("size", told, verified=True)
+
+
+def _batch_shows(run: MutantRun) -> bool:
+    bench = run.bench
+    reference = bench.original.reference
+    names, pixels = reference.images.names[:2], reference.images.pixels[:2]
+    expected = Prediction(reference.prediction.probabilities[:2], reference.prediction.labels)
+    good = attempted(lambda: find_backend(bench.backend).load(bench.original.artifact, 2)(pixels))
+    bad = attempted(lambda: run.load(2)(pixels))
+    return _tells(bench, expected, good, bad, names)
+
+
+def _size_shows(run: MutantRun, size: tuple[int, int]) -> bool:
+    bench = run.bench
+    own: Preprocessing = bench.original.reference.classifier.preprocessing
+    other = replace(own, size=size, resize=size)
+    pixels = np.stack([to_pixels(ImageOps.exif_transpose(picture), other) for picture in bench.sample.pictures])
+    expected = attempted(partial(load_reference(bench.original.reference.classifier), pixels))
+    if isinstance(expected, Broken):
+        return False
+    good, bad = attempted(lambda: bench.predict(pixels)), attempted(lambda: run.load(1)(pixels))
+    return _tells(bench, expected, good, bad, bench.sample.names)
+
+
+def _tells(
+    bench: Bench,
+    expected: Prediction,
+    good: Prediction | Broken,
+    bad: Prediction | Broken,
+    names: tuple[str, ...],
+) -> bool:
+    if isinstance(good, Broken) or bench.judge(expected, good, names).verdict == "fail":
+        return False
+    return isinstance(bad, Broken) or bench.judge(expected, bad, names).verdict == "fail"
+
+
+def _tolerance(run: MutantRun, answers: Prediction) -> Iterator[Advice]:
+    """Find a number between what the artefact needs and what the mutant would."""
+    bench = run.bench
+    reference, names = bench.original.reference.prediction, bench.sample.names
+    both = (compare(reference, one, bench.tolerance, names) for one in (bench.clean, answers))
+    needed, found = (comparison.max_abs_diff for comparison in both)
+    if needed is None or found is None or found <= 2 * needed:
+        return
+    number = rounded(np.sqrt(max(needed, found / 100) * found))
+    if not max(needed, bench.noise) < number < min(found, bench.tolerance.probability):
+        return
+    tighter = Tolerance(number)
+    good, bad = (compare(reference, one, tighter, names) for one in (bench.clean, answers))
+    if good.verdict != "fail" and bad.verdict == "fail":
+        told = f"tighten the tolerance to {number:.1e}: it moves by {found:.1e}, the artefact by {needed:.1e}"
+        yield Advice("tolerance", told, verified=True, tolerance=number)
+
+
+def _fp32(run: MutantRun, moved: float) -> Iterator[Advice]:
+    """Name the route that computes in fp32, where the same fault would stand out of less noise."""
+    artifact = run.bench.original.artifact
+    beside = [r for r in ROUTES.values() if r.format == artifact.format and r.precision == "fp32"]
+    if artifact.precision != "fp16" or not run.mutant.converter or not beside or not np.isfinite(moved):
+        return
+    allowed = FP32[artifact.format][0]
+    if moved > 2 * allowed:
+        told = f"run the route {beside[0].name} beside it: {allowed:.0e} is allowed there, it moves by {moved:.1e}"
+        yield Advice("route", told, verified=False)
+
+
+def rounded(number: float) -> float:
+    """Round to two digits."""
+    return float(round(number, 1 - floor(log10(number)))) if number > 0 else 0.0

@@ -1,0 +1,46 @@
+"""Faults in what is done to the logits: softmax missing, doubled, over the wrong axis; another temperature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from parity.audit.mutant import Mutant, Original, kind_of, none
+from parity.audit.structure import repeat
+from parity.diagnosis.editing import Editable
+from parity.diagnosis.graph import Operation
+
+FAULTS = ("head-softmax-missing", "head-softmax-twice", "head-softmax-axis", "head-temperature")
+
+
+def mutants(original: Original) -> Iterator[Mutant]:
+    """Change the last softmax, and the logits in front of it."""
+    found = [operation for operation in original.behind if kind_of(operation).startswith("softmax")]
+    if not found:
+        for fault in FAULTS[:3]:
+            yield from none(fault, "the file has no softmax")
+    else:
+        last = found[-1]
+        yield Mutant(FAULTS[0], "softmax taken out", edit=lambda model: model.bypass(last.name))
+        yield Mutant(FAULTS[1], "softmax done twice", edit=lambda model: repeat(model, last.name))
+        yield Mutant(FAULTS[2], "softmax over the images", edit=partial(_over_images, last))
+    if not original.kernels:
+        yield from none(FAULTS[3], "no operation has learnt weights")
+        return
+    operation, _ = original.kernels[-1]
+    yield Mutant(FAULTS[3], "logits halved", remedies=("unsure",), edit=partial(_halve, operation))
+
+
+def _over_images(softmax: Operation, model: Editable) -> None:
+    if model.format != "neuralnetwork":
+        model.set_attribute(softmax.name, "axis", 0)
+        return
+    network = getattr(model.content, model.content.WhichOneof("Type"))
+    layer = next(layer for layer in network.layers if layer.name == softmax.name)
+    layer.softmaxND.axis = 0
+
+
+def _halve(operation: Operation, model: Editable) -> None:
+    for place, array in operation.weights.items():
+        if array.ndim:
+            model.set_weight(operation.name, place, array / 2)

@@ -1,0 +1,53 @@
+"""`parity audit`: which known faults a suite's images and tolerances would catch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from parity.commands import ARTIFACTS, BACKEND, MODEL, ROUTE, SUITE, check_writable, json_option
+
+
+@click.command("audit")
+@SUITE
+@MODEL
+@ROUTE
+@BACKEND
+@click.option("--faults", multiple=True, metavar="PATTERN", help="Only faults of such names, `pre-*`; repeatable.")
+@json_option("what became of every fault, as JSON,")
+@ARTIFACTS
+def audit(
+    suite: Path | None,
+    models: tuple[str, ...],
+    routes: tuple[str, ...],
+    backends: tuple[str, ...],
+    faults: tuple[str, ...],
+    json_file: Path | None,
+    artifacts: Path,
+) -> int:
+    """Put known faults into a suite's artefacts and say which its images and tolerances would catch.
+
+    Every route runs on the first backend that runs here, unless --backend names others.
+    Exit codes: 0 all that do anything are caught, 1 one is missed, 2 the input is bad, 3 nothing could be mutated.
+    """
+    from parity.report.progress import progress_bar
+    from parity.suite import find_suite, read_suite
+
+    check_writable(json_file)
+    path = find_suite(suite)
+    with progress_bar() as progress:
+        progress("loading PyTorch", None)
+        read = read_suite(path)
+        from parity.audit.findings import to_json
+        from parity.audit.run import audit_suite
+        from parity.report.audit import print_audit
+        from parity.report.terminal import make_console
+        from parity.selection import check_selection
+
+        check_selection(read, models, routes, backends)
+        found = audit_suite(read, models, routes, backends, faults, artifacts, progress)
+    if json_file:
+        json_file.write_text(to_json(found), encoding="utf-8")
+    print_audit(found, make_console())
+    return found.exit_code

@@ -1,0 +1,63 @@
+"""`parity explain`: why an artefact is not the model that it was made from, and where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from parity.commands import IMAGES, check_writable, json_option
+
+
+@click.command("explain")
+@click.argument("model")
+@click.argument("artifact", type=click.Path(path_type=Path))
+@IMAGES
+@click.option("--backend", help="By default the first that runs here.")
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Explain these predictions, made elsewhere by `parity record`, instead of running the artefact.",
+)
+@click.option("--tolerance", type=float, help="Largest |dp| allowed; the default depends on the precision.")
+@click.option("--suite", type=click.Path(path_type=Path), help="Suite file that MODEL is a name of.")
+@json_option("results.json with all that was found")
+def explain(
+    model: str,
+    artifact: Path,
+    images: tuple[str, ...],
+    backend: str | None,
+    record: Path | None,
+    tolerance: float | None,
+    suite: Path | None,
+    json_file: Path | None,
+) -> int:
+    """Say why an artefact does not agree with the model it was made from, and where the two part.
+
+    MODEL: a name in the suite file, `file.py:callable`, `package.module:callable` or `torchvision:name`.
+    Exit codes: 0 parity holds, 1 it does not, explained or not, 2 the input is bad, 3 nothing can be concluded.
+    """
+    from parity.report.progress import progress_bar
+
+    check_writable(json_file)
+    if backend and record:
+        raise click.UsageError("--backend runs the artefact, --record does not: give one of the two")
+    with progress_bar() as progress:
+        progress("loading PyTorch", None)
+        from conversion.artifact import open_artifact
+        from parity.explaining import explain_artifact
+        from parity.models import find_classifier
+
+        opened = open_artifact(artifact)
+        classifier = find_classifier(model, suite)
+        progress(f"{classifier.name}: looking for causes", None)
+        found = explain_artifact(classifier, opened, list(images), backend, record, tolerance)
+    if json_file:
+        from parity.results import to_json
+
+        json_file.write_text(to_json(found), encoding="utf-8")
+    from parity.report.explanation import print_explanation
+    from parity.report.terminal import make_console
+
+    print_explanation(found.subjects[0], make_console())
+    return found.exit_code

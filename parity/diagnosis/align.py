@@ -1,0 +1,305 @@
+"""Which value of an artefact is which value of PyTorch's, also behind a fault.
+
+PyTorch's operations run one after the other, and wherever the artefact has the value that one gives, the
+artefact's own numbers go on in its place. So every operation is judged by the inputs that the artefact gave it, and
+nothing is inherited. Where the two part for good, one value of the artefact is tried in the place of one of
+PyTorch's: the pair behind which the values meet again is where the fault lies, however different the two are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from parity.diagnosis.agreement import Expected, Noise, agrees, layouts, rounding
+from parity.diagnosis.graph import Graph, Operation, dynamic_values
+from parity.diagnosis.source import VIEWS, Program, Step, run_step
+
+if TYPE_CHECKING:
+    import torch
+
+# How far behind a fault the values are looked at, in operations; how many must meet again to be sure; how many
+# operations may give nothing that the artefact has before a try is given up.
+_WINDOW, _SURE, _PATIENCE = 60, 2, 14
+_TRIED = 12
+
+
+@dataclass
+class Walk:
+    """Hold what one run of PyTorch's operations beside an artefact found.
+
+    expected: by PyTorch's value, before the artefact's numbers took its place; values: what went on instead.
+    matches: PyTorch's value -> the artefact's values that are the same. explained: the reverse, first match alone.
+    """
+
+    expected: dict[int, Expected] = field(default_factory=dict)
+    values: dict[int, Expected] = field(default_factory=dict)
+    matches: dict[int, list[str]] = field(default_factory=dict)
+    explained: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Parting:
+    """Name a value of the artefact that stands for one of PyTorch's and is not the same; pairs are found once."""
+
+    value: str
+    source: int
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Hold an artefact's values of one image, as tensors, with what finds them quickly."""
+
+    values: Mapping[str, torch.Tensor]
+    by_size: Mapping[int, tuple[str, ...]]
+    sizes: Mapping[str, tuple[float, float]]
+
+
+def candidates(values: Mapping[str, np.ndarray], graph: Graph) -> Candidates:
+    """Prepare an artefact's values of one image: those of float numbers that depend on the image."""
+    import torch
+
+    kept: dict[str, torch.Tensor] = {}
+    for name in dynamic_values(graph):
+        array = values.get(name)
+        if array is not None and array.dtype.kind == "f" and array.size > 1:
+            kept[name] = torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
+    by_size: dict[int, list[str]] = {}
+    for name, tensor in kept.items():
+        by_size.setdefault(tensor.numel(), []).append(name)
+    sizes = {name: _size(tensor) for name, tensor in kept.items()}
+    return Candidates(kept, {size: tuple(names) for size, names in by_size.items()}, sizes)
+
+
+def walk(
+    program: Program,
+    image: torch.Tensor,
+    given: Candidates,
+    partings: tuple[Parting, ...],
+    precision: str,
+    before: Walk | None = None,
+    window: tuple[int, int] | None = None,
+    noise: Mapping[int, Noise] | None = None,
+) -> Walk:
+    """Run PyTorch's operations beside an artefact's values.
+
+    before: a walk to go on from, and window: the operations from which and up to which; what they read is what the
+    walk before left. noise: what rounding costs each value, measured on another image; saves half of the work.
+    """
+    import torch
+
+    shorten = rounding(precision)
+    forced = {parting.source: parting.value for parting in partings}
+    if before is None:
+        found, changed = Walk(), {0}
+        _settle(found, 0, Expected(image), given, forced, precision)
+    else:
+        found = Walk(dict(before.expected), dict(before.values), dict(before.matches), dict(before.explained))
+        changed = set(forced)
+        for number in set(forced) & set(before.expected):
+            _settle(found, number, before.expected[number], given, forced, precision)
+    first, last = window or (0, len(program.steps))
+    idle = 0
+    with torch.inference_mode():
+        for step in program.steps[first:last]:
+            if before is not None and not changed.intersection(step.inputs):
+                continue
+            if any(number not in found.values for number in step.inputs):
+                continue
+            known = len(found.explained)
+            for number, value in _computed(step, found.values, shorten, noise):
+                _settle(found, number, value, given, forced, precision)
+                changed.add(number)
+            idle = 0 if len(found.explained) > known else idle + (step.type not in VIEWS)
+            if before is not None and idle > _PATIENCE:
+                break
+    return found
+
+
+def _computed(
+    step: Step,
+    values: Mapping[int, Expected],
+    shorten: Callable[[Any], Any],
+    noise: Mapping[int, Noise] | None,
+) -> Iterator[tuple[int, Expected]]:
+    """Run one operation, and once more in the artefact's precision unless its noise is known."""
+    inputs = {number: values[number] for number in step.inputs}
+    try:
+        exact = run_step(step, {number: value.exact for number, value in inputs.items()})
+        if noise is None and step.type not in VIEWS:
+            given = {n: value.exact if value.rounded is None else value.rounded for n, value in inputs.items()}
+            rounded = [shorten(value) for value in run_step(step, given, shorten)]
+        elif noise is None and any(value.rounded is not None for value in inputs.values()):
+            given = {n: value.exact if value.rounded is None else value.rounded for n, value in inputs.items()}
+            rounded = run_step(step, given)
+        else:
+            rounded = [None] * len(exact)  # a view of the artefact's own numbers has nothing to round
+    except RuntimeError:
+        return  # a value of another shape took this one's place
+    for number, one, other in zip(step.outputs, exact, rounded, strict=True):
+        if number is not None and one.numel():
+            yield number, Expected(one, other, noise.get(number) if noise else None)
+
+
+def _settle(
+    found: Walk, number: int, expected: Expected, given: Candidates, forced: Mapping[int, str], precision: str
+) -> None:
+    """Put the artefact's numbers in the place of one of PyTorch's values, where it has them."""
+    found.expected[number] = found.values[number] = expected
+    names, first = _matching(expected, given, precision)
+    if number in forced:
+        taken = stand_in(given.values[forced[number]], expected.exact)
+        if taken is not None:
+            found.values[number] = Expected(taken)
+            names += _matching(found.values[number], given, precision)[0]
+    elif first is not None:
+        found.values[number] = Expected(first)
+    found.matches[number] = list(dict.fromkeys(names))
+    for name in found.matches[number]:
+        found.explained.setdefault(name, number)
+
+
+def _matching(expected: Expected, given: Candidates, precision: str) -> tuple[list[str], torch.Tensor | None]:
+    """List the artefact's values that are the expected one, and give the first in PyTorch's layout."""
+    names: list[str] = []
+    first = None
+    if not expected.exact.is_floating_point() or expected.exact.numel() < 2:
+        return names, first
+    mean, size = expected.mean, expected.size
+    slack = 0.02 if precision == "fp16" else 1e-3
+    for name in given.by_size.get(expected.exact.numel(), ()):
+        other_mean, other_size = given.sizes[name]
+        # Cheap, and enough for nearly all that are not the same; NaN passes, to be looked at.
+        if abs(other_size - size) > slack * size + 1e-6 or abs(other_mean - mean) > slack * size + 1e-6:
+            continue
+        for value in layouts(given.values[name], expected.exact.shape):
+            if agrees(value, expected, precision):
+                names.append(name)
+                # A constant says nothing of where it comes from, and takes no place.
+                first = value if first is None and _varied(value) else first
+                break
+    return names, first
+
+
+def _varied(value: torch.Tensor) -> bool:
+    return bool((value != value.flatten()[0]).any())
+
+
+def stand_in(value: torch.Tensor, expected: torch.Tensor) -> torch.Tensor | None:
+    """Read a value in the layout of one that it is not equal to; another number of pixels is let through."""
+    ways = list(layouts(value, expected.shape))
+    if ways:
+        return max(ways, key=lambda way: _likeness(way, expected))
+    if value.ndim > expected.ndim:
+        value = (
+            value.reshape(value.shape[value.ndim - expected.ndim :]) if _leading_ones(value, expected) else value
+        )
+    if value.ndim == expected.ndim >= 3 and value.shape[:2] == expected.shape[:2]:
+        return value
+    return None
+
+
+def _leading_ones(value: torch.Tensor, expected: torch.Tensor) -> bool:
+    return all(size == 1 for size in value.shape[: value.ndim - expected.ndim])
+
+
+def _likeness(value: torch.Tensor, expected: torch.Tensor) -> float:
+    import torch
+
+    both = [torch.nan_to_num(t).flatten() for t in (value, expected)]
+    both = [t - t.mean() for t in both]
+    return float(both[0] @ both[1] / (both[0].norm() * both[1].norm() + 1e-30))
+
+
+def _size(tensor: torch.Tensor) -> tuple[float, float]:
+    return float(tensor.mean()), float(tensor.square().mean().sqrt())
+
+
+def unexplained(graph: Graph, given: Candidates, known: Mapping[str, Any]) -> list[Operation]:
+    """List the operations whose result is none of PyTorch's, and is not just a step on the way to one that is."""
+    consumers = graph.consumers()
+    sound: dict[str, bool] = {}
+    bad: list[Operation] = []
+    for operation in reversed(graph.operations):
+        here = [name for name in operation.outputs if name in given.values]
+        for name in here:
+            readers = consumers.get(name, [])
+            onward = bool(readers) and all(sound.get(after, True) for reader in readers for after in reader.outputs)
+            dead = not readers and name != graph.output
+            sound[name] = name in known or (name != graph.output and (onward or dead))
+        if not all(sound[name] for name in here):
+            bad.append(operation)
+    return bad[::-1]
+
+
+def part(
+    program: Program, graph: Graph, given: Candidates, found: Walk, bad: list[Operation], precision: str
+) -> Parting | None:
+    """Find the first pair of values behind which an artefact and PyTorch meet again; None where they do not."""
+    best: tuple[int, Parting] | None = None
+    for parting, begin in _pairs(program, graph, given, found, bad):
+        window = (begin, begin + _WINDOW)
+        again = walk(program, found.values[0].exact, given, (parting,), precision, found, window)
+        met = {
+            name
+            for name in again.explained.keys() - found.explained.keys()
+            if again.explained[name] != parting.source
+            and program.steps[program.producer[again.explained[name]]].type not in VIEWS
+            and _varied(given.values[name])
+        }
+        score = len(met)
+        # Nothing comes after the answer itself that could agree again.
+        if parting == Parting(graph.output, program.output):
+            score += 1
+        if score >= _SURE:
+            return parting
+        if score and (best is None or score > best[0]):
+            best = (score, parting)
+    return best[1] if best else None
+
+
+def _pairs(
+    program: Program, graph: Graph, given: Candidates, found: Walk, bad: list[Operation]
+) -> Iterator[tuple[Parting, int]]:
+    """List what may stand for what, the likeliest first, with the operation behind which to look."""
+    head = bad[0]
+    read = [found.explained[name] for name in head.inputs if name in found.explained]
+    start = max((program.producer.get(number, -1) for number in read), default=-1)
+    unmet = [
+        (number, step.index)
+        for step in program.steps[start + 1 : start + 1 + _WINDOW // 2]
+        for number in step.outputs
+        if number is not None and number in found.expected and not found.matches.get(number)
+    ]
+    # An operation too few: the value that goes in stands for what should have been made of it.
+    for name in (name for name in head.inputs if name in found.explained):
+        for number, index in unmet[:4]:
+            if _fits(given.values[name], found.expected[number].exact):
+                yield Parting(name, number), index + 1
+    for operation in bad[:_TRIED]:
+        for name in (name for name in operation.outputs if name in given.values):
+            for number, index in unmet[: 2 * _TRIED]:
+                if _fits(given.values[name], found.expected[number].exact):
+                    yield Parting(name, number), index + 1
+            # An operation too many: what it makes stands for what it was given.
+            for number in dict.fromkeys(found.explained[n] for n in operation.inputs if n in found.explained):
+                if _fits(given.values[name], found.expected[number].exact):
+                    yield Parting(name, number), program.producer.get(number, -1) + 1
+    if program.output in found.expected and graph.output in given.values:
+        yield Parting(graph.output, program.output), len(program.steps)
+
+
+def _fits(value: torch.Tensor, expected: torch.Tensor) -> bool:
+    return value.numel() > 1 and stand_in(value, expected) is not None
+
+
+def fused(program: Program, found: Walk) -> tuple[Step, ...]:
+    """List PyTorch's operations whose results an artefact does not have: it does several at once."""
+    return tuple(
+        step
+        for step in program.steps
+        if step.type not in VIEWS and not any(found.matches.get(n) for n in step.outputs if n is not None)
+    )

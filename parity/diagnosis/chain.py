@@ -1,0 +1,207 @@
+"""Routes are chains: every hop of one against PyTorch, and the first that is to blame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from conversion.artifact import open_artifact
+from conversion.errors import ConversionError
+from parity.backends import Predict, backends_for, find_backend
+from parity.compare import compare
+from parity.images import ImageSet
+from parity.reference import Reference
+from parity.results import Comparison, Prediction
+from parity.tolerance import FP32, Tolerance, tolerances_for
+
+if TYPE_CHECKING:
+    from conversion import Artifact, Classifier
+
+WRAPPED = "torch with normalisation and softmax"
+UNOPTIMISED, OPTIMISED, NUMPY = "onnx unoptimised", "onnx optimised", "onnx.reference"
+# The wrapper's normalisation multiplies where a plain one divides: rounding, which a network may magnify.
+_WRAPPER = 1e-4
+
+
+@dataclass(frozen=True)
+class Hop:
+    """Say how one hop of a chain answers.
+
+    max_abs_diff: the largest |dp| from PyTorch over the images; None where it gave no finite one.
+    reason: why it was skipped, or what it failed with.
+    """
+
+    name: str
+    verdict: Literal["pass", "fail", "error", "skipped"]
+    max_abs_diff: float | None = None
+    tolerance: float | None = None
+    reason: str = ""
+
+
+def chain(
+    reference: Reference, artifact: Artifact, allowed: Tolerance | None = None, slow: bool = False
+) -> tuple[Hop, ...]:
+    """Compare every hop on the way to an artefact with PyTorch, in order.
+
+    allowed: what the artefact itself may differ by; None chooses by format and precision. slow: ask onnx.reference
+    for all images too, which else is asked for the first alone.
+    """
+    return tuple(_hops(reference, artifact, allowed, slow))
+
+
+def guilty(hops: tuple[Hop, ...]) -> Hop | None:
+    """Return the first hop that exceeds its budget."""
+    return next((hop for hop in hops if hop.verdict in ("fail", "error")), None)
+
+
+def _hops(reference: Reference, artifact: Artifact, allowed: Tolerance | None, slow: bool) -> Iterator[Hop]:
+    yield _judged(reference, WRAPPED, Tolerance(_WRAPPER), lambda: _plain_torch(reference.classifier))
+    onnx = artifact if artifact.format == "onnx" else _opened(artifact.intermediate)
+    if onnx is not None:
+        own = allowed if allowed and onnx is artifact else next(tolerances_for(onnx, lambda: reference.fp16_cost))
+        yield _judged(reference, UNOPTIMISED, own, lambda: unoptimised(onnx))
+        yield _judged(reference, OPTIMISED, own, lambda: find_backend("onnxruntime").load(onnx))
+        asked = reference if slow else _only(reference, 0)
+        yield _judged(asked, NUMPY, own, lambda: find_backend("onnx-reference").load(onnx))
+    if artifact.format == "onnx":
+        return
+    own = allowed or list(tolerances_for(artifact, lambda: reference.fp16_cost))[-1]
+    if artifact.format == "mlprogram" and artifact.precision == "fp16":
+        yield _judged(reference, f"{artifact.format} in fp32", own, lambda: in_fp32(artifact))
+    name = f"{artifact.format} in {artifact.precision}"
+    yield _judged(reference, name, own, lambda: find_backend("coreml-evaluator").load(artifact))
+    native = find_backend("coreml-native")
+    if reason := native.why_not():
+        yield Hop("coreml-native", "skipped", reason=reason)
+    else:
+        yield _judged(reference, "coreml-native", own, lambda: native.load(artifact))
+
+
+def _judged(reference: Reference, name: str, allowed: Tolerance, load: Callable[[], Predict]) -> Hop:
+    try:
+        candidate = load()(reference.images.pixels)
+    except Exception as error:  # of whatever class: one hop that breaks must not hide the others
+        said = " ".join(str(error).split()) or type(error).__name__
+        return Hop(name, "error", tolerance=allowed.probability, reason=said)
+    comparison = compare(reference.prediction, candidate, allowed, reference.images.names)
+    verdict: Literal["pass", "fail"] = "fail" if comparison.verdict == "fail" else "pass"
+    return Hop(name, verdict, comparison.max_abs_diff, allowed.probability, comparison.reason)
+
+
+def guilty_hop(reference: Reference, artifact: Artifact, backend: str, failed: Comparison) -> str:
+    """Name the first hop of a failing chain whose result is not PyTorch's: `onnx -> neuralnetwork`, say.
+
+    Looks at the worst image alone, which fails by definition, so that slow runtimes can be asked.
+    """
+    if not failed.cases:
+        return ""
+    apart = [float("inf") if case.max_abs_diff is None else case.max_abs_diff for case in failed.cases]
+    worst = _only(reference, int(np.argmax(apart)))
+    allowed = Tolerance(failed.tolerance)
+    last = f"torch -> {artifact.format}"
+    if artifact.intermediate and artifact.format != "onnx":
+        intermediate = _opened(artifact.intermediate)
+        limit = Tolerance(FP32["onnx"][0])
+        if intermediate is None or not _agrees(worst, limit, lambda: _loaded("onnxruntime", intermediate)):
+            return "torch -> onnx"
+        last = f"onnx -> {artifact.format}"
+    if (
+        artifact.format == "onnx"
+        and backend == "onnxruntime"
+        and _agrees(worst, allowed, lambda: unoptimised(artifact))
+    ):
+        return f"{UNOPTIMISED} -> {OPTIMISED}"
+    # Where another runtime of the same file agrees with PyTorch, the file is right and the first runtime is wrong.
+    for other in backends_for(artifact.format):
+        if other != backend and _agrees(worst, allowed, lambda other=other: _loaded(other, artifact)):  # type: ignore[misc]
+            return f"{artifact.format} file -> {backend}"
+    halved = artifact.format == "mlprogram" and artifact.precision == "fp16"
+    if halved and _agrees(worst, allowed, lambda: in_fp32(artifact)):
+        return f"{artifact.format} in fp32 -> {artifact.format} in fp16"
+    return last
+
+
+def unoptimised(artifact: Artifact) -> Predict:
+    """Load an ONNX file into ONNX Runtime without any rewriting of its graph."""
+    import onnxruntime
+
+    from parity.backends.onnx_classifier import classifier_predictions
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(str(artifact.path), options, providers=["CPUExecutionProvider"])
+    return classifier_predictions(
+        artifact,
+        {value.name: value.shape for value in session.get_inputs()},
+        {value.name: value.shape for value in session.get_outputs()},
+        lambda output, feeds: session.run([output], feeds)[0],
+        _batch(session.get_inputs()[0].shape),
+    )
+
+
+def _batch(shape: list[object]) -> int:
+    return shape[0] if shape and isinstance(shape[0], int) else 1
+
+
+def in_fp32(artifact: Artifact) -> Predict:
+    """Load an ML Program into the evaluator with all its arithmetic in fp32."""
+    from parity.backends.coreml_classifier import classifier_predictions
+    from parity.diagnosis.semantics import evaluator_in_fp32
+
+    evaluator = evaluator_in_fp32(artifact.path)
+    return classifier_predictions(artifact, evaluator.description, evaluator.predict, 1)
+
+
+def _plain_torch(classifier: Classifier) -> Predict:
+    """Predict with the classifier's own module, normalising and taking the softmax as its authors do."""
+    import torch
+
+    from conversion.deployed import pixels_to_tensor
+
+    statistics = classifier.preprocessing
+    mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (statistics.mean, statistics.std))
+
+    def predict(pixels: np.ndarray) -> Prediction:
+        with torch.inference_mode():
+            rows = [
+                classifier.module((pixels_to_tensor(image[None]) / 255 - mean) / std).softmax(1)[0].numpy()
+                for image in pixels
+            ]
+        return Prediction(np.stack(rows), tuple(classifier.labels))
+
+    return predict
+
+
+def _loaded(backend: str, artifact: Artifact) -> Predict:
+    module = find_backend(backend)
+    if reason := module.why_not():
+        raise ConversionError(reason)
+    return module.load(artifact)
+
+
+def _agrees(reference: Reference, allowed: Tolerance, load: Callable[[], Predict]) -> bool:
+    """Say whether a hop agrees with PyTorch; one that cannot run or breaks does not."""
+    try:
+        candidate = load()(reference.images.pixels)
+    except Exception:  # of whatever class: who was only asked for an opinion must not end the run
+        return False
+    return compare(reference.prediction, candidate, allowed, reference.images.names).verdict != "fail"
+
+
+def _opened(path: Path | None) -> Artifact | None:
+    try:
+        return open_artifact(path) if path else None
+    except ConversionError:
+        return None
+
+
+def _only(reference: Reference, index: int) -> Reference:
+    one = slice(index, index + 1)
+    images = ImageSet(reference.images.names[one], reference.images.pixels[one])
+    answer = Prediction(reference.prediction.probabilities[one], reference.prediction.labels)
+    return Reference(reference.classifier, images, answer)

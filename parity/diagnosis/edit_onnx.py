@@ -1,0 +1,117 @@
+"""Changes to an ONNX ModelProto; see `parity.diagnosis.editing`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def replace_input(
+    model: Any, value: str, readers: Sequence[str], scale: Sequence[float], bias: Sequence[float]
+) -> None:
+    """Put a Mul and an Add behind the image."""
+    from onnx import TensorProto, helper
+
+    weights = {tensor.name for tensor in model.graph.initializer}
+    image = next(one for one in model.graph.input if one.name not in weights)
+    half = image.type.tensor_type.elem_type == TensorProto.FLOAT16
+    dtype = np.float16 if half else np.float32
+    names = [_fresh(model, f"repaired {part}") for part in ("scale", "bias", "scaled", "input")]
+    for name, numbers in zip(names, (scale, bias), strict=False):
+        _add(model, name, np.array(numbers, dtype).reshape(1, 3, 1, 1))
+    for node in model.graph.node:
+        if _name(node) in readers:
+            node.input[:] = [names[3] if name == value else name for name in node.input]
+    model.graph.node.insert(0, helper.make_node("Mul", [image.name, names[0]], [names[2]], names[2]))
+    model.graph.node.insert(1, helper.make_node("Add", [names[2], names[1]], [names[3]], names[3]))
+
+
+def set_weight(model: Any, operation: str, place: str, array: np.ndarray) -> None:
+    """Add an initializer and let the node read it. place: `input[1]`."""
+    import onnx
+
+    node, index = _node(model, operation), int(place.removeprefix("input[").rstrip("]"))
+    was = next((t for t in model.graph.initializer if t.name == node.input[index]), None)
+    dtype = np.float32 if was is None else onnx.numpy_helper.to_array(was).dtype
+    name = _fresh(model, f"{operation} {place}")
+    _add(model, name, array.astype(dtype if np.dtype(dtype).kind == "f" else np.float32))
+    node.input[index] = name
+
+
+def set_attribute(model: Any, operation: str, name: str, setting: Any) -> None:
+    """Set an attribute; an input of the node, `input[3]`, takes a constant."""
+    from onnx import helper
+
+    node = _node(model, operation)
+    if name.startswith("input["):
+        index = int(name.removeprefix("input[").rstrip("]"))
+        while len(node.input) <= index:
+            node.input.append("")
+        fresh = _fresh(model, f"{operation} {name}")
+        _add(model, fresh, np.asarray(setting))
+        node.input[index] = fresh
+        return
+    kept = [attribute for attribute in node.attribute if attribute.name != name]
+    del node.attribute[:]
+    node.attribute.extend(kept)
+    if setting is not None:
+        node.attribute.append(helper.make_attribute(name, setting))
+
+
+def set_labels(model: Any, labels: Sequence[str]) -> None:
+    """Write labels into the note of where the file comes from: the format has no other place."""
+    import json
+
+    from conversion.provenance import KEY
+
+    for entry in model.metadata_props:
+        if entry.key == KEY:
+            entry.value = json.dumps({**json.loads(entry.value), "labels": list(labels)})
+
+
+def labels(model: Any) -> Sequence[str] | None:
+    """Read labels from the note."""
+    from conversion.provenance import KEY, Provenance
+
+    for entry in model.metadata_props:
+        if entry.key == KEY and (provenance := Provenance.from_json(entry.value)):
+            return provenance.labels or None
+    return None
+
+
+def bypass(model: Any, operation: str) -> None:
+    """Take a node out; the graph's own outputs keep their names."""
+    node = _node(model, operation)
+    source, result = node.input[0], node.output[0]
+    model.graph.node.remove(node)
+    if any(value.name == result for value in model.graph.output):
+        from onnx import helper
+
+        model.graph.node.append(helper.make_node("Identity", [source], [result], _fresh(model, "bypassed")))
+        return
+    for other in model.graph.node:
+        other.input[:] = [source if name == result else name for name in other.input]
+
+
+def _name(node: Any) -> str:
+    return str(node.name or node.output[0])
+
+
+def _node(model: Any, operation: str) -> Any:
+    return next(node for node in model.graph.node if _name(node) == operation)
+
+
+def _add(model: Any, name: str, array: np.ndarray) -> None:
+    from onnx import numpy_helper
+
+    model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+
+
+def _fresh(model: Any, name: str) -> str:
+    taken = {tensor.name for tensor in model.graph.initializer}
+    taken |= {output for node in model.graph.node for output in node.output}
+    while name in taken:
+        name += "'"
+    return name

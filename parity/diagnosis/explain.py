@@ -1,0 +1,254 @@
+"""Say why a candidate does not agree: what is suspected is undone, and what that restores is explained.
+
+Examination --families--> Suspects --repair, compare--> Causes --> Explanation
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from parity.diagnosis.repair import apply, badness, holds, repaired
+from parity.diagnosis.suspects import FAMILIES, Suspect
+from parity.diagnosis.suspects.precision import harmless
+from parity.results import Comparison, Diagnosis, Divergence
+from parity.tolerance import Tolerance
+
+if TYPE_CHECKING:
+    from parity.diagnosis.examination import Examination
+    from parity.diagnosis.types import Located
+
+LOG = logging.getLogger(__name__)
+
+# How many faults at once are looked for, and how many of the best steps towards parity are gone on with.
+_DEPTH, _WIDTH = 3, 3
+# How many suspects are told where nothing was confirmed.
+_SHOWN = 3
+# A step towards parity brings the median |dp| down to this share of what it was.
+_PROGRESS = 0.8
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Say why and where a candidate does not agree with PyTorch.
+
+    diagnoses: causes first, then suspects that could not be confirmed. unexplained: what is left to say where no
+    cause was confirmed; empty otherwise. first_divergence: the first operation that is different.
+    hops: every hop of the route, and whether it holds.
+    """
+
+    diagnoses: tuple[Diagnosis, ...]
+    hops: tuple[str, ...] = ()
+    first_divergence: Divergence | None = None
+    unexplained: str = ""
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether at least one cause was confirmed."""
+        return any(diagnosis.confirmed for diagnosis in self.diagnoses)
+
+
+@dataclass
+class _Search:
+    """Hold what is known while causes are looked for."""
+
+    ends: float
+    begun: float = field(default_factory=time.monotonic)
+
+    @property
+    def late(self) -> bool:
+        return time.monotonic() > self.ends
+
+    @property
+    def half_over(self) -> bool:
+        return time.monotonic() > (self.begun + self.ends) / 2
+
+
+def explain(examination: Examination, seconds: float = 60.0, hops: bool = False) -> Explanation:
+    """Find the causes of a failing comparison, singly first, then several at once.
+
+    seconds: after which no further repair is tried. hops: run every hop of the route too.
+    """
+    if examination.given.verdict != "fail":
+        return Explanation(tuple(_diagnosis(s, False) for s in harmless(examination)))
+    search = _Search(time.monotonic() + seconds)
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        # What is suspected is tried out: its warnings say nothing of the model.
+        warnings.simplefilter("ignore")
+        return _explained(examination, search, hops)
+
+
+def _explained(examination: Examination, search: _Search, hops: bool) -> Explanation:
+    try:
+        causes, others = _causes(examination, search)
+        if causes:
+            found = tuple(_diagnosis(s, True, _fix(s, examination, search)) for s in causes)
+        else:
+            found = tuple(_diagnosis(s, False) for s in others[:_SHOWN])
+        ran = _hops(examination) if hops else ()
+        # Where labels are wrong, no operation is.
+        computed = not causes or any(not cause.fault.startswith("lab-") for cause in causes)
+        where = examination.first_divergence if computed and not search.late else None
+        return Explanation(found, ran, _divergence(where), "" if causes else _unexplained(ran, where))
+    finally:
+        examination.close()
+
+
+def _hops(examination: Examination) -> tuple[str, ...]:
+    from parity.diagnosis.chain import chain
+
+    told = []
+    for hop in chain(examination.reference, examination.artifact, Tolerance(examination.tolerance)):
+        apart = "" if hop.max_abs_diff is None else f", largest |dp| {hop.max_abs_diff:.1e}"
+        allowed = "" if hop.tolerance is None else f" of {hop.tolerance:.1e} allowed"
+        reason = f" ({hop.reason})" if hop.reason else ""
+        told.append(_printable(f"{hop.name}: {hop.verdict}{apart}{allowed if apart else ''}{reason}"))
+    return tuple(told)
+
+
+def _divergence(where: Located | None) -> Divergence | None:
+    if where is None:
+        return None
+    name, told = _printable(where.operation), _printable(where.told)
+    return Divergence(name, where.type, where.index, where.of, where.module, told)
+
+
+def _unexplained(hops: Sequence[str], where: Located | None) -> str:
+    at = [hop.split(":")[0] for hop in hops if ": fail" in hop or ": error" in hop]
+    parts = [f"at hop {at[0]}"] if at else []
+    if where is not None:
+        parts.append(f"operation {_printable(where.operation)} ({where.type})")
+    return f"unexplained{', ' if parts else ''}{', '.join(parts)}"
+
+
+def _fix(suspect: Suspect, examination: Examination, search: _Search) -> str:
+    """Find which operations must stay in fp32, where that is the cause and there is time to convert."""
+    if suspect.fault != "p-fp16-overflow" or examination.artifact.format != "mlprogram" or search.half_over:
+        return ""
+    from parity.diagnosis.precision import predict_precision
+
+    try:
+        tolerance = Tolerance(examination.tolerance)
+        return predict_precision(examination.reference, tolerance, examination.artifact).call
+    except Exception as error:  # of whatever class: the cause stands without it
+        LOG.debug("what must stay in fp32 cannot be found: %s", error)
+        return ""
+
+
+def _causes(examination: Examination, search: _Search) -> tuple[list[Suspect], list[Suspect]]:
+    """Find the smallest set of suspects whose undoing restores parity, and list the others that were seen."""
+    met: list[tuple[Suspect, Comparison]] = []
+    for family in _families(examination, search):
+        for suspect in family:
+            if suspect.repair is None:
+                met.append((suspect, examination.given))
+                continue
+            if search.late:
+                break
+            after = _tried(examination, [suspect])
+            if holds(after):
+                # One repair may undo several: the channels' order and their scale, say.
+                return [s for s in family if s.repair is suspect.repair], []
+            met.append((suspect, after))
+        # What was seen in the file is there, whether or not it is all.
+        seen = [s for s, _ in met if s.seen and s.repair]
+        new = any(s.seen and s.repair for s in family)
+        if new and len(_distinct(seen)) > 1 and not search.late and holds(_tried(examination, seen)):
+            return _needed(examination, seen), []
+    several = _several(examination, met, search, _DEPTH)
+    if several:
+        return _needed(examination, several), []
+    return [], [s for s, _ in sorted(met, key=lambda pair: badness(pair[1])) if not s.harmless]
+
+
+def _several(
+    examination: Examination,
+    met: Sequence[tuple[Suspect, Comparison]],
+    search: _Search,
+    depth: int,
+) -> list[Suspect]:
+    """Undo what brings the candidate nearer, and look again at what is left."""
+    if depth < 2:
+        return []
+    before = badness(examination.comparison)
+    steps = sorted(((badness(after), i) for i, (s, after) in enumerate(met) if s.repair), key=lambda pair: pair[0])
+    nearer = [i for rank, i in steps if rank[0] < before[0] or rank[1] < _PROGRESS * before[1] or met[i][0].seen]
+    for i in nearer[:_WIDTH]:
+        first = met[i][0]
+        if search.late or first.repair is None:
+            break
+        again = repaired(examination, [first.repair])
+        others: list[tuple[Suspect, Comparison]] = []
+        alike = [s for s, _ in met if s.repair is first.repair]
+        for suspect in (s for family in _families(again, search) for s in family):
+            if suspect.repair is None or suspect.fault == first.fault:
+                continue
+            if search.late:
+                return []
+            after = _tried(again, [suspect])
+            if holds(after):
+                return [*alike, suspect]
+            others.append((suspect, after))
+        if rest := _several(again, others, search, depth - 1):
+            return [*alike, *rest]
+    return []
+
+
+def _needed(examination: Examination, causes: Sequence[Suspect]) -> list[Suspect]:
+    """Leave out what parity does not need."""
+    kept = list(causes)
+    for cause in _distinct(causes)[::-1]:
+        rest = [one for one in kept if one.repair is not cause.repair]
+        if rest and holds(_tried(examination, rest)):
+            kept = rest
+    return kept
+
+
+def _distinct(found: Sequence[Suspect]) -> list[Suspect]:
+    """Keep one suspect of each repair."""
+    kept: dict[int, Suspect] = {}
+    for suspect in found:
+        kept.setdefault(id(suspect.repair), suspect)
+    return list(kept.values())
+
+
+def _tried(examination: Examination, suspects: Sequence[Suspect]) -> Comparison:
+    """Undo suspects and compare: over two images first, over all where these agree."""
+    repairs = [s.repair for s in _distinct(suspects) if s.repair]
+    try:
+        if len(examination.pixels) > 3:
+            some = apply(examination, repairs, examination.screen)
+            if not holds(some):
+                return some
+        return apply(examination, repairs)
+    except Exception as error:  # of whatever class: a repair that cannot be made confirms nothing
+        LOG.debug("%s could not be undone: %s", [s.fault for s in suspects], error)
+        return Comparison("fail", str(error), examination.tolerance, None, None, None, ())
+
+
+def _families(examination: Examination, search: _Search) -> Iterator[list[Suspect]]:
+    """Ask one family after the other; one that breaks is passed over, for it must not end the others."""
+    for name in FAMILIES:
+        if search.late:
+            return
+        try:
+            yield list(importlib.import_module(f"parity.diagnosis.suspects.{name}").suspects(examination))
+        except Exception:
+            LOG.exception("the family %s broke", name)
+
+
+def _diagnosis(suspect: Suspect, confirmed: bool, fix: str = "") -> Diagnosis:
+    fix = fix or suspect.fix or (suspect.repair.fix if suspect.repair else "")
+    return Diagnosis(suspect.fault, _printable(suspect.message), confirmed, _printable(fix))
+
+
+def _printable(text: str) -> str:
+    """Write names from files as Python escapes them, where a terminal would obey them."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,104 @@
+"""Put causes into a subject that fails: once per artefact, and again only where another runtime fails otherwise."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from parity.diagnosis.examination import Examination
+from parity.diagnosis.explain import Explanation, explain
+from parity.results import Comparison, Prediction, Subject
+from parity.tolerance import FP16_FLOOR, FP32
+
+if TYPE_CHECKING:
+    from conversion import Artifact
+    from parity.reference import Reference
+
+LOG = logging.getLogger(__name__)
+
+# What the search for causes may take, for one artefact.
+SECONDS = 60.0
+
+
+@dataclass
+class Explainer:
+    """Explain the failing subjects of one artefact; wanted: whether anybody wants to know.
+
+    thorough: every hop is run, and of what holds it is said what looks like a fault and is none.
+    """
+
+    wanted: bool = True
+    thorough: bool = False
+    seconds: float = SECONDS
+    _known: list[tuple[Subject, Explanation]] = field(default_factory=list)
+
+    def __call__(
+        self,
+        subject: Subject,
+        reference: Reference,
+        artifact: Artifact,
+        prediction: Prediction | None,
+        batch: int = 1,
+    ) -> Subject:
+        """Return the subject with its diagnoses: causes of a failure, and what looks like one and is none."""
+        if not self.wanted or not reference.images.names:
+            return subject
+        if subject.verdict not in ("fail", "error", *(("pass",) if self.thorough else ())):
+            return subject
+        for known, explanation in self._known if subject.verdict != "pass" else ():
+            if _alike(known, subject):
+                return explained(subject, explanation)
+        examination = examine(subject, reference, artifact, prediction, batch)
+        try:
+            explanation = explain(examination, self.seconds, self.thorough)
+        except Exception:  # a bug of ours must not hide the failure that it was to explain
+            LOG.exception("%s by %s on %s cannot be explained", subject.model, subject.route, subject.backend)
+            return subject
+        self._known.append((subject, explanation))
+        return explained(subject, explanation)
+
+
+def examine(
+    subject: Subject, reference: Reference, artifact: Artifact, prediction: Prediction | None, batch: int = 1
+) -> Examination:
+    """Make the examination of a subject; one without numbers is judged by the strictest tolerance of its kind."""
+    strictest = FP32[artifact.format][0] if artifact.precision == "fp32" else FP16_FLOOR
+    comparison = Comparison(
+        "fail" if subject.verdict == "error" else subject.verdict,
+        subject.reason,
+        subject.tolerance or strictest,
+        subject.required_tolerance,
+        subject.top1_agreement,
+        subject.max_abs_diff,
+        subject.cases,
+    )
+    return Examination(reference, artifact, subject.backend, prediction, comparison, _files(reference), batch)
+
+
+def explained(subject: Subject, explanation: Explanation) -> Subject:
+    """Put what was found into a subject."""
+    return replace(
+        subject,
+        diagnoses=explanation.diagnoses,
+        first_divergence=explanation.first_divergence,
+        hops=explanation.hops,
+    )
+
+
+def _files(reference: Reference) -> tuple[Path, ...]:
+    files: Sequence[Path] = reference.images.files
+    return tuple(files) if len(files) == len(reference.images.names) else ()
+
+
+def _alike(one: Subject, other: Subject) -> bool:
+    """Say whether two runtimes of one file fail in the same way: the file is then at fault, not they."""
+    if len(one.cases) != len(other.cases) or one.verdict != other.verdict:
+        return False
+    allowed = max(one.tolerance or 0.0, other.tolerance or 0.0)
+    pairs = [(a.max_abs_diff, b.max_abs_diff) for a, b in zip(one.cases, other.cases, strict=True)]
+    return bool(pairs) and all(
+        (a is None) == (b is None) and abs((a or 0.0) - (b or 0.0)) <= 2 * allowed for a, b in pairs
+    )

@@ -1,0 +1,95 @@
+"""What undoes a suspected fault, in memory, and what the candidate answers then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from parity.compare import compare
+from parity.diagnosis.editing import Edit
+from parity.images import ImageSet
+from parity.reference import Reference
+from parity.results import FAILING_CASES, Comparison, Prediction
+from parity.tolerance import Tolerance
+
+if TYPE_CHECKING:
+    from conversion import Artifact
+    from parity.backends import Predict
+    from parity.diagnosis.examination import Examination
+
+
+@dataclass(frozen=True)
+class Repair:
+    """Undo one suspected fault; what is None stays as it is.
+
+    pixels: changes uint8 [N, H, W, 3] before the artefact gets them. answers: changes what it gives.
+    edit: changes a copy of the file. batch: so many images go in at once. allowance: a
+    |dp| that the repair itself may leave, where it cannot be exact.
+    run: makes what runs the file, in the place of the backend.
+    reference: makes PyTorch's side otherwise, where what is suspected cannot be taken out of the candidate: the two
+    then agree with the same done to PyTorch.
+    fix: the same as a line of code for the user, where there is one.
+    """
+
+    pixels: Callable[[np.ndarray], np.ndarray] | None = None
+    answers: Callable[[Prediction], Prediction] | None = None
+    edit: Edit | None = None
+    batch: int | None = None
+    allowance: float = 0.0
+    run: Callable[[Artifact], Predict] | None = None
+    reference: Callable[[Reference], Reference] | None = None
+    fix: str = ""
+
+
+def repaired(examination: Examination, repairs: Sequence[Repair], rows: Sequence[int] | None = None) -> Examination:
+    """Examine the candidate anew with repairs made, on top of those that it has already.
+
+    rows: places of the images to look at; None stands for all.
+    """
+    reference = examination.reference if rows is None else only(examination.reference, rows)
+    for repair in repairs:
+        if repair.reference:
+            reference = repair.reference(reference)
+    return examination.again(reference, repairs, rows)
+
+
+def apply(examination: Examination, repairs: Sequence[Repair], rows: Sequence[int] | None = None) -> Comparison:
+    """Compare the repaired candidate with PyTorch, on the same backend and by the same tolerance."""
+    return repaired(examination, repairs, rows).comparison
+
+
+def judged(reference: Reference, candidate: Prediction, tolerance: float) -> Comparison:
+    """Compare by a tolerance that was settled before."""
+    return compare(reference.prediction, candidate, Tolerance(tolerance), reference.images.names)
+
+
+def holds(comparison: Comparison) -> bool:
+    """Say whether all images agree; whether that proves anything was asked before."""
+    return bool(comparison.cases) and comparison.verdict in ("pass", "inconclusive")
+
+
+def badness(comparison: Comparison) -> tuple[float, float]:
+    """Rank failing comparisons: the share of images that fail, and the median of their largest |dp|."""
+    if not comparison.cases:
+        return 1.0, float("inf")
+    apart = [float("inf") if case.max_abs_diff is None else case.max_abs_diff for case in comparison.cases]
+    failing = sum(case.verdict in FAILING_CASES for case in comparison.cases)
+    return failing / len(apart), float(np.median(apart))
+
+
+def relabelled(prediction: Prediction, labels: Sequence[str]) -> Prediction:
+    """Give a prediction's columns other names; what the model itself named is renamed alike."""
+    renamed = dict(zip(prediction.labels or (), labels, strict=False))
+    top1 = prediction.top1 and tuple(renamed.get(name, name) for name in prediction.top1)
+    return replace(prediction, labels=tuple(labels), top1=top1)
+
+
+def only(reference: Reference, rows: Sequence[int]) -> Reference:
+    """Keep some of a reference's images."""
+    places = list(rows)
+    images = ImageSet(tuple(reference.images.names[i] for i in places), reference.images.pixels[places])
+    answers = Prediction(reference.prediction.probabilities[places], reference.prediction.labels)
+    return Reference(reference.classifier, images, answers)

@@ -1,0 +1,44 @@
+"""What may be wrong: one family of faults per module, each with `suspects(examination) -> Iterator[Suspect]`.
+
+A family finds faults by measuring, whatever their size: the name is given afterwards, by what was measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from parity.diagnosis.repair import Repair
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """Name a fault that what was measured speaks for.
+
+    fault: its name in the catalogue. message: one sentence, with figures. repair: what undoes it; None where
+    nothing can be undone here. seen: the fault itself was seen, in the file or between two values, rather than
+    guessed from the answers. harmless: it is no fault, and is said only of a comparison that holds or of one image.
+    fix: what the user can write, as a line of code, where there is one.
+    """
+
+    fault: str
+    message: str
+    repair: Repair | None = None
+    seen: bool = False
+    harmless: bool = False
+    fix: str = ""
+
+
+# In the order in which they are asked: cheap and specific first.
+FAMILIES = (
+    "environment",
+    "interface",
+    "head",
+    "input",
+    "weights",
+    "attributes",
+    "repeatability",
+    "precision",
+    "branches",
+    "pixels",
+    "operations",
+)

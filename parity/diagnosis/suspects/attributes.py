@@ -1,0 +1,124 @@
+"""Settings of operations: what the file says against what the PyTorch operation was called with.
+
+Only operations that give something else than PyTorch's are looked at: a setting that changes nothing is no fault.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from parity.diagnosis.editing import settings
+from parity.diagnosis.repair import Repair
+from parity.diagnosis.settings import expected_settings
+from parity.diagnosis.suspects import Suspect
+
+if TYPE_CHECKING:
+    from parity.diagnosis.examination import Examination
+    from parity.diagnosis.graph import Operation
+    from parity.diagnosis.source import Step
+    from parity.diagnosis.types import Located
+
+# Setting, as a part of its name -> fault.
+_FAULTS = (
+    ("epsilon", "g-norm-eps"),
+    ("training_mode", "mode-train-bn"),
+    ("count_include_pad", "g-avgpool-include-pad"),
+    ("exclude", "g-avgpool-include-pad"),
+    ("ceil", "g-pool-ceil-shape"),
+    ("pad", "g-pad-asymmetric"),
+    ("border", "g-pad-asymmetric"),
+    ("antialias", "g-resize-antialias-dropped"),
+    ("coordinate", "g-resize-mode"),
+    ("align_corners", "g-resize-mode"),
+    ("nearest_mode", "g-resize-mode"),
+    ("cubic", "g-resize-mode"),
+    ("approximate", "g-gelu-variant"),
+    ("mode", "g-gelu-variant"),
+)
+
+
+def suspects(examination: Examination) -> Iterator[Suspect]:
+    """Compare the settings of the operations that were located."""
+    wrong = [found for located in examination.divergences if (found := _wrong(examination, located))]
+    by_setting: dict[str, list[tuple[Operation, Step, dict[str, tuple[Any, Any]]]]] = {}
+    for operation, step, differences in wrong:
+        by_setting.setdefault("+".join(sorted(differences)), []).append((operation, step, differences))
+    for alike in by_setting.values():
+        operation, step, differences = alike[0]
+        changes = {o.name: {name: wanted for name, (_, wanted) in d.items()} for o, _, d in alike}
+        message = _sentence(operation, step, differences)
+        if len(alike) > 1:
+            message = f"{message[:-1]}; so have {len(alike) - 1} more operation(s)."
+        yield Suspect(_fault(operation, differences), message, Repair(edit=settings(changes)), seen=True)
+
+
+def _wrong(examination: Examination, located: Located) -> tuple[Operation, Step, dict[str, tuple[Any, Any]]] | None:
+    graph, program = examination.graph, examination.program
+    if graph is None or program is None:
+        return None
+    names = {located.operation, *located.group}
+    for operation in (o for o in graph.operations if o.name in names):
+        for step in (s for s in program.steps if s.module in {located.module, *located.sources}):
+            expected = expected_settings(examination.artifact.format, operation, step, examination)
+            found = {name: (_parsed(operation.attributes.get(name)), wanted) for name, wanted in expected.items()}
+            different = {n: (was, to) for n, (was, to) in found.items() if not _equal(was, to)}
+            if different:
+                return operation, step, different
+    return None
+
+
+def _sentence(operation: Operation, step: Step, differences: Mapping[str, tuple[Any, Any]]) -> str:
+    where = f"`{step.module}`" if step.module else f"`{operation.name}`"
+    told = ", ".join(
+        f"{_short(name)} {_shown(was)} instead of {_shown(wanted)}" for name, (was, wanted) in differences.items()
+    )
+    return f"{operation.type} {where} has {told}."
+
+
+def _short(name: str) -> str:
+    """Name a field of NeuralNetwork.proto by its end, and the four amounts of padding by their sides."""
+    sides = {"[0].startEdgeSize": "top", "[0].endEdgeSize": "bottom", "[1].startEdgeSize": "left"}
+    for end, side in {**sides, "[1].endEdgeSize": "right"}.items():
+        if name.endswith(f"borderAmounts{end}"):
+            return f"padding at the {side}"
+    return name.rpartition(".")[2]
+
+
+def _fault(operation: Operation, differences: Mapping[str, Any]) -> str:
+    kind = operation.type.lower()
+    for part, fault in _FAULTS:
+        if any(part in name.lower() for name in differences):
+            if fault == "g-gelu-variant" and "gelu" not in kind:
+                return "g-resize-mode" if "size" in kind or "sample" in kind else "g-attribute"
+            if part == "ceil" and "av" in kind:
+                return "g-avgpool-ceil-divisor"
+            return fault
+    return "g-attribute"
+
+
+def _parsed(text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def _equal(found: Any, wanted: Any) -> bool:
+    if wanted is None or found is None:
+        return found is wanted
+    if isinstance(wanted, str) or isinstance(found, str):
+        return str(found).lower() == str(wanted).lower()
+    first, second = (np.asarray(v, np.float64).reshape(-1) for v in (found, wanted))
+    return first.shape == second.shape and np.allclose(first, second, rtol=2e-3, atol=1e-9)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "its default"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

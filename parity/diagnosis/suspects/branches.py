@@ -1,0 +1,83 @@
+"""What Python decided while the model was traced: the file holds one way through the code, whatever the image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from parity.diagnosis.repair import Repair
+from parity.diagnosis.suspects import Suspect
+from parity.diagnosis.suspects.environment import with_answers
+from parity.reference import Reference
+
+if TYPE_CHECKING:
+    from parity.diagnosis.examination import Examination
+
+
+def suspects(examination: Examination) -> Iterator[Suspect]:
+    """Let PyTorch take each way through its code for all images, and see whether one is the file's."""
+    from conversion.deployed import deployed_module, example_pixels, pixels_to_tensor
+
+    module = deployed_module(examination.reference.classifier)
+    given = [pixels_to_tensor(image[None]) for image in examination.pixels]
+    ways = {_way(module, image): image for image in (*given, example_pixels(examination.reference.classifier))}
+    if len(ways) < 2:
+        return
+    for image in ways.values():
+        frozen = _frozen(module, image)
+        if frozen is None:
+            continue
+        same = sum(_way(module, one) == _way(module, image) for one in given)
+        yield Suspect(
+            "g-trace-constant",
+            f"A Python branch was frozen while tracing: PyTorch takes {len(ways)} ways through its code, the file "
+            f"one, right for {same} of {len(given)} image(s).",
+            Repair(reference=partial(_answered, frozen), fix="write the branch with torch.where or torch.cond"),
+        )
+
+
+def _way(module: Any, image: Any) -> str:
+    """Name the operations that run for an image, in order."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    names: list[str] = []
+
+    class Listing(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            # Numbers among the arguments may have been worked out from the image in Python.
+            plain = [a for a in args if isinstance(a, int | float | list)]
+            names.append(f"{func} {plain}")
+            return func(*args, **(kwargs or {}))
+
+    with torch.no_grad(), Listing():  # type: ignore[no-untyped-call]
+        module(image)
+    return "\n".join(names)
+
+
+def _frozen(module: Any, image: Any) -> Any:
+    import warnings
+
+    import torch
+
+    from conversion.deployed import without_mha_fastpath
+
+    try:
+        with warnings.catch_warnings(), torch.no_grad(), without_mha_fastpath():
+            warnings.simplefilter("ignore")
+            return torch.jit.trace(module, image, check_trace=False)
+    except Exception:  # the module's own: what cannot be traced was not traced
+        return None
+
+
+def _answered(frozen: Any, reference: Reference) -> Reference:
+    import torch
+
+    from conversion.deployed import pixels_to_tensor
+
+    with torch.no_grad():
+        rows = [frozen(pixels_to_tensor(image[None]))[0].numpy() for image in reference.images.pixels]
+    return with_answers(reference, np.stack(rows))

@@ -1,0 +1,189 @@
+"""What stands between logits and probabilities: softmax absent, twice, of another axis, or something else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from parity.diagnosis.editing import settings
+from parity.diagnosis.repair import Repair
+from parity.diagnosis.suspects import Suspect
+from parity.results import Prediction
+
+if TYPE_CHECKING:
+    from parity.diagnosis.examination import Examination
+
+# A sum of probabilities that fp16 rounded.
+_SUM = 2e-2
+_SMALLEST = 1e-30
+
+
+def suspects(examination: Examination) -> Iterator[Suspect]:
+    """Read the outputs' range and sums, and compare their logarithms with PyTorch's."""
+    found, expected = examination.probabilities, examination.expected
+    if found is None or found.ndim != 2 or found.shape[1] < 2:
+        return
+    yield from _axis(examination)
+    if not np.isfinite(found).all():
+        yield from _infinite(found)
+        return
+    sums = found.sum(axis=1)
+    low, high = float(found.min()), float(found.max())
+    if low < 0 and bool((found <= 1e-6).all()) and bool((np.abs(np.exp(found).sum(axis=1) - 1) < _SUM).all()):
+        yield Suspect(
+            "head-log-softmax",
+            f"The output is log-probabilities ({low:.3g} to {high:.3g}): exp(output) sums to 1.",
+            _change(np.exp, "end the model with softmax, not with log_softmax"),
+            seen=True,
+        )
+    elif low < -1e-3 or high > 1 + 1e-3:
+        if bool((np.abs(sums - 100) < 100 * _SUM).all()) and low >= 0:
+            yield Suspect(
+                "head-percent",
+                "The probabilities sum to 100, not to 1: the output is multiplied by 100.",
+                _change(lambda p: p / 100, "divide the output by 100"),
+                seen=True,
+            )
+        yield Suspect(
+            "head-softmax-missing",
+            f"The output is logits ({low:.3g} to {high:.3g}, sums {sums.min():.3g} to {sums.max():.3g}): softmax "
+            "is missing.",
+            _change(_softmax, "model = torch.nn.Sequential(model, torch.nn.Softmax(dim=1))"),
+            seen=True,
+        )
+    elif bool((np.abs(sums - 1) < _SUM).all()):
+        yield from _probabilities(found, expected)
+    else:
+        yield from _no_distribution(found, sums)
+
+
+def _probabilities(found: np.ndarray, expected: np.ndarray) -> Iterator[Suspect]:
+    """Look at outputs that sum to 1 and are none of PyTorch's all the same."""
+    classes = found.shape[1]
+    # The most that softmax can make of numbers that are probabilities already.
+    bound = float(np.e / (np.e + classes - 1))
+    if float(found.max()) <= bound * (1 + 1e-2) and float(expected.max()) > 1.2 * bound:
+        yield Suspect(
+            "head-softmax-twice",
+            f"Softmax is applied twice: no probability is above e/(e+{classes - 1}) = {bound:.3g}, and log(output) "
+            "is the probabilities plus a constant.",
+            _change(_unsoftmax, "remove one of the two softmax"),
+            seen=True,
+        )
+    if found.shape == expected.shape and (slope := _temperature(found, expected)):
+        yield Suspect(
+            "head-temperature",
+            f"The logits are multiplied by {slope:.4g} before softmax.",
+            _change(lambda p: _softmax(np.log(np.maximum(p, _SMALLEST)) / slope), ""),
+        )
+
+
+def _no_distribution(found: np.ndarray, sums: np.ndarray) -> Iterator[Suspect]:
+    told = f"the sums over classes are {sums.min():.3g} to {sums.max():.3g}"
+    inner = np.clip(found, 1e-7, 1 - 1e-7)
+    yield Suspect(
+        "head-sigmoid",
+        f"The output is sigmoid of the logits where softmax is meant: {told}.",
+        _change(lambda p: _softmax(_logit(p)), "end the model with torch.nn.Softmax(dim=1)"),
+    )
+    yield Suspect(
+        "head-softmax-missing",
+        f"The output is logits between {inner.min():.3g} and {inner.max():.3g}: {told}, and softmax is missing.",
+        _change(_softmax, "model = torch.nn.Sequential(model, torch.nn.Softmax(dim=1))"),
+    )
+    if float(found.min()) >= 0:
+        yield Suspect(
+            "head-scaled",
+            f"The probabilities are not divided by their sum: {told}.",
+            _change(lambda p: p / np.maximum(p.sum(axis=1, keepdims=True), _SMALLEST), ""),
+        )
+
+
+def _axis(examination: Examination) -> Iterator[Suspect]:
+    """Look for a softmax at the end that normalises another axis than the classes'."""
+    graph = examination.graph
+    if graph is None:
+        return
+    values = None
+    for operation in reversed(graph.operations[-12:]):
+        if operation.type.lower() not in ("softmax", "softmaxnd", "logsoftmax"):
+            continue
+        values = values if values is not None else examination.values(examination.pixels[0])
+        if values is None or operation.inputs[0] not in values or operation.outputs[0] not in values:
+            return
+        before, after = values[operation.inputs[0]], values[operation.outputs[0]]
+        classes = [axis for axis, size in enumerate(before.shape) if size == examination.expected.shape[1]]
+        if len(classes) != 1:
+            return
+        total = after.sum(axis=classes[0])
+        if (
+            before.shape == after.shape
+            and operation.type.lower() != "logsoftmax"
+            and not np.allclose(total, 1, atol=_SUM)
+        ):
+            single = [a for a in range(after.ndim) if np.allclose(after.sum(axis=a), 1, atol=_SUM)]
+            axis, wanted, name = (single or [0])[0], classes[0], operation.name
+            yield Suspect(
+                "head-softmax-axis",
+                f"Probabilities sum to 1 over axis {axis}, not over the classes (axis {wanted}): softmax "
+                f"`{name}` runs on the wrong axis.",
+                Repair(edit=settings({name: {"axis": wanted}}), fix="torch.softmax(logits, dim=1)"),
+                seen=True,
+            )
+        return
+
+
+def _infinite(found: np.ndarray) -> Iterator[Suspect]:
+    finite = found[np.isfinite(found)]
+    if bool(np.isneginf(found).any()) and not bool(np.isnan(found).any()) and finite.size and finite.max() <= 1e-3:
+        count = int(np.isneginf(found).sum())
+        yield Suspect(
+            "head-logsoftmax-inf",
+            f"Log-probabilities contain -inf ({count} of {found.size}): fp16 underflow inside log(softmax).",
+            _change(np.exp, "end the model with softmax, not with log_softmax"),
+            seen=True,
+        )
+
+
+def _temperature(found: np.ndarray, expected: np.ndarray) -> float | None:
+    """Fit PyTorch's log-probabilities to the candidate's, class by class against the most probable one."""
+    pairs = []
+    for p, q in zip(found, expected, strict=True):
+        top = int(q.argmax())
+        clear = (p > 1e-6) & (q > 1e-6)
+        clear[top] = False
+        if p[top] > 0 and clear.any():
+            pairs.append(np.stack([np.log(p[clear] / p[top]), np.log(q[clear] / q[top])]))
+    if not pairs:
+        return None
+    x, y = np.concatenate(pairs, axis=1)
+    slope = float((x * y).sum() / max((y * y).sum(), _SMALLEST))
+    residual = float(((x - slope * y) ** 2).sum() / max((x * x).sum(), _SMALLEST))
+    return slope if residual < 1e-3 and slope > 0 and abs(slope - 1) > 1e-3 else None
+
+
+def _change(function: Callable[[np.ndarray], np.ndarray], fix: str) -> Repair:
+    def answers(prediction: Prediction) -> Prediction:
+        with np.errstate(all="ignore"):
+            changed = function(np.asarray(prediction.probabilities, np.float64))
+        return replace(prediction, probabilities=changed)
+
+    return Repair(answers=answers, fix=fix)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def _unsoftmax(found: np.ndarray) -> np.ndarray:
+    logs = np.log(np.maximum(found, _SMALLEST))
+    return np.asarray(logs - logs.mean(axis=1, keepdims=True) + 1 / found.shape[1])
+
+
+def _logit(found: np.ndarray) -> np.ndarray:
+    inner = np.clip(found, 1e-12, 1 - 1e-12)
+    return np.asarray(np.log(inner) - np.log1p(-inner))

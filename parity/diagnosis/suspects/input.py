@@ -1,0 +1,323 @@
+"""What is done to the pixels before the first layer: scale, bias, order of the channels, turned or shifted images.
+
+What enters the network is fitted to what enters PyTorch's, channel by channel, on a picture that has no symmetry.
+Whatever was done, the repair is the same: the network reads PyTorch's normalisation of the image instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from parity.diagnosis.repair import Repair
+from parity.diagnosis.suspects import Suspect
+
+if TYPE_CHECKING:
+    from parity.diagnosis.examination import Examination
+    from parity.diagnosis.graph import Graph, Operation
+
+# Of the squares: what fp16's rounding of 0..255 leaves of a perfect fit, with room.
+_FIT = 0.999
+_SAME = 4e-3
+_CHANNELS = ("red", "green", "blue")
+# The eight orientations: turned anticlockwise so many quarters, after a mirror or not.
+ORIENTATIONS = {
+    "mirrored left to right": (0, True),
+    "turned by 180 degrees": (2, False),
+    "mirrored top to bottom": (2, True),
+    "transposed (height and width exchanged)": (1, True),
+    "turned left by 90 degrees": (1, False),
+    "turned right by 90 degrees": (3, False),
+    "transposed along the other diagonal": (3, True),
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Say where the image enters the network: a value of [N, 3, H, W], and the operations that read it."""
+
+    value: str
+    readers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Write what enters the network as slope * PyTorch's + offset, channel by channel.
+
+    source: which of PyTorch's channels each channel is. share: of its variance that is explained, of the worst.
+    """
+
+    source: tuple[int, ...]
+    slope: tuple[float, ...]
+    offset: tuple[float, ...]
+    share: float
+
+
+def suspects(examination: Examination) -> Iterator[Suspect]:
+    """Fit what enters the first layer to what PyTorch's module reads."""
+    graph, values = examination.graph, examination.values(examination.probe)
+    if graph is None or values is None:
+        return
+    expected = examination.module_input[0]
+    shape = expected.shape
+    entries = [e for e in _entries(graph) if values.get(e.value, np.zeros(0)).shape[-3:] == shape]
+    entries = [
+        e
+        for e in entries
+        if values[e.value].size == expected.size * (values[e.value].shape[0] if values[e.value].ndim == 4 else 1)
+    ]
+    if not entries:
+        return
+    for entry in entries:
+        if _same(_image(values, entry), expected):
+            return
+    entry = entries[-1]
+    image = _image(values, entry)
+    repair = _repair(examination, entry)
+    fit = _fitted(image, expected)
+    if fit.share >= _FIT:
+        yield from _told(fit, examination, repair)
+        return
+    for name, (quarters, mirror) in ORIENTATIONS.items():
+        turned = turn(expected, quarters, mirror)
+        if turned.shape == image.shape and (other := _fitted(image, turned)).share >= _FIT:
+            yield Suspect("geo-orientation", f"The image enters the network {name}.", repair, seen=True)
+            if not _plain(other):
+                yield from _told(other, examination, repair)
+            return
+    if known := [*_shifted(image, expected, repair), *_mixed(examination, image, repair)]:
+        yield from known
+        return
+    if not np.isfinite(image).all():
+        count = int((~np.isfinite(image)).sum())
+        told = f"What enters the network is not finite: {count} of {image.size} numbers are NaN or infinite."
+        yield Suspect("pre-non-finite", told, repair, seen=True)
+        return
+    yield Suspect(
+        "pre-unknown-input",
+        f"What enters the network is not PyTorch's normalised image, which explains "
+        f"{100 * max(fit.share, 0):.0f} % of the numbers.",
+        repair,
+        seen=True,
+    )
+
+
+def turn(image: np.ndarray, quarters: int, mirror: bool) -> np.ndarray:
+    """Mirror and turn the last two axes."""
+    return np.ascontiguousarray(np.rot90(image[..., ::-1] if mirror else image, quarters, axes=(-2, -1)))
+
+
+def _entries(graph: Graph) -> list[Entry]:
+    """List where the image may enter: each value on the way from the image to the first layer with a kernel."""
+    consumers = graph.consumers()
+    chain: list[str] = [graph.input]
+    seen = {graph.input}
+    for operation in graph.operations:
+        read = [name for name in operation.inputs if name in seen]
+        if not read:
+            continue
+        if _has_kernel(operation):
+            break
+        seen.update(operation.outputs)
+        chain += operation.outputs
+    return [
+        Entry(value, tuple(o.name for o in consumers.get(value, ()))) for value in chain if consumers.get(value)
+    ]
+
+
+def _has_kernel(operation: Operation) -> bool:
+    return any(weight.ndim >= 2 and weight.size > 27 for weight in operation.weights.values())
+
+
+def _image(values: dict[str, np.ndarray], entry: Entry) -> np.ndarray:
+    found = values[entry.value]
+    return np.asarray(found.reshape(-1, *found.shape[-3:])[0], np.float64)
+
+
+def _same(image: np.ndarray, expected: np.ndarray) -> bool:
+    return bool(np.abs(image - expected).max() <= _SAME * max(1.0, float(np.abs(expected).max())))
+
+
+def _fitted(image: np.ndarray, expected: np.ndarray) -> Fit:
+    source: list[int] = []
+    slope: list[float] = []
+    offset: list[float] = []
+    share: list[float] = []
+    for channel in image:
+        fits = [_line(channel, other) for other in expected]
+        best = max(range(len(fits)), key=lambda i: fits[i][2])
+        source.append(best)
+        for kept, number in zip((slope, offset, share), fits[best], strict=True):
+            kept.append(number)
+    return Fit(tuple(source), tuple(slope), tuple(offset), min(share))
+
+
+def _line(y: np.ndarray, x: np.ndarray) -> tuple[float, float, float]:
+    if y.shape != x.shape or not np.isfinite(y).all():
+        return 0.0, 0.0, -1.0
+    dx, dy = x - x.mean(), y - y.mean()
+    slope = float((dx * dy).sum() / max(float((dx * dx).sum()), 1e-30))
+    rest = float(((dy - slope * dx) ** 2).sum() / max(float((dy * dy).sum()), 1e-30))
+    return slope, float(y.mean() - slope * x.mean()), 1 - rest
+
+
+def _plain(fit: Fit) -> bool:
+    return (
+        fit.source == (0, 1, 2) and np.allclose(fit.slope, 1, atol=2e-3) and np.allclose(fit.offset, 0, atol=_SAME)
+    )
+
+
+def _told(fit: Fit, examination: Examination, repair: Repair) -> Iterator[Suspect]:
+    """Name what a fit says."""
+    statistics = examination.reference.classifier.preprocessing
+    mean, std = np.array(statistics.mean), np.array(statistics.std)
+    if fit.source != (0, 1, 2):
+        order = "".join(_CHANNELS[i][0].upper() for i in fit.source)
+        bgr = fit.source == (2, 1, 0)
+        yield Suspect(
+            "pre-bgr-swap" if bgr else "pre-channel-order",
+            "Red and blue are swapped: the channels enter the network as BGR."
+            if bgr
+            else f"The channels enter the network in the order {order}, not RGB.",
+            repair,
+            seen=True,
+            fix="ct.ImageType(..., color_layout=ct.colorlayout.RGB)",
+        )
+    # What the channel of PyTorch that this one shows was normalised with.
+    mean, std = mean[list(fit.source)], std[list(fit.source)]
+    slope, offset = np.array(fit.slope), np.array(fit.offset)
+    if np.allclose(slope, 1, atol=2e-3) and np.allclose(offset, 0, atol=_SAME):
+        return
+    if fit.source != (0, 1, 2) and _permuted_statistics(fit, statistics.mean, statistics.std):
+        return  # the right numbers, for channels in another order
+    fault, message = _name(slope, offset, mean, std)
+    yield Suspect(fault, message, repair, seen=True, fix=_fix(examination))
+
+
+def _permuted_statistics(fit: Fit, mean: Sequence[float], std: Sequence[float]) -> bool:
+    own, wanted = np.array(std), np.array(std)[list(fit.source)]
+    slope = wanted / own
+    offset = (np.array(mean)[list(fit.source)] - np.array(mean)) / own
+    return np.allclose(fit.slope, slope, rtol=2e-3) and np.allclose(fit.offset, offset, atol=_SAME)
+
+
+def _name(slope: np.ndarray, offset: np.ndarray, mean: np.ndarray, std: np.ndarray) -> tuple[str, str]:
+    """Name scale and bias. What enters is slope * (x / 255 - mean) / std + offset."""
+    scale = slope / std / 255  # of a pixel 0..255
+    bias = offset - slope * mean / std
+    right_scale, right_bias = 1 / (255 * std), -mean / std
+    wanted = f"scale {_list(right_scale)} and bias {_list(right_bias)}"
+    tight = float(np.abs(bias).max()) <= 1e-2
+    if np.allclose(scale, 1, rtol=2e-3) and float(np.abs(bias).max()) <= 0.1:
+        return "pre-missing-normalise", (
+            "The network sees pixels 0..255: there is no scale and no bias, but PyTorch divides by 255 and "
+            f"normalises; it takes {wanted}."
+        )
+    if np.allclose(scale, 1 / 255, rtol=2e-3) and tight:
+        return "pre-missing-normalise", (
+            "The network sees pixels 0..1: they are divided by 255, but not normalised by mean "
+            f"{_list(mean)} and std {_list(std)}."
+        )
+    if np.allclose(slope, slope[0], rtol=2e-3) and not np.isclose(slope[0], 1, rtol=2e-3):
+        missing = {255.0: "the factor 1/255 is missing from the scale", 1 / 255: "1/255 is applied twice"}
+        told = next((text for ratio, text in missing.items() if np.isclose(slope[0], ratio, rtol=5e-3)), "")
+        size = "too large" if slope[0] > 1 else "as large as they should be"
+        return "pre-range-0-1-vs-0-255", (
+            f"Inputs reach the network {slope[0]:.4g} times {size} (slope ratio {slope[0]:.4g})"
+            + (f": {told}." if told else f", offset by {_list(offset)}.")
+        )
+    if np.allclose(slope, 1, atol=2e-3):
+        kinds = {
+            "-mean instead of -mean/std": -mean,
+            "of the wrong sign": mean / std,
+            "missing": np.zeros(3),
+            "-mean*255 instead of -mean/std": -255 * mean,
+            "-mean*255/std instead of -mean/std": -255 * mean / std,
+        }
+        told = next((f" (it is {k})" for k, v in kinds.items() if np.allclose(bias, v, rtol=2e-2, atol=2e-2)), "")
+        return "pre-bias-formula", (
+            f"Input offset is wrong by {_list(offset)}{told}; bias must be -mean/std = {_list(right_bias)}, "
+            "because the scale is applied before the bias."
+        )
+    if np.allclose(scale, scale[0], rtol=5e-4) and not np.allclose(std, std[0]):
+        ratio = slope / 1.0
+        close = bool((np.abs(ratio - 1) < 0.1).all())
+        if close:
+            return "pre-scalar-std", (
+                f"Scale is a single number (std {1 / (255 * scale[0]):.4g}) but PyTorch uses a std per channel "
+                f"{_list(std)}: slopes are off by {_list(ratio)}, offsets by {_list(offset)}; "
+                "normalise inside the model."
+            )
+    if np.allclose(scale, 1 / 255, rtol=2e-3):
+        return "pre-range-0-1-vs-0-255", (
+            f"The scale is 1/255 without 1/std {_list(std)}: slopes are off by {_list(slope)}."
+        )
+    return "pre-normalisation", (
+        f"The image enters the network as x * {_list(scale)} + {_list(bias)} for pixels 0..255; PyTorch "
+        f"takes {wanted}."
+    )
+
+
+def _shifted(image: np.ndarray, expected: np.ndarray, repair: Repair) -> Iterator[Suspect]:
+    for down in (-2, -1, 0, 1, 2):
+        for right in (-2, -1, 0, 1, 2):
+            if (down, right) == (0, 0):
+                continue
+            moved = np.roll(expected, (down, right), axis=(-2, -1))[:, 2:-2, 2:-2]
+            if _fitted(image[:, 2:-2, 2:-2], moved).share >= _FIT:
+                told = ", ".join(
+                    f"{abs(count)} pixel(s) {word}"
+                    for count, word in (
+                        (down, "down" if down > 0 else "up"),
+                        (right, "right" if right > 0 else "left"),
+                    )
+                    if count
+                )
+                yield Suspect("geo-shift", f"The image enters the network shifted by {told}.", repair, seen=True)
+                return
+
+
+def _mixed(examination: Examination, image: np.ndarray, repair: Repair) -> Iterator[Suspect]:
+    """Look for channels that are mixtures of the image's, before they were normalised: grey of colours, say."""
+    if image.shape != (3, *examination.probe.shape[:2]) or not np.isfinite(image).all():
+        return
+    statistics = examination.reference.classifier.preprocessing
+    mean, std = (np.array(v, np.float64).reshape(3, 1, 1) for v in (statistics.mean, statistics.std))
+    shown = (image * std + mean).reshape(3, -1).T
+    known = np.concatenate([examination.probe.reshape(-1, 3) / 255, np.ones((shown.shape[0], 1))], axis=1)
+    weights, *_ = np.linalg.lstsq(known, shown, rcond=None)
+    rest = shown - known @ weights
+    if float((rest**2).sum()) > (1 - _FIT) * float(((shown - shown.mean(axis=0)) ** 2).sum()):
+        return
+    if np.allclose(weights[:, 0], weights[:, 1], atol=1e-2) and np.allclose(
+        weights[:, 0], weights[:, 2], atol=1e-2
+    ):
+        told = f"In the model the image is made grey: red, green and blue weigh {_list(weights[:3, 0])}."
+    else:
+        rows = "; ".join(_list(weights[:3, i]) for i in range(3))
+        told = f"In the model the channels are mixed: red, green and blue weigh {rows}."
+    yield Suspect("pre-colour-mode", told, repair, seen=True)
+
+
+def _repair(examination: Examination, entry: Entry) -> Repair:
+    statistics = examination.reference.classifier.preprocessing
+    mean, std = np.array(statistics.mean, np.float64), np.array(statistics.std, np.float64)
+    scale, bias = [float(x) for x in 1 / (255 * std)], [float(x) for x in -mean / std]
+    return Repair(edit=lambda model: model.replace_input(entry.value, entry.readers, scale, bias))
+
+
+def _fix(examination: Examination) -> str:
+    statistics = examination.reference.classifier.preprocessing
+    mean, std = np.array(statistics.mean, np.float64), np.array(statistics.std, np.float64)
+    if float(std.max() - std.min()) < 1e-12:
+        bias = ", ".join(f"{x:.8g}" for x in -mean / std)
+        return f"ct.ImageType(scale={1 / (255 * std[0]):.8g}, bias=[{bias}], color_layout=ct.colorlayout.RGB)"
+    # One scale is all that Core ML's image input has.
+    return f"model = torch.nn.Sequential(transforms.Normalize({_list(255 * mean)}, {_list(255 * std)}), model)"
+
+
+def _list(numbers: np.ndarray) -> str:
+    return f"({', '.join(f'{float(number):.4g}' for number in numbers)})"

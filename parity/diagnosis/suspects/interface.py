@@ -1,0 +1,250 @@
+"""Names, order and number of the labels, and which outputs they belong to."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from parity.diagnosis.repair import Repair, relabelled
+from parity.diagnosis.suspects import Suspect
+from parity.results import Prediction
+
+if TYPE_CHECKING:
+    from parity.diagnosis.examination import Examination
+
+_SMALLEST = 1e-9
+
+
+def suspects(examination: Examination) -> Iterator[Suspect]:
+    """Compare the file's labels with the classifier's, then the columns of the answers with PyTorch's."""
+    given, wanted = examination.labels, examination.reference.classifier.labels
+    if given is not None and given != wanted:
+        yield from _list(given, wanted, examination)
+    yield from _columns(examination)
+
+
+def _list(given: tuple[str, ...], wanted: tuple[str, ...], examination: Examination) -> Iterator[Suspect]:
+    outputs = None if examination.probabilities is None else examination.probabilities.shape[1]
+    right = Repair(edit=lambda model: model.set_labels(wanted), fix="ct.ClassifierConfig(list(classifier.labels))")
+    by_place = Repair(answers=lambda found: _by_place(found, given, wanted), fix=right.fix)
+    repeated = sorted({label for label in given if given.count(label) > 1})
+    if repeated:
+        first, second, *_ = [i for i, label in enumerate(given) if label == repeated[0]]
+        yield Suspect(
+            "lab-duplicate-names",
+            f"Labels {first} and {second} are both {repeated[0]!r}: the probability dictionary loses "
+            f"{len(given) - len(set(given))} of {len(given)} entries; use unique names.",
+            right,
+            seen=True,
+        )
+        return
+    if len(given) != len(wanted):
+        yield _count(given, wanted, outputs, right)
+        return
+    fault, message = name_order(given, wanted)
+    yield Suspect(
+        fault, message, by_place if examination.artifact.format != "onnx" or outputs else right, seen=True
+    )
+
+
+def _count(given: Sequence[str], wanted: Sequence[str], outputs: int | None, right: Repair) -> Suspect:
+    strange = [label for label in given if label not in set(wanted)]
+    if tuple(given[1:]) == tuple(wanted) or tuple(wanted[1:]) == tuple(given):
+        extra = "has one entry too many" if len(given) > len(wanted) else "lacks its first entry"
+        return Suspect(
+            "lab-off-by-one-background",
+            f"The label list {extra} at its beginning ({given[0]!r} where {wanted[0]!r} is meant): all labels are "
+            "shifted by one.",
+            right,
+            seen=True,
+        )
+    told = f" (unknown: {strange[0]!r})" if strange else ""
+    return Suspect(
+        "lab-count-mismatch",
+        f"The label list has {len(given)} entries but the classifier has {len(wanted)} classes{told}.",
+        right,
+        seen=True,
+    )
+
+
+def name_order(given: Sequence[str], wanted: Sequence[str]) -> tuple[str, str]:
+    """Say what was done to a list of labels of the right length."""
+    count = len(wanted)
+    if [_plain(label) for label in given] == [_plain(label) for label in wanted]:
+        index = next(i for i in range(count) if given[i] != wanted[i])
+        return (
+            "lab-text-mismatch",
+            f"Same class index, different spelling: label {index} is {given[index]!r} in the file and "
+            f"{wanted[index]!r} in PyTorch.",
+        )
+    for shift in (1, -1):
+        same = sum(given[(i + shift) % count] == wanted[i] for i in range(count))
+        if same >= count - 1 and count > 2:
+            word = "a background entry is present" if shift == 1 else "the first entry is missing"
+            return (
+                "lab-off-by-one-background",
+                f"All labels are shifted by one ({word}): output 0 is called {given[0]!r}, and is {wanted[0]!r}.",
+            )
+    if sorted(given) != sorted(wanted):
+        unknown = [i for i in range(count) if given[i] not in set(wanted)]
+        return (
+            "lab-text-mismatch",
+            f"{len(unknown)} of {count} labels have other names in the file: label {unknown[0]} is "
+            f"{given[unknown[0]]!r}, in PyTorch {wanted[unknown[0]]!r}.",
+        )
+    places = {label: i for i, label in enumerate(wanted)}
+    told = name_permutation([places[label] for label in given], wanted)
+    return (
+        "lab-order-permuted",
+        f"The labels are in another order than the outputs: {told}.",
+    )
+
+
+def name_permutation(order: Sequence[int], labels: Sequence[str]) -> str:
+    """Describe a permutation: place i holds what belongs to place order[i]."""
+    count, places = len(order), list(range(len(order)))
+    moved = [i for i in places if order[i] != i]
+    if list(order) == places[::-1]:
+        return "the list is reversed"
+    for shift in range(1, count):
+        if list(order) == [(i + shift) % count for i in places]:
+            return f"the list is rolled by {shift if shift <= count // 2 else shift - count}"
+    if list(order) == sorted(places, key=str):
+        return "the numbers of the classes were sorted as text (0, 1, 10, 11, ..., 2)"
+    if list(order) == sorted(places, key=lambda i: labels[i]):
+        return "the names were sorted"
+    if len(moved) == 2:
+        return f"{labels[moved[0]]!r} and {labels[moved[1]]!r} are exchanged"
+    return f"{len(moved)} of {count} are moved, {labels[order[moved[0]]]!r} stands for {labels[moved[0]]!r}"
+
+
+def _columns(examination: Examination) -> Iterator[Suspect]:
+    """Find PyTorch's columns among the candidate's by their numbers over all images."""
+    found, expected = examination.probabilities, examination.expected
+    if found is None or found.ndim != 2 or not np.isfinite(found).all() or len(found) < 2:
+        return
+    outputs, classes = found.shape[1], expected.shape[1]
+    labels = examination.reference.classifier.labels
+    if outputs == classes:
+        order = _match(*_enough(examination, found, expected))
+        if order is None or order == list(range(classes)):
+            return
+        # order[i]: the output that holds class i; the inverse says what each output holds.
+        holds = [order.index(i) for i in range(classes)]
+        swap = order
+        if (shift := _roll(order)) is not None and abs(shift) == 1:
+            fault, told = (
+                "lab-off-by-one-background",
+                "All labels are shifted by one (a background entry is present or missing)",
+            )
+        else:
+            fault, told = (
+                "lab-order-permuted",
+                f"Values agree but names are permuted: {name_permutation(holds, labels)}",
+            )
+        equal = "; permuted labels and permuted rows of the last layer are the same, and both would explain it"
+        yield Suspect(fault, f"{told}{equal}.", Repair(answers=lambda p: _taken(p, examination, swap)))
+    elif outputs > classes:
+        order = _match(found, expected)
+        if order is None:
+            return
+        kept = order
+        extra = [i for i in range(outputs) if i not in order]
+        fault = "lab-off-by-one-background" if extra in ([0], [outputs - 1]) else "lab-count-mismatch"
+        yield Suspect(
+            fault,
+            f"The network has {outputs} outputs for {classes} labels: output {extra[0]} belongs to no class"
+            + (" (background?), and all labels are shifted by one." if extra == [0] else "."),
+            Repair(answers=lambda p: _taken(p, examination, kept)),
+        )
+
+
+def _enough(examination: Examination, found: np.ndarray, expected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Let both answer for the images turned over too, where they are few for so many classes."""
+    if examination.is_recorded or len(found) >= 32 or found.shape[1] < 16:
+        return found, expected
+    turned = np.concatenate([examination.pixels[:, ::-1], examination.pixels[:, :, ::-1]])[:24]
+    turned = np.ascontiguousarray(turned)
+    try:
+        more = examination.predict(turned)
+    except Exception:  # of whatever class: a runtime breaks in ways of its own
+        return found, expected
+    from conversion.deployed import pixels_to_tensor
+
+    values = np.asarray(more.probabilities, np.float64)
+    if values.shape[1:] != found.shape[1:] or more.labels is not None:
+        return found, expected
+    return (
+        np.concatenate([found, values]),
+        np.concatenate([expected, examination.ask_pytorch(pixels_to_tensor(turned))]),
+    )
+
+
+def _match(found: np.ndarray, expected: np.ndarray) -> list[int] | None:
+    """Find the column of each class; None where the columns do not say."""
+    if bool((found < 0).any()):  # logits: up to a constant for each image
+        found = found - found.max(axis=1, keepdims=True)
+        logs = np.log(np.maximum(expected, _SMALLEST))
+        second = logs - logs.max(axis=1, keepdims=True)
+        first = np.maximum(found, np.log(_SMALLEST))
+    else:
+        first, second = (np.log(np.maximum(v, _SMALLEST)) for v in (found, expected))
+    apart = np.stack([np.abs(first - second[:, [c]]).max(axis=0) for c in range(second.shape[1])])
+    order = [int(i) for i in apart.argmin(axis=1)]
+    if len(set(order)) < len(order):
+        order = _one_to_one(apart)
+    nearest = apart[np.arange(len(order)), order]
+    return order if float(np.median(nearest)) < 0.05 else None
+
+
+def _one_to_one(apart: np.ndarray) -> list[int]:
+    """Give every class a column of its own, the surest pairs first."""
+    order = [-1] * apart.shape[0]
+    taken: set[int] = set()
+    for flat in np.argsort(apart, axis=None, kind="stable"):
+        row, column = divmod(int(flat), apart.shape[1])
+        if order[row] < 0 and column not in taken:
+            order[row] = column
+            taken.add(column)
+    return order
+
+
+def _roll(order: Sequence[int]) -> int | None:
+    count = len(order)
+    for shift in (1, -1):
+        if list(order) == [(i + shift) % count for i in range(count)]:
+            return shift
+    return None
+
+
+def _taken(prediction: Prediction, examination: Examination, order: Sequence[int]) -> Prediction:
+    """Take the columns that hold the classes, in PyTorch's order."""
+    values = np.asarray(prediction.probabilities, np.float64)
+    labels = examination.labels
+    if prediction.labels is not None and labels and len(labels) == len(prediction.labels):
+        places = {label: i for i, label in enumerate(prediction.labels)}
+        if all(label in places for label in labels):
+            values = values[:, [places[label] for label in labels]]
+    values = values[:, list(order)]
+    if bool((values >= 0).all()) and len(order) < prediction.probabilities.shape[1]:
+        values = values / np.maximum(values.sum(axis=1, keepdims=True), _SMALLEST)
+    return replace(prediction, probabilities=values, labels=examination.reference.classifier.labels, top1=None)
+
+
+def _by_place(prediction: Prediction, given: Sequence[str], wanted: Sequence[str]) -> Prediction:
+    """Name the outputs by their place in the file's list of labels."""
+    if prediction.labels is None or set(prediction.labels) != set(given):
+        return replace(prediction, labels=None, top1=None)
+    names = dict(zip(given, wanted, strict=True))
+    return relabelled(prediction, [names[label] for label in prediction.labels])
+
+
+def _plain(label: str) -> str:
+    """Drop what spelling alone decides: case, underscores, blanks, Unicode's forms, synonyms after a comma."""
+    text = unicodedata.normalize("NFKC", label).casefold().split(",")[0]
+    return re.sub(r"[\s_-]+", " ", text).strip()

@@ -1,0 +1,105 @@
+"""What happens to a picture before it is pixels: decoder, colours, orientation, resize and crop.
+
+Where the answers that were given cannot be had again from our pixels, they were made from other ones. Which ones is
+found by making them in every usual way, until PyTorch's answers to them are those that were given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from parity.diagnosis import preparation
+from parity.diagnosis.preparation import Recipe
+from parity.diagnosis.repair import Repair
+from parity.diagnosis.suspects import Suspect
+from parity.diagnosis.suspects.environment import asked_again
+from parity.reference import Reference
+
+if TYPE_CHECKING:
+    from parity.diagnosis.examination import Examination
+
+# Two ways of rounding differ by less than noise of one bit does, times this.
+_ROUNDED = 2.0
+
+
+def suspects(examination: Examination) -> Iterator[Suspect]:
+    """Make the pixels in other ways, one change at a time, then two; then allow for pixels that were rounded."""
+    if not examination.is_elsewhere:
+        return
+    own = preparation.usual(examination.reference.classifier.preprocessing)
+    ways = list(_ways(examination, own))
+    for recipe, made, answered in ways:
+        yield _suspect(examination, recipe, own, made, Repair(reference=answered, fix=recipe.fix(own)))
+    yield _decoder(examination)
+    allowance = _ROUNDED * _cost(examination, 1)
+    for recipe, made, answered in ways:
+        repair = Repair(reference=answered, allowance=allowance, fix=recipe.fix(own))
+        yield _suspect(examination, recipe, own, made, repair)
+
+
+def _ways(
+    examination: Examination, own: Recipe
+) -> Iterator[tuple[Recipe, np.ndarray, Callable[[Reference], Reference]]]:
+    """Give every recipe that makes other pixels, these pixels, and PyTorch's answers to them."""
+    base = preparation.pictures(examination)
+    recipes = [*preparation.single(own), *preparation.double(own)] if base else [*preparation.of_pixels(own)]
+    tried: set[bytes] = set()
+    for recipe in recipes:
+        made = preparation.made(examination, recipe, base)
+        if made is None or made.shape != examination.pixels.shape or np.array_equal(made, examination.pixels):
+            continue
+        key = made.tobytes()
+        if key not in tried:  # two names for the same pixels
+            tried.add(key)
+            yield recipe, made, _answering(examination.reference.images.names, made)
+
+
+def _answering(names: tuple[str, ...], pixels: np.ndarray) -> Callable[[Reference], Reference]:
+    """Make the change of a reference to other pixels of the same images, each asked for once.
+
+    names: of all of these pixels.
+    """
+    known: dict[tuple[str, ...], Reference] = {}
+
+    def answering(reference: Reference) -> Reference:
+        asked = reference.images.names
+        if asked not in known:
+            known[asked] = asked_again(reference, pixels[[names.index(name) for name in asked]])
+        return known[asked]
+
+    return answering
+
+
+def _decoder(examination: Examination) -> Suspect:
+    cost = _cost(examination, 2)
+    told = f"pixels that are off by up to 2 cost PyTorch {cost:.2g}"
+    return Suspect(
+        "pre-decoder",
+        f"The decoded pixels differ a little, as between two decoders ({told}): compare from a lossless PNG or a "
+        "saved tensor before blaming the converter.",
+        Repair(reference=lambda reference: reference, allowance=_ROUNDED * cost, fix="image.save('image.png')"),
+    )
+
+
+def _cost(examination: Examination, bits: int) -> float:
+    """Measure what noise in the pixels' least bits costs PyTorch."""
+    random = np.random.default_rng(5)
+    noise = random.integers(-bits, bits + 1, examination.pixels.shape)
+    noisy = np.clip(examination.pixels.astype(np.int16) + noise, 0, 255).astype(np.uint8)
+    answers = asked_again(examination.reference, noisy).prediction.probabilities
+    return float(np.abs(answers - examination.expected).max())
+
+
+def _suspect(examination: Examination, recipe: Recipe, own: Recipe, made: np.ndarray, repair: Repair) -> Suspect:
+    return Suspect(recipe.fault(own), _sentence(examination, recipe, own, made), repair)
+
+
+def _sentence(examination: Examination, recipe: Recipe, own: Recipe, made: np.ndarray) -> str:
+    noise = float(((made.astype(np.float64) - examination.pixels) ** 2).mean())
+    decibel = 10 * np.log10(255**2 / noise) if noise else float("inf")
+    count = sum(not np.array_equal(a, b) for a, b in zip(made, examination.pixels, strict=True))
+    told = f"; the pixels differ by a PSNR of {decibel:.1f} dB in {count} of {len(made)} image(s)"
+    return f"{recipe.told(own)}{told}."

@@ -1,0 +1,83 @@
+"""What fp16 does: numbers that it cannot hold, and rounding that is no fault."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from parity.diagnosis.repair import Repair
+from parity.diagnosis.suspects import Suspect
+from parity.tolerance import FP16_FACTOR
+
+if TYPE_CHECKING:
+    from conversion import Artifact
+    from parity.backends import Predict
+    from parity.diagnosis.examination import Examination
+
+# The largest number that fp16 holds.
+LARGEST = 65504.0
+
+
+def suspects(examination: Examination) -> Iterator[Suspect]:
+    """Compute an fp16 program in fp32."""
+    artifact = examination.artifact
+    if artifact.format != "mlprogram" or artifact.precision != "fp16":
+        return
+    repair = Repair(run=_in_fp32, fix="ct.convert(..., compute_precision=ct.precision.FLOAT32)")
+    name, largest = _largest(examination)
+    if largest > LARGEST:
+        told = (
+            f"Activation after `{name}` reaches {largest:.3g} > {LARGEST:g}: it overflows in float16; keep that "
+            "operation in float32."
+        )
+        yield Suspect("p-fp16-overflow", told, repair, seen=True)
+        return
+    cost = examination.reference.fp16_cost
+    told = f"Rounding to float16 is all of the difference: the same file computed in float32 agrees; {_cost(cost)}."
+    yield Suspect("p-fp16-drift", told, repair)
+
+
+def harmless(examination: Examination) -> Iterator[Suspect]:
+    """Say what looks like a fault in a comparison that holds, and is none."""
+    cases = examination.given.cases
+    ties = [case for case in cases if case.verdict == "tie"]
+    if ties:
+        reference, candidate = ties[0].reference, ties[0].candidate
+        told = (
+            f"Top-1 flips for {ties[0].image} between {reference.label!r} and {candidate.label!r}, which "
+            "are nearer to each other than twice the tolerance: a tie within noise, not a fault."
+        )
+        yield Suspect("p-near-tie", told, harmless=True)
+    apart = examination.given.max_abs_diff or 0.0
+    if examination.artifact.precision == "fp16" and apart > 1e-3:
+        cost = examination.reference.fp16_cost
+        if apart <= max(FP16_FACTOR * cost, examination.tolerance):
+            told = f"Difference (max {apart:.2g}) is what float16 predicts for this model: no fault; {_cost(cost)}."
+            yield Suspect("p-fp16-drift", told, harmless=True)
+
+
+def _cost(cost: float) -> str:
+    return f"rounding PyTorch's own arithmetic costs {cost:.2g}"
+
+
+def _in_fp32(artifact: Artifact) -> Predict:
+    from parity.diagnosis.chain import in_fp32
+
+    return in_fp32(artifact)
+
+
+def _largest(examination: Examination) -> tuple[str, float]:
+    """Find the largest number that is computed for the worst image, in fp32."""
+    from parity.backends.coreml_classifier import fed
+    from parity.diagnosis.semantics import evaluator_in_fp32
+
+    evaluator = evaluator_in_fp32(examination.artifact.path)
+    pixels = examination.pixels[min(examination.screen[0], len(examination.pixels) - 1)]
+    values = evaluator.trace({f.name: fed(f, pixels[None]) for f in evaluator.description.input})
+    sizes = {
+        name: float(np.abs(value).max(initial=0.0)) for name, value in values.items() if value.dtype.kind == "f"
+    }
+    name = max(sizes, key=sizes.__getitem__, default="")
+    return name, sizes.get(name, 0.0)

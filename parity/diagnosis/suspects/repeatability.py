@@ -1,0 +1,113 @@
+"""Answers that depend on more than the image: on chance, on the other images of a batch, on their number."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from parity.diagnosis.repair import Repair, apply, holds
+from parity.diagnosis.suspects import Suspect
+from parity.diagnosis.suspects.environment import with_answers
+from parity.reference import Reference
+
+if TYPE_CHECKING:
+    from parity.diagnosis.editing import Editable
+    from parity.diagnosis.examination import Examination
+
+
+def suspects(examination: Examination) -> Iterator[Suspect]:
+    """Run the same twice, run alone what ran in a batch, and let PyTorch use batch statistics."""
+    yield from _chance(examination)
+    yield from _batch(examination)
+    yield from _batch_statistics(examination)
+
+
+def _chance(examination: Examination) -> Iterator[Suspect]:
+    if examination.apart_twice <= 1e-6:
+        return
+    apart = f"Two identical runs differ by {examination.apart_twice:.2g}"
+    message = f"{apart}: dropout is active, or something else is random."
+    repair = Repair(edit=_without_training, fix="model.eval()") if examination.artifact.format == "onnx" else None
+    yield Suspect("mode-dropout-live", message, repair, seen=True)
+
+
+def _batch(examination: Examination) -> Iterator[Suspect]:
+    if examination.batch == 1:
+        return
+    alone = Repair(batch=1, fix="batch=1")
+    if holds(apply(examination, [alone])):
+        answers = examination.answers
+        told = "it fails on" if answers is None else "it answers otherwise in"
+        yield Suspect(
+            "s-batch-baked",
+            f"Images alone agree, but {told} batches of {examination.batch}: the batch size is a constant inside "
+            "the file, or the images of a batch are mixed.",
+            alone,
+            seen=True,
+        )
+
+
+def _batch_statistics(examination: Examination) -> Iterator[Suspect]:
+    """Look for batch norm that was left in training mode: in the file, or by PyTorch's answers in that mode."""
+    import torch
+
+    norms = [m for m in examination.reference.classifier.module.modules() if isinstance(m, _norms(torch))]
+    if not norms:
+        return
+    if examination.artifact.format == "onnx":
+        training = [
+            node
+            for node in examination.editable.content.graph.node
+            if node.op_type == "BatchNormalization"
+            and any(a.name == "training_mode" and a.i for a in node.attribute)
+        ]
+        if training:
+            yield Suspect(
+                "mode-train-bn",
+                f"BatchNorm runs on batch statistics in {len(training)} operation(s), "
+                f"`{training[0].name or training[0].output[0]}` first: the model was exported in training mode.",
+                Repair(edit=_without_training, fix="model.eval()"),
+                seen=True,
+            )
+    yield Suspect(
+        "mode-train-bn",
+        "BatchNorm runs on batch statistics: PyTorch in training mode answers as the file does; the model was "
+        "exported in training mode.",
+        Repair(reference=_in_training, fix="model.eval()"),
+    )
+
+
+def _norms(torch: Any) -> tuple[Any, ...]:
+    return torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.SyncBatchNorm
+
+
+def _in_training(reference: Reference) -> Reference:
+    import torch
+
+    from conversion.deployed import deployed_module, pixels_to_tensor
+
+    module = copy.deepcopy(reference.classifier.module)
+    deployed = deployed_module(replace(reference.classifier, module=module))
+    for part in module.modules():
+        if isinstance(part, _norms(torch)):
+            part.train()
+            part.momentum = 0.0
+    with torch.inference_mode():
+        rows = [deployed(pixels_to_tensor(image[None]))[0].numpy() for image in reference.images.pixels]
+    return with_answers(reference, np.stack(rows))
+
+
+def _without_training(model: Editable) -> None:
+    """Put an ONNX model into evaluation mode."""
+    for node in model.content.graph.node:
+        if node.op_type == "BatchNormalization":
+            kept = [a for a in node.attribute if a.name != "training_mode"]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+            del node.output[1:]
+        elif node.op_type == "Dropout" and len(node.input) > 2:
+            del node.input[2:]

@@ -1,0 +1,47 @@
+"""With FAULTS=all every injection runs and the table is printed, as `make faults` does; else a sample runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from tests.faults.measuring import Outcome, table
+
+ALL = os.environ.get("FAULTS") == "all"
+# Of the injections: a prime, so that faults, networks and formats all have their turn.
+EVERY = 29
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is not in the sample."""
+    ours = [item for item in items if "test_catalogue" in item.nodeid or "test_controls" in item.nodeid]
+    # A test that somebody names is run.
+    if ALL or any("::" in argument for argument in config.args):
+        return
+    left_out = {id(item) for number, item in enumerate(ours) if number % EVERY}
+    config.hook.pytest_deselected(items=[item for item in items if id(item) in left_out])
+    items[:] = [item for item in items if id(item) not in left_out]
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print the table."""
+    if not ALL:
+        return
+    outcomes = [Outcome(**value) for value in _properties(terminalreporter.stats, "fault_outcome")]
+    if outcomes:
+        terminalreporter.section("faults")
+        for line in table(outcomes):
+            terminalreporter.line(line)
+    comparisons = sum(_properties(terminalreporter.stats, "clean_comparisons"))
+    alarms = sum("test_controls" in report.nodeid for report in terminalreporter.stats.get("failed", ()))
+    terminalreporter.line(f"{comparisons} clean comparisons, {alarms} conversions with a false alarm")
+
+
+def _properties(stats: dict[str, Sequence[Any]], wanted: str) -> Iterator[Any]:
+    for reports in stats.values():
+        for report in reports:
+            if getattr(report, "when", "") == "call":
+                yield from (value for name, value in report.user_properties if name == wanted)

@@ -1,0 +1,49 @@
+"""Every fault of the catalogue, on networks and in formats: detected, and named."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from tests.faults.architectures import ARCHITECTURES
+from tests.faults.catalogue import FAULTS, Fault
+from tests.faults.measuring import Outcome, measure
+
+NETWORKS = tuple(name for name in ARCHITECTURES if name != "efficientnet_lite0")
+BY_NAME = {fault.name: fault for fault in FAULTS}
+
+
+def _injections() -> list[tuple[str, str, str]]:
+    """List fault, network and format: every fault in every network, the formats taking turns, and in all of one."""
+    found: dict[tuple[str, str, str], None] = {}
+    # onnx-coreml 1.3 converts neither of these.
+    modern = ("plain", "vision_transformer")
+    for number, fault in enumerate(FAULTS):
+        for place, network in enumerate(NETWORKS):
+            found[fault.name, network, fault.formats[(number + place) % len(fault.formats)]] = None
+        for format_name in fault.formats:
+            found[fault.name, NETWORKS[number % len(NETWORKS)], format_name] = None
+    return [one for one in found if one[1] not in modern or one[2] != "neuralnetwork"]
+
+
+@pytest.fixture(scope="session")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("faults")
+
+
+@pytest.mark.parametrize(("name", "network", "format_name"), _injections())
+def test_a_fault_is_detected_and_named(
+    name: str, network: str, format_name: str, directory: Path, request: pytest.FixtureRequest
+) -> None:
+    fault: Fault = BY_NAME[name]
+    found = measure(fault, network, format_name, directory)
+    if isinstance(found, str):
+        pytest.skip(found)
+    assert isinstance(found, Outcome)
+    request.node.user_properties.append(("fault_outcome", asdict(found)))
+    if not found.effective:
+        pytest.skip(f"changes nothing: a control; {'; '.join(found.told)}")
+    assert found.detected, found.told
+    assert found.named, "\n".join(found.told)

@@ -1,0 +1,77 @@
+"""Settings of operations are compared with what PyTorch was called with, and set right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.parity.diagnosis.faulty import broken, causes, explained, good, node, reference, set_attribute
+from tests.parity.test_injected_faults import mil_constant, mil_operations
+from tests.parity.tiny import tiny
+
+
+def set_on(kind: str, place: int, name: str, value: Any) -> Callable[[Any], None]:
+    return lambda model: set_attribute(node(model, kind, place), name, value)
+
+
+@pytest.mark.parametrize(
+    ("fault", "break_it", "figures"),
+    [
+        (
+            "g-avgpool-include-pad",
+            set_on("AveragePool", 0, "count_include_pad", 1),
+            "`pool` has count_include_pad 1",
+        ),
+        ("g-avgpool-ceil-divisor", set_on("AveragePool", 0, "ceil_mode", 1), "ceil_mode 1 instead of 0"),
+        ("g-norm-eps", set_on("LayerNormalization", 0, "epsilon", 0.3), "epsilon 0.3 instead of 1e-05"),
+        ("g-attribute", set_on("LeakyRelu", 0, "alpha", 0.01), "alpha 0.01 instead of 0.1"),
+        ("g-pad-asymmetric", set_on("Conv", 1, "pads", [0, 0, 2, 2]), "pads [0, 0, 2, 2] instead of [1, 1, 1, 1]"),
+    ],
+)
+def test_a_setting_is_named_and_set_right(fault: str, break_it: Callable[[Any], None], figures: str) -> None:
+    found = explained(broken(good("onnx-torchscript"), break_it), reference())
+
+    assert causes(found) == [fault]
+    assert figures in found.diagnoses[0].message
+
+
+def program_pads(specification: Any) -> None:
+    for operation in mil_operations(specification):
+        if operation.type == "conv":
+            values = mil_constant(
+                specification, operation.inputs["pad"].arguments[0]
+            ).immediateValue.tensor.ints.values
+            values[:] = [0, 2, 0, 2]
+            return
+
+
+def network_pads(specification: Any) -> None:
+    layer = next(x for x in specification.neuralNetworkClassifier.layers if x.WhichOneof("layer") == "convolution")
+    for border in layer.convolution.valid.paddingAmounts.borderAmounts:
+        border.startEdgeSize, border.endEdgeSize = 0, 2
+
+
+@pytest.mark.parametrize(("route", "break_it"), [("mlprogram", program_pads), ("onnx-coreml", network_pads)])
+def test_padding_of_core_ml(route: str, break_it: Callable[[Any], None]) -> None:
+    found = explained(broken(good(route, tiny), break_it), reference(tiny))
+
+    assert causes(found) == ["g-pad-asymmetric"]
+
+
+def test_an_epsilon_of_an_ml_program() -> None:
+    def break_it(specification: Any) -> None:
+        norm = next(op for op in mil_operations(specification) if op.type == "layer_norm")
+        value = mil_constant(specification, norm.inputs["epsilon"].arguments[0]).immediateValue.tensor
+        if value.WhichOneof("value") == "bytes":
+            import numpy as np
+
+            value.bytes.values = np.array(0.5, np.float16).tobytes()
+        else:
+            value.floats.values[:] = [0.5]
+
+    found = explained(broken(good("mlprogram"), break_it), reference())
+
+    assert causes(found) == ["g-norm-eps"]
+    assert "epsilon 0.5 instead of" in found.diagnoses[0].message

@@ -1,0 +1,76 @@
+"""An operation that computes something else is found by its values, and undone by letting PyTorch do it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.parity.diagnosis.faulty import broken, causes, explained, good, node, reference
+from tests.parity.test_injected_faults import mil_operations
+from tests.parity.tiny import tiny
+
+
+def another_activation(model: Any) -> None:
+    found = node(model, "LeakyRelu")
+    found.op_type = "Tanh"
+    del found.attribute[:]
+
+
+def another_mean(model: Any) -> None:
+    found = node(model, "ReduceMean")
+    found.op_type = "ReduceMax"
+
+
+@pytest.mark.parametrize(("break_it", "module"), [(another_activation, "`leaky`"), (another_mean, "mean")])
+def test_an_operation_of_an_onnx_file(break_it: Callable[[Any], None], module: str) -> None:
+    found = explained(broken(good("onnx-torchscript"), break_it), reference())
+
+    assert causes(found) == ["g-operation"]
+    assert module in found.diagnoses[0].message
+    assert found.first_divergence is not None
+
+
+def program_activation(specification: Any) -> None:
+    next(op for op in mil_operations(specification) if op.type == "relu").type = "tanh"
+
+
+def network_pooling(specification: Any) -> None:
+    layers = specification.neuralNetworkClassifier.layers
+    next(x for x in layers if x.WhichOneof("layer") == "pooling").pooling.type = 0  # the largest, not the mean
+
+
+@pytest.mark.parametrize(
+    ("route", "break_it"), [("mlprogram", program_activation), ("onnx-coreml", network_pooling)]
+)
+def test_an_operation_of_core_ml(route: str, break_it: Callable[[Any], None]) -> None:
+    found = explained(broken(good(route, tiny), break_it), reference(tiny))
+
+    assert causes(found) == ["g-operation"]
+
+
+def test_two_operations_are_undone_together() -> None:
+    def break_it(model: Any) -> None:
+        another_activation(model)
+        another_mean(model)
+
+    found = explained(broken(good("onnx-torchscript"), break_it), reference())
+
+    assert causes(found)
+    text = " ".join(d.message for d in found.diagnoses)
+    assert "`leaky`" in text
+    assert "ReduceMax" in text
+
+
+def test_the_last_operation_is_not_excused_by_replacing_the_answer() -> None:
+    # Nothing but the answer's own operation is located here; PyTorch must get the artefact's logits, not its own.
+    def break_it(model: Any) -> None:
+        another_activation(model)
+        last = node(model, "Softmax", -1)
+        last.op_type = "HardSigmoid"
+        del last.attribute[:]
+
+    found = explained(broken(good("onnx-torchscript"), break_it), reference())
+
+    assert len([d for d in found.diagnoses if d.confirmed]) != 1 or "`leaky`" in found.diagnoses[0].message

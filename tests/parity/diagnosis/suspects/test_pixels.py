@@ -1,0 +1,133 @@
+"""Answers to other pixels are recognised by making these pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+
+from conversion.torchvision_guard import torchvision
+from parity.backends import find_backend
+from parity.images import load_images
+from parity.reference import make_reference
+from tests.parity.diagnosis.faulty import causes, explained, files, good, mixed, reference
+
+SIZE = 48
+functional = torchvision().transforms.functional
+
+
+def cropped(image: Image.Image) -> np.ndarray:
+    return np.array(functional.center_crop(image, [SIZE, SIZE]))
+
+
+def bicubic(image: Image.Image) -> np.ndarray:
+    return cropped(functional.resize(image, [56], interpolation=functional.InterpolationMode.BICUBIC))
+
+
+def not_smoothed(image: Image.Image) -> np.ndarray:
+    tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    resized = functional.resize(tensor, [56], antialias=False)
+    cut: np.ndarray = functional.center_crop(resized, [SIZE, SIZE]).permute(1, 2, 0).numpy()
+    return cut
+
+
+def stretched(image: Image.Image) -> np.ndarray:
+    return np.array(image.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+
+
+def fitted(image: Image.Image) -> np.ndarray:
+    return np.array(ImageOps.pad(image, (SIZE, SIZE), Image.Resampling.BILINEAR))
+
+
+def usual(image: Image.Image) -> np.ndarray:
+    return cropped(functional.resize(image, [56]))
+
+
+def of_opencv(image: Image.Image) -> np.ndarray:
+    return usual(image)[..., ::-1]
+
+
+def on_its_side(image: Image.Image) -> np.ndarray:
+    return np.rot90(usual(image))
+
+
+def black_and_white(image: Image.Image) -> np.ndarray:
+    return usual(image.convert("L").convert("RGB"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "prepare", "told"),
+    [
+        ("pre-interp-kernel", bicubic, "bicubic"),
+        ("pre-resize-antialias", not_smoothed, "without antialiasing"),
+        ("pre-crop-geometry", stretched, "scaleFill"),
+        ("pre-crop-geometry", fitted, "scaleFit"),
+        ("pre-bgr-swap", of_opencv, "BGR"),
+        ("pre-exif-orientation", on_its_side, "turned left by 90 degrees"),
+        ("pre-colour-mode", black_and_white, "grey"),
+    ],
+)
+def test_answers_to_other_pixels(fault: str, prepare: Callable[[Image.Image], np.ndarray], told: str) -> None:
+    artifact = good("onnx-torchscript")
+    pixels = np.stack([np.ascontiguousarray(prepare(Image.open(path).convert("RGB"))) for path in files()])
+    elsewhere = find_backend("onnxruntime").load(artifact)(pixels)
+
+    found = explained(artifact, reference(), elsewhere)
+
+    assert causes(found) == [fault]
+    assert told in found.diagnoses[0].message
+    assert "PSNR" in found.diagnoses[0].message
+
+
+@pytest.fixture
+def turned(tmp_path: Path) -> Path:
+    """Save photos as a camera does that was held upright: on their side, with a tag that says so."""
+    for path in files()[:4]:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.open(path).save(tmp_path / f"{path.stem}.png", exif=exif)
+    return tmp_path
+
+
+def test_an_orientation_that_was_not_applied(turned: Path) -> None:
+    given = make_reference(mixed(), load_images(str(turned), mixed().preprocessing))
+    artifact = good("onnx-torchscript")
+    pixels = np.stack([usual(Image.open(path).convert("RGB")) for path in given.images.files])
+
+    found = explained(artifact, given, find_backend("onnxruntime").load(artifact)(pixels))
+
+    assert causes(found) == ["pre-exif-orientation"]
+    assert "ImageOps.exif_transpose" in found.diagnoses[0].message
+
+
+def test_transparency_that_was_blended(tmp_path: Path) -> None:
+    for path in files()[:4]:
+        image = Image.open(path).convert("RGBA")
+        image.putalpha(Image.linear_gradient("L").resize(image.size))
+        image.save(tmp_path / f"{path.stem}.png")
+    given = make_reference(mixed(), load_images(str(tmp_path), mixed().preprocessing))
+    artifact = good("onnx-torchscript")
+    white = [
+        Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+        for image in map(Image.open, given.images.files)
+    ]
+    pixels = np.stack([usual(image) for image in white])
+
+    found = explained(artifact, given, find_backend("onnxruntime").load(artifact)(pixels))
+
+    assert causes(found) == ["pre-colour-mode"]
+    assert "blended over white" in found.diagnoses[0].message
+
+
+def test_another_decoder_is_no_fault_of_the_model() -> None:
+    artifact = good("onnx-torchscript")
+    noise = np.random.default_rng(2).integers(-1, 2, reference().images.pixels.shape)
+    pixels = np.clip(reference().images.pixels + noise, 0, 255).astype(np.uint8)
+
+    found = explained(artifact, reference(), find_backend("onnxruntime").load(artifact)(pixels))
+
+    assert causes(found) == ["pre-decoder"]

@@ -1,0 +1,50 @@
+"""What float16 cannot hold is a cause; what it rounds is none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from conversion import Classifier, convert
+from parity.diagnosis.examination import Examination
+from parity.diagnosis.explain import explain
+from parity.diagnosis.suspects.precision import harmless
+from parity.reference import make_reference
+from parity.results import Answer, Case
+from tests.parity.diagnosis.faulty import _home, causes, examined, explained, good, mixed, reference
+
+
+class Loud(torch.nn.Module):
+    """Multiply by 60,000 and divide again: nothing in fp32, infinity in fp16."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.module((image * 6e4).clamp(-1e9, 1e9) * (1 / 6e4))
+        return found
+
+
+def test_an_overflow_is_named_with_its_number() -> None:
+    was = mixed()
+    classifier = Classifier("loud", Loud(was.module).eval(), was.preprocessing, was.labels)
+    loud = make_reference(classifier, reference().images)
+
+    found = explained(convert(classifier, "mlprogram", _home()), loud)
+
+    assert causes(found) == ["p-fp16-overflow"]
+    assert "> 65504" in found.diagnoses[0].message
+    assert "compute_precision" in found.diagnoses[0].fix
+
+
+def test_a_tie_and_float16s_rounding_are_no_fault() -> None:
+    examination: Examination = examined(good("mlprogram"), reference())
+    tie = Case("cat.jpg", "tie", Answer("ant", 0.5), Answer("bee", 0.5), max_abs_diff=0.004)
+    given = replace(examination.given, cases=(tie,), max_abs_diff=0.004)
+    told = [s.fault for s in harmless(replace(examination, given=given))]
+
+    assert examination.given.verdict == "pass"
+    assert told == ["p-near-tie", "p-fp16-drift"]
+    assert not any(d.confirmed for d in explain(replace(examination, given=given)).diagnoses)

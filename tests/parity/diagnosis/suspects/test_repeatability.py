@@ -1,0 +1,85 @@
+"""Answers that depend on chance, on the batch, or on statistics of the batch."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from conversion.artifact import open_artifact
+from tests.parity.diagnosis.faulty import broken, causes, explained, good, mixed, node, reference
+
+
+def test_live_dropout_is_found_and_undone() -> None:
+    def break_it(model: Any) -> None:
+        # What functional dropout without its flag leaves: a mask that is drawn anew each time.
+        model.graph.initializer.append(numpy_helper.from_array(np.array(0.5, np.float32), "half"))
+        found = node(model, "LeakyRelu").output[0]
+        steps = [
+            helper.make_node("RandomUniformLike", [found], ["drawn"]),
+            helper.make_node("Less", ["drawn", "half"], ["kept"]),
+            helper.make_node("Cast", ["kept"], ["mask"], to=1),
+            helper.make_node("Mul", [found, "mask"], ["dropped"]),
+        ]
+        for place, step in enumerate(steps, start=5):
+            model.graph.node.insert(place, step)
+        node(model, "AveragePool").input[0] = "dropped"
+
+    found = explained(broken(good("onnx-torchscript"), break_it), reference())
+
+    assert causes(found) == ["mode-dropout-live"]
+    assert "Two identical runs differ by" in found.diagnoses[0].message
+
+
+def test_batch_statistics_are_recognised(tmp_path: Path) -> None:
+    was = mixed()
+    module = copy.deepcopy(was.module)
+    exported = good("onnx-torchscript")
+    model = onnx.load(str(exported.path))
+    # What a trace in training mode leaves: mean and variance of this very image.
+    stem = node(model, "Conv")
+    for place, weights in ((1, module.stem.weight.detach().numpy()), (2, np.zeros(8, np.float32))):
+        fresh = f"unfolded {place}"
+        model.graph.initializer.append(numpy_helper.from_array(weights, fresh))
+        stem.input[place] = fresh
+    for name in ("weight", "bias"):
+        model.graph.initializer.append(numpy_helper.from_array(getattr(module.norm, name).detach().numpy(), name))
+    norm = helper.make_node(
+        "InstanceNormalization", [stem.output[0], "weight", "bias"], ["normalised"], epsilon=1e-5
+    )
+    place = list(model.graph.node).index(stem)
+    model.graph.node.insert(place + 1, norm)
+    node(model, "Conv", 1).input[0] = "normalised"
+    path = tmp_path / "training.onnx"
+    onnx.save(model, str(path))
+
+    found = explained(open_artifact(path), reference())
+
+    assert causes(found) == ["mode-train-bn"]
+    assert "batch statistics" in found.diagnoses[0].message
+
+
+def test_images_that_are_mixed_in_a_batch_are_told() -> None:
+    def break_it(model: Any) -> None:
+        # Every image gets the mean of the batch taken off, which alone is nothing.
+        model.graph.initializer.append(numpy_helper.from_array(np.array(2.0, np.float32), "two"))
+        head = node(model, "Gemm")
+        head.output[0] = "logits before"
+        answer = node(model, "Softmax", -1).input[0]
+        steps = [
+            helper.make_node("ReduceMean", ["logits before"], ["of the batch"], axes=[0], keepdims=1),
+            helper.make_node("Mul", ["of the batch", "two"], ["of the batch twice"]),
+            helper.make_node("Mul", ["logits before", "two"], ["logits twice"]),
+            helper.make_node("Sub", ["logits twice", "of the batch"], [answer]),
+        ]
+        for step in (steps[0], *steps[2:]):
+            model.graph.node.insert(len(model.graph.node) - 1, step)
+
+    found = explained(broken(good("onnx-torchscript"), break_it), reference(), batch=2)
+
+    assert causes(found) == ["s-batch-baked"]
+    assert "Images alone agree" in found.diagnoses[0].message

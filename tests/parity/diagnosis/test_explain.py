@@ -1,0 +1,167 @@
+"""Causes are what restores parity when it is undone: one, two or three at once, and none where nothing is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from conversion import Classifier
+from parity.diagnosis.explain import explain
+from parity.diagnosis.explainer import Explainer
+from parity.results import Subject
+from tests.parity.diagnosis.faulty import (
+    before_all,
+    behind_all,
+    broken,
+    causes,
+    change_weight,
+    examined,
+    explained,
+    good,
+    mixed,
+    node,
+    reference,
+    set_attribute,
+    swapped,
+    without_softmax,
+)
+from tests.parity.tiny import tiny
+
+ONNX = "onnx-torchscript"
+
+
+def one_std(model: Any) -> None:
+    change_weight(model, "image_scale", lambda was: np.full_like(was, 1 / (255 * 0.226)))
+
+
+def next_label(model: Any) -> None:
+    for name in ("module.head.weight", "module.head.bias"):
+        change_weight(model, name, lambda was: np.roll(was, 1, 0))
+
+
+def padding_counts(model: Any) -> None:
+    set_attribute(node(model, "AveragePool"), "count_include_pad", 1)
+
+
+def softmax_twice(model: Any) -> None:
+    behind_all(model, "Softmax", axis=1)
+
+
+@pytest.mark.parametrize(
+    ("faults", "expected"),
+    [
+        ([one_std, without_softmax], {"pre-scalar-std", "head-softmax-missing"}),
+        ([swapped, next_label], {"pre-bgr-swap", "lab-off-by-one-background"}),
+        ([swapped, softmax_twice], {"pre-bgr-swap", "head-softmax-twice"}),
+        ([padding_counts, next_label], {"g-avgpool-include-pad", "lab-off-by-one-background"}),
+        (
+            [swapped, padding_counts, without_softmax],
+            {"pre-bgr-swap", "g-avgpool-include-pad", "head-softmax-missing"},
+        ),
+    ],
+)
+def test_several_faults_are_all_confirmed(faults: list[Callable[[Any], None]], expected: set[str]) -> None:
+    def break_it(model: Any) -> None:
+        for fault in faults:
+            fault(model)
+
+    assert set(causes(explained(broken(good(ONNX), break_it), reference()))) == expected
+
+
+def test_what_cannot_be_undone_is_unexplained_with_its_place() -> None:
+    def break_it(model: Any) -> None:
+        # No picture comes back from this: every answer is one and the same.
+        behind_all(model, "Mul", [np.zeros(12, np.float32)])
+
+    examination = examined(broken(good(ONNX), break_it), reference())
+    found = explain(replace(examination, given=replace(examination.given, tolerance=1e-5)), seconds=1e-9)
+
+    assert not found.confirmed
+    assert found.unexplained.startswith("unexplained")
+
+
+@pytest.mark.parametrize("make", [mixed, tiny])
+@pytest.mark.parametrize("route", ["onnx", "onnx-torchscript", "mlprogram", "mlprogram-fp32", "onnx-coreml"])
+def test_a_sound_file_has_no_cause(route: str, make: Callable[[], Classifier]) -> None:
+    if route == "onnx-coreml" and make is mixed:
+        pytest.skip("onnx-coreml has no LayerNormalization")
+    examination = examined(good(route, make), reference(make))
+
+    assert examination.given.verdict == "pass"
+    assert not explain(examination).confirmed
+
+
+def test_a_sound_file_that_is_called_failing_gets_no_confirmed_cause() -> None:
+    # Nothing restores a parity that asks for more than arithmetic gives.
+    examination = examined(good(ONNX), reference())
+    strict = replace(examination.given, verdict="fail", tolerance=1e-12)
+
+    assert causes(explain(replace(examination, given=strict), seconds=20)) == []
+
+
+def test_an_artefact_is_explained_once_for_all_its_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def counting(*arguments: Any) -> Any:
+        asked.append(arguments)
+        return explain(*arguments)
+
+    monkeypatch.setattr("parity.diagnosis.explainer.explain", counting)
+    artifact = broken(good(ONNX), swapped)
+    examination = examined(artifact, reference())
+    given = examination.given
+    subject = Subject(
+        "mixed", ONNX, "", "onnxruntime", "fp32", "fail", cases=given.cases, tolerance=given.tolerance
+    )
+    explainer = Explainer()
+    first = explainer(subject, reference(), artifact, examination.prediction)
+    second = explainer(replace(subject, backend="onnx-reference"), reference(), artifact, examination.prediction)
+
+    assert [d.fault for d in first.diagnoses] == ["pre-bgr-swap"]
+    assert second.diagnoses == first.diagnoses
+    assert len(asked) == 1
+
+
+def test_nobody_is_asked_who_is_not_wanted_or_passes() -> None:
+    subject = Subject("mixed", ONNX, "", "onnxruntime", "fp32", "pass")
+
+    assert Explainer()(subject, reference(), good(ONNX), None) is subject
+    failing = replace(subject, verdict="fail")
+    assert Explainer(wanted=False)(failing, reference(), good(ONNX), None) is failing
+
+
+def test_names_from_a_file_do_not_reach_the_terminal_as_they_are() -> None:
+    def break_it(model: Any) -> None:
+        found = node(model, "LeakyRelu")
+        found.name = "\x1b[31mred"
+        found.op_type = "Tanh"
+        del found.attribute[:]
+
+    found = explained(broken(good(ONNX), break_it), reference())
+
+    assert causes(found) == ["g-operation"]
+    assert found.first_divergence is not None
+    assert "\x1b" not in found.diagnoses[0].message + found.first_divergence.told + found.first_divergence.operation
+    assert "\\x1b[31mred" in found.diagnoses[0].message
+
+
+def test_the_file_itself_is_left_alone() -> None:
+    artifact = broken(good(ONNX), swapped)
+    before = artifact.path.read_bytes()
+    explained(artifact, reference())
+
+    assert artifact.path.read_bytes() == before
+    assert [numpy_helper.to_array(t).shape for t in onnx.load(str(artifact.path)).graph.initializer]
+
+
+def test_a_grey_picture_hides_an_exchange_of_colours_and_nothing_is_claimed() -> None:
+    # An injection that changes nothing is a control.
+    examination = examined(broken(good(ONNX), lambda model: before_all(model, "Identity", [])), reference())
+
+    assert examination.given.verdict == "pass"

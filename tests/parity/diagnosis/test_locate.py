@@ -1,0 +1,430 @@
+"""A fault at a known place is found there, whatever the format; a clean file gives none."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+
+from conversion.artifact import open_artifact
+from conversion.deployed import deployed_module, example_pixels
+from conversion.quiet import chatter_to, import_coremltools
+from parity.diagnosis.locate import divergences, first_divergence
+from parity.diagnosis.types import WRAPPER, Located
+from parity.diagnosis.weights import audit_weights
+from tests.parity.diagnosis.injecting import (
+    bypass,
+    change_weight,
+    edited,
+    layers,
+    nodes,
+    operations,
+    program_operations,
+    set_attribute,
+    set_constant,
+)
+from tests.parity.diagnosis.networks import EXPORTS, NETWORKS, converted, reference
+
+ONNX = ("onnx", "onnx-torchscript")
+
+
+def located(name: str, route: str, change: Callable[[Any], None]) -> Located:
+    found = first_divergence(reference(name), edited(name, route, change))
+    assert found is not None
+    assert found.images == tuple(range(len(reference(name).images.names)))
+    return found
+
+
+# No false alarm
+
+
+@pytest.mark.parametrize("route", EXPORTS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_clean_conversion_has_no_divergence(name: str, route: str) -> None:
+    if (name, route) == ("attention", "onnx-coreml"):
+        pytest.skip("onnx-coreml has no erf")
+    assert divergences(reference(name), converted(name, route)) == ()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_an_optimised_graph_has_no_divergence(name: str) -> None:
+    assert divergences(reference(name), converted(name, "onnx"), optimised=True) == ()
+
+
+def test_batch_norms_that_are_not_folded_are_no_divergence(tmp_path: Path) -> None:
+    given, path = reference("residual").classifier, tmp_path / "unfolded.onnx"
+    with warnings.catch_warnings(action="ignore"):
+        torch.onnx.export(
+            deployed_module(given),
+            (example_pixels(given),),
+            str(path),
+            input_names=["image"],
+            output_names=["classLabelProbs"],
+            training=torch.onnx.TrainingMode.PRESERVE,
+            do_constant_folding=False,
+            opset_version=14,
+            dynamo=False,
+        )
+
+    assert len(nodes(onnx.load(str(path)), "BatchNormalization")) == 7
+    assert divergences(reference("residual"), open_artifact(path)) == ()
+    assert audit_weights(given, open_artifact(path)).findings == ()
+
+
+def test_a_program_whose_batch_norms_are_not_folded_has_no_divergence(tmp_path: Path) -> None:
+    ct, given, path = import_coremltools(), reference("residual").classifier, tmp_path / "unfolded.mlpackage"
+    pipeline = ct.PassPipeline.DEFAULT
+    pipeline.remove_passes({"common::fuse_conv_batchnorm"})
+    with warnings.catch_warnings(action="ignore"), chatter_to():
+        model = ct.convert(
+            torch.jit.trace(deployed_module(given), example_pixels(given)),
+            inputs=[ct.ImageType(name="image", shape=(1, 3, 32, 32))],
+            convert_to="mlprogram",
+            pass_pipeline=pipeline,
+            skip_model_load=True,
+        )
+        model.save(str(path))
+
+    assert len(program_operations(model.get_spec(), "batch_norm")) == 7
+    assert divergences(reference("residual"), open_artifact(path)) == ()
+    assert audit_weights(given, open_artifact(path)).findings == ()
+
+
+# ONNX
+
+
+def pad_to_the_end(model: Any) -> None:
+    set_attribute(nodes(model, "Conv")[1], "pads", [0, 0, 2, 2])
+
+
+@pytest.mark.parametrize("route", ONNX)
+def test_padding_on_the_wrong_side_is_a_shift(route: str) -> None:
+    found = located("depthwise", route, pad_to_the_end)
+
+    assert (found.type, found.module, found.kind) == ("Conv", "depthwise.0", "shift")
+    assert (found.difference.figures["dy"], found.difference.figures["dx"]) == (-1, -1)
+    assert found.sources == ("depthwise.0", "depthwise.1")
+
+
+@pytest.mark.parametrize("route", ONNX)
+def test_padding_that_is_counted_differs_at_the_border(route: str) -> None:
+    found = located("residual", route, lambda m: set_attribute(nodes(m, "AveragePool")[0], "count_include_pad", 1))
+
+    assert (found.type, found.module, found.kind) == ("AveragePool", "pool", "border only")
+    # 32 pixels, kernel 3, stride 2, padding 1: the last window ends at the last pixel.
+    assert "top, left" in found.told
+
+
+@pytest.mark.parametrize("route", ONNX)
+def test_convolutions_that_share_a_bias_by_mistake(route: str) -> None:
+    def share(model: Any) -> None:
+        by_input: dict[str, list[Any]] = {}
+        for node in nodes(model, "Conv"):
+            by_input.setdefault(node.input[0], []).append(node)
+        for first, second in (pair for pair in by_input.values() if len(pair) == 2):
+            first.input[2] = second.input[2]
+
+    found = divergences(reference("residual"), edited("residual", route, share))
+
+    assert [(one.type, one.module) for one in found] == [("Conv", "layer1.conv1"), ("Conv", "layer2.conv1")]
+    assert {one.kind for one in found} == {"per-channel offset"}
+
+
+@pytest.mark.parametrize("route", ONNX)
+def test_one_wrong_channel_is_named(route: str) -> None:
+    def change(model: Any) -> None:
+        bias = nodes(model, "Conv")[3].input[2]
+        change_weight(model, bias, lambda array: array + 0.5 * (np.arange(len(array)) == 3))
+
+    found = located("residual", route, change)
+
+    assert found.type == "Conv"
+    assert found.kind == "per-channel offset"
+    assert found.difference.figures["channels"] == (3,)
+    assert found.difference.figures["offsets"] == pytest.approx((0.5,), abs=1e-4)
+
+
+@pytest.mark.parametrize("route", ONNX)
+def test_exchanged_channels_are_a_permutation(route: str) -> None:
+    def change(model: Any) -> None:
+        for name in nodes(model, "Conv")[1].input[1:3]:
+            change_weight(model, name, lambda array: array[::-1])
+
+    found = located("residual", route, change)
+
+    assert (found.type, found.module, found.kind) == ("Conv", "layer1.conv1", "channel permutation")
+    assert len(found.difference.figures["channels"]) == 12  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("route", ONNX)
+def test_a_sign_is_found_in_an_addition(route: str) -> None:
+    def change(model: Any) -> None:
+        nodes(model, "Add")[0].op_type = "Sub"
+
+    found = located("residual", route, change)
+
+    assert (found.type, found.module, found.source) == ("Sub", "layer1", "add")
+
+
+@pytest.mark.parametrize("route", ONNX)
+def test_a_lost_operation_is_missing(route: str) -> None:
+    found = located("residual", route, lambda m: bypass(m, nodes(m, "Relu")[1]))
+
+    assert (found.type, found.module, found.kind) == ("Conv", "layer1.relu", "missing operation")
+    assert "relu is missing" in found.told
+
+
+@pytest.mark.parametrize("route", ONNX)
+def test_a_lost_softmax_is_missing(route: str) -> None:
+    def change(model: Any) -> None:
+        softmax = nodes(model, "Softmax")[0]
+        before = next(node for node in model.graph.node if softmax.input[0] in node.output)
+        before.output[0] = softmax.output[0]
+        model.graph.node.remove(softmax)
+
+    found = located("depthwise", route, change)
+
+    assert (found.type, found.module, found.kind) == ("Gemm", WRAPPER, "missing operation")
+    assert "softmax is missing behind it" in found.told
+    assert found.index == found.of - 1
+
+
+@pytest.mark.parametrize("route", ONNX)
+def test_a_second_softmax_is_an_extra_operation(route: str) -> None:
+    def change(model: Any) -> None:
+        nodes(model, "Softmax")[0].output[0] = "once"
+        again = onnx.helper.make_node("Softmax", ["once"], ["classLabelProbs"], "again", axis=1)
+        model.graph.node.append(again)
+
+    found = located("depthwise", route, change)
+
+    assert (found.operation, found.kind) == ("again", "extra operation")
+
+
+@pytest.mark.parametrize("route", ONNX)
+def test_exchanged_colours_are_an_extra_operation(route: str) -> None:
+    def change(model: Any) -> None:
+        model.graph.initializer.append(numpy_helper.from_array(np.array([2, 1, 0]), "bgr"))
+        for node in model.graph.node:
+            node.input[:] = ["swapped" if name == "image" else name for name in node.input]
+        swap = onnx.helper.make_node("Gather", ["image", "bgr"], ["swapped"], "swap", axis=1)
+        model.graph.node.insert(0, swap)
+
+    found = located("depthwise", route, change)
+
+    assert (found.operation, found.index, found.kind) == ("swap", 0, "extra operation")
+    assert "2 of 3 channels changed places" in found.told
+
+
+@pytest.mark.parametrize("route", ONNX)
+def test_a_limit_that_is_too_low_saturates(route: str) -> None:
+    def change(model: Any) -> None:
+        model.graph.initializer.append(numpy_helper.from_array(np.float32(1), "low"))
+        nodes(model, "Clip")[0].input[2] = "low"
+
+    found = located("depthwise", route, change)
+
+    assert (found.type, found.module, found.kind) == ("Clip", "depthwise.2", "saturation")
+    assert found.difference.figures["high"] == 1
+
+
+@pytest.mark.parametrize("route", ONNX)
+def test_not_a_number_is_found_where_it_begins(route: str) -> None:
+    weight = 5
+
+    def change(model: Any) -> None:
+        change_weight(model, nodes(model, "Conv")[weight].input[1], lambda array: array * np.nan)
+
+    found = located("residual", route, change)
+
+    assert (found.type, found.kind) == ("Conv", "non-finite")
+    assert found.module == "layer2.conv2"
+
+
+@pytest.mark.parametrize(
+    ("route", "kind", "attribute", "value", "module"),
+    [
+        ("onnx", "LayerNormalization", "epsilon", 0.05, "ln1"),
+        ("onnx-torchscript", "LayerNormalization", "epsilon", 0.05, "ln1"),
+        ("onnx", "Softmax", "axis", -2, ""),
+        ("onnx", "Gelu", "approximate", "tanh", "mlp.1"),
+    ],
+)
+def test_settings_in_a_transformer(route: str, kind: str, attribute: str, value: Any, module: str) -> None:
+    found = located("attention", route, lambda m: set_attribute(nodes(m, kind)[0], attribute, value))
+
+    assert (found.type, found.module) == (kind, module)
+
+
+@pytest.mark.parametrize(("kind", "other", "place"), [("Erf", "Tanh", "Erf"), ("Div", "Mul", "Div")])
+def test_a_fault_inside_a_formula_is_found_at_its_operation(kind: str, other: str, place: str) -> None:
+    def change(model: Any) -> None:
+        nodes(model, kind)[0].op_type = other
+
+    found = located("attention", "onnx-torchscript", change)
+
+    assert (found.operation, found.type, found.module) == (f"/module/mlp/mlp.1/{place}", other, "mlp.1")
+    assert found.source == "gelu"
+
+
+def test_a_constant_at_the_end_of_a_formula_is_found_there() -> None:
+    def change(model: Any) -> None:
+        model.graph.initializer.append(numpy_helper.from_array(np.float32(0.6), "half"))
+        half = next(n for n in nodes(model, "Mul") if n.name.startswith("/module/mlp/mlp.1/Mul_1"))
+        half.input[1] = "half"
+
+    found = located("attention", "onnx-torchscript", change)
+
+    assert (found.operation, found.kind) == ("/module/mlp/mlp.1/Mul_1", "scale")
+    assert found.difference.figures["scale"] == pytest.approx(1.2)
+    assert found.group[-1] == found.operation
+
+
+def test_several_faults_are_all_found_in_order() -> None:
+    def change(model: Any) -> None:
+        pad_to_the_end(model)
+        set_attribute(nodes(model, "HardSigmoid")[0], "alpha", 0.2)
+        pool = nodes(model, "MaxPool")[0]
+        pool.op_type = "AveragePool"
+        for name in ("dilations", "storage_order"):
+            for attribute in [a for a in pool.attribute if a.name == name]:
+                pool.attribute.remove(attribute)
+
+    found = divergences(reference("depthwise"), edited("depthwise", "onnx", change))
+
+    assert [one.module for one in found] == ["depthwise.0", "squeeze.4", "pool"]
+    assert [one.index for one in found] == sorted(one.index for one in found)
+
+
+def test_a_network_without_any_right_weights_diverges_at_its_first_convolution() -> None:
+    def change(model: Any) -> None:
+        random = np.random.default_rng(0)
+        for node in nodes(model, "Conv"):
+            for name in node.input[1:]:
+                change_weight(model, name, lambda array: random.normal(size=array.shape) * array.std())
+
+    assert located("residual", "onnx", change).module == "conv1"
+
+
+# ML Program
+
+
+@pytest.mark.parametrize("route", ["mlprogram", "mlprogram-fp32"])
+def test_a_bias_of_a_program(route: str) -> None:
+    def change(specification: Any) -> None:
+        conv = program_operations(specification, "conv")[2]
+        set_constant("residual", route, specification, conv, "bias", lambda array: array + 0.25)
+
+    found = located("residual", route, change)
+
+    assert (found.type, found.module, found.kind) == ("conv", "layer1.conv2", "offset")
+    assert found.difference.figures["offset"] == pytest.approx(0.25, abs=0.01)
+
+
+@pytest.mark.parametrize("route", ["mlprogram", "mlprogram-fp32"])
+def test_padding_of_a_program(route: str) -> None:
+    def change(specification: Any) -> None:
+        conv = program_operations(specification, "conv")[1]
+        set_constant("depthwise", route, specification, conv, "pad", lambda array: np.array([0, 2, 0, 2]))
+
+    found = located("depthwise", route, change)
+
+    assert (found.type, found.module, found.kind) == ("conv", "depthwise.0", "shift")
+
+
+@pytest.mark.parametrize("route", ["mlprogram", "mlprogram-fp32"])
+def test_a_layer_norm_of_a_program(route: str) -> None:
+    def change(specification: Any) -> None:
+        norm = program_operations(specification, "layer_norm")[1]
+        set_constant("attention", route, specification, norm, "gamma", lambda array: array * 1.2)
+
+    found = located("attention", route, change)
+
+    assert (found.type, found.module, found.source) == ("layer_norm", "ln2", "layer_norm")
+    assert found.kind == "per-channel affine"
+
+
+@pytest.mark.parametrize("route", ["mlprogram", "onnx-coreml"])
+def test_exchanged_colours_of_a_core_ml_image_are_found_at_the_input(route: str) -> None:
+    def change(specification: Any) -> None:
+        specification.description.input[0].type.imageType.colorSpace = 30  # FeatureTypes.proto: BGR
+
+    found = located("depthwise", route, change)
+
+    assert (found.operation, found.type, found.kind) == ("image", "input", "channel permutation")
+    assert found.told.startswith("the input `image`:")
+
+
+def test_a_softmax_of_a_program_on_another_axis() -> None:
+    def change(specification: Any) -> None:
+        softmax = program_operations(specification, "softmax")[0]
+        set_constant("attention", "mlprogram", specification, softmax, "axis", lambda array: np.array([-2]))
+
+    found = located("attention", "mlprogram", change)
+
+    assert (found.type, found.source, found.module) == ("softmax", "softmax", "")
+
+
+def test_an_overflow_is_not_a_number_that_pytorch_has() -> None:
+    def change(specification: Any) -> None:
+        conv = program_operations(specification, "conv")[1]
+        set_constant("residual", "mlprogram", specification, conv, "bias", lambda array: array + 60000)
+        set_constant("residual", "mlprogram", specification, conv, "weight", lambda array: array * 60000)
+
+    found = located("residual", "mlprogram", change)
+
+    assert (found.type, found.module, found.kind) == ("conv", "layer1.conv1", "non-finite")
+
+
+def test_the_operations_of_a_program_are_counted_without_constants() -> None:
+    counted = 0
+
+    def change(specification: Any) -> None:
+        nonlocal counted
+        counted = sum(operation.type not in ("const", "classify") for operation in operations(specification))
+        conv = program_operations(specification, "conv")[0]
+        set_constant("residual", "mlprogram", specification, conv, "bias", lambda array: array + 1)
+
+    assert located("residual", "mlprogram", change).of == counted
+
+
+# NeuralNetwork
+
+
+def test_padding_of_a_network() -> None:
+    def change(specification: Any) -> None:
+        for edge in layers(specification, "convolution")[1].convolution.valid.paddingAmounts.borderAmounts:
+            edge.startEdgeSize, edge.endEdgeSize = 0, 2
+
+    found = located("depthwise", "onnx-coreml", change)
+
+    assert (found.type, found.module, found.kind) == ("convolution", "depthwise.0", "shift")
+
+
+def test_weights_of_a_network() -> None:
+    def change(specification: Any) -> None:
+        convolution = layers(specification, "convolution")[0].convolution
+        convolution.bias.floatValue[:] = [value + 1.5 for value in convolution.bias.floatValue]
+
+    found = located("residual", "onnx-coreml", change)
+
+    assert (found.type, found.module, found.kind) == ("convolution", "conv1", "offset")
+    assert found.difference.figures["offset"] == pytest.approx(1.5, abs=1e-4)
+
+
+def test_a_scaler_before_a_network_is_an_extra_operation() -> None:
+    def change(specification: Any) -> None:
+        step = specification.neuralNetworkClassifier.preprocessing.add()
+        step.featureName, step.scaler.channelScale = "image", 1 / 255
+
+    found = located("residual", "onnx-coreml", change)
+
+    assert (found.operation, found.kind) == ("image (scaler)", "extra operation")
+    assert "0.00392157 times" in found.told
