@@ -1,6 +1,7 @@
 # Every target makes .venv first, where it is missing or older than what it is made from.
 #   make run     convert the models of fixtures/, run every artefact, compare, write results.json
 #   make test    the tests            make lint   style, types, import contracts
+#   make faults  inject the catalogue of faults into five networks and print what was detected and named
 #   make bench   the benchmark        make fuzz   2,000 damaged model files
 #   make clean   remove what make made, .venv included
 #   make conformance          Apple's own tests, through the evaluator; half an hour on two cores
@@ -10,7 +11,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: run test lint bench conformance conformance-native fuzz venv clean
+.PHONY: run test lint bench conformance conformance-native fuzz faults venv clean
 
 run: .venv/.installed
 	$(BIN)/parity run fixtures/parity.toml --json results.json
@@ -33,6 +34,9 @@ conformance: .venv/.installed
 
 conformance-native: .venv/.installed
 	$(BIN)/python tests/conformance/run.py --workers $(WORKERS) $(SAMPLE:%=--sample %) --native conformance-native.json
+
+faults: .venv/.installed
+	FAULTS=all $(BIN)/pytest -n $(WORKERS) tests/faults
 
 fuzz: .venv/.installed
 	$(BIN)/python tests/coreml/fuzz.py --cases 2000 --workers $(WORKERS)
