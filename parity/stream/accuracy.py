@@ -56,6 +56,13 @@ def count_accuracy(cases: Iterable[Case], places: Mapping[str, int]) -> Counts:
     return counts
 
 
+def add_counts(first: Counts, second: Counts) -> Counts:
+    """Add counts up; unlike `+` this keeps sums below zero, of what a candidate gives for probabilities."""
+    found = Counter(first)
+    found.update(second)
+    return found
+
+
 def accuracy_of(counts: Counts, labels: Sequence[str]) -> Accuracy | None:
     """Compute from counts how often each is right; None where of no image the truth is known."""
     images = sum(count for key, count in counts.items() if key[0] == "right")

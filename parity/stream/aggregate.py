@@ -12,7 +12,7 @@ from pathlib import Path
 from parity.distribution import Distribution
 from parity.known_issues import mark_known_issues
 from parity.results import FAILING_CASES, Case, Run, Subject, Unreadable, UnreadableImage, summarise
-from parity.stream.accuracy import Counts, accuracy_of, count_accuracy
+from parity.stream.accuracy import Counts, accuracy_of, add_counts, count_accuracy
 from parity.stream.cases_file import Header, HeadLeg, HeadModel, Line, parse_header, read_lines, unpack
 from parity.tally import Tally, Variety, judge, tally_of
 
@@ -37,7 +37,7 @@ class Totals:
             self.tally.merge(other.tally),
             self.distribution.merge(other.distribution),
             _worst((*self.worst, *other.worst)),
-            self.accuracy + other.accuracy,
+            add_counts(self.accuracy, other.accuracy),
         )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -92,6 +94,8 @@ def decode(batches: Batches, preprocessings: tuple[Preprocessing, ...], workers:
     """Decode batches in their order. workers: processes; 0 stands for this one."""
     from torch.utils.data import DataLoader
 
+    if not batches.numbers:
+        return
     options: dict[str, Any] = {}
     if workers:
         options = {"multiprocessing_context": _context(), "worker_init_fn": _begin, "prefetch_factor": 2}
@@ -139,3 +143,15 @@ def _context() -> BaseContext:
 def _begin(worker: int) -> None:
     # Ctrl-C reaches all processes of a terminal; the first of them ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # PyTorch's workers look for another parent. Theirs is the process that they were forked from, which itself
+    # waits for the last of them: where the first one is killed, all others would stay for ever.
+    from multiprocessing import parent_process
+
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 from parity.accuracy import Accuracy
 from parity.cases import make_cases
 from parity.results import Answer, Case
-from parity.stream.accuracy import accuracy_of, count_accuracy, mcnemar, paired_interval, wilson
+from parity.stream.accuracy import accuracy_of, add_counts, count_accuracy, mcnemar, paired_interval, wilson
 
 LABELS = tuple("abcdefgh")
 PLACES = {label: place for place, label in enumerate(LABELS)}
@@ -149,7 +149,7 @@ def test_the_counts_are_those_of_a_loop_that_keeps_everything(drawn: Answered) -
 def test_parts_add_up(drawn: Answered, cut: int) -> None:
     cases = cases_of(drawn)
 
-    parts = count_accuracy(cases[:cut], PLACES) + count_accuracy(cases[cut:], PLACES)
+    parts = add_counts(count_accuracy(cases[:cut], PLACES), count_accuracy(cases[cut:], PLACES))
 
     assert accuracy_of(parts, LABELS) == accuracy_of(count_accuracy(cases, PLACES), LABELS)
 
@@ -206,6 +206,15 @@ def test_no_finite_answer_is_a_wrong_one_of_the_candidate_alone() -> None:
     assert found is not None
     assert (found.reference.top5.count, found.candidate.top5.count) == (1, 0)
     assert found.candidate.calibration.error is None
+
+
+def test_logits_in_the_place_of_probabilities_are_added_up_too() -> None:
+    below = count_accuracy([answers("a", -8.0, "a")], PLACES)
+
+    found = accuracy_of(add_counts(below, count_accuracy([answers("a", 9.0, "a")], PLACES)), LABELS)
+
+    assert found is not None
+    assert [(found.reference.calibration.bins[i].confidence) for i in (0, 14)] == [-8.0, 9.0]
 
 
 def test_a_confidence_at_an_edge_belongs_to_the_bin_below() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from parity import Tolerance, compare
 from parity.cases import make_cases
-from parity.results import Environment, Prediction, Run
+from parity.results import Environment, Prediction, Run, from_json, to_json
 from parity.stream.aggregate import NAMED, WORST, Totals, aggregate, totals_of
 from parity.stream.cases_file import Header, HeadLeg, HeadModel, Line, pack
 from parity.stream.job import Shard
@@ -202,6 +202,20 @@ def test_known_issues_of_the_suite_count() -> None:
     assert found.subjects[0].known_issue is not None
     assert len(found.stale_known_issues) == 1
     assert "model gone" in found.stale_known_issues[0]
+
+
+def test_what_was_found_can_be_written_and_read_again() -> None:
+    head = header(4)
+    answers = np.array([ANT, DOG, DOG, ANT])
+
+    found = aggregate(head, lines(head, answers, answers, [1], ["ant", None, "bee", "ant"]), 0.5, "r.cases.jsonl")
+
+    assert from_json(to_json(found)) == found
+    assert (found.cases_file, found.subjects[0].accuracy is None, found.unreadable is None) == (
+        "r.cases.jsonl",
+        False,
+        False,
+    )
 
 
 @pytest.mark.parametrize("truths", [None, ["ant", None, "bee"]])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -128,6 +130,31 @@ def test_models_that_normalise_otherwise_share_pixels() -> None:
 
     assert same_pixels(other) == same_pixels(SMALL)
     assert same_pixels(replace(SMALL, interpolation="bicubic")) != same_pixels(SMALL)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from conversion import Preprocessing
+from parity.stream.decoding import Batches, decode
+from parity.stream.listing import list_images
+
+batches = Batches(list_images(Path(sys.argv[1])), 1, range(20))
+next(decode(batches, (Preprocessing(size=(16, 16), resize=16),), 2))
+print("decoding", flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_no_worker_outlives_a_run_that_is_killed(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KILLED, str(save_pictures(tmp_path / "pictures", 20))]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        # All processes that it started hold its output open, so this waits for the end of the last.
+        told, _ = process.communicate(timeout=120)
+
+    assert (told, process.returncode) == ("decoding\n", -signal.SIGKILL)
 
 
 def die(worker: int) -> None:

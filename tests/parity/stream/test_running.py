@@ -260,6 +260,33 @@ def test_pictures_that_are_all_damaged_conclude_nothing(place: Path, tmp_path: P
     assert (found.subjects[0].verdict, found.exit_code) == ("inconclusive", 3)
 
 
+def test_answers_recorded_elsewhere_are_not_asked_about_other_images(place: Path, tmp_path: Path) -> None:
+    suite = 'images = ["own/*.png"]\nrecords = ["r.json"]\n[models.tiny]\nfactory = "models.py:tiny"\n'
+    save_suite(tmp_path, f'{suite}routes = ["onnx-torchscript"]\n')
+
+    legs = prepare(job_over(place / "pictures", tmp_path, backends=())).header.legs
+
+    assert [(leg.backend, leg.verdict) for leg in legs] == [
+        ("onnxruntime", None),
+        ("onnx-reference", None),
+        ("recorded", "skipped"),
+    ]
+    assert legs[2].reason.endswith("run without --images")
+
+
+def test_a_name_that_is_not_utf8_is_run_and_written(place: Path, tmp_path: Path) -> None:
+    pictures = save_pictures(tmp_path / "pictures", 3)
+    try:
+        picture(3).save(os.fsdecode(os.fsencode(pictures) + b"/\xff.png"))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+
+    found = stream(job_over(pictures, place, cases=None)).run
+
+    assert found.unreadable is None
+    assert {case.image for case in found.subjects[0].cases} == {"000.png", "001.png", "002.png", r"\xff.png"}
+
+
 # What breaks
 
 
