@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from parity.audit.folding import find_folds, refold
 from parity.audit.mutant import Mutant, Original, converters, kind_of, none, spread
-from parity.diagnosis.editing import settings
+from parity.audit.structure import approximate_erf
+from parity.diagnosis.editing import Edit, Editable, settings
 from parity.diagnosis.graph import Operation
 
 FAULTS = (
@@ -49,7 +51,7 @@ def _all(original: Original) -> Iterator[Mutant]:
     yield from _each("g-pad-asymmetric", "padding", operations, _moved_padding, "no operation pads on two sides")
     yield from _each("g-pool-ceil-shape", "ceil mode", operations, _ceil, "no operation pools in a window")
     yield from _each("g-avgpool-include-pad", "padding counted", operations, _include, "no average pooling pads")
-    yield from _each("g-gelu-variant", "GELU", operations, _gelu, "no operation is a GELU")
+    yield from _gelus(original)
     yield from _each(
         "g-resize-antialias-dropped", "antialias", operations, _antialias, "no resize inside is antialiased"
     )
@@ -79,19 +81,23 @@ def _eps(original: Original) -> Iterator[Mutant]:
         if "norm" in kind and operation.weights and kind not in ("l2norm", "lpnormalization"):
             name = names.get(kind, "epsilon") if original.graph.format == "neuralnetwork" else "epsilon"
             norms[operation.name] = name, float(operation.attributes.get(name, 1e-5))
-    folds = [] if norms else list(find_folds(original.reference.classifier.module, original.graph))
+    folds = list(find_folds(original.reference.classifier.module, original.graph))
     if not norms and not folds:
         yield from none("g-norm-eps", "the file has no norm, folded or not")
         return
     own = next(iter(norms.values()))[1] if norms else folds[0].eps
     for eps in (1e-3 if own < 5e-4 else 1e-5, 0.0):
-        if norms:
-            edit = settings({operation: {name: eps} for operation, (name, _) in norms.items()})
-            told = f"epsilon {eps:g} in the place of {own:g}, in {len(norms)} norm(s)"
-        else:
-            edit = refold([replace(fold, eps=eps) for fold in folds])
-            told = f"{len(folds)} batch norm(s) folded with an epsilon of {eps:g} in the place of {own:g}"
-        yield Mutant("g-norm-eps", told, f"epsilon {eps:g}", _REMEDIES, edit=edit)
+        edits = [
+            settings({operation: {name: eps} for operation, (name, _) in norms.items()}),
+            refold([replace(fold, eps=eps) for fold in folds]),
+        ]
+        told = f"epsilon {eps:g} in the place of {own:g} in {len(norms)} norm(s) and {len(folds)} folded ones"
+        yield Mutant("g-norm-eps", told, f"epsilon {eps:g}", _REMEDIES, edit=partial(_one_by_one, edits))
+
+
+def _one_by_one(edits: Sequence[Edit], model: Editable) -> None:
+    for edit in edits:
+        edit(model)
 
 
 def _moved_padding(operation: Operation) -> tuple[Settings, str] | None:
@@ -161,6 +167,18 @@ def _include(operation: Operation) -> tuple[Settings, str] | None:
         on = found.get("pooling.avgPoolExcludePadding", "False") != "True"
         return {"pooling.avgPoolExcludePadding": on}, f"avgPoolExcludePadding {on}"
     return None
+
+
+def _gelus(original: Original) -> Iterator[Mutant]:
+    """Exchange the two GELUs; ONNX often has one as what it is made of, around an Erf."""
+    fault = "g-gelu-variant"
+    spelt_out = [o for o in original.behind if o.type == "Erf"]
+    if not spelt_out:
+        yield from _each(fault, "GELU", original.behind, _gelu, "no operation is a GELU")
+    for word, operation in spread(spelt_out):
+        told = f"tanh's approximation in the place of erf in `{operation.name}`"
+        edit = partial(approximate_erf, operation=operation.name)
+        yield Mutant(fault, told, f"GELU, {word}", _REMEDIES, edit=edit)
 
 
 def _gelu(operation: Operation) -> tuple[Settings, str] | None:

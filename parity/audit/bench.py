@@ -51,7 +51,7 @@ class Bench:
     def sample(self) -> Sample:
         """The suite's images."""
         images = self.original.reference.images
-        opened = []
+        opened: list[Image.Image] = []
         for path in images.files:
             with Image.open(path) as picture:
                 picture.load()
@@ -140,7 +140,11 @@ class MutantRun:
     def answers(self, sample: Sample) -> Prediction | Broken:
         """Let the mutant answer."""
         pixels = sample.pixels if self.mutant.pixels is None else self.mutant.pixels(sample)
-        return attempted(lambda: self._predict(pixels))
+        found = attempted(lambda: self._predict(pixels))
+        if isinstance(found, Broken) and self.artifact is not None:
+            # Where the scratch copy lay says nothing to anybody.
+            return Broken(found.reason.replace(f"{self.artifact.path.parent}/", ""))
+        return found
 
 
 def attempted(ask: Callable[[], Prediction]) -> Prediction | Broken:

@@ -100,12 +100,9 @@ def none(fault: str, why: str) -> Iterator[Mutant]:
 
 def spread(items: Sequence[_Item]) -> Iterator[tuple[str, _Item]]:
     """Choose the first, the middle and the last, each once."""
-    places = {0: "first", len(items) // 2: "middle", len(items) - 1: "last"}
-    if len(items) == 2:
-        places = {0: "first", 1: "last"}
+    places = {len(items) // 2: "middle", len(items) - 1: "last", 0: "first"} if items else {}
     for index, word in sorted(places.items()):
-        if 0 <= index < len(items):
-            yield word, items[index]
+        yield word, items[index]
 
 
 def kind_of(operation: Operation) -> str:

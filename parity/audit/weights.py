@@ -95,14 +95,12 @@ def _swapped_statistics(original: Original) -> Iterator[Mutant]:
         if set(names) <= set(norm.weights):
             edit = _exchange(norm, names)
             yield Mutant(fault, told.format(norm.name), word, _REMEDIES, edit=edit)
-    if norms:
-        return
     folds = list(find_folds(original.reference.classifier.module, original.graph))
-    if not folds:
+    if not norms and not folds:
         yield from none(fault, "the file has no batch norm, folded or not")
     for word, fold in spread(folds):
         edit = refold([fold.swapped()])
-        yield Mutant(fault, f"{told.format(fold.operation)}, folded", word, _REMEDIES, edit=edit)
+        yield Mutant(fault, f"{told.format(fold.operation)}, folded", f"folded, {word}", _REMEDIES, edit=edit)
 
 
 def _exchange(norm: Operation, names: tuple[str, str]) -> Edit:

@@ -165,7 +165,8 @@ def _causes(examination: Examination, search: _Search) -> tuple[list[Suspect], l
     several = _several(examination, met, search, _DEPTH)
     if several:
         return _needed(examination, several), []
-    return [], [s for s, _ in sorted(met, key=lambda pair: badness(pair[1])) if not s.harmless]
+    # What was only guessed, and is not so, is not worth telling.
+    return [], [s for s, _ in sorted(met, key=lambda pair: badness(pair[1])) if s.seen]
 
 
 def _several(
@@ -241,7 +242,7 @@ def _families(examination: Examination, search: _Search) -> Iterator[list[Suspec
         try:
             yield list(importlib.import_module(f"parity.diagnosis.suspects.{name}").suspects(examination))
         except Exception:
-            LOG.exception("the family %s broke", name)
+            LOG.info("the family %s broke", name, exc_info=True)
 
 
 def _diagnosis(suspect: Suspect, confirmed: bool, fix: str = "") -> Diagnosis:

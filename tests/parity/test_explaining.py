@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from parity import check
 from parity.errors import ParityError
 from parity.explaining import explain_artifact, recorded_by_name
 from parity.recording import record
 from parity.records import write_records
 from tests.parity.diagnosis.faulty import PHOTOS, broken, good, mixed, reference, swapped
+from tests.parity.tiny import converted, tiny
 
 IMAGES = str(PHOTOS / "*.jpg")
 ONNX = "onnx-torchscript"
@@ -38,6 +41,19 @@ def test_a_fault_comes_with_its_hops_and_its_place() -> None:
     ]
     assert [": pass" in hop for hop in found.hops] == [True, False, False, False]
     assert found.first_divergence is not None
+
+
+def test_agreement_on_noise_proves_nothing() -> None:
+    random = np.random.default_rng(4)
+    tints = ((0, 0, 0), (90, 0, 0), (0, 0, 90), (0, 90, 0))
+    pictures = [
+        Image.fromarray(np.clip(random.integers(0, 256, (32, 32, 3)) - np.array(tint), 0, 255).astype(np.uint8))
+        for tint in tints
+    ]
+    subject = check(tiny(), converted(ONNX), pictures, backends=["onnxruntime"]).subjects[0]
+
+    assert subject.verdict == "inconclusive"
+    assert "noise" in subject.reason
 
 
 @pytest.fixture
