@@ -14,14 +14,14 @@ should be (confirmed: undoing it restores parity) [g-operation]
   largest difference 0.178 at 'green' (0.9647 against 0.787), allowed 1e-05
   a tolerance of 0.178 would have passed
   guilty hop: torch -> onnx
-  first divergence: operation 5 of 6, `/module/Mul` (Mul), which is mul of the classifier's own forward: is 0.5 times \
-what it should be
+  first divergence: operation 5 of 6, `/module/Mul` (Mul), which is mul of the classifier's own forward: is \
+0.5 times what it should be
   look further: parity run parity.toml --model weak --route onnx-torchscript --backend onnxruntime"""
 
 FLIP = """\
 turned by onnx-torchscript on onnxruntime: fail: 3 flip of 3 image(s)
-  cause: All labels are shifted by one (a background entry is present or missing); permuted labels and permuted rows \
-of the last layer are the same, and both would explain it (confirmed: undoing it restores parity) \
+  cause: All labels are shifted by one (a background entry is present or missing); permuted labels and \
+permuted rows of the last layer are the same, and both would explain it (confirmed: undoing it restores parity) \
 [lab-off-by-one-background]
   image red.png (flip): PyTorch 'red' at 0.9647, candidate 'green' at 0.9647
   largest difference 0.947 at 'red' (0.9647 against 0.01767), allowed 1e-05
