@@ -218,7 +218,7 @@ def test_a_folded_norm_has_another_epsilon(route: str, eps: float) -> None:
     def change(module: Tiny) -> None:
         module.norm.eps = eps
 
-    mutant = one(attributes, route, "g-norm-eps", f"epsilon {eps:g}")
+    mutant = one(attributes, route, "g-norm-eps", f"epsilon {eps:g} in")
 
     np.testing.assert_allclose(predict(made(mutant, converted(route))), pytorch(change), atol=1e-5)
     assert mutant.converter
