@@ -147,8 +147,8 @@ def _begin(worker: int) -> None:
 
 
 def _end_with_parent() -> None:
-    # PyTorch's workers look for another parent. Theirs is the process that they were forked from, which itself
-    # waits for the last of them: where the first one is killed, all others would stay for ever.
+    # PyTorch's workers watch the process that they were forked from, and that one waits for the last of them: where
+    # the run itself is killed, they would all stay for ever.
     from multiprocessing import parent_process
 
     parent = parent_process()

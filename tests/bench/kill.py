@@ -2,29 +2,39 @@
 
     parity run --images --> killed, at a moment drawn anew --> started again --> killed --> ... --> its end
 
-Of a tiny model over generated pictures; the moments lie anywhere between a start and what an uninterrupted run
-takes, so some fall before the first batch, some into one, and some behind the last. Not a part of `make test`.
+Of a tiny model over generated pictures. A moment is a size that the cases file reaches, so that it does not depend
+on what else the machine does. Not a part of `make test`.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import random
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime  # noqa: F401 - what a run imports, so that none of them has to
+import torch  # noqa: F401
 from PIL import Image
+
+import conversion.routes  # noqa: F401
+import parity.cli
+import parity.stream.engines
+from conversion.torchvision_guard import torchvision
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests" / "parity" / "tiny.py"
-PICTURES, SIDE = 4_000, 300
+PICTURES, SIDE, BATCH = 800, 100, 8
+# In one run, at most.
+KILLS = 6
+POLL = 1e-3
 SUITE = 'images = ["one.png"]\n[models.tiny]\nfactory = "tiny.py:tiny"\nroutes = ["onnx-torchscript"]\n'
 
 
@@ -33,26 +43,21 @@ def kill(kills: int, seed: int) -> bool:
     moments = random.Random(seed)
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
+        torchvision()
         lay_out(place)
-        started = time.perf_counter()
         whole = finish(place, "whole")
-        seconds = time.perf_counter() - started
-        started = time.perf_counter()
-        assert finish(place, "whole") == whole
-        idle = time.perf_counter() - started  # of loading and judging alone
-        print(f"uninterrupted {seconds:.1f} s, of which {idle:.1f} s are not for images", flush=True)
-        left, runs = kills, 0
+        size, left, runs = len(whole[1]), kills, 0
         while left:
             name, runs = f"run{runs}", runs + 1
-            told = []
-            while left and start_and_kill(place, name, moments.uniform(0.5 * idle, seconds)):
-                left -= 1
-                cases = place / f"{name}.cases.jsonl"
-                told.append(f"{cases.stat().st_size / 1e6:.2f}" if cases.is_file() else "-")
+            count = moments.randint(1, min(left, KILLS))
+            targets = sorted(max(0.0, moments.uniform(-0.1, 1.0)) * size for _ in range(count))
+            sizes = [found for target in targets if (found := start_and_kill(place, name, target)) is not None]
+            left -= len(sizes)
             if finish(place, name) != whole:
-                print(f"{name}: other bytes than without interruption, after {len(told)} kill(s)")
+                print(f"{name}: other bytes than without interruption, after {len(sizes)} kill(s)")
                 return False
-            print(f"{name}: killed {len(told)} time(s), at {', '.join(told)} MB: the same bytes", flush=True)
+            told = ", ".join(f"{found / size:.0%}" for found in sizes)
+            print(f"{name}: killed {len(sizes)} time(s), at {told}: the same bytes", flush=True)
     print(f"{kills} kills in {runs} runs: results and cases are those of an uninterrupted run")
     return True
 
@@ -70,35 +75,46 @@ def lay_out(place: Path) -> None:
     shutil.copy(pictures / "00000.jpg", place / "one.png")
 
 
-def start(place: Path, name: str) -> subprocess.Popen[bytes]:
-    """Start a run that writes `name`.json."""
-    command = [sys.executable, "-m", "parity.cli", "run", "--images", "pictures", "--json", f"{name}.json"]
-    command += ["--workers", "1", "--backend", "onnxruntime"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        command, cwd=place, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+def start(place: Path, name: str) -> Any:
+    """Start a run that writes `name`.json, in a process that has its imports behind it."""
+    process = multiprocessing.get_context("fork").Process(target=run, args=(place, name))
+    process.start()
+    return process
+
+
+def run(place: Path, name: str) -> None:
+    """Run the command; its exit code ends the process."""
+    os.chdir(place)
+    for descriptor in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    options = ["--workers", "0", "--batch", str(BATCH), "--backend", "onnxruntime"]
+    parity.cli.main(["run", "--images", "pictures", "--json", f"{name}.json", *options])
 
 
 def finish(place: Path, name: str) -> tuple[bytes, bytes]:
-    """Run to the end, and return results and cases; names of files are in them, so all have the same."""
-    code = start(place, name).wait()
-    if code not in (0, 1):
-        sys.exit(f"{name}: ended with exit code {code}")
+    """Run to the end, and return results and cases; the first name the second, by a name that all have here."""
+    process = start(place, name)
+    process.join()
+    if process.exitcode not in (0, 1):
+        sys.exit(f"{name}: ended with exit code {process.exitcode}")
     results = (place / f"{name}.json").read_bytes().replace(f"{name}.cases".encode(), b"cases")
     return results, (place / f"{name}.cases.jsonl").read_bytes()
 
 
-def start_and_kill(place: Path, name: str, seconds: float) -> bool:
-    """Start a run and kill it after some time; False where it had ended before."""
+def start_and_kill(place: Path, name: str, target: float) -> int | None:
+    """Start a run, kill it when its cases have this size, and return the size; None where it had ended before.
+
+    Zero is the moment at which there is a file.
+    """
+    cases = place / f"{name}.cases.jsonl"
     process = start(place, name)
-    try:
-        process.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        return True
-    return False
+    while (cases.stat().st_size if cases.is_file() else -1) < target:
+        if not process.is_alive():
+            return None
+        time.sleep(POLL)
+    process.kill()
+    process.join()
+    return cases.stat().st_size
 
 
 def main() -> None:
