@@ -22,7 +22,7 @@ from tests.faults.deploying import Recipe, deploy, recipe
 
 # A fault counts where it moves an answer by this many times what a clean conversion does.
 _ABOVE_NOISE = 10
-_FINE, _COARSE = 1e-6, 1e-4
+_FINE, _COARSE = 1e-6, 0.1
 _COUNTED = ("detected", "named", "family")
 
 
