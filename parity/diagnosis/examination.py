@@ -116,7 +116,7 @@ class Examination:
     @cached_property
     def answers(self) -> Prediction | None:
         """What the candidate, as it is now, answers to the reference's images; None where it breaks."""
-        if self.prediction is not None and (self._origin or self).is_elsewhere:
+        if self.prediction is not None and self.is_elsewhere:
             return self._changed(self._given)
         try:
             return self.predict(self.pixels)
@@ -136,6 +136,9 @@ class Examination:
     @cached_property
     def is_elsewhere(self) -> bool:
         """Whether the answers were made from other pixels, or by another runtime: they cannot be had again here."""
+        if self._origin:
+            # A repaired copy gives other answers because it was repaired.
+            return self._origin.is_elsewhere
         if self.prediction is None or self.apart_twice > 1e-6:
             return False
         try:
@@ -258,6 +261,14 @@ class Examination:
             return record(deployed_module(self.reference.classifier), pixels_to_tensor(self.pixels[:1]))
         except Exception:  # the module's own: it does what a record cannot hold
             return None
+
+    @cached_property
+    def deployed_state(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of PyTorch's weights, by the names that its operations read them by."""
+        from conversion.deployed import deployed_module
+
+        state = deployed_module(self.reference.classifier).state_dict()
+        return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
     @cached_property
     def divergences(self) -> tuple[Located, ...]:

@@ -17,12 +17,14 @@ from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.environment import asked_again
 from parity.reference import Reference
+from parity.tolerance import FP16_CAP
 
 if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination
 
-# Two ways of rounding differ by less than noise of one bit does, times this.
-_ROUNDED = 2.0
+# Two ways of rounding differ by less than noise of one bit does, times this; where that is more than the most that
+# rounding to fp16 may cost, it excuses everything and explains nothing.
+_ROUNDED, _MOST = 2.0, FP16_CAP
 
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
@@ -34,7 +36,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
     for recipe, made, answered in ways:
         yield _suspect(examination, recipe, own, made, Repair(reference=answered, fix=recipe.fix(own)))
     yield _decoder(examination)
-    allowance = _ROUNDED * _cost(examination, 1)
+    allowance = min(_ROUNDED * _cost(examination, 1), _MOST)
     for recipe, made, answered in ways:
         repair = Repair(reference=answered, allowance=allowance, fix=recipe.fix(own))
         yield _suspect(examination, recipe, own, made, repair)
@@ -80,7 +82,11 @@ def _decoder(examination: Examination) -> Suspect:
         "pre-decoder",
         f"The decoded pixels differ a little, as between two decoders ({told}): compare from a lossless PNG or a "
         "saved tensor before blaming the converter.",
-        Repair(reference=lambda reference: reference, allowance=_ROUNDED * cost, fix="image.save('image.png')"),
+        Repair(
+            reference=lambda reference: reference,
+            allowance=min(_ROUNDED * cost, _MOST),
+            fix="image.save('image.png')",
+        ),
     )
 
 
