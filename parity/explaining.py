@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parity.backends import RECORDED
+from parity.backends.outputs import settle_output
 from parity.diagnosis.explainer import Explainer
 from parity.environment import environment
 from parity.errors import ParityError
@@ -39,6 +40,7 @@ def explain_artifact(
         that they were made from other pixels may be the cause. Bad input raises ParityError or ConversionError.
     """
     reference = make_reference(classifier, load_images(images, classifier.preprocessing))
+    artifact = settle_output(artifact, len(classifier.labels))
     given = None if tolerance is None else Tolerance(tolerance)
     if record is None:
         name = choose_backend(artifact, backend)

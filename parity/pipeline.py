@@ -26,6 +26,7 @@ from parity.backends import (
     find_backend,
     record_names,
 )
+from parity.backends.outputs import mapping_told, settle_output
 from parity.backends.recorded import Recorded
 from parity.compare import compare
 from parity.diagnosis.chain import guilty_hop
@@ -90,7 +91,9 @@ def check(
     Bad input raises ParityError or ConversionError.
     """
     listed = [artifacts] if isinstance(artifacts, Artifact | str | Path) else artifacts
-    opened = [a if isinstance(a, Artifact) else open_artifact(a) for a in listed]
+    opened = [
+        settle_output(a if isinstance(a, Artifact) else open_artifact(a), len(classifier.labels)) for a in listed
+    ]
     given = Tolerance(tolerance) if isinstance(tolerance, int | float) else tolerance
     preprocessing = classifier.preprocessing
     if size is not None:
@@ -273,6 +276,7 @@ def _unjudged(reference: Reference, artifact: Artifact, backend: str) -> Subject
         backend=backend,
         precision=artifact.precision,
         verdict="skipped",
+        remarks=(mapping_told(artifact),) if artifact.output else (),
     )
 
 

@@ -153,6 +153,7 @@ class Subject:
     counts: how many images got which verdict, where `cases` holds the worst of them only; else empty.
     distribution: of |dp| over all images with a finite answer, where `cases` holds the worst only.
     accuracy: how often each of the two is right, where it is known what the images show.
+    remarks: what somebody who reads the verdict should know of how it came about, a line each.
     """
 
     model: str
@@ -178,6 +179,7 @@ class Subject:
     counts: Mapping[CaseVerdict, int] = field(default_factory=dict)
     distribution: Distribution | None = None
     accuracy: Accuracy | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

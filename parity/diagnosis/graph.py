@@ -108,7 +108,8 @@ def _coreml(
     planned = evaluator.graph
     settings = {operation.name: operation for operation in attributes.operations(artifact)}
     operations: list[Operation] = []
-    output = planned.aliases.get(planned.outputs[0], planned.outputs[0])
+    named = artifact.output if artifact.output in planned.outputs else planned.outputs[0]
+    output = planned.aliases.get(named, named)
     for node in planned.nodes:
         if node.type == "classify":
             output = node.inputs[0]

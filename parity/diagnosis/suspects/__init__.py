@@ -32,6 +32,7 @@ class Suspect:
 FAMILIES = (
     "environment",
     "interface",
+    "outputs",
     "head",
     "input",
     "weights",
