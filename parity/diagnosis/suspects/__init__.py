@@ -31,6 +31,7 @@ class Suspect:
 # In the order in which they are asked: cheap and specific first.
 FAMILIES = (
     "environment",
+    "shapes",
     "interface",
     "outputs",
     "head",
