@@ -77,7 +77,8 @@ def examine(
         subject.max_abs_diff,
         subject.cases,
     )
-    return Examination(reference, artifact, subject.backend, prediction, comparison, _files(reference), batch)
+    files, hop = _files(reference), subject.guilty_hop
+    return Examination(reference, artifact, subject.backend, prediction, comparison, files, batch, hop)
 
 
 def explained(subject: Subject, explanation: Explanation) -> Subject:

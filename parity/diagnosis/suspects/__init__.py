@@ -31,6 +31,8 @@ class Suspect:
 # In the order in which they are asked: cheap and specific first.
 FAMILIES = (
     "environment",
+    "reference",
+    "runtime",
     "shapes",
     "interface",
     "outputs",
