@@ -33,12 +33,14 @@ class Prediction:
     labels: class names in the order of the columns; None where the format has none, then columns count.
     top1: the name that the model itself gave each image (Core ML's classLabel); None: the largest column.
     source: who answered and where, if it was not this process.
+    same_pixels: whether answers from elsewhere are known to be to the very pixels that are asked for.
     """
 
     probabilities: np.ndarray
     labels: tuple[str, ...] | None = None
     top1: tuple[str, ...] | None = None
     source: str = ""
+    same_pixels: bool = False
 
 
 @dataclass(frozen=True)

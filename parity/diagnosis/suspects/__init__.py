@@ -32,8 +32,8 @@ class Suspect:
 FAMILIES = (
     "environment",
     "reference",
-    "runtime",
     "shapes",
+    "runtime",
     "interface",
     "outputs",
     "head",
