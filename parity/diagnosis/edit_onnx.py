@@ -96,7 +96,7 @@ def bypass(model: Any, operation: str) -> None:
 
 
 def set_output(model: Any, was: str, value: str) -> None:
-    """Give another value by the name of an output; its shape is left open."""
+    """Give another value by the name of an output; its type and shape are left open."""
     from onnx import helper
 
     moved = _fresh(model, f"{was} before")
@@ -106,7 +106,7 @@ def set_output(model: Any, was: str, value: str) -> None:
     model.graph.node.append(helper.make_node("Identity", [value], [was], _fresh(model, "repaired output")))
     for output in model.graph.output:
         if output.name == was:
-            output.type.tensor_type.ClearField("shape")
+            output.ClearField("type")
 
 
 def _name(node: Any) -> str:

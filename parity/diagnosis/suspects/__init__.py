@@ -42,6 +42,7 @@ FAMILIES = (
     "attributes",
     "repeatability",
     "precision",
+    "halves",
     "branches",
     "pixels",
     "operations",

@@ -84,7 +84,7 @@ def _wrong(examination: Examination) -> Iterator[Suspect]:
         yield Suspect(
             "i-wrong-output",
             f"The probabilities are taken from the wrong value: {_place(examination.artifact)} is "
-            f"`{graph.output}`{_what(examination, graph)}, and PyTorch's answer is `{name}`{by}.",
+            f"`{graph.output}`{_what(examination, graph)}, and PyTorch's answer is in `{name}`{by}.",
             Repair(edit=partial(_pointed, was=graph.output, name=name), fix=_pointing(examination.artifact, name)),
             seen=seen,
         )
@@ -106,7 +106,13 @@ def _candidates(examination: Examination, graph: Graph) -> Iterator[tuple[str, b
         yield from ((name, False) for name in unused[:_MOST])
         return
     wanted = examination.expected[examination.screen]
-    alike = [name for name in rows[0] if name not in used and _near(rows, name, wanted, examination.tolerance)]
+    # An answer of another size, the best class say, is none, wherever it comes from.
+    strange = graph.output not in rows[0]
+    open_to = [name for name in rows[0] if strange or name not in used]
+    alike = [name for name in open_to if _near(rows, name, wanted, examination.tolerance)]
+    if strange and not alike:
+        logits = [{name: _softmax(row) for name, row in values.items()} for values in rows]
+        alike = [name for name in open_to if _near(logits, name, wanted, examination.tolerance)]
     yield from ((name, True) for name in alike[-1:])
     for name in unused[:_MOST]:
         row = rows[0].get(name)
@@ -137,6 +143,12 @@ def _row(value: np.ndarray, classes: int) -> np.ndarray | None:
         return None
     row: np.ndarray = value.reshape(batch, classes)[0]
     return row
+
+
+def _softmax(row: np.ndarray) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        powers = np.exp(np.asarray(row, np.float64) - row.max())
+        return np.asarray(powers / powers.sum())
 
 
 def _softmaxes(graph: Graph) -> list[str]:

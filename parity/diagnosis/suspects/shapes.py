@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,11 +18,15 @@ from parity.images import ImageSet
 from parity.reference import Reference
 
 if TYPE_CHECKING:
-    from conversion.shapes import InputShapes
+    from conversion.shapes import Axis, InputShapes
+    from parity.diagnosis.editing import Editable
     from parity.diagnosis.examination import Examination
     from parity.results import Comparison
 
 Size = tuple[int, int]
+# How ONNX Runtime names the node that fails.
+_FAILED_AT = re.compile(r"while running (?P<type>\w+) node\. Name:'(?P<name>[^']+)'")
+_RGB = 20  # FeatureTypes.proto: ImageFeatureType.ColorSpace
 
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
@@ -32,6 +37,10 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
 
     accepted = read_input_shapes(examination.artifact)
     options = [option for option in accepted.options if len(option) == 4]
+    yield from _other_type(examination)
+    if options and not any(3 in option[1] for option in options):
+        yield from _other_channels(examination, options[0])
+        return
     batch, size = examination.batch, (int(examination.pixels.shape[1]), int(examination.pixels.shape[2]))
     if options and not any(batch in option[0] for option in options):
         yield _fixed_batch(examination, options[0][0].lower)
@@ -43,6 +52,81 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
         yield _other_size(examination, min(taken, key=lambda t: abs(t[0] - size[0]) + abs(t[1] - size[1])), size)
     elif size != own:
         yield from _flexible(examination, accepted, own, size)
+
+
+def _other_type(examination: Examination) -> Iterator[Suspect]:
+    """Look for an ONNX input of another type than fp32."""
+    if examination.artifact.format != "onnx":
+        return
+    from onnx import TensorProto
+
+    kind = _image(examination.editable).type.tensor_type.elem_type
+    if kind != TensorProto.FLOAT:
+        name = TensorProto.DataType.Name(kind).lower()
+        yield Suspect(
+            "i-input-type",
+            f"The file's input is of the type {name}, where PyTorch's is float: pixels 0 to 255 are refused.",
+            Repair(edit=_of_floats, fix=f"input = input.astype(numpy.{name})"),
+            seen=True,
+        )
+
+
+def _image(model: Editable) -> Any:
+    graph = model.content.graph
+    weights = {tensor.name for tensor in graph.initializer}
+    return next(one for one in graph.input if one.name not in weights)
+
+
+def _behind_image(model: Editable, kind: str, **attributes: Any) -> None:
+    """Put a node between the image of an ONNX model and who reads it."""
+    from onnx import helper
+
+    graph, image = model.content.graph, _image(model).name
+    given = f"{image}, as the file wants it"
+    for node in graph.node:
+        node.input[:] = [given if name == image else name for name in node.input]
+    graph.node.insert(0, helper.make_node(kind, [image], [given], given, **attributes))
+
+
+def _of_floats(model: Editable) -> None:
+    from onnx import TensorProto
+
+    kind = _image(model).type.tensor_type
+    _behind_image(model, "Cast", to=kind.elem_type)
+    kind.elem_type = TensorProto.FLOAT
+
+
+def _other_channels(examination: Examination, option: Sequence[Axis]) -> Iterator[Suspect]:
+    """Look for channels in another place, or for one where there should be three."""
+    if examination.artifact.format == "onnx" and 3 in option[3]:
+        yield Suspect(
+            "i-input-layout",
+            "The file takes images with their channels last, [images, height, width, 3], where PyTorch's are "
+            "[images, 3, height, width].",
+            Repair(edit=_channels_first, fix="input = input.transpose(0, 2, 3, 1)"),
+            seen=True,
+        )
+    elif examination.artifact.format != "onnx" and 1 in option[1]:
+        yield Suspect(
+            "pre-colour-mode",
+            "The file's input is a grey image, of one channel; the classifier's has three.",
+            Repair(edit=_in_colour, fix="ct.ImageType(color_layout=ct.colorlayout.RGB)"),
+            seen=True,
+        )
+
+
+def _channels_first(model: Editable) -> None:
+    """Put a Transpose between an image with channels first and who reads it."""
+    _behind_image(model, "Transpose", perm=[0, 2, 3, 1])
+    shape = _image(model).type.tensor_type.shape
+    dims = list(shape.dim)
+    del shape.dim[:]
+    shape.dim.extend([dims[0], dims[3], dims[1], dims[2]])
+
+
+def _in_colour(model: Editable) -> None:
+    for feature in model.content.description.input:
+        feature.type.imageType.colorSpace = _RGB
 
 
 def _fixed_batch(examination: Examination, fixed: int) -> Suspect:
@@ -74,9 +158,11 @@ def _baked_batch(examination: Examination) -> Iterator[Suspect]:
             fix="x.flatten(1), or x.view(x.shape[0], ...)",
         )
         yield Suspect("s-batch-baked", told, free, seen=True)
+    found = _FAILED_AT.search(examination.given.reason)
+    at = f" at {found['type']} `{found['name']}`" if found and examination.answers is None else ""
     yield Suspect(
         "s-batch-baked",
-        f"Images alone agree, but a batch of {examination.batch} {fails}: the batch size is a constant inside "
+        f"Images alone agree, but a batch of {examination.batch} {fails}{at}: the batch size is a constant inside "
         "the file, or the images of a batch are mixed.",
         alone,
         seen=True,
@@ -102,14 +188,11 @@ def _reshapes(examination: Examination) -> dict[str, np.ndarray]:
     return found
 
 
-def _nearest(option: Sequence[object], size: Size) -> Size:
+def _nearest(option: Sequence[Axis], size: Size) -> Size:
     """Bring a size into the bounds of an option."""
-    from conversion.shapes import Axis
-
-    sides = [axis for axis in option[2:] if isinstance(axis, Axis)]
     height, width = (
         max(axis.lower, side if axis.upper is None else min(axis.upper, side))
-        for axis, side in zip(sides, size, strict=True)
+        for axis, side in zip(option[2:], size, strict=True)
     )
     return height, width
 

@@ -131,7 +131,7 @@ def test_a_label_layer_that_points_at_another_blob(blob: str) -> None:
 
     assert causes(found) == ["i-wrong-output"]
     assert f"labelProbabilityLayerName is `{blob}`" in found.diagnoses[0].message
-    assert "PyTorch's answer is `classLabelProbs`" in found.diagnoses[0].message
+    assert "PyTorch's answer is in `classLabelProbs`" in found.diagnoses[0].message
 
 
 def program(specification: Any) -> None:
@@ -173,7 +173,30 @@ def test_an_onnx_output_that_gives_another_value(read: Callable[[Any], str], wid
     found = explained(broken(good("onnx-torchscript", tiny), wrong_onnx(read, ["n", width])), reference(tiny))
 
     assert causes(found) == ["i-wrong-output"]
-    assert "PyTorch's answer is `right`" in found.diagnoses[0].message
+    assert "PyTorch's answer is in `right`" in found.diagnoses[0].message
+
+
+def best_class(model: Any) -> None:
+    behind_all(model, "ArgMax", axis=1, keepdims=1)
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("classLabelProbs", TensorProto.INT64, ["n", 1]))
+
+
+def best_logit(model: Any) -> None:
+    best_class(model)
+    softmax = node(model, "Softmax")
+    node(model, "ArgMax").input[0] = softmax.input[0]
+    model.graph.node.remove(softmax)
+
+
+@pytest.mark.parametrize(
+    ("change", "faults"),
+    [(best_class, {"i-wrong-output"}), (best_logit, {"i-wrong-output", "head-softmax-missing"})],
+)
+def test_the_best_class_alone_is_no_answer(change: Callable[[Any], None], faults: set[str]) -> None:
+    found = explained(broken(good("onnx-torchscript", tiny), change), reference(tiny))
+
+    assert set(causes(found)) == faults
+    assert "what ArgMax gives" in found.diagnoses[0].message
 
 
 def test_beside_another_fault_the_softmax_that_nobody_reads_is_told() -> None:

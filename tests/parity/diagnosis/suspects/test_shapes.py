@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from conversion import Artifact, convert
 from parity.diagnosis.explain import explain
@@ -91,6 +91,33 @@ def test_a_reshape_that_holds_the_batch_is_named_and_freed() -> None:
     assert found.diagnoses[0].fix == "x.flatten(1), or x.view(x.shape[0], ...)"
 
 
+def test_where_a_batch_fails_the_runtimes_word_is_passed_on() -> None:
+    def with_token(model: Any) -> None:
+        # As a class token that was expanded for the example: one row, whatever the batch.
+        flatten = node(model, "Flatten")
+        flatten.output[0] = "pooled"
+        for name, array in (
+            ("token", np.zeros((1, 4), np.float32)),
+            ("four", np.array([4])),
+            ("end", np.array([999])),
+        ):
+            model.graph.initializer.append(numpy_helper.from_array(array, name))
+        model.graph.initializer.append(numpy_helper.from_array(np.array([1]), "one"))
+        steps = [
+            helper.make_node("Concat", ["token", "pooled"], ["joined"], "/join", axis=1),
+            helper.make_node("Slice", ["joined", "four", "end", "one"], [node(model, "Gemm").input[0]]),
+        ]
+        for number, step in enumerate(steps, list(model.graph.node).index(flatten) + 1):
+            model.graph.node.insert(number, step)
+
+    opened = convert(tiny(), "onnx-torchscript", _home(), dynamic="batch")
+
+    found = explain(examined(broken(opened, with_token), reference(tiny), batch=2))
+
+    assert causes(found) == ["s-batch-baked"]
+    assert "Images alone agree, but a batch of 2 fails at Concat `/join`" in found.diagnoses[0].message
+
+
 @pytest.mark.parametrize("route", ["onnx-torchscript", "mlprogram-fp32"])
 def test_a_file_of_another_size_than_the_classifiers(route: str) -> None:
     smaller = replace(mixed(), preprocessing=replace(mixed().preprocessing, size=(40, 40)))
@@ -115,3 +142,54 @@ def test_open_axes_that_are_right_are_quiet(kind: str, given: int, batch: int) -
     side: Callable[[], Reference] = (lambda: at(given)) if given != 48 else reference
 
     assert examined(of_any(kind), side(), batch=batch).given.verdict == "pass"
+
+
+def test_a_size_that_pytorch_does_not_take_either_is_told_without_a_repair() -> None:
+    def declare(model: Any) -> None:
+        for dim in model.graph.input[0].type.tensor_type.shape.dim[2:]:
+            dim.dim_value = 8
+
+    found = explain(examined(broken(good("onnx-torchscript", tiny), declare), reference(tiny)))
+
+    assert [(d.fault, d.confirmed) for d in found.diagnoses] == [("i-input-size", False)]
+
+
+def channels_last(model: Any) -> None:
+    before_all(model, "Transpose", [], perm=[0, 3, 1, 2])
+    for dim, size in zip(model.graph.input[0].type.tensor_type.shape.dim[1:], (32, 32, 3), strict=True):
+        dim.dim_value = size
+
+
+def of_bytes(model: Any) -> None:
+    before_all(model, "Cast", [], to=TensorProto.FLOAT)
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+
+
+def of_halves(model: Any) -> None:
+    before_all(model, "Cast", [], to=TensorProto.FLOAT)
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
+
+
+def grey(specification: Any) -> None:
+    specification.description.input[0].type.imageType.colorSpace = 10  # FeatureTypes.proto: GRAYSCALE
+
+
+@pytest.mark.parametrize(
+    ("route", "change", "fault", "told"),
+    [
+        ("onnx-torchscript", channels_last, "i-input-layout", "channels last, [images, height, width, 3]"),
+        ("onnx-torchscript", of_bytes, "i-input-type", "is of the type uint8"),
+        ("onnx-torchscript", of_halves, "i-input-type", "is of the type float16"),
+        ("mlprogram-fp32", grey, "pre-colour-mode", "a grey image, of one channel"),
+    ],
+)
+def test_an_input_that_is_another_kind_of_image(
+    route: str, change: Callable[[Any], None], fault: str, told: str
+) -> None:
+    examination = examined(broken(good(route, tiny), change), reference(tiny))
+
+    found = explain(examination)
+
+    assert examination.prediction is None
+    assert causes(found) == [fault]
+    assert told in found.diagnoses[0].message
