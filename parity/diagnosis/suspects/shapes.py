@@ -212,7 +212,7 @@ def _other_size(examination: Examination, taken: Size, size: Size) -> Suspect:
 
 def _flexible(examination: Examination, accepted: InputShapes, own: Size, size: Size) -> Iterator[Suspect]:
     """Compare at the classifier's own size, at the smallest and at the largest that the file declares."""
-    at_own = Repair(reference=partial(_at_size, size=own), fix=f"images of {_told(own)}")
+    at_own = Repair(reference=partial(_at_size, size=own), fix=f"image.resize({own[::-1]})")
     if not holds(apply(examination, [at_own], examination.screen)):
         return
     sizes = dict.fromkeys(one for one in (*_ends(accepted), own) if one != size)
@@ -225,9 +225,7 @@ def _flexible(examination: Examination, accepted: InputShapes, own: Size, size: 
     shown = "it fails" if apart is None else f"max |dp| = {apart:.2g}"
     told = f"Parity holds at {', '.join(right)} only; at {_told(size)} {shown}"
     more = f", and it does not hold at {', '.join(wrong)} either" if wrong else ""
-    where = examination.first_divergence
-    place = f"; {where.told}" if where is not None and where.type != "input" else ""
-    yield Suspect("s-flexible-shape", f"{told}{more}{place}.", at_own, seen=True)
+    yield Suspect("s-flexible-shape", f"{told}{more}: a size is a constant inside the file.", at_own, seen=True)
 
 
 def _compared(examination: Examination, size: Size) -> Comparison | None:
