@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from conversion import Artifact
+from conversion import Artifact, convert
 from parity.backends import backends_for
 from parity.diagnosis.explain import Explanation, explain
 from parity.explaining import explain_artifact
 from parity.pipeline import check
 from parity.results import Subject
 from tests.parity.diagnosis.faulty import (
+    _home,
     behind_all,
     broken,
     causes,
@@ -149,6 +149,26 @@ def test_a_program_that_classifies_by_the_logits() -> None:
     assert "the logits before softmax" in found.diagnoses[0].message
 
 
+def test_a_program_without_classes_that_gives_the_logits() -> None:
+    def exchange(specification: Any) -> None:
+        operations = list(mil_operations(specification))
+        softmax = next(op for op in operations if op.type == "softmax")
+        logits = softmax.inputs["x"].arguments[0].name
+        names = {logits: "classLabelProbs", softmax.outputs[0].name: logits}
+        for operation in operations:
+            for argument in operation.inputs.values():
+                for binding in (one for one in argument.arguments if one.name in names):
+                    binding.name = names[binding.name]
+            for output in operation.outputs:
+                output.name = names.get(output.name, output.name)
+
+    batches = convert(tiny(), "mlprogram-fp32", _home(), dynamic="batch")
+
+    found = explained(broken(batches, exchange), reference(tiny))
+
+    assert causes(found) == ["i-wrong-output"]
+
+
 def wrong_onnx(read: Callable[[Any], str], shape: list[Any]) -> Callable[[Any], None]:
     def break_it(model: Any) -> None:
         (output,) = model.graph.output
@@ -223,10 +243,13 @@ def test_what_was_put_behind_the_right_value_is_not_the_outputs_fault() -> None:
     assert [causes(one) for one in found] == [["head-softmax-twice"], ["head-percent"]]
 
 
-def test_the_command_tells_the_mapping(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_reports_tell_the_mapping(capsys: pytest.CaptureFixture[str]) -> None:
+    from parity.report.html import to_html
+    from parity.report.markdown import to_markdown
     from parity.report.terminal import make_console, print_run
 
     run = check(tiny(), broken(good("onnx-torchscript", tiny), features_too), pictures(), backends=["onnxruntime"])
     print_run(run, make_console())
 
-    assert "the output `17` is read as the probabilities" in capsys.readouterr().out
+    for text in (capsys.readouterr().out, to_html(run), to_markdown(run)):
+        assert "is read as the probabilities" in text
