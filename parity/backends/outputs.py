@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from parity.errors import ParityError
+
 if TYPE_CHECKING:
     from conversion import Artifact
 
@@ -20,7 +22,10 @@ def settle_output(artifact: Artifact, classes: int) -> Artifact:
 
     Where several fit, or none does, the backends say that they cannot tell.
     """
-    declared, shapes = read_outputs(artifact)
+    try:
+        declared, shapes = read_outputs(artifact)
+    except ParityError:  # a damaged file, of which the backends say more
+        return artifact
     if artifact.output or declared or WANTED in shapes:
         return artifact
     fitting = [name for name, shape in shapes.items() if _fits(shape, classes)]

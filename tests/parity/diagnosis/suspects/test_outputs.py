@@ -12,7 +12,9 @@ from onnx import TensorProto, helper
 
 from conversion import Artifact, convert
 from parity.backends import backends_for
+from parity.backends.outputs import settle_output
 from parity.diagnosis.explain import Explanation, explain
+from parity.errors import ParityError
 from parity.explaining import explain_artifact
 from parity.pipeline import check
 from parity.results import Subject
@@ -65,6 +67,15 @@ def test_among_several_outputs_the_one_with_a_number_for_each_class_is_read_and_
         "the output `17` is read as the probabilities, for its shape [?, 8] (none is called classLabelProbs; the "
         "others are `features`)",
     )
+
+
+def test_a_file_that_cannot_be_read_is_left_to_the_backends(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Any) -> Any:
+        raise ParityError(f"{path}: damaged")
+
+    monkeypatch.setattr("parity.coreml.files.open_model", refuse)
+
+    assert settle_output(good("mlprogram-fp32", tiny), 8) == good("mlprogram-fp32", tiny)
 
 
 def test_an_output_of_the_expected_name_needs_no_remark() -> None:
