@@ -94,6 +94,7 @@ def explain_failure(subject: Subject, case: Case | None = None) -> str:
     if subject.first_divergence:
         where = subject.first_divergence
         lines.append(f"  first divergence: {where.told or f'{where.operation} ({where.type})'}")
+    lines += [f"  note: {remark}" for remark in subject.remarks]
     return "\n".join(lines)
 
 

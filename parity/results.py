@@ -33,12 +33,14 @@ class Prediction:
     labels: class names in the order of the columns; None where the format has none, then columns count.
     top1: the name that the model itself gave each image (Core ML's classLabel); None: the largest column.
     source: who answered and where, if it was not this process.
+    same_pixels: whether answers from elsewhere are known to be to the very pixels that are asked for.
     """
 
     probabilities: np.ndarray
     labels: tuple[str, ...] | None = None
     top1: tuple[str, ...] | None = None
     source: str = ""
+    same_pixels: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,7 @@ class Subject:
     counts: how many images got which verdict, where `cases` holds the worst of them only; else empty.
     distribution: of |dp| over all images with a finite answer, where `cases` holds the worst only.
     accuracy: how often each of the two is right, where it is known what the images show.
+    remarks: what somebody who reads the verdict should know of how it came about, a line each.
     """
 
     model: str
@@ -178,6 +181,7 @@ class Subject:
     counts: Mapping[CaseVerdict, int] = field(default_factory=dict)
     distribution: Distribution | None = None
     accuracy: Accuracy | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class Examination:
 
     prediction: its answers to the reference's images; None where it gave none. given: how these compare.
     image_files: where the images come from, in the reference's order; empty where that is not known.
-    batch: how many images the artefact gets at once.
+    batch: how many images the artefact gets at once. guilty_hop: the first hop of its route that does not agree.
     repairs: what was undone already; `artifact` is the file as it is after these. places: those of the reference's
     images among all that `prediction` answers; None: it answers just these.
     """
@@ -49,6 +49,7 @@ class Examination:
     given: Comparison
     image_files: tuple[Path, ...] = ()
     batch: int = 1
+    guilty_hop: str = ""
     repairs: tuple[Repair, ...] = ()
     places: tuple[int, ...] | None = None
     _origin: Examination | None = None

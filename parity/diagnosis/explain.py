@@ -200,7 +200,10 @@ def _several(
         first = met[i][0]
         if search.late or first.repair is None:
             break
-        again = repaired(examination, [first.repair])
+        try:
+            again = repaired(examination, [first.repair])
+        except Exception:  # of whatever class: a repair that cannot be made leads nowhere
+            continue
         others: list[tuple[Suspect, Comparison]] = []
         alike = [s for s, _ in met if s.repair is first.repair]
         for suspect in (s for family in _families(again, search, families) for s in family):

@@ -58,7 +58,8 @@ class SubjectView:
     anchor: unique in a page. told: the verdict in words. matters: whether it keeps the run from holding.
     counts: over all images. worst: the cases to look at. rows: those to list, the worst first, then a sample.
     unlisted: how many images are in no row. sampled: whether rows hold a sample too.
-    explanation: why it does not pass, in lines; empty where it does.
+    explanation: why it does not pass, in lines, the remarks among them; empty where it does.
+    remarks: what else a reader should know.
     """
 
     anchor: str
@@ -87,6 +88,7 @@ class SubjectView:
     known_link: str
     causes: tuple[Cause, ...]
     explanation: tuple[str, ...]
+    remarks: tuple[str, ...]
     counts: Mapping[CaseVerdict, int]
     distribution: Distribution
     worst: tuple[CaseView, ...]
@@ -222,6 +224,7 @@ def _subject(run: Run, s: Subject, number: int, of: int) -> SubjectView:
         known_link=visible(link),
         causes=tuple(Cause(visible(d.fault), visible(d.message), d.confirmed) for d in s.diagnoses),
         explanation=() if passed else visible_lines(explain_failure(s)),
+        remarks=tuple(visible(remark) for remark in s.remarks),
         counts=case_counts(s),
         distribution=distribution_of(s),
         worst=tuple(show_case(run, s, case) for case in ordered[:cards]),

@@ -31,7 +31,11 @@ class Suspect:
 # In the order in which they are asked: cheap and specific first.
 SPECIFIC = (
     "environment",
+    "reference",
+    "shapes",
+    "runtime",
     "interface",
+    "outputs",
     "head",
     "input",
     "weights",
@@ -39,6 +43,7 @@ SPECIFIC = (
     "activations",
     "repeatability",
     "precision",
+    "halves",
     "branches",
     "pixels",
 )

@@ -11,6 +11,7 @@ import numpy as np
 from parity.diagnosis.editing import settings
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
+from parity.diagnosis.suspects.outputs import has_unread_softmax
 from parity.results import Prediction
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
                 _change(lambda p: p / 100, "divide the output by 100"),
                 seen=True,
             )
+        if has_unread_softmax(examination):
+            return
         yield Suspect(
             "head-softmax-missing",
             f"The output is logits ({low:.3g} to {high:.3g}, sums {sums.min():.3g} to {sums.max():.3g}): softmax "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -131,3 +132,12 @@ def test_another_decoder_is_no_fault_of_the_model() -> None:
     found = explained(artifact, reference(), find_backend("onnxruntime").load(artifact)(pixels))
 
     assert causes(found) == ["pre-decoder"]
+
+
+def test_answers_to_these_very_pixels_are_no_matter_of_the_decoder() -> None:
+    artifact = good("onnx-torchscript")
+    noise = np.random.default_rng(2).integers(-1, 2, reference().images.pixels.shape)
+    pixels = np.clip(reference().images.pixels + noise, 0, 255).astype(np.uint8)
+    answers = find_backend("onnxruntime").load(artifact)(pixels)
+
+    assert causes(explained(artifact, reference(), replace(answers, same_pixels=True))) == []
