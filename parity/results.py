@@ -148,6 +148,8 @@ class Subject:
     guilty_hop: the first hop of the route that does not agree, where one failed: `onnx -> neuralnetwork`, say.
     diagnoses: causes that were confirmed; where there is none, what else speaks for itself.
     hops: every hop of the route that was looked at, a line each, where it fails.
+    explained_on: how many images causes were looked for on, where `cases` holds the worst only; 0: nobody looked.
+    unexplained: why none could be looked for all the same.
     recorded_by: who gave the answers and where, if they are recorded ones.
     known_issue: set where the suite file expects this failure; it is then no reason to fail the run.
     counts: how many images got which verdict, where `cases` holds the worst of them only; else empty.
@@ -173,6 +175,8 @@ class Subject:
     diagnoses: tuple[Diagnosis, ...] = ()
     hops: tuple[str, ...] = ()
     first_divergence: Divergence | None = None
+    explained_on: int = 0
+    unexplained: str = ""
     known_issue: KnownIssue | None = None
     cases: tuple[Case, ...] = ()
     counts: Mapping[CaseVerdict, int] = field(default_factory=dict)
@@ -220,6 +224,7 @@ class Run:
         name, or `model: name` where another model of the run saw other pixels under that name.
     unreadable: the images that were skipped, where a run over a directory of them skips any.
     cases_file: the name of the file beside this one that has a line for every image, where `cases` has the worst.
+    shard: which part of the images this is, `3/16`, where it is a part.
     """
 
     environment: Environment
@@ -229,6 +234,7 @@ class Run:
     thumbnails: Mapping[str, str] = field(default_factory=dict)
     unreadable: Unreadable | None = None
     cases_file: str = ""
+    shard: str = ""
     schema: Literal["parity-run/1"] = "parity-run/1"
 
     @property
