@@ -164,12 +164,12 @@ def make_view(run: Run) -> RunView:
         listed += f" ({known} known)"
     headline = HEADLINES[run.exit_code]
     if run.shard:
-        headline += f" on shard {visible(run.shard)} of the images"
+        headline += f" on shard {run.shard} of the images"
     return RunView(
         exit_code=run.exit_code,
         headline=headline,
         told=f"{headline}: {listed or 'nothing was run'}",
-        shard=visible(run.shard),
+        shard=str(run.shard or ""),
         counts=counts,
         known=known,
         subjects=subjects,

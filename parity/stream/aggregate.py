@@ -11,7 +11,7 @@ from pathlib import Path
 
 from parity.distribution import Distribution
 from parity.known_issues import mark_known_issues
-from parity.results import FAILING_CASES, Case, Run, Subject, Unreadable, UnreadableImage, summarise
+from parity.results import FAILING_CASES, Case, Part, Run, Subject, Unreadable, UnreadableImage, summarise
 from parity.stream.accuracy import Counts, accuracy_of, add_counts, count_accuracy
 from parity.stream.cases_file import (
     Explained,
@@ -126,7 +126,7 @@ def aggregate(header: Header, lines: Iterable[Line], allowed_unreadable: float, 
         summarise(marked),
         unreadable=unreadable,
         cases_file=cases_file,
-        shard="" if header.shard == Shard() else str(header.shard),
+        shard=None if header.shard == Shard() else Part(header.shard.number, header.shard.of),
     )
 
 
