@@ -13,6 +13,7 @@ import numpy as np
 from parity.accuracy import Accuracy
 from parity.distribution import Distribution
 from parity.errors import ParityError
+from parity.schemas import counts_schema, written_schema
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -150,6 +151,8 @@ class Subject:
     guilty_hop: the first hop of the route that does not agree, where one failed: `onnx -> neuralnetwork`, say.
     diagnoses: causes that were confirmed; where there is none, what else speaks for itself.
     hops: every hop of the route that was looked at, a line each, where it fails.
+    explained_on: how many images causes were looked for on, where `cases` holds the worst only; 0: nobody looked.
+    unexplained: why none could be looked for all the same.
     recorded_by: who gave the answers and where, if they are recorded ones.
     known_issue: set where the suite file expects this failure; it is then no reason to fail the run.
     counts: how many images got which verdict, where `cases` holds the worst of them only; else empty.
@@ -176,6 +179,8 @@ class Subject:
     diagnoses: tuple[Diagnosis, ...] = ()
     hops: tuple[str, ...] = ()
     first_divergence: Divergence | None = None
+    explained_on: int = 0
+    unexplained: str = ""
     known_issue: KnownIssue | None = None
     cases: tuple[Case, ...] = ()
     counts: Mapping[CaseVerdict, int] = field(default_factory=dict)
@@ -206,6 +211,17 @@ class Unreadable:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Say which part of the images a run is over: the `number`th, from one, of `of`."""
+
+    number: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+
+@dataclass(frozen=True)
 class Environment:
     """Say where a run took place."""
 
@@ -224,6 +240,7 @@ class Run:
         name, or `model: name` where another model of the run saw other pixels under that name.
     unreadable: the images that were skipped, where a run over a directory of them skips any.
     cases_file: the name of the file beside this one that has a line for every image, where `cases` has the worst.
+    shard: which part of the images this is; None where it is all of them.
     """
 
     environment: Environment
@@ -233,6 +250,7 @@ class Run:
     thumbnails: Mapping[str, str] = field(default_factory=dict)
     unreadable: Unreadable | None = None
     cases_file: str = ""
+    shard: Part | None = None
     schema: Literal["parity-run/1"] = "parity-run/1"
 
     @property
@@ -295,21 +313,9 @@ def read_run(path: Path) -> Run:
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema of results.json (committed as parity/results.schema.json)."""
-    schema = _adapter().json_schema(mode="serialization")
-    for table in (schema, *schema["$defs"].values()):
-        # What has a default in Python is written all the same, and nothing else is.
-        table["required"] = list(table["properties"])
-        table["additionalProperties"] = False
-    count = {"type": "integer", "minimum": 0}
-    schema["properties"]["summary"] = {
-        "title": "Summary",
-        "type": "object",
-        "properties": dict.fromkeys(VERDICTS, count),
-        "required": list(VERDICTS),
-        "additionalProperties": False,
-    }
-    dialect = "https://json-schema.org/draft/2020-12/schema"
-    return {"$schema": dialect, **schema, "title": "coreml-parity results"}
+    schema = written_schema(_adapter(), "coreml-parity results")
+    schema["properties"]["summary"] = counts_schema("Summary", VERDICTS)
+    return schema
 
 
 @cache

@@ -279,17 +279,17 @@ class Examination:
     @cached_property
     def first_divergence(self) -> Located | None:
         """The first of them; of the worst image alone, where the others were not asked for."""
-        found = self.divergences if "divergences" in vars(self) else self._located(self.screen[:1])
+        found = self.divergences if "divergences" in vars(self) else self._located(self.screen[:1], all_=False)
         return next(iter(found), None)
 
-    def _located(self, places: Sequence[int]) -> tuple[Located, ...]:
-        from parity.diagnosis.locate import divergences
+    def _located(self, places: Sequence[int], all_: bool = True) -> tuple[Located, ...]:
+        from parity.diagnosis.locate import FIRST, MOST, divergences
 
         images = self.reference.images
         rows = [i for i in places if i < len(images.names)]
         some = ImageSet(tuple(images.names[i] for i in rows), images.pixels[rows])
         try:
-            return divergences(self.reference, self.artifact, some)
+            return divergences(self.reference, self.artifact, some, most=MOST if all_ else FIRST)
         except Exception as error:  # of whatever class: who was only asked where must not end the rest
             LOG.debug("%s: nothing can be located: %s", self.artifact.path, error)
             return ()
