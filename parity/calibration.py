@@ -24,7 +24,7 @@ from parity.backends.pytorch import load_reference
 from parity.environment import environment
 from parity.images import SMALLEST, unique_names
 from parity.models import load_classifier
-from parity.noise import FP16, FP16_ONLY, REPEATED, Noise, Source, measure
+from parity.noise import FLOAT64, FP16, FP16_ONLY, REPEATED, Noise, Source, measure
 from parity.pipeline import Progress, convert_entry
 from parity.proposals import CONFIDENCE, FACTOR, Proposal, check_quantile, images_needed, propose
 from parity.results import Environment, Subject
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
     from conversion import Artifact, Classifier
+    from conversion.artifact import Precision
     from parity.suite import ModelEntry, Suite
 
 QUANTILE = 0.999
@@ -196,6 +197,10 @@ class _PyTorch:
     margins: np.ndarray
     trouble: str
 
+    def cost(self, precision: Precision) -> float:
+        """Return what a precision costs PyTorch itself on all images, as a run would measure it."""
+        return max(self.noises[name].largest for name in (FLOAT64 if precision == "fp32" else (FP16,)))
+
 
 def _measure_pytorch(bench: _Bench, routes: Sequence[str]) -> _PyTorch:
     margin = Source("margin", (bench.reference,), reduce=noise.margin)
@@ -270,7 +275,7 @@ def _why_not(backend: str) -> str:
 def _beside(leg: Proposal, entry: ModelEntry, artifact: Artifact, pytorch: _PyTorch, distance: Noise) -> Proposal:
     """Put beside a leg what does not enter its proposal: what is allowed today, and its own distance."""
     given = entry.tolerance.get(leg.route)
-    *_, widest = tolerances_for(artifact, lambda: pytorch.noises[FP16].largest)
+    *_, widest = tolerances_for(artifact, pytorch.cost)
     return replace(
         leg,
         allowed_today=(given or widest).probability,

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from parity.backends import Predict, find_backend, onnxruntime
 from parity.compare import align, proves_nothing
 from parity.errors import ParityError
 from parity.results import Prediction
-from parity.tolerance import FP16_FLOOR, fp16_answers
+from parity.tolerance import FP16_FLOOR, Way, fp16_answers, fp32_ways
 
 if TYPE_CHECKING:
     import torch
@@ -45,6 +45,8 @@ _LOWER_LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED")
 _DRAWS = 3
 
 REPEATED = "PyTorch, repeated"
+# By the kernels that it runs on, and by two other kinds: together what the default tolerance of fp32 is made of.
+FLOAT64 = ("PyTorch, float64", "PyTorch, channels_last or float64", "PyTorch, plain kernels or float64")
 FP16 = "PyTorch, rounded to fp16"
 FP16_WEIGHTS = "PyTorch, rounded to fp16, weights up or down by chance"
 FP16_ONLY = (FP16, FP16_WEIGHTS)
@@ -170,22 +172,16 @@ def pytorch_sources(classifier: Classifier, reference: Predict) -> tuple[Source,
 
     module = deployed_module(classifier)
 
-    def way(change: Callable[[Any], Any], feed: Callable[[Any], Any], step: int = 1) -> Predict:
-        # The copy is made when it is first needed, so that what cannot be copied is the trouble of one source.
-        changed = cache(lambda: change(copy.deepcopy(module)))
+    def batched(pixels: np.ndarray) -> Prediction:
+        with torch.inference_mode():
+            parts = [pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)]
+            return Prediction(np.concatenate([module(pixels_to_tensor(p)).numpy() for p in parts]), labels)
 
-        def predict(pixels: np.ndarray) -> Prediction:
-            with torch.inference_mode():
-                parts = [pixels[start : start + step] for start in range(0, len(pixels), step)]
-                rows = [changed()(feed(pixels_to_tensor(part))).numpy() for part in parts]
-            return Prediction(np.concatenate(rows), classifier.labels)
+    def predicting(way: Way) -> Predict:
+        return lambda pixels: Prediction(way(pixels), labels)
 
-        return predict
-
-    last = torch.channels_last
-    channels_last = way(lambda m: m.to(memory_format=last), lambda t: t.contiguous(memory_format=last))
-    float64 = way(lambda m: m.double(), lambda t: t.double())
-    batched = way(lambda m: m, lambda t: t, BATCH)
+    labels = classifier.labels
+    float64, channels_last, plain = map(predicting, fp32_ways(module))
     innocent = INNOCENT["fp32"]
     return (
         Source(REPEATED, (reference, _again(reference)), innocent),
@@ -193,7 +189,10 @@ def pytorch_sources(classifier: Classifier, reference: Predict) -> tuple[Source,
         Source(f"PyTorch, one image or {BATCH} at once", (reference, batched), innocent),
         Source("PyTorch, channels_last", (reference, channels_last), innocent),
         # However large: it is what computing in fp32 costs.
-        Source("PyTorch, float64", (reference, float64)),
+        *(
+            Source(name, (float64, way))
+            for name, way in zip(FLOAT64, (reference, channels_last, plain), strict=True)
+        ),
     )
 
 

@@ -265,8 +265,8 @@ def judge_prediction(
     tolerance_scale: float = 1.0,
 ) -> Subject:
     """Compare answers that an artefact gave on a backend with the reference, wherever it ran."""
-    # The strictest first: what passes it needs no measuring of what fp16 costs.
-    for allowed in [tolerance] if tolerance else tolerances_for(artifact, lambda: reference.fp16_cost):
+    # The strictest first: what passes it needs no measuring of what rounding costs.
+    for allowed in [tolerance] if tolerance else tolerances_for(artifact, reference.cost):
         allowed = scaled(allowed, tolerance_scale)
         comparison = compare(reference.prediction, candidate, allowed, reference.images.names)
         if comparison.verdict != "fail":

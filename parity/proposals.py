@@ -12,14 +12,14 @@ import numpy as np
 
 from parity.errors import ParityError
 from parity.noise import Noise
-from parity.tolerance import FP16_CAP
+from parity.tolerance import FP16_CAP, FP32, FP32_CAP
 
 # How sure it is that the bound of the quantile is not below the quantile.
 CONFIDENCE = 0.95
 # The sources of a leg may add up, and other kernels round in another order than those that were measured.
 FACTOR = 3.0
-# What is proposed above would hide faults: ten times the widest default of fp32, and the cap of fp16.
-CAPS: Mapping[str, float] = {"fp32": 1e-3, "fp16": FP16_CAP}
+# What is proposed above would hide faults: no default is wider.
+CAPS: Mapping[str, float] = {"fp32": FP32_CAP * max(floor for floor, _ in FP32.values()), "fp16": FP16_CAP}
 # The step between numbers just below 1, the widest that probabilities have: answers can differ by no less there.
 STEPS: Mapping[str, float] = {"fp32": 2.0**-24, "fp16": 2.0**-11}
 

@@ -11,15 +11,16 @@ import numpy as np
 from parity.backends.pytorch import check_repeatable, load_reference
 from parity.images import ImageSet
 from parity.results import Prediction
-from parity.tolerance import measure_fp16_cost
+from parity.tolerance import measure_fp16_cost, measure_fp32_cost
 
 if TYPE_CHECKING:
     from conversion import Classifier
+    from conversion.artifact import Precision
 
 
 @dataclass
 class Reference:
-    """Hold what PyTorch answers for one model, and what fp16 costs it, measured when first asked for."""
+    """Hold what PyTorch answers for one model, and what rounding costs it, measured when first asked for."""
 
     classifier: Classifier
     images: ImageSet
@@ -29,6 +30,15 @@ class Reference:
     def fp16_cost(self) -> float:
         """Return what rounding to fp16 costs PyTorch itself on these images."""
         return measure_fp16_cost(self.classifier, self.images.pixels, self.prediction.probabilities)
+
+    @cached_property
+    def fp32_cost(self) -> float:
+        """Return what fp32 costs PyTorch itself on these images."""
+        return measure_fp32_cost(self.classifier, self.images.pixels, self.prediction.probabilities)
+
+    def cost(self, precision: Precision) -> float:
+        """Return what a precision costs PyTorch itself on these images."""
+        return self.fp16_cost if precision == "fp16" else self.fp32_cost
 
 
 def make_reference(classifier: Classifier, images: ImageSet) -> Reference:

@@ -135,7 +135,7 @@ def _audit_leg(
     # What proves nothing is audited all the same: that is what it misses.
     if clean is None or subject.verdict not in ("pass", "inconclusive") or not subject.cases:
         return leg
-    allowed = given or list(tolerances_for(artifact, lambda: reference.fp16_cost))[-1]
+    allowed = given or list(tolerances_for(artifact, reference.cost))[-1]
     original = Original(artifact, reference, entry.dynamic == "batch")
     with tempfile.TemporaryDirectory(prefix="coreml-parity-") as scratch:
         bench = Bench(original, backend, allowed, clean, Path(scratch))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,7 +16,7 @@ from parity.compare import compare
 from parity.images import ImageSet
 from parity.reference import Reference
 from parity.results import Comparison, Prediction
-from parity.tolerance import FP32, Tolerance, tolerances_for
+from parity.tolerance import Tolerance, tolerances_for
 
 if TYPE_CHECKING:
     from conversion import Artifact, Classifier
@@ -62,14 +62,14 @@ def _hops(reference: Reference, artifact: Artifact, allowed: Tolerance | None, s
     yield _judged(reference, WRAPPED, Tolerance(_WRAPPER), lambda: _plain_torch(reference.classifier))
     onnx = artifact if artifact.format == "onnx" else _opened(artifact.intermediate)
     if onnx is not None:
-        own = allowed if allowed and onnx is artifact else next(tolerances_for(onnx, lambda: reference.fp16_cost))
+        own = allowed if allowed and onnx is artifact else _widest(reference, onnx)
         yield _judged(reference, UNOPTIMISED, own, lambda: unoptimised(onnx))
         yield _judged(reference, OPTIMISED, own, lambda: find_backend("onnxruntime").load(onnx))
         asked = reference if slow else _only(reference, 0)
         yield _judged(asked, NUMPY, own, lambda: find_backend("onnx-reference").load(onnx))
     if artifact.format == "onnx":
         return
-    own = allowed or list(tolerances_for(artifact, lambda: reference.fp16_cost))[-1]
+    own = allowed or _widest(reference, artifact)
     if artifact.format == "mlprogram" and artifact.precision == "fp16":
         yield _judged(reference, f"{artifact.format} in fp32", own, lambda: in_fp32(artifact))
     name = f"{artifact.format} in {artifact.precision}"
@@ -79,6 +79,10 @@ def _hops(reference: Reference, artifact: Artifact, allowed: Tolerance | None, s
         yield Hop("coreml-native", "skipped", reason=reason)
     else:
         yield _judged(reference, "coreml-native", own, lambda: native.load(artifact))
+
+
+def _widest(reference: Reference, artifact: Artifact) -> Tolerance:
+    return list(tolerances_for(artifact, reference.cost))[-1]
 
 
 def _judged(reference: Reference, name: str, allowed: Tolerance, load: Callable[[], Predict]) -> Hop:
@@ -101,12 +105,13 @@ def guilty_hop(reference: Reference, artifact: Artifact, backend: str, failed: C
         return ""
     apart = [float("inf") if case.max_abs_diff is None else case.max_abs_diff for case in failed.cases]
     worst = _only(reference, int(np.argmax(apart)))
-    allowed = Tolerance(failed.tolerance)
+    allowed = (Tolerance(failed.tolerance),)
     last = f"torch -> {artifact.format}"
     if artifact.intermediate and artifact.format != "onnx":
         intermediate = _opened(artifact.intermediate)
-        limit = Tolerance(FP32["onnx"][0])
-        if intermediate is None or not _agrees(worst, limit, lambda: _loaded("onnxruntime", intermediate)):
+        if intermediate is None or not _agrees(
+            worst, tolerances_for(intermediate, reference.cost), lambda: _loaded("onnxruntime", intermediate)
+        ):
             return "torch -> onnx"
         last = f"onnx -> {artifact.format}"
     if (
@@ -184,13 +189,14 @@ def _loaded(backend: str, artifact: Artifact) -> Predict:
     return module.load(artifact)
 
 
-def _agrees(reference: Reference, allowed: Tolerance, load: Callable[[], Predict]) -> bool:
-    """Say whether a hop agrees with PyTorch; one that cannot run or breaks does not."""
+def _agrees(reference: Reference, allowed: Iterable[Tolerance], load: Callable[[], Predict]) -> bool:
+    """Say whether a hop agrees with PyTorch by one of the tolerances; one that cannot run or breaks does not."""
     try:
         candidate = load()(reference.images.pixels)
     except Exception:  # of whatever class: who was only asked for an opinion must not end the run
         return False
-    return compare(reference.prediction, candidate, allowed, reference.images.names).verdict != "fail"
+    names = reference.images.names
+    return any(compare(reference.prediction, candidate, one, names).verdict != "fail" for one in allowed)
 
 
 def _opened(path: Path | None) -> Artifact | None:

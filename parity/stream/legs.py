@@ -23,7 +23,7 @@ from parity.stream.decoding import Decoder, same_pixels
 from parity.stream.job import Job
 from parity.stream.listing import ImageList, shown
 from parity.suite import ModelEntry, Suite
-from parity.tolerance import Tolerance, measure_fp16_cost, scaled, tolerances_for
+from parity.tolerance import Tolerance, measure_fp16_cost, measure_fp32_cost, scaled, tolerances_for
 
 if TYPE_CHECKING:
     from conversion import Classifier
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # How many pixels PyTorch gets together. The results of operations on more do not fit into what the C library keeps
 # for later, so that each of them is asked of the system anew: 32 images of 224x224 then take twice as long as 2.
 TOGETHER = 2**17
-# What fp16 costs is measured on this many images.
+# What rounding costs is measured on this many images.
 FP16_IMAGES = 64
 _RECORDED = "answers recorded elsewhere are those to the suite's own images; run without --images"
 
@@ -73,12 +73,20 @@ class Sample:
     @cached_property
     def fp16_cost(self) -> tuple[float, str]:
         """Return what rounding to fp16 costs PyTorch on these images, and how many they are."""
+        return self._cost(measure_fp16_cost)
+
+    @cached_property
+    def fp32_cost(self) -> tuple[float, str]:
+        """Return what fp32 costs PyTorch on these images, and how many they are."""
+        return self._cost(measure_fp32_cost)
+
+    def _cost(self, measure: Callable[[Classifier, np.ndarray, np.ndarray], float]) -> tuple[float, str]:
         pixels = self._read(self._places())
         told = f"{len(pixels)} images, evenly spaced over all {len(self.images)}"
         if not len(pixels):
             return 0.0, told
         reference = load_reference(self.classifier)(pixels).probabilities
-        return measure_fp16_cost(self.classifier, pixels, reference), told
+        return measure(self.classifier, pixels, reference), told
 
     def _places(self) -> Sequence[int]:
         count = min(FP16_IMAGES, len(self.images))
@@ -181,5 +189,5 @@ def _tolerance(job: Job, entry: ModelEntry, artifact: Artifact, sample: Sample) 
 
 
 def _defaults(artifact: Artifact, sample: Sample) -> Iterator[Tolerance]:
-    measured_on = sample.fp16_cost[1] if artifact.precision == "fp16" else ""
-    return tolerances_for(artifact, lambda: sample.fp16_cost[0], measured_on)
+    cost, measured_on = sample.fp16_cost if artifact.precision == "fp16" else sample.fp32_cost
+    return tolerances_for(artifact, lambda precision: cost, measured_on)

@@ -12,7 +12,15 @@ import pytest
 from onnx import TensorProto, helper
 
 from parity import ParityError, check
-from parity.backends import BACKENDS, backends_for, coreml_evaluator, coreml_native, find_backend, onnxruntime
+from parity.backends import (
+    BACKENDS,
+    backends_for,
+    coreml_evaluator,
+    coreml_native,
+    find_backend,
+    onnx_reference,
+    onnxruntime,
+)
 from parity.backends.pytorch import check_repeatable
 from parity.results import Prediction, Subject
 from tests.parity.tiny import converted, pictures, tiny, untrained
@@ -99,6 +107,26 @@ def test_no_images_prove_nothing() -> None:
 
     assert (run.exit_code, run.subjects[0].verdict) == (3, "inconclusive")
     assert "no images" in run.subjects[0].reason
+
+
+@pytest.mark.parametrize("opset", [7, 9, 13, 14, 17])
+def test_a_batch_norm_of_any_opset_keeps_its_own_statistics(opset: int, tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    scale, bias, mean, variance = (random.uniform(0.5, 2, 3).astype(np.float32) for _ in range(4))
+    weights = {"scale": scale, "bias": bias, "mean": mean, "variance": variance}
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 2, 2]) for name in ("image", "out")]
+    # Every exporter writes momentum, trained or not.
+    node = helper.make_node("BatchNormalization", ["image", *weights], ["out"], epsilon=1e-3, momentum=0.9)
+    initializers = [onnx.numpy_helper.from_array(value, name) for name, value in weights.items()]
+    graph = helper.make_graph([node], "norm", values[:1], values[1:], initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    onnx.save(model, str(tmp_path / "norm.onnx"))
+    image = random.uniform(0, 255, (1, 3, 2, 2)).astype(np.float32)
+
+    found = onnx_reference.evaluator_of(onnx.load(str(tmp_path / "norm.onnx"))).run(None, {"image": image})[0]
+
+    by_hand = (image - mean.reshape(3, 1, 1)) / np.sqrt(variance.reshape(3, 1, 1) + 1e-3)
+    np.testing.assert_allclose(found, by_hand * scale.reshape(3, 1, 1) + bias.reshape(3, 1, 1), rtol=1e-5)
 
 
 def test_apples_runtime_says_why_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,6 +143,29 @@ def test_what_is_allowed_today_stands_beside_it(calibrated: Calibrated) -> None:
     assert (given.allowed_today, given.given, given.tolerance) == (0.04, True, leg.tolerance)
 
 
+class Magnifying(Tiny):
+    """Takes away what it adds: fp32 keeps a thousandth beside it."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return super().forward(image) + 1e4 - 1e4
+
+
+def magnifying() -> Classifier:
+    return Classifier("magnifying", Magnifying().eval(), PREPROCESSING, LABELS)
+
+
+def test_what_fp32_costs_is_allowed_today(calibrated: Calibrated) -> None:
+    allowed = {}
+    for make in (tiny, magnifying):
+        for leg in calibrated(make, routes=["onnx-torchscript", "mlprogram-fp32"], made_from=tiny).proposals:
+            allowed[make.__name__, leg.route] = leg.allowed_today
+
+    assert allowed["tiny", "onnx-torchscript"] == 1e-5
+    assert allowed["tiny", "mlprogram-fp32"] == 1e-4
+    assert allowed["magnifying", "onnx-torchscript"] == 1e-4  # the cap
+    assert 1e-4 < (allowed["magnifying", "mlprogram-fp32"] or 0) <= 1e-3
+
+
 def test_a_model_that_is_noisy_itself_is_told_so(calibrated: Calibrated) -> None:
     found = calibrated(dropping, made_from=tiny)
 

@@ -1,4 +1,4 @@
-"""Budgets as documented, and what rounding to fp16 costs, against NumPy rounding after every operation."""
+"""Budgets as documented, and what rounding costs PyTorch itself, against NumPy rounding after every operation."""
 
 from __future__ import annotations
 
@@ -12,26 +12,57 @@ import torch
 
 from conversion import Artifact, Classifier, Preprocessing
 from parity import ParityError, Tolerance
-from parity.tolerance import measure_fp16_cost, scaled, tolerances_for
+from parity.backends.pytorch import load_reference
+from parity.images import ImageSet
+from parity.pipeline import judge_prediction
+from parity.reference import make_reference
+from parity.results import Prediction
+from parity.tolerance import measure_fp16_cost, measure_fp32_cost, scaled, tolerances_for
 from tests.parity.tiny import pictures, tiny
 
 # Nothing may be read from an artefact: a file that does not exist has a tolerance all the same.
 NOWHERE = Path("nowhere") / "model.mlpackage"
 
 
-def never() -> float:
-    raise AssertionError("the cost of fp16 was measured, but nothing needs it")
+def never(precision: str) -> float:
+    raise AssertionError(f"the cost of {precision} was measured, but nothing needs it")
 
 
 # Budgets
 
 
-@pytest.mark.parametrize(("format_name", "budget"), [("onnx", 1e-5), ("mlprogram", 1e-4), ("neuralnetwork", 1e-4)])
-def test_budget_of_fp32(format_name: Any, budget: float) -> None:
-    (tolerance,) = tolerances_for(Artifact(NOWHERE, format_name, "fp32"), never)
+@pytest.mark.parametrize(
+    ("format_name", "precision", "budget"),
+    [("onnx", "fp32", 1e-5), ("mlprogram", "fp32", 1e-4), ("neuralnetwork", "fp32", 1e-4), ("onnx", "fp16", 1e-2)],
+)
+def test_what_the_floor_allows_needs_no_measuring(format_name: Any, precision: Any, budget: float) -> None:
+    tolerance = next(tolerances_for(Artifact(NOWHERE, format_name, precision), never))
 
     assert tolerance.probability == budget
-    assert tolerance.reason.startswith("fp32")
+    assert tolerance.reason.startswith(precision)
+
+
+@pytest.mark.parametrize(
+    ("format_name", "cost", "budget"),
+    [
+        pytest.param("onnx", 0.0, 1e-5, id="floor"),
+        pytest.param("onnx", 3e-6, 1e-5, id="below the floor"),
+        pytest.param("onnx", 5e-6, 1.5e-5, id="three times"),
+        pytest.param("onnx", 1.0, 1e-4, id="cap"),
+        pytest.param("mlprogram", 3e-5, 1e-4, id="below the floor of Core ML"),
+        pytest.param("mlprogram", 2e-4, 6e-4, id="three times, in Core ML"),
+        pytest.param("neuralnetwork", 1e-2, 1e-3, id="cap of Core ML"),
+    ],
+)
+def test_budget_of_fp32(format_name: Any, cost: float, budget: float) -> None:
+    asked: list[str] = []
+    artifact = Artifact(NOWHERE, format_name, "fp32")
+
+    _, second = tolerances_for(artifact, lambda precision: asked.append(precision) or cost)
+
+    assert second.probability == pytest.approx(budget, rel=1e-12)
+    assert f"is off float64 on these images ({cost:.1e})" in second.reason
+    assert asked == ["fp32"]
 
 
 @pytest.mark.parametrize(
@@ -47,15 +78,11 @@ def test_budget_of_fp32(format_name: Any, budget: float) -> None:
 )
 @pytest.mark.parametrize("format_name", ["mlprogram", "onnx"])
 def test_budget_of_fp16(format_name: Any, cost: float, budget: float) -> None:
-    first, second = tolerances_for(Artifact(NOWHERE, format_name, "fp16"), lambda: cost)
+    first, second = tolerances_for(Artifact(NOWHERE, format_name, "fp16"), lambda precision: cost)
 
     assert first.probability == 1e-2
     assert second.probability == pytest.approx(budget, rel=1e-12)
     assert f"({cost:.1e})" in second.reason
-
-
-def test_what_the_floor_allows_needs_no_measuring() -> None:
-    assert next(tolerances_for(Artifact(NOWHERE, "mlprogram", "fp16"), never)).probability == 1e-2
 
 
 @pytest.mark.parametrize("number", [0.0, 1.0, -0.1, 2.0, float("nan"), float("inf")])
@@ -208,12 +235,136 @@ def test_a_network_that_overflows_in_fp16_gets_the_cap() -> None:
 
     cost = measure_fp16_cost(classifier_of(module), PIXELS, EXACT)
 
-    *_, tolerance = tolerances_for(Artifact(NOWHERE, "mlprogram", "fp16"), lambda: cost)
+    *_, tolerance = tolerances_for(Artifact(NOWHERE, "mlprogram", "fp16"), lambda precision: cost)
     assert tolerance.probability == 5e-2
 
 
-def test_no_images_cost_nothing() -> None:
-    assert measure_fp16_cost(classifier_of(Small()), PIXELS[:0], EXACT[:0]) == 0
+@pytest.mark.parametrize("measure", [measure_fp16_cost, measure_fp32_cost])
+def test_no_images_cost_nothing(measure: Callable[..., float]) -> None:
+    assert measure(classifier_of(Small()), PIXELS[:0], EXACT[:0]) == 0
+
+
+# What fp32 costs
+
+
+class Magnifying(Small):
+    """Adds to its logits, and takes away, what leaves fp32 sixteen steps to a whole number; where asked to."""
+
+    def __init__(self, where: Callable[[torch.Tensor], bool] = lambda image: True) -> None:
+        super().__init__()
+        self.where = where
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits = super().forward(image)
+        return logits + 1e6 - 1e6 if self.where(image) else logits
+
+
+def answers(module: torch.nn.Module) -> np.ndarray:
+    return load_reference(classifier_of(module))(PIXELS).probabilities
+
+
+def to_sixteenths() -> float:
+    """Compute how far the answers are off where logits are rounded to sixteenths."""
+    logits = np.log(EXACT)
+    logits -= (logits - logits_by_hand()).mean(axis=1, keepdims=True)
+    powers = np.exp(np.round(logits * 16) / 16)
+    return float(np.abs(powers / powers.sum(axis=1, keepdims=True) - EXACT).max())
+
+
+def logits_by_hand() -> np.ndarray:
+    linear = Small().linear
+    weight, bias = (p.detach().numpy().astype(np.float64) for p in (linear.weight, linear.bias))
+    mean, std = (np.array(values) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    images = ((PIXELS / 255 - mean) / std).transpose(0, 3, 1, 2)
+    return np.maximum(images, 0).reshape(len(PIXELS), -1) @ weight.T + bias
+
+
+def test_fp32_costs_what_it_is_off_float64() -> None:
+    module = Magnifying()
+
+    cost = measure_fp32_cost(classifier_of(module), PIXELS, answers(module))
+
+    assert cost == pytest.approx(to_sixteenths(), abs=1e-5)
+    assert cost > 1e-3
+    assert measure_fp32_cost(classifier_of(Small()), PIXELS, answers(Small())) < 1e-6
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        pytest.param(lambda image: not torch._C._get_mkldnn_enabled(), id="plain kernels"),
+        pytest.param(lambda image: image.is_contiguous(memory_format=torch.channels_last), id="channels_last"),
+    ],
+)
+def test_the_unluckiest_of_the_kernels_counts(where: Callable[[torch.Tensor], bool]) -> None:
+    module = Magnifying(where)
+    enabled = torch.backends.mkldnn.enabled
+
+    assert measure_fp32_cost(classifier_of(module), PIXELS, answers(module)) == pytest.approx(
+        to_sixteenths(), abs=1e-5
+    )
+    assert torch.backends.mkldnn.enabled == enabled
+
+
+def test_a_layout_that_a_module_refuses_is_left_out() -> None:
+    class Viewing(Magnifying):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return super().forward(image.view(len(image), -1).view(image.shape))
+
+    module = Viewing()
+
+    assert measure_fp32_cost(classifier_of(module), PIXELS, answers(module)) == pytest.approx(
+        to_sixteenths(), abs=1e-5
+    )
+
+
+def test_a_module_that_cannot_run_in_float64_keeps_the_floor() -> None:
+    class Casting(Magnifying):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return super().forward(image.to(torch.float32))
+
+    module = Casting()
+
+    assert measure_fp32_cost(classifier_of(module), PIXELS, answers(module)) == 0
+
+
+def test_the_module_stays_in_fp32() -> None:
+    module = Small()
+    measure_fp32_cost(classifier_of(module), PIXELS, answers(module))
+
+    assert {parameter.dtype for parameter in module.parameters()} == {torch.float32}
+    assert module.linear.weight.is_contiguous()
+
+
+@pytest.mark.parametrize(("apart", "verdict"), [(5e-6, "pass"), (5e-5, "pass"), (2e-4, "fail")])
+def test_only_what_magnifies_rounding_may_be_further_off(apart: float, verdict: str) -> None:
+    pixels = np.stack([np.asarray(picture) for picture in pictures()])
+    images = ImageSet(tuple(f"{index}.png" for index in range(len(pixels))), pixels)
+    steady = tiny()
+
+    class Magnified(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = steady.module
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = self.inner(image) + 1e4 - 1e4
+            return logits
+
+    magnified = Classifier("magnified", Magnified().eval(), steady.preprocessing, steady.labels)
+    found = {}
+    for classifier in (steady, magnified):
+        reference = make_reference(classifier, images)
+        moved = reference.prediction.probabilities.astype(np.float64)
+        moved[0, :2] += apart, -apart
+        artifact = Artifact(NOWHERE.with_name("net.onnx"), "onnx", "fp32")
+        candidate = Prediction(moved, classifier.labels)
+        found[classifier.name] = judge_prediction(reference, artifact, "onnxruntime", candidate)
+
+    assert found["magnified"].verdict == verdict
+    assert found["tiny"].verdict == ("pass" if apart < 1e-5 else "fail")
+    # A step of fp32 beside 1e4 is a thousandth.
+    assert found["magnified"].tolerance == (1e-5 if apart < 1e-5 else 1e-4)
 
 
 # Multiplied

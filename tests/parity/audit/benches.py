@@ -52,7 +52,7 @@ def bench(
     """Judge an artefact that holds, and make its bench."""
     reference = make_reference(classifier, load_images(list(images), classifier.preprocessing))
     backend = "onnxruntime" if artifact.format == "onnx" else "coreml-evaluator"
-    given = Tolerance(tolerance) if tolerance else next(tolerances_for(artifact, lambda: reference.fp16_cost))
+    given = Tolerance(tolerance) if tolerance else next(tolerances_for(artifact, reference.cost))
     subject, answers = judge_with_prediction(reference, artifact, backend, given)
     assert subject.verdict in ("pass", "inconclusive"), subject.reason
     assert answers is not None

@@ -95,6 +95,19 @@ def test_the_first_hop_of_a_chain_is_to_blame(monkeypatch: pytest.MonkeyPatch, r
     assert onnx.asked == [("net.onnx", [1])]
 
 
+@pytest.mark.parametrize(("cost", "hop"), [(0.0, "torch -> onnx"), (3e-5, "onnx -> neuralnetwork")])
+def test_a_hop_may_be_off_by_what_fp32_costs(
+    monkeypatch: pytest.MonkeyPatch, reference: Reference, cost: float, hop: str
+) -> None:
+    vars(reference)["fp32_cost"] = cost
+    onnx = Runtime({"net.onnx": RIGHT + 5e-5})
+
+    assert (
+        blamed(monkeypatch, reference, CHAIN, "coreml-evaluator", {"onnxruntime": onnx, "coreml-native": onnx})
+        == hop
+    )
+
+
 def test_the_second_hop_of_a_chain_is_to_blame(monkeypatch: pytest.MonkeyPatch, reference: Reference) -> None:
     onnx, native = Runtime({"net.onnx": RIGHT}), Runtime({"net.mlmodel": WRONG})
 
