@@ -306,4 +306,5 @@ def _located(one: _Found, graph: Graph) -> Located:
         sources=tuple(dict.fromkeys(s.module for s in one.steps)),
         group=tuple(operation.name for operation in one.group) if len(one.group) > 1 else (),
         images=tuple(one.images),
+        number=one.parting.source,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -143,11 +144,12 @@ def _epsilon(examination: Examination, one: Located) -> tuple[str, str] | None:
 
     from parity.diagnosis.align import stand_in
 
-    norm: Any = copy.deepcopy(module)
     own = float(module.eps)
     made = torch.from_numpy(np.array(given[one.value], np.float32))
+    group = _group(examination, one)
     with torch.inference_mode():
-        for read in _read(given, _group(examination, one), made):
+        # Written out, it is scaled and shifted by operations of their own.
+        for norm, read in product((copy.deepcopy(module), _bare(module)), _read(given, group, made)):
             expected = _with_epsilon(norm, read, own)
             value = None if expected is None else stand_in(made, expected)
             if expected is None or value is None or value.shape != expected.shape:
@@ -165,6 +167,15 @@ def _epsilon(examination: Examination, one: Located) -> tuple[str, str] | None:
                 told = f"`{module_path}` has an epsilon of about {_EPSILONS[best]:.1g} instead of {own:.4g}"
                 return "g-norm-eps", f"{told}: {one.told}."
     return None
+
+
+def _bare(module: torch.nn.Module) -> Any:
+    """Copy a normalisation without what it multiplies with and adds in the end."""
+    norm: Any = copy.deepcopy(module)
+    for name, value in (("weight", 1.0), ("bias", 0.0)):
+        if getattr(norm, name, None) is not None:
+            getattr(norm, name).data.fill_(value)
+    return norm
 
 
 def _with_epsilon(norm: Any, read: torch.Tensor, epsilon: float) -> torch.Tensor | None:

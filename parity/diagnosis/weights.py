@@ -31,6 +31,8 @@ _NORM_PLACES: Mapping[str, tuple[str, ...]] = {
 
 # The cosine of kernels that belong together, even if one is quantised: no two of a network are that alike.
 _ALIKE = 0.95
+# Of those that are the same but for rounding.
+_VERY_ALIKE = 0.99999
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def audit_weights(classifier: Classifier, artifact: Artifact) -> WeightAudit:
     graph = read_graph(artifact)
     units, norms = _units(program, state)
     pairs = _pair(graph, units)
-    apart = _followed_by_norm(graph)
+    apart = _followed_by_norm(graph) | _unfolded_kernels(graph, pairs)
     expected = [*_expected(graph, pairs, apart), *_expected_norms(graph, pairs, norms, apart)]
     others = [(e.module, e.array) for e in expected]
     owners: dict[str, list[str]] = {}
@@ -240,6 +242,21 @@ def _followed_by_norm(graph: Graph) -> frozenset[int]:
         for operation in graph.operations
         for name in operation.outputs
         if any(reader.type.lower().replace("_", "").startswith("batchnorm") for reader in consumers.get(name, ()))
+    )
+
+
+def _unfolded_kernels(graph: Graph, pairs: Sequence[tuple[Operation, str, Unit]]) -> frozenset[int]:
+    """List the operations whose batch norm is somewhere behind them in the artefact, though not right behind."""
+    vectors = [array for o in graph.operations if "norm" in o.type.lower() for array in o.weights.values()]
+    return frozenset(
+        operation.index
+        for operation, place, unit in pairs
+        if unit.norm
+        and likeness(operation.weights[place], _laid_out(operation, place, unit.kernel)) > _VERY_ALIKE
+        and all(
+            any(v.size == wanted.size and likeness(v, wanted) > _VERY_ALIKE for v in vectors)
+            for wanted in unit.norm
+        )
     )
 
 

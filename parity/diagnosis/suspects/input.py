@@ -74,6 +74,8 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
         return
     found = _entered(examination, values, entries[-1])
     if any(_same(_image(values, entry), expected) for entry in entries) and _has_own_steps(examination):
+        if not np.isfinite(_image(values, entries[-1])).all():
+            return  # what overflows on the way is told where precision is looked at
         # What comes behind may be the module's own: it is tried out, but was not seen.
         found = (replace(suspect, seen=False) for suspect in found)
     yield from found
