@@ -66,7 +66,7 @@ def run(
     """Convert a suite's models by their routes and compare every artefact with PyTorch.
 
     With --images, on a directory of any number of images: its cases go to a file beside --json as they come, and a
-    run that was stopped goes on where it was.
+    run that was stopped goes on where it was. Why legs fail is looked for at the end, on a few of the images.
     """
     given = {name: value for name, value in streamed.items() if value is not None}
     if images is not None:
