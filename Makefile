@@ -1,7 +1,7 @@
 # Every target makes .venv first, where it is missing or older than what it is made from.
 #   make run     convert the models of fixtures/, run every artefact, compare, write results.json
 #   make test    the tests            make lint   style, types, import contracts
-#   make faults  inject the catalogue of faults into five networks and print what was detected and named
+#   make faults  inject the catalogue of faults into six networks and print what was detected and named
 #   make bench   the benchmark        make fuzz   2,000 damaged model files
 #   make clean   remove what make made, .venv included
 #   make conformance          Apple's own tests, through the evaluator; half an hour on two cores

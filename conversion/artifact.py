@@ -24,6 +24,7 @@ class Artifact:
     route: the name in ROUTES, or `-` for a file that somebody else converted.
     precision: of the arithmetic, as the file declares it.
     intermediate: the file that the route went through (torch -> ONNX -> Core ML), if any.
+    output: which of its outputs holds the probabilities, where the file's own names do not say it; empty: they do.
     """
 
     path: Path
@@ -32,6 +33,7 @@ class Artifact:
     route: str = "-"
     provenance: Provenance | None = None
     intermediate: Path | None = None
+    output: str = ""
 
 
 def open_artifact(path: str | Path) -> Artifact:

@@ -113,9 +113,9 @@ def _logits(classifier: Classifier) -> torch.Tensor:
             logits = classifier.module(noise)
     except Exception as error:
         said = " ".join(str(error).split()) or type(error).__name__
+        hint = _other_arithmetic(classifier.module) or "is Preprocessing.size the size that it was trained for?"
         raise ConversionError(
-            f"{classifier.name}: the module fails on an input of shape {list(noise.shape)}: {said}; is "
-            "Preprocessing.size the size that it was trained for?"
+            f"{classifier.name}: the module fails on an input of shape {list(noise.shape)}: {said}; {hint}"
         ) from error
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or logits.shape[0] != len(noise):
         found = f"shape {list(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
@@ -124,6 +124,20 @@ def _logits(classifier: Classifier) -> torch.Tensor:
             "logits of shape [4, classes]. Wrap the module so that its forward returns just that tensor"
         )
     return logits
+
+
+def _other_arithmetic(module: torch.nn.Module) -> str:
+    """Say what to do about weights that are not on the CPU, or not in fp32."""
+    import torch
+
+    for path, parameter in module.named_parameters():
+        if parameter.device.type != "cpu":
+            return (
+                f"the weights `{path}` are on {parameter.device}, and the reference runs on the CPU: module.cpu()"
+            )
+        if parameter.is_floating_point() and parameter.dtype is not torch.float32:
+            return f"the weights `{path}` are {parameter.dtype}, and the reference computes in fp32: module.float()"
+    return ""
 
 
 def _refuse_softmax(name: str, logits: torch.Tensor) -> None:

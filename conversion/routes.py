@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from conversion.artifact import Artifact, Format, Precision
 from conversion.deployed import check_classifier, check_module
 from conversion.errors import ConversionError
+from conversion.hints import hint
 from conversion.mlprogram import convert_mlprogram
 from conversion.neuralnetwork import OPSET, convert_onnx_coreml
 from conversion.onnx import TORCHSCRIPT_OPSET, export_onnx, export_onnx_torchscript
@@ -198,15 +199,9 @@ def _turn_to_make(home: Path) -> Iterator[Path]:
         yield scratch
 
 
-_NUMPY_24 = "only 0-dimensional arrays can be converted to Python scalars"
-
-
 def _explain(classifier: Classifier, recipe: Route, error: Exception, log: Path) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     said = text if len(text) <= 300 else f"{text[:300]}..."
-    advice = f"; what the converters said is in {log}"
-    if _NUMPY_24 in text:
-        advice = "; coremltools 9.0 does not work with numpy 2.4 or later: pip install 'numpy<2.4'"
-    return (
-        f"{classifier.name}, route {recipe.name}: the conversion failed with {type(error).__name__}: {said}{advice}"
-    )
+    advice = hint(text) or f"what the converters said is in {log}"
+    failed = f"the conversion failed with {type(error).__name__}: {said}"
+    return f"{classifier.name}, route {recipe.name}: {failed}; {advice}"

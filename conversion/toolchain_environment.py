@@ -18,6 +18,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from conversion.errors import ConversionError
+from conversion.hints import hint
 from conversion.pythons import find_python, find_uv
 from conversion.toolchain_packages import KEPT, installed, normal, other_torch, requirement, unmet
 
@@ -73,7 +74,9 @@ class ToolChainFailure:
 
     def __str__(self) -> str:
         """Put it into one line."""
-        return f"{self.stage}: {self.last_lines[-1].strip() if self.last_lines else 'nothing was said'}"
+        told = self.last_lines[-1].strip() if self.last_lines else "nothing was said"
+        advice = hint(told)
+        return f"{self.stage}: {told}{f'; {advice}' if advice else ''}"
 
 
 class ToolChainError(ConversionError):

@@ -8,11 +8,11 @@ excuse whatever is wrong with the artefact.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -28,14 +28,16 @@ from parity.noise import FLOAT64, FP16, FP16_ONLY, REPEATED, Noise, Source, meas
 from parity.pipeline import Progress, convert_entry
 from parity.proposals import CONFIDENCE, FACTOR, Proposal, check_quantile, images_needed, propose
 from parity.results import Environment, Subject
+from parity.schemas import written_schema
 from parity.tolerance import tolerances_for
 
 if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
     from conversion import Artifact, Classifier
     from conversion.artifact import Precision
     from parity.suite import ModelEntry, Suite
 
-SCHEMA = "parity-calibration/1"
 QUANTILE = 0.999
 
 
@@ -59,7 +61,7 @@ class Calibration:
     environment: Environment
 
     @property
-    def exit_code(self) -> int:
+    def exit_code(self) -> Literal[0, 3]:
         """0 something is proposed, 3 nothing could be."""
         return 0 if any(proposal.state == "proposed" for proposal in self.proposals) else 3
 
@@ -102,28 +104,57 @@ def calibrate(
     return Calibration(quantile, tuple(found), tuple(proposals), environment())
 
 
+@dataclass(frozen=True)
+class CalibratedModel:
+    """Hold what the file says of a model; differences of its sources are in the order of its images."""
+
+    model: str
+    images: tuple[str, ...]
+    trouble: str
+    sources: tuple[Noise, ...]
+
+
+@dataclass(frozen=True)
+class CalibrationFile:
+    """Hold the file that `parity calibrate --json` writes."""
+
+    schema: Literal["parity-calibration/1"]
+    environment: Environment
+    quantile: float
+    confidence: float
+    factor: float
+    images_needed: int
+    models: tuple[CalibratedModel, ...]
+    legs: tuple[Proposal, ...]
+    exit_code: Literal[0, 3]
+
+
 def to_json(found: Calibration) -> str:
-    """Write what was measured and proposed; differences are in the order of the model's images."""
-    content = {
-        "schema": SCHEMA,
-        "environment": asdict(found.environment),
-        "quantile": found.quantile,
-        "confidence": CONFIDENCE,
-        "factor": FACTOR,
-        "images_needed": images_needed(found.quantile),
-        "models": [
-            {
-                "model": model.name,
-                "images": model.images,
-                "trouble": model.trouble,
-                "sources": [asdict(source) for source in model.noises],
-            }
-            for model in found.models
-        ],
-        "legs": [asdict(leg) for leg in found.proposals],
-        "exit_code": found.exit_code,
-    }
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    """Write what was measured and proposed."""
+    content = CalibrationFile(
+        "parity-calibration/1",
+        found.environment,
+        found.quantile,
+        CONFIDENCE,
+        FACTOR,
+        images_needed(found.quantile),
+        tuple(CalibratedModel(m.name, m.images, m.trouble, m.noises) for m in found.models),
+        found.proposals,
+        found.exit_code,
+    )
+    return _adapter().dump_json(content, indent=2).decode() + "\n"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of a calibration (committed as parity/calibration.schema.json)."""
+    return written_schema(_adapter(), "coreml-parity calibration")
+
+
+@cache
+def _adapter() -> TypeAdapter[CalibrationFile]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(CalibrationFile)
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,7 @@ def explain_failure(subject: Subject, case: Case | None = None) -> str:
     if subject.first_divergence:
         where = subject.first_divergence
         lines.append(f"  first divergence: {where.told or f'{where.operation} ({where.type})'}")
+    lines += [f"  note: {remark}" for remark in subject.remarks]
     return "\n".join(lines)
 
 
@@ -103,12 +104,21 @@ def tell_causes(subject: Subject) -> list[str]:
     for found in subject.diagnoses:
         message = found.message.removesuffix(".")
         if found.confirmed:
-            lines.append(f"  cause: {message} (confirmed: undoing it restores parity) [{found.fault}]")
+            lines.append(f"  cause: {message} ({tell_confirmed(subject)}) [{found.fault}]")
         else:
             lines.append(f"  suspect: {message} (not confirmed) [{found.fault}]")
         if found.fix and found.confirmed:
             lines.append(f"  fix: {found.fix}")
+    if subject.unexplained:
+        lines.append(f"  unexplained: {subject.unexplained}")
     return lines
+
+
+def tell_confirmed(subject: Subject) -> str:
+    """Say what it means that a cause was confirmed: of many images, it was on some of them."""
+    some = 0 < subject.explained_on < subject.images
+    where = f" on {subject.explained_on} of the images, the worst among them" if some else ""
+    return f"confirmed{where}: undoing it restores parity"
 
 
 def way(subject: Subject) -> str:

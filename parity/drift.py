@@ -119,7 +119,14 @@ def follow(directory: Path, leg: Leg, reason: str | None = None) -> Drift:
         stored = read_baseline(file)
     except ParityError as error:
         return Drift(subject, trouble=str(error))
-    return Drift(subject, compare_with_baseline(stored, current), changed_since(stored, current))
+    changes, since = compare_with_baseline(stored, current), changed_since(stored, current)
+    moved = any(change.matters for change in changes.values())
+    # The processor may be another with the system, but not versions, and not the file.
+    kinds = {line.partition(": ")[0] for line in since}
+    if moved and "platform" in kinds and kinds <= {"platform", "cpu"}:
+        was = stored.environment.get("platform", "")
+        since = (*since, f"the same file and versions: golden outputs from {was} no longer match [v-os-update]")
+    return Drift(subject, changes, since)
 
 
 def _all_of(directory: Path, leg: Leg, backends: Sequence[str], reason: str | None) -> Iterator[Drift]:

@@ -26,10 +26,12 @@ from parity.backends import (
     find_backend,
     record_names,
 )
+from parity.backends.outputs import mapping_told, settle_output
 from parity.backends.recorded import Recorded
 from parity.compare import compare
 from parity.diagnosis.chain import guilty_hop
 from parity.diagnosis.explainer import Explainer
+from parity.diagnosis.siblings import Sibling, with_siblings
 from parity.environment import environment
 from parity.errors import ParityError
 from parity.images import are_noise, load_images, pixels_digest
@@ -90,13 +92,15 @@ def check(
     Bad input raises ParityError or ConversionError.
     """
     listed = [artifacts] if isinstance(artifacts, Artifact | str | Path) else artifacts
-    opened = [a if isinstance(a, Artifact) else open_artifact(a) for a in listed]
+    opened = [
+        settle_output(a if isinstance(a, Artifact) else open_artifact(a), len(classifier.labels)) for a in listed
+    ]
     given = Tolerance(tolerance) if isinstance(tolerance, int | float) else tolerance
     preprocessing = classifier.preprocessing
     if size is not None:
         preprocessing = replace(preprocessing, size=size, resize=size)
     reference = make_reference(classifier, load_images(images, preprocessing))
-    subjects, thumbnails = _gather(
+    legs = (
         leg
         for artifact in opened
         for leg in judge_artifact(
@@ -107,6 +111,7 @@ def check(
             explain=explain,
         )
     )
+    subjects, thumbnails = _gather(_beside(legs, explain))
     return Run(environment(), subjects, summary=summarise(subjects), thumbnails=thumbnails)
 
 
@@ -142,7 +147,7 @@ def run_legs(
     tolerance_scale: float = 1.0,
     explain: bool = True,
 ) -> Iterator[Leg]:
-    """Do the work of `run`, and give each leg as soon as it is judged, with its artefact and its answers."""
+    """Do the work of `run`, and give a model's legs as soon as they are judged, with artefact and answers."""
     entries = [entry for entry in suite.models if not models or entry.name in models]
     if len(entries) < len(set(models)):
         unknown = sorted(set(models) - {entry.name for entry in suite.models})
@@ -151,7 +156,18 @@ def run_legs(
         )
     for index, entry in enumerate(entries):
         step = _steps(progress, entry, routes, index / len(entries), 1 / len(entries))
-        yield from _run_model(suite, entry, routes, backends or None, artifacts, tolerance_scale, step, explain)
+        legs = _run_model(suite, entry, routes, backends or None, artifacts, tolerance_scale, step, explain)
+        yield from _beside(legs, explain)
+
+
+def _beside(legs: Iterable[Leg], explain: bool) -> Iterator[Leg]:
+    """Let the legs of one model explain each other: what agrees says something of what does not."""
+    if not explain:
+        yield from legs
+        return
+    listed = list(legs)
+    subjects = with_siblings([Sibling(leg.subject, leg.artifact) for leg in listed])
+    yield from (replace(leg, subject=subject) for leg, subject in zip(listed, subjects, strict=True))
 
 
 def _gather(legs: Iterable[Leg]) -> tuple[tuple[Subject, ...], dict[str, str]]:
@@ -273,6 +289,7 @@ def _unjudged(reference: Reference, artifact: Artifact, backend: str) -> Subject
         backend=backend,
         precision=artifact.precision,
         verdict="skipped",
+        remarks=(mapping_told(artifact),) if artifact.output else (),
     )
 
 

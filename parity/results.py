@@ -13,6 +13,7 @@ import numpy as np
 from parity.accuracy import Accuracy
 from parity.distribution import Distribution
 from parity.errors import ParityError
+from parity.schemas import counts_schema, written_schema
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -33,12 +34,14 @@ class Prediction:
     labels: class names in the order of the columns; None where the format has none, then columns count.
     top1: the name that the model itself gave each image (Core ML's classLabel); None: the largest column.
     source: who answered and where, if it was not this process.
+    same_pixels: whether answers from elsewhere are known to be to the very pixels that are asked for.
     """
 
     probabilities: np.ndarray
     labels: tuple[str, ...] | None = None
     top1: tuple[str, ...] | None = None
     source: str = ""
+    same_pixels: bool = False
 
 
 @dataclass(frozen=True)
@@ -148,11 +151,14 @@ class Subject:
     guilty_hop: the first hop of the route that does not agree, where one failed: `onnx -> neuralnetwork`, say.
     diagnoses: causes that were confirmed; where there is none, what else speaks for itself.
     hops: every hop of the route that was looked at, a line each, where it fails.
+    explained_on: how many images causes were looked for on, where `cases` holds the worst only; 0: nobody looked.
+    unexplained: why none could be looked for all the same.
     recorded_by: who gave the answers and where, if they are recorded ones.
     known_issue: set where the suite file expects this failure; it is then no reason to fail the run.
     counts: how many images got which verdict, where `cases` holds the worst of them only; else empty.
     distribution: of |dp| over all images with a finite answer, where `cases` holds the worst only.
     accuracy: how often each of the two is right, where it is known what the images show.
+    remarks: what somebody who reads the verdict should know of how it came about, a line each.
     """
 
     model: str
@@ -173,11 +179,14 @@ class Subject:
     diagnoses: tuple[Diagnosis, ...] = ()
     hops: tuple[str, ...] = ()
     first_divergence: Divergence | None = None
+    explained_on: int = 0
+    unexplained: str = ""
     known_issue: KnownIssue | None = None
     cases: tuple[Case, ...] = ()
     counts: Mapping[CaseVerdict, int] = field(default_factory=dict)
     distribution: Distribution | None = None
     accuracy: Accuracy | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -202,6 +211,17 @@ class Unreadable:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Say which part of the images a run is over: the `number`th, from one, of `of`."""
+
+    number: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+
+@dataclass(frozen=True)
 class Environment:
     """Say where a run took place."""
 
@@ -220,6 +240,7 @@ class Run:
         name, or `model: name` where another model of the run saw other pixels under that name.
     unreadable: the images that were skipped, where a run over a directory of them skips any.
     cases_file: the name of the file beside this one that has a line for every image, where `cases` has the worst.
+    shard: which part of the images this is; None where it is all of them.
     """
 
     environment: Environment
@@ -229,6 +250,7 @@ class Run:
     thumbnails: Mapping[str, str] = field(default_factory=dict)
     unreadable: Unreadable | None = None
     cases_file: str = ""
+    shard: Part | None = None
     schema: Literal["parity-run/1"] = "parity-run/1"
 
     @property
@@ -291,21 +313,9 @@ def read_run(path: Path) -> Run:
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema of results.json (committed as parity/results.schema.json)."""
-    schema = _adapter().json_schema(mode="serialization")
-    for table in (schema, *schema["$defs"].values()):
-        # What has a default in Python is written all the same, and nothing else is.
-        table["required"] = list(table["properties"])
-        table["additionalProperties"] = False
-    count = {"type": "integer", "minimum": 0}
-    schema["properties"]["summary"] = {
-        "title": "Summary",
-        "type": "object",
-        "properties": dict.fromkeys(VERDICTS, count),
-        "required": list(VERDICTS),
-        "additionalProperties": False,
-    }
-    dialect = "https://json-schema.org/draft/2020-12/schema"
-    return {"$schema": dialect, **schema, "title": "coreml-parity results"}
+    schema = written_schema(_adapter(), "coreml-parity results")
+    schema["properties"]["summary"] = counts_schema("Summary", VERDICTS)
+    return schema
 
 
 @cache

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any, Literal
 
 from parity.results import Environment, KnownIssue
+from parity.schemas import counts_schema, written_schema
 
 MutantVerdict = Literal["caught", "missed", "equivalent", "not applicable"]
 MUTANT_VERDICTS: tuple[MutantVerdict, ...] = ("caught", "missed", "equivalent", "not applicable")
@@ -101,6 +102,13 @@ def summarise(legs: tuple[AuditLeg, ...]) -> dict[str, int]:
 def to_json(audit: Audit) -> str:
     """Write an audit as JSON of the schema parity-audit/1."""
     return str(_adapter().dump_json(audit, indent=2).decode()) + "\n"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of an audit (committed as parity/audit.schema.json)."""
+    schema = written_schema(_adapter(), "coreml-parity audit")
+    schema["properties"]["summary"] = counts_schema("Summary", MUTANT_VERDICTS)
+    return schema
 
 
 @cache

@@ -97,6 +97,8 @@ def pick_output(outputs: Mapping[str, tuple[int | None, ...]], artifact: Artifac
 
     outputs: name -> shape, None for an open size. Never picks by position.
     """
+    if artifact.output in outputs:
+        return artifact.output
     if wanted in outputs:
         return wanted
     shaped = [name for name, shape in outputs.items() if len(shape) == 2 and shape[1] != 1]

@@ -28,7 +28,7 @@ def classifier_predictions(
     """
     feature = _only_input(artifact, description)
     named: str = description.predictedFeatureName
-    probabilities: str = description.predictedProbabilitiesName or _probabilities_output(artifact, description)
+    probabilities = _probabilities_output(artifact, description)
     accepted = coreml_input_shapes(feature)
 
     def once(pixels: np.ndarray) -> Mapping[str, Any]:
@@ -56,6 +56,17 @@ def _only_input(artifact: Artifact, description: Any) -> Any:
 
 
 def _probabilities_output(artifact: Artifact, description: Any) -> str:
+    declared = str(description.predictedProbabilitiesName)
+    names = [str(feature.name) for feature in description.output]
+    if artifact.output in names:
+        return artifact.output
+    if declared in names:
+        return declared
+    if declared:
+        raise OutputNotFoundError(
+            f"{artifact.path}: predictedProbabilitiesName is {declared}, and no output is called so; "
+            f"the outputs are {', '.join(names)}"
+        )
     dictionaries = [str(f.name) for f in description.output if f.type.WhichOneof("Type") == "dictionaryType"]
     if len(dictionaries) == 1:
         return dictionaries[0]

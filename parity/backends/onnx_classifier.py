@@ -38,7 +38,9 @@ def classifier_predictions(
     labels = artifact.provenance.labels if artifact.provenance else ()
 
     def once(pixels: np.ndarray) -> np.ndarray:
-        return np.asarray(run(output, {image: as_tensor(pixels)}))
+        found = np.asarray(run(output, {image: as_tensor(pixels)}))
+        # [N, classes, 1, 1] are the same numbers.
+        return found.reshape(found.shape[:2]) if found.ndim > 2 and set(found.shape[2:]) == {1} else found
 
     def predict(pixels: np.ndarray) -> Prediction:
         rows = [row[:count] for row, count in answers(artifact, accepted, pixels, batch, once)]

@@ -26,16 +26,21 @@ def why_not() -> str | None:
     return None
 
 
-def load(artifact: Artifact, batch: int = 1, level: str = "ORT_ENABLE_ALL") -> Predict:
+def load(
+    artifact: Artifact, batch: int = 1, level: str = "ORT_ENABLE_ALL", config: Mapping[str, str] | None = None
+) -> Predict:
     """Load a .onnx file; images go in one at a time, as on the phone, unless told otherwise.
 
-    level: how far the graph is optimised; a name in onnxruntime.GraphOptimizationLevel.
+    level: how far the graph is optimised; a name in onnxruntime.GraphOptimizationLevel. config: entries of the
+    session's configuration.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors come as exceptions; the log would say them again
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+    for key, value in (config or {}).items():
+        options.add_session_config_entry(key, value)
     try:
         session = onnxruntime.InferenceSession(str(artifact.path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has an exception class for each of its status codes

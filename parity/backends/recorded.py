@@ -54,7 +54,7 @@ class Recorded:
         file = read_records(self.file)
         record = self._record_of(artifact, file.records)
         self._check_labels(record.predictions[0])
-        source = _source(record, file.environment.platform)
+        source = source_of(record, file.environment.platform)
         by_pixels = {prediction.pixels: prediction for prediction in record.predictions}
 
         def predict(pixels: np.ndarray) -> Prediction:
@@ -99,7 +99,8 @@ class Recorded:
             )
 
 
-def _source(record: Record, platform: str) -> str:
+def source_of(record: Record, platform: str) -> str:
+    """Say who gave the answers, on which unit and system."""
     unit = f" ({record.compute_unit})" if record.compute_unit else ""
     return f"{record.backend or 'an unnamed runtime'}{unit} on {platform or 'an unnamed system'}"
 
@@ -115,4 +116,10 @@ def _prediction(found: Sequence[RecordedPrediction], source: str) -> Prediction:
     ]
     named = [p.label for p in found]
     top1 = tuple(name for name in named if name is not None)
-    return Prediction(np.array(rows, dtype=np.float64), labels, top1 if len(top1) == len(named) else None, source)
+    return Prediction(
+        np.array(rows, dtype=np.float64),
+        labels,
+        top1 if len(top1) == len(named) else None,
+        source,
+        same_pixels=True,
+    )

@@ -59,5 +59,6 @@ def explain(
     from parity.report.explanation import print_explanation
     from parity.report.terminal import make_console
 
-    print_explanation(found.subjects[0], make_console())
+    for subject in found.subjects:
+        print_explanation(subject, make_console())
     return found.exit_code

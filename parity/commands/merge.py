@@ -17,8 +17,13 @@ from parity.commands.run import MAX_UNREADABLE
 def merge(cases: tuple[Path, ...], max_unreadable: float, reports: Reports) -> int:
     """Put the shards of a run together: CASES are the files that `parity run --images --shard` left, all of them.
 
-    The results are those of the run without shards; with --json, its cases are written too, beside that file.
+    The results are those of the run without shards, but for the causes of what fails, which `parity run` looks for;
+    with --json, its cases are written too, beside that file.
     """
+    from parity.stream.causes import remarks_on
     from parity.stream.merging import merged_results
 
-    return report(merged_results(cases, reports.json, max_unreadable), reports)
+    found = merged_results(cases, reports.json, max_unreadable)
+    for remark in remarks_on(found):
+        click.echo(f"parity: {remark}", err=True)
+    return report(found, reports)

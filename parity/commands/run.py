@@ -66,13 +66,13 @@ def run(
     """Convert a suite's models by their routes and compare every artefact with PyTorch.
 
     With --images, on a directory of any number of images: its cases go to a file beside --json as they come, and a
-    run that was stopped goes on where it was.
+    run that was stopped goes on where it was. Why legs fail is looked for at the end, on a few of the images.
     """
     given = {name: value for name, value in streamed.items() if value is not None}
     if images is not None:
         options = STREAMED | given | {"models": models, "routes": routes, "backends": backends}
         options |= {"tolerance_scale": tolerance_scale, "artifacts": artifacts}
-        return _run_streamed(suite, images, reports, options)
+        return _run_streamed(suite, images, reports, options, not no_explain)
     if given:
         raise click.UsageError(f"--{next(iter(given)).replace('_', '-')} goes with --images")
     from parity.report.progress import progress_bar
@@ -90,7 +90,9 @@ def run(
     return report(found, reports)
 
 
-def _run_streamed(suite: Path | None, images: Path, reports: Reports, options: dict[str, Any]) -> int:
+def _run_streamed(
+    suite: Path | None, images: Path, reports: Reports, options: dict[str, Any], explain: bool
+) -> int:
     from parity.report.progress import counting_bar
     from parity.stream.job import Job, cases_beside, default_workers, parse_shard
     from parity.suite import find_suite
@@ -107,7 +109,7 @@ def _run_streamed(suite: Path | None, images: Path, reports: Reports, options: d
         from parity.stream.engines import stream
         from parity.stream.pictures import worst_pictures
 
-        found = stream(job, engine, max_unreadable, progress)
+        found = stream(job, engine, max_unreadable, progress, explain)
         pictures = worst_pictures(job, found.run) if reports.html else None
     for remark in found.remarks:
         click.echo(f"parity: {remark}", err=True)

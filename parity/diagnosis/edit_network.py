@@ -90,6 +90,18 @@ def bypass(model: Any, operation: str) -> None:
         other.input[:] = [result if name == source else name for name in other.input]
 
 
+def set_output(model: Any, was: str, value: str) -> None:
+    """Let a classifier read its probabilities from another blob; without classes the blobs exchange their names."""
+    network = _network(model)
+    if hasattr(network, "labelProbabilityLayerName"):
+        network.labelProbabilityLayerName = value
+        return
+    names = {was: value, value: was}
+    for layer in network.layers:
+        layer.input[:] = [names.get(name, name) for name in layer.input]
+        layer.output[:] = [names.get(name, name) for name in layer.output]
+
+
 def _network(model: Any) -> Any:
     return getattr(model, model.WhichOneof("Type"))
 

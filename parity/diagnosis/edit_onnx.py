@@ -95,6 +95,20 @@ def bypass(model: Any, operation: str) -> None:
         other.input[:] = [source if name == result else name for name in other.input]
 
 
+def set_output(model: Any, was: str, value: str) -> None:
+    """Give another value by the name of an output; its type and shape are left open."""
+    from onnx import helper
+
+    moved = _fresh(model, f"{was} before")
+    for node in model.graph.node:
+        node.output[:] = [moved if name == was else name for name in node.output]
+        node.input[:] = [moved if name == was else name for name in node.input]
+    model.graph.node.append(helper.make_node("Identity", [value], [was], _fresh(model, "repaired output")))
+    for output in model.graph.output:
+        if output.name == was:
+            output.ClearField("type")
+
+
 def _name(node: Any) -> str:
     return str(node.name or node.output[0])
 

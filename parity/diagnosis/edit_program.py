@@ -117,6 +117,23 @@ def bypass(model: Any, operation: str) -> None:
     block.outputs[:] = [source if name == result else name for name in block.outputs]
 
 
+def set_output(model: Any, was: str, value: str) -> None:
+    """Let the operation classify read another value; without one the two values exchange their names."""
+    _, operations = _function(model)
+    _, classify = _classify(operations)
+    if classify is not None:
+        classify.inputs["probabilities"].arguments[0].name = value
+        return
+    names = {was: value, value: was}
+    for operation in operations:
+        for argument in operation.inputs.values():
+            for binding in argument.arguments:
+                if binding.WhichOneof("binding") == "name":
+                    binding.name = names.get(binding.name, binding.name)
+        for output in operation.outputs:
+            output.name = names.get(output.name, output.name)
+
+
 def _function(model: Any) -> tuple[Any, Any]:
     function = model.mlProgram.functions[model.description.defaultFunctionName or "main"]
     return function, function.block_specializations[function.opset].operations

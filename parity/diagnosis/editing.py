@@ -50,6 +50,10 @@ class Editable:
         """Give a classifier other labels."""
         self._kind.set_labels(self.content, labels)
 
+    def set_output(self, was: str, value: str) -> None:
+        """Give `value` as the probabilities where `was` was given."""
+        self._kind.set_output(self.content, was, value)
+
     def bypass(self, operation: str) -> None:
         """Take an operation out: who read its result reads its first input instead."""
         self._kind.bypass(self.content, operation)

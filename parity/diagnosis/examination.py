@@ -37,7 +37,7 @@ class Examination:
 
     prediction: its answers to the reference's images; None where it gave none. given: how these compare.
     image_files: where the images come from, in the reference's order; empty where that is not known.
-    batch: how many images the artefact gets at once.
+    batch: how many images the artefact gets at once. guilty_hop: the first hop of its route that does not agree.
     repairs: what was undone already; `artifact` is the file as it is after these. places: those of the reference's
     images among all that `prediction` answers; None: it answers just these.
     """
@@ -49,6 +49,7 @@ class Examination:
     given: Comparison
     image_files: tuple[Path, ...] = ()
     batch: int = 1
+    guilty_hop: str = ""
     repairs: tuple[Repair, ...] = ()
     places: tuple[int, ...] | None = None
     _origin: Examination | None = None
@@ -116,7 +117,7 @@ class Examination:
     @cached_property
     def answers(self) -> Prediction | None:
         """What the candidate, as it is now, answers to the reference's images; None where it breaks."""
-        if self.prediction is not None and (self._origin or self).is_elsewhere:
+        if self.prediction is not None and self.is_elsewhere:
             return self._changed(self._given)
         try:
             return self.predict(self.pixels)
@@ -136,6 +137,9 @@ class Examination:
     @cached_property
     def is_elsewhere(self) -> bool:
         """Whether the answers were made from other pixels, or by another runtime: they cannot be had again here."""
+        if self._origin:
+            # A repaired copy gives other answers because it was repaired.
+            return self._origin.is_elsewhere
         if self.prediction is None or self.apart_twice > 1e-6:
             return False
         try:
@@ -260,6 +264,14 @@ class Examination:
             return None
 
     @cached_property
+    def deployed_state(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of PyTorch's weights, by the names that its operations read them by."""
+        from conversion.deployed import deployed_module
+
+        state = deployed_module(self.reference.classifier).state_dict()
+        return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+    @cached_property
     def divergences(self) -> tuple[Located, ...]:
         """The operations that do not compute what PyTorch's do, of the two worst images."""
         return self._located(self.screen)
@@ -267,17 +279,17 @@ class Examination:
     @cached_property
     def first_divergence(self) -> Located | None:
         """The first of them; of the worst image alone, where the others were not asked for."""
-        found = self.divergences if "divergences" in vars(self) else self._located(self.screen[:1])
+        found = self.divergences if "divergences" in vars(self) else self._located(self.screen[:1], all_=False)
         return next(iter(found), None)
 
-    def _located(self, places: Sequence[int]) -> tuple[Located, ...]:
-        from parity.diagnosis.locate import divergences
+    def _located(self, places: Sequence[int], all_: bool = True) -> tuple[Located, ...]:
+        from parity.diagnosis.locate import FIRST, MOST, divergences
 
         images = self.reference.images
         rows = [i for i in places if i < len(images.names)]
         some = ImageSet(tuple(images.names[i] for i in rows), images.pixels[rows])
         try:
-            return divergences(self.reference, self.artifact, some)
+            return divergences(self.reference, self.artifact, some, most=MOST if all_ else FIRST)
         except Exception as error:  # of whatever class: who was only asked where must not end the rest
             LOG.debug("%s: nothing can be located: %s", self.artifact.path, error)
             return ()

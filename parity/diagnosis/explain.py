@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from parity.diagnosis.repair import apply, badness, holds, repaired
-from parity.diagnosis.suspects import FAMILIES, Suspect
+from parity.diagnosis.suspects import GENERAL, SPECIFIC, Suspect
 from parity.diagnosis.suspects.precision import harmless
 from parity.results import Comparison, Diagnosis, Divergence
 from parity.tolerance import Tolerance
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-# How many faults at once are looked for, and how many of the best steps towards parity are gone on with.
-_DEPTH, _WIDTH = 3, 3
+# How many faults at once are looked for, of those that have names and of any; and how many of the best steps
+# towards parity are gone on with.
+_NAMED, _DEPTH, _WIDTH = 2, 3, 3
 # How many suspects are told where nothing was confirmed.
 _SHOWN = 3
 # A step towards parity brings the median |dp| down to this share of what it was.
@@ -143,12 +144,29 @@ def _fix(suspect: Suspect, examination: Examination, search: _Search) -> str:
 
 
 def _causes(examination: Examination, search: _Search) -> tuple[list[Suspect], list[Suspect]]:
-    """Find the smallest set of suspects whose undoing restores parity, and list the others that were seen."""
+    """Find the smallest set of suspects whose undoing restores parity, and list the others that were seen.
+
+    Several faults that have names of their own come before one that undoes whatever it is.
+    """
     if examination.prediction is None and holds(examination.comparison):
         # It gave no answer there, and the right one here: after any repair too, which is then no cause.
         return [], []
     met: list[tuple[Suspect, Comparison]] = []
-    for family in _families(examination, search):
+    found = _singly(examination, search, met, SPECIFIC)
+    found = found or _several(examination, [pair for pair in met if pair[0].seen], search, _NAMED, SPECIFIC)
+    found = found or _singly(examination, search, met, GENERAL)
+    found = found or _several(examination, met, search, _DEPTH, (*SPECIFIC, *GENERAL))
+    if found:
+        return _needed(examination, found), []
+    # What was only guessed, and is not so, is not worth telling.
+    return [], [s for s, _ in sorted(met, key=lambda pair: badness(pair[1])) if s.seen]
+
+
+def _singly(
+    examination: Examination, search: _Search, met: list[tuple[Suspect, Comparison]], families: Sequence[str]
+) -> list[Suspect]:
+    """Undo one suspect after the other, and what was seen together; those that do not suffice go to `met`."""
+    for family in _families(examination, search, families):
         for suspect in family:
             if suspect.repair is None:
                 met.append((suspect, examination.given))
@@ -158,18 +176,14 @@ def _causes(examination: Examination, search: _Search) -> tuple[list[Suspect], l
             after = _tried(examination, [suspect])
             if holds(after):
                 # One repair may undo several: the channels' order and their scale, say.
-                return [s for s in family if s.repair is suspect.repair], []
+                return [s for s in family if s.repair is suspect.repair]
             met.append((suspect, after))
-        # What was seen in the file is there, whether or not it is all.
-        seen = [s for s, _ in met if s.seen and s.repair]
+        # What was seen in the file is there, whether or not it is all; but for what breaks the file if undone.
+        seen = [s for s, after in met if s.seen and s.repair and after.cases]
         new = any(s.seen and s.repair for s in family)
         if new and len(_distinct(seen)) > 1 and not search.late and holds(_tried(examination, seen)):
-            return _needed(examination, seen), []
-    several = _several(examination, met, search, _DEPTH)
-    if several:
-        return _needed(examination, several), []
-    # What was only guessed, and is not so, is not worth telling.
-    return [], [s for s, _ in sorted(met, key=lambda pair: badness(pair[1])) if s.seen]
+            return seen
+    return []
 
 
 def _several(
@@ -177,6 +191,7 @@ def _several(
     met: Sequence[tuple[Suspect, Comparison]],
     search: _Search,
     depth: int,
+    families: Sequence[str],
 ) -> list[Suspect]:
     """Undo what brings the candidate nearer, and look again at what is left."""
     if depth < 2:
@@ -188,11 +203,14 @@ def _several(
         first = met[i][0]
         if search.late or first.repair is None:
             break
-        again = repaired(examination, [first.repair])
+        try:
+            again = repaired(examination, [first.repair])
+        except Exception:  # of whatever class: a repair that cannot be made leads nowhere
+            continue
         others: list[tuple[Suspect, Comparison]] = []
         alike = [s for s, _ in met if s.repair is first.repair]
-        for suspect in (s for family in _families(again, search) for s in family):
-            if suspect.repair is None or suspect.fault == first.fault:
+        for suspect in (s for family in _families(again, search, families) for s in family):
+            if suspect.repair is None or (suspect.fault, suspect.message) == (first.fault, first.message):
                 continue
             if search.late:
                 return []
@@ -200,7 +218,7 @@ def _several(
             if holds(after):
                 return [*alike, suspect]
             others.append((suspect, after))
-        if rest := _several(again, others, search, depth - 1):
+        if rest := _several(again, others, search, depth - 1, families):
             return [*alike, *rest]
     return []
 
@@ -241,9 +259,9 @@ def _tried(examination: Examination, suspects: Sequence[Suspect]) -> Comparison:
         return Comparison("fail", str(error), examination.tolerance, None, None, None, ())
 
 
-def _families(examination: Examination, search: _Search) -> Iterator[list[Suspect]]:
+def _families(examination: Examination, search: _Search, names: Sequence[str]) -> Iterator[list[Suspect]]:
     """Ask one family after the other; one that breaks is passed over, for it must not end the others."""
-    for name in FAMILIES:
+    for name in names:
         if search.late:
             return
         try:

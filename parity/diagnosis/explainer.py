@@ -46,7 +46,9 @@ class Explainer:
         """Return the subject with its diagnoses: causes of a failure, and what looks like one and is none."""
         if not self.wanted or not reference.images.names:
             return subject
-        if subject.verdict not in ("fail", "error", *(("pass",) if self.thorough else ())):
+        # Inconclusive without an answer: which output holds it could not be told.
+        unread = subject.verdict == "inconclusive" and prediction is None
+        if not unread and subject.verdict not in ("fail", "error", *(("pass",) if self.thorough else ())):
             return subject
         for known, explanation in self._known if subject.verdict != "pass" else ():
             if _alike(known, subject):
@@ -67,7 +69,7 @@ def examine(
     """Make the examination of a subject; one without numbers is judged by the strictest tolerance of its kind."""
     strictest = FP32[artifact.format][0] if artifact.precision == "fp32" else FP16_FLOOR
     comparison = Comparison(
-        "fail" if subject.verdict == "error" else subject.verdict,
+        "fail" if subject.verdict == "error" or prediction is None else subject.verdict,
         subject.reason,
         subject.tolerance or strictest,
         subject.required_tolerance,
@@ -75,7 +77,8 @@ def examine(
         subject.max_abs_diff,
         subject.cases,
     )
-    return Examination(reference, artifact, subject.backend, prediction, comparison, _files(reference), batch)
+    files, hop = _files(reference), subject.guilty_hop
+    return Examination(reference, artifact, subject.backend, prediction, comparison, files, batch, hop)
 
 
 def explained(subject: Subject, explanation: Explanation) -> Subject:

@@ -80,6 +80,9 @@ def _partings(
     """Find which value of PyTorch's each located value stands for."""
     partings: dict[str, Parting] = {}
     for one in known:
+        if one.number >= 0:
+            partings[one.value] = Parting(one.value, one.number)
+            continue
         found = walk(program, image, given, tuple(partings.values()), precision)
         steps = [s for s in program.steps if s.module in (one.module, *one.sources)]
         steps = [s for s in steps if s.whole == one.source] or steps

@@ -10,6 +10,7 @@ import numpy as np
 
 from parity import attributes
 from parity.backends import pick_output
+from parity.backends.outputs import WANTED
 from parity.coreml import Evaluator
 from parity.coreml.files import ModelFile, open_model
 from parity.coreml.layers.weights import read_weights
@@ -108,7 +109,8 @@ def _coreml(
     planned = evaluator.graph
     settings = {operation.name: operation for operation in attributes.operations(artifact)}
     operations: list[Operation] = []
-    output = planned.aliases.get(planned.outputs[0], planned.outputs[0])
+    named = next((n for n in (artifact.output, WANTED) if n in planned.outputs), planned.outputs[0])
+    output = planned.aliases.get(named, named)
     for node in planned.nodes:
         if node.type == "classify":
             output = node.inputs[0]

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 # Numbers kept of one value over all images: enough to see in which way it differs.
 _KEPT = 4_000_000
 # More faults than anybody repairs at once; behind so many the rest of the network says no more.
-_MOST = 12
+MOST = 12
+# Enough for the first to be among them: they are found about in their order, and each takes a walk.
+FIRST = 3
 # What PyTorch and the formats call operations that are one: a part of the name, in lower case.
 _FAMILIES = (
     ("conv", "conv"),
@@ -70,15 +72,19 @@ def first_divergence(
     reference: Reference, artifact: Artifact, images: ImageSet | None = None, optimised: bool = False
 ) -> Located | None:
     """Name the first operation that does not compute what PyTorch's does of the same inputs; None: all do."""
-    return next(iter(divergences(reference, artifact, images, optimised)), None)
+    return next(iter(divergences(reference, artifact, images, optimised, FIRST)), None)
 
 
 def divergences(
-    reference: Reference, artifact: Artifact, images: ImageSet | None = None, optimised: bool = False
+    reference: Reference,
+    artifact: Artifact,
+    images: ImageSet | None = None,
+    optimised: bool = False,
+    most: int = MOST,
 ) -> tuple[Located, ...]:
     """Name all such operations, in the order of the artefact; behind each, PyTorch goes on from its result.
 
-    images: others than the reference's. optimised: see open_trace.
+    images: others than the reference's. optimised: see open_trace. most: behind so many, no more are looked for.
     """
     import torch
 
@@ -99,7 +105,7 @@ def divergences(
         with torch.inference_mode():
             here = candidates(values, graph)
             del values
-            found, lost = _walk_on(program, graph, here, image, artifact.precision, seen, noise)
+            found, lost = _walk_on(program, graph, here, image, artifact.precision, seen, noise, most)
             noise = noise or {n: expected.noise for n, expected in found.expected.items()}
             for one in (*seen, *([lost] if lost else [])):
                 _note(one, found, here, artifact.precision, number)
@@ -117,6 +123,7 @@ def _walk_on(
     precision: str,
     seen: list[_Found],
     noise: object,
+    most: int,
 ) -> tuple[Walk, _Found | None]:
     """Walk through one image, adding to `seen` whatever parts there; what parts for good is given apart."""
     while True:
@@ -134,7 +141,7 @@ def _walk_on(
             if not same and found.values.get(program.output) is found.expected.get(program.output):
                 seen.append(_missing_end(program, graph, found))
                 continue
-        if not bad or len(seen) >= _MOST or any(one.final for one in seen):
+        if not bad or len(seen) >= most or any(one.final for one in seen):
             return found, None
         parting = part(program, graph, here, found, bad, precision)
         if parting is None or parting in partings:
@@ -299,4 +306,5 @@ def _located(one: _Found, graph: Graph) -> Located:
         sources=tuple(dict.fromkeys(s.module for s in one.steps)),
         group=tuple(operation.name for operation in one.group) if len(one.group) > 1 else (),
         images=tuple(one.images),
+        number=one.parting.source,
     )

@@ -49,7 +49,7 @@ def _convolution(format_name: str, operation: Operation, step: Step, examination
         return {}
     groups = int(step.args[8])
     top, bottom, left, right = padding[0], padding[0], padding[1], padding[1]
-    before = _pad_before(step, examination)
+    before = pad_before(step, examination)
     if before:
         left, right, top, bottom = (a + b for a, b in zip((left, right, top, bottom), before, strict=True))
     sides = (top, bottom, left, right)
@@ -68,7 +68,7 @@ def _convolution(format_name: str, operation: Operation, step: Step, examination
     return found | _layer_padding(operation, "convolution", sides)
 
 
-def _pad_before(step: Step, examination: Examination) -> list[int]:
+def pad_before(step: Step, examination: Examination) -> list[int]:
     """Find zeros that PyTorch puts around the image in an operation of its own: left, right, top, bottom."""
     program = examination.program
     if program is None or not step.inputs:
@@ -177,6 +177,32 @@ def _softmax(format_name: str, operation: Operation, step: Step, examination: Ex
     if not isinstance(axis, int):
         return {}
     return {} if found is None or int(found) == axis or int(found) < 0 else {"axis": axis}
+
+
+def own_padding(format_name: str, operation: Operation) -> tuple[int, int, int, int] | None:
+    """Read what a convolution or a pool itself puts around the image: top, bottom, left, right.
+
+    None where it depends on the image's size.
+    """
+    if format_name == "onnx":
+        if operation.attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+            return None
+        top, left, bottom, right = _numbers(operation.attributes.get("pads", "[0, 0, 0, 0]"))
+        return top, bottom, left, right
+    if format_name == "mlprogram":
+        kind = operation.attributes.get("pad_type", "valid")
+        if kind not in ("custom", "valid"):
+            return None
+        top, bottom, left, right = _numbers(operation.attributes.get("pad", "")) if kind == "custom" else [0] * 4
+        return top, bottom, left, right
+    start = f"{'convolution' if 'conv' in operation.type else 'pooling'}.valid.paddingAmounts.borderAmounts"
+    names = ("[0].startEdgeSize", "[0].endEdgeSize", "[1].startEdgeSize", "[1].endEdgeSize")
+    top, bottom, left, right = (int(operation.attributes.get(f"{start}{name}", "0")) for name in names)
+    return top, bottom, left, right
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(word) for word in text.strip("[]() ").replace(",", " ").split()]
 
 
 def _unless_default(operation: Operation, wanted: Mapping[str, tuple[Any, Any]]) -> Settings:

@@ -144,7 +144,7 @@ def record(module: torch.nn.Module, image: torch.Tensor) -> Program:
             return argument.detach()
 
         kept = tree_map(reference, args), tree_map(reference, kwargs)
-        name = _plain_name(function)
+        name = plain_name(function)
         if not inputs or name in _FILLED:
             alive.append(result)  # made of weights alone: a constant like them
             for leaf in tree_leaves(result):
@@ -185,7 +185,7 @@ def record(module: torch.nn.Module, image: torch.Tensor) -> Program:
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             kwargs = kwargs or {}
             if func in apart:
-                whole.append(_plain_name(func).removeprefix("native_").removeprefix("_").removeprefix("safe_"))
+                whole.append(plain_name(func).removeprefix("native_").removeprefix("_").removeprefix("safe_"))
                 with self:
                     result = apart[func](*args, **kwargs)
                 whole.pop()
@@ -202,7 +202,7 @@ def record(module: torch.nn.Module, image: torch.Tensor) -> Program:
                 note(func, args, kwargs, result)
             return result
 
-    with torch.no_grad(), without_mha_fastpath(), _module_paths(module, path), ExitStack() as stack:
+    with torch.no_grad(), without_mha_fastpath(), module_paths(module, path), ExitStack() as stack:
         stack.enter_context(torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH))
         stack.enter_context(Recording())  # type: ignore[no-untyped-call]
         answer = module(image)
@@ -230,7 +230,7 @@ def _needed(steps: list[Step], output: int) -> tuple[Step, ...]:
     return tuple(replace(step, index=index) for index, step in enumerate(reversed(kept)))
 
 
-def _plain_name(function: Any) -> str:
+def plain_name(function: Any) -> str:
     """Name an operation as it is called where it does not work in place."""
     name = str(function._schema.name.split("::")[-1])
     return name[:-1] if name.endswith("_") else name
@@ -240,7 +240,7 @@ def _functional(function: Any) -> Callable[..., Any]:
     """Make a form of an operation that leaves its arguments alone, and takes them however they lie in memory."""
     import torch
 
-    if _plain_name(function) in ("view", "_unsafe_view", "_reshape_alias"):
+    if plain_name(function) in ("view", "_unsafe_view", "_reshape_alias"):
         return lambda value, shape, *strides: value.reshape(shape)
 
     written = [
@@ -274,7 +274,7 @@ def _decompositions() -> Mapping[Any, Callable[..., Any]]:
 
 
 @contextmanager
-def _module_paths(module: torch.nn.Module, path: list[str]) -> Iterator[None]:
+def module_paths(module: torch.nn.Module, path: list[str]) -> Iterator[None]:
     """Keep the path of the module that runs on top of `path`; hooks are there only as long as this lasts."""
     handles: list[Any] = []
     for name, part in module.named_modules():

@@ -52,7 +52,7 @@ class Located:
     module: the path of the PyTorch module that it stands for: empty for the classifier itself, or WRAPPER.
     source: the aten operation; empty where PyTorch has none. sources: all modules that it does at once, fused.
     group: the artefact's operations that together do what PyTorch does in one; among them it is the first that is
-    not sound. images: the numbers of those on which it shows.
+    not sound. images: the numbers of those on which it shows. number: of the value of PyTorch's that it should be.
     """
 
     operation: str
@@ -66,6 +66,7 @@ class Located:
     sources: tuple[str, ...] = ()
     group: tuple[str, ...] = ()
     images: tuple[int, ...] = ()
+    number: int = -1
 
     @property
     def kind(self) -> Kind:

@@ -17,6 +17,9 @@ _SAME = 2e-5
 _HALF = 1e-3
 _FEW = 256
 _MOST_ROWS = 4096
+# A grid of 8 bits has 127 steps on either side. Numbers that fp16 rounded lie so far from it, in steps; of
+# fewer numbers than these chance may lay all so near.
+_MOST_STEPS, _OFF_GRID, _ENOUGH = 127, 0.07, 8
 
 
 def likeness(found: np.ndarray, wanted: np.ndarray) -> float:
@@ -121,6 +124,9 @@ def _judge(
     cosine = likeness(found, wanted)
     if cosine > 0.5 and (values := _levels(found)):
         return "quantised", f"holds {values} distinct values at most in a channel: quantised or palettised"
+    if cosine > 0.5 and (steps := _steps(found)):
+        bits = int(np.ceil(np.log2(steps + 1))) + 1
+        return "quantised", f"holds multiples of one step in each channel, up to {steps}: quantised to {bits} bits"
     if shared and cosine < 0.9:
         return "shared by mistake", f"is read by `{shared[0]}` too, whose weights are others"
     if abs(cosine) < 0.3 and found.size >= 16:
@@ -153,6 +159,25 @@ def _levels(found: np.ndarray) -> int:
     rows = found.reshape(found.shape[0], -1)
     most = max(len(np.unique(row)) for row in rows)
     return most if most <= _FEW and most * 2 <= rows.shape[1] else 0
+
+
+def _steps(found: np.ndarray) -> int:
+    """Count the steps of the grid that every channel's numbers lie on; 0 where a channel lies on none."""
+    if found.ndim < 2 or found[0].size < _ENOUGH:
+        return 0
+    counts = np.arange(1, _MOST_STEPS + 1)
+    most = 0
+    for row in found.reshape(found.shape[0], -1):
+        highest = np.abs(row).max()
+        if highest == 0:
+            continue
+        # The highest is a whole number of steps; of which, only trying tells.
+        shares = row[: 64 * _ENOUGH, None] / highest * counts
+        fits = np.abs(shares - np.round(shares)).max(axis=0) < _OFF_GRID
+        if not fits.any():
+            return 0
+        most = max(most, int(counts[fits.argmax()]))
+    return most
 
 
 def _permuted(found: np.ndarray, wanted: np.ndarray, axis: int, same: float) -> int:

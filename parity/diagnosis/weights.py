@@ -31,6 +31,8 @@ _NORM_PLACES: Mapping[str, tuple[str, ...]] = {
 
 # The cosine of kernels that belong together, even if one is quantised: no two of a network are that alike.
 _ALIKE = 0.95
+# Of those that are the same but for rounding.
+_VERY_ALIKE = 0.99999
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def audit_weights(classifier: Classifier, artifact: Artifact) -> WeightAudit:
     graph = read_graph(artifact)
     units, norms = _units(program, state)
     pairs = _pair(graph, units)
-    apart = _followed_by_norm(graph)
+    apart = _followed_by_norm(graph) | _unfolded_kernels(graph, pairs)
     expected = [*_expected(graph, pairs, apart), *_expected_norms(graph, pairs, norms, apart)]
     others = [(e.module, e.array) for e in expected]
     owners: dict[str, list[str]] = {}
@@ -165,12 +167,16 @@ def _pair(graph: Graph, units: Sequence[Unit]) -> list[tuple[Operation, str, Uni
     for _, _, i, j in sorted(alike, reverse=True):
         if i not in chosen and j not in chosen.values():
             chosen[i] = j
-    rest = (
-        [i for i in range(len(places)) if i not in chosen],
-        [j for j in range(len(units)) if j not in chosen.values()],
-    )
-    for i, j in _in_order(scores[np.ix_(*rest)]):
-        chosen[rest[0][i]] = rest[1][j]
+    while True:
+        rest = (
+            [i for i in range(len(places)) if i not in chosen],
+            [j for j in range(len(units)) if j not in chosen.values()],
+        )
+        more = _in_order(scores[np.ix_(*rest)])
+        chosen |= {rest[0][i]: rest[1][j] for i, j in more}
+        # A branch that the converter wrote before another is out of order: it is among those that are left.
+        if not more:
+            break
     return [(*places[i], units[j]) for i, j in sorted(chosen.items())]
 
 
@@ -239,6 +245,21 @@ def _followed_by_norm(graph: Graph) -> frozenset[int]:
     )
 
 
+def _unfolded_kernels(graph: Graph, pairs: Sequence[tuple[Operation, str, Unit]]) -> frozenset[int]:
+    """List the operations whose batch norm is somewhere behind them in the artefact, though not right behind."""
+    vectors = [array for o in graph.operations if "norm" in o.type.lower() for array in o.weights.values()]
+    return frozenset(
+        operation.index
+        for operation, place, unit in pairs
+        if unit.norm
+        and likeness(operation.weights[place], _laid_out(operation, place, unit.kernel)) > _VERY_ALIKE
+        and all(
+            any(v.size == wanted.size and likeness(v, wanted) > _VERY_ALIKE for v in vectors)
+            for wanted in unit.norm
+        )
+    )
+
+
 def _expected(
     graph: Graph, pairs: Sequence[tuple[Operation, str, Unit]], apart: frozenset[int]
 ) -> Iterator[_Wanted]:
@@ -246,7 +267,7 @@ def _expected(
     for operation, place, unit in pairs:
         folded = bool(unit.norm) and operation.index not in apart
         kernel, bias = unit.folded() if folded else (unit.kernel, unit.bias)
-        wrong = dict(_wrong_folds(unit)) if folded else {}
+        wrong = dict(_wrong_folds(unit, _unfolded(operation, place, unit))) if folded else {}
         laid_out = _laid_out(operation, place, kernel)
         kernels = {told: _laid_out(operation, place, k) for told, (k, _) in wrong.items()}
         yield _Wanted(operation, place, unit.module, laid_out, kernels)
@@ -271,18 +292,28 @@ def _where_bias_is(
     return None, ""
 
 
-def _wrong_folds(unit: Unit) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray]]]:
-    """Fold in the ways in which converters have done it wrongly."""
+def _unfolded(operation: Operation, place: str, unit: Unit) -> np.ndarray:
+    """Measure by what each output channel of a kernel was multiplied."""
+    found = operation.weights[place].astype(np.float64)
+    kernel = _laid_out(operation, place, unit.kernel)
+    axis = next((a for a, size in enumerate(found.shape) if size == unit.kernel.shape[0]), 0)
+    over = tuple(a for a in range(found.ndim) if a != axis)
+    scale: np.ndarray = (found * kernel).sum(over) / (np.square(kernel).sum(over) + 1e-30)
+    return scale
+
+
+def _wrong_folds(unit: Unit, scale: np.ndarray) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray]]]:
+    """Fold in the ways in which converters have done it wrongly; scale: by which the artefact did."""
     from dataclasses import replace
 
     gamma, beta, mean, variance = unit.norm
     yield "batch-norm mean and variance swapped", replace(unit, norm=(gamma, beta, variance, np.abs(mean))).folded()
-    for epsilon in (0.0, 1e-3, 1e-5, 1e-6, 1e-4, 1e-12):
-        if not np.isclose(epsilon, unit.epsilon, rtol=1e-3, atol=0):
-            yield (
-                f"batch-norm epsilon lost ({epsilon:g} for {unit.epsilon:g})",
-                replace(unit, epsilon=epsilon).folded(),
-            )
+    epsilon = _fitted_epsilon(scale, gamma, variance, unit.epsilon)
+    if not np.isclose(epsilon, unit.epsilon, rtol=2e-2, atol=0):
+        yield (
+            f"batch-norm epsilon lost ({epsilon:.4g} for {unit.epsilon:g})",
+            replace(unit, epsilon=epsilon).folded(),
+        )
     scale = gamma / np.sqrt(variance + unit.epsilon)
     offset = np.zeros_like(mean) if unit.bias is None else unit.bias
     kernel = unit.folded()[0]
@@ -292,15 +323,30 @@ def _wrong_folds(unit: Unit) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray
     yield "batch norm folded into the bias alone", (unit.kernel, unit.folded()[1])
 
 
+def _fitted_epsilon(scale: np.ndarray, gamma: np.ndarray, variance: np.ndarray, epsilon: float) -> float:
+    """Find the epsilon with which gamma / sqrt(variance + epsilon) comes nearest to a scale; at least 0.
+
+    With a = (scale / gamma)^2 it is where a * (variance + epsilon) is 1 in every channel.
+    """
+    if scale.shape != gamma.shape:
+        return epsilon
+    a = np.square(scale / np.where(np.abs(gamma) > 1e-12, gamma, np.inf))
+    # Channels of small variance tell most: there epsilon counts.
+    weight = 1 / np.square(np.maximum(variance + epsilon, 1e-12) * np.maximum(a, 1e-12))
+    told = (weight * np.square(a)).sum()
+    return float(max((weight * a * (1 - a * variance)).sum() / told, 0.0)) if told > 0 else epsilon
+
+
 def _expected_norms(
     graph: Graph, pairs: Sequence[tuple[Operation, str, Unit]], norms: Sequence[Norm], apart: frozenset[int]
 ) -> Iterator[_Wanted]:
-    """Pair normalisations that the artefact has as such, in order."""
+    """Pair normalisations that the artefact has as such: by the convolution before, or by likeness, in order."""
     alone = list(norms)
+    behind: dict[str, Norm] = {}
     for operation, _, unit in pairs:
         if unit.norm and operation.index in apart:
             names = ("weight", "bias", "running_mean", "running_var")
-            alone.append(Norm(unit.module, dict(zip(names, unit.norm, strict=True))))
+            behind[operation.outputs[0]] = Norm(unit.module, dict(zip(names, unit.norm, strict=True)))
     for operation in graph.operations:
         if "norm" not in operation.type.lower():
             continue
@@ -310,10 +356,11 @@ def _expected_norms(
             for place in places
             if place in operation.weights and operation.weights[place].size > 1
         }
-        fitting = [norm for norm in alone if _fits(norm, operation, own)]
+        before = next((behind[name] for name in operation.inputs if name in behind), None)
+        fitting = [norm for norm in ([before] if before else alone) if _fits(norm, operation, own)]
         if not own or not fitting:
             continue
-        norm = max(fitting, key=lambda n: sum(likeness(operation.weights[p], n.vectors[r]) for r, p in own.items()))
+        norm = _likest(fitting, operation, own)
         alone = [one for one in alone if one is not norm]
         swapped = {"running_mean": "running_var", "running_var": "running_mean"}
         for role, place in own.items():
@@ -321,6 +368,13 @@ def _expected_norms(
             if role in swapped and swapped[role] in norm.vectors:
                 wrong["batch-norm mean and variance swapped"] = norm.vectors[swapped[role]]
             yield _Wanted(operation, place, norm.module, norm.vectors[role], wrong)
+
+
+def _likest(norms: Sequence[Norm], operation: Operation, own: Mapping[str, str]) -> Norm:
+    """Choose the norm whose vectors an operation has; the next in order where it has none of any."""
+    scores = [np.mean([likeness(operation.weights[p], n.vectors[r]) for r, p in own.items()]) for n in norms]
+    best = int(np.argmax(scores))
+    return norms[best] if scores[best] > _ALIKE else norms[0]
 
 
 def _fits(norm: Norm, operation: Operation, own: Mapping[str, str]) -> bool:

@@ -22,6 +22,8 @@ def print_explanation(subject: Subject, console: Console) -> None:
         )
         for diagnosis in subject.diagnoses:
             console.print(f"  no fault: {diagnosis.message}", soft_wrap=True)
+        for remark in subject.remarks:
+            console.print(f"  note: {remark}", soft_wrap=True)
         return
     console.print(explain_failure(subject), soft_wrap=True)
     for hop in subject.hops:

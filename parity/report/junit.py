@@ -56,7 +56,7 @@ def _add_suite(root: Element, name: str, cases: Iterable[Element]) -> None:
 def _add_properties(suite: Element, view: RunView, matrix_row: MatrixRow) -> None:
     """Put what was measured into the suite: in most schemas a test case has no properties, and they come first."""
     properties = Element("properties")
-    found = {"python": view.python, "platform": view.platform}
+    found = {"python": view.python, "platform": view.platform, "shard": view.shard}
     for backend, cell in matrix_row.cells.items():
         for number, s in enumerate(cell):
             prefix = f"{backend}.{number}" if number else backend

@@ -115,6 +115,12 @@ def _lines(view: RunView) -> Iterator[str]:
         if s.accuracy:
             first, second = (side[1] for side in s.accuracy.sides)
             yield f"{data(s.title)}: right on {first} of the images before, {second} after; {s.accuracy.change}."
+    yield from dict.fromkeys(
+        f"{data(s.model)} by {data(s.way)}: {data(remark)}"
+        for s in view.subjects
+        if not s.explanation
+        for remark in s.remarks
+    )
     yield from (f"❌ Stale: {data(line)}" for line in view.stale)
     for group in view.skipped:
         yield f"➖ Skipped {len(group.legs)} × {data(group.backend)}: {data(group.reason)}"

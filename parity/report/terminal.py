@@ -60,6 +60,9 @@ def print_run(run: Run, console: Console, explain: bool = True) -> None:
 def _remarks(view: RunView, explain: bool) -> Iterator[str]:
     """Explain what did not pass; subjects skipped for one reason share a line."""
     yield from ("\n".join(s.explanation) for s in view.subjects if explain and s.explanation)
+    yield from dict.fromkeys(
+        f"{s.model} by {s.way}: {remark}" for s in view.subjects if not s.explanation for remark in s.remarks
+    )
     yield from (f"known issue: {s.known_reason} {s.known_link}".rstrip() for s in view.subjects if s.known)
     yield from (f"skipped {len(group.legs)} × {group.backend}: {group.reason}" for group in view.skipped)
     yield from view.recorded

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from parity.accuracy import Accuracy, Share
-from parity.compare import explain_failure, rounded_up, way
+from parity.compare import explain_failure, rounded_up, tell_confirmed, way
 from parity.distribution import Distribution
 from parity.report.case_view import (
     CaseView,
@@ -34,11 +34,12 @@ _ALL_CARDS = 240
 
 @dataclass(frozen=True)
 class Cause:
-    """Show a cause that was found."""
+    """Show a cause that was found; told: whether it was confirmed, in words."""
 
     fault: str
     message: str
     confirmed: bool
+    told: str
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class SubjectView:
     anchor: unique in a page. told: the verdict in words. matters: whether it keeps the run from holding.
     counts: over all images. worst: the cases to look at. rows: those to list, the worst first, then a sample.
     unlisted: how many images are in no row. sampled: whether rows hold a sample too.
-    explanation: why it does not pass, in lines; empty where it does.
+    explanation: why it does not pass, in lines, the remarks among them; empty where it does.
+    remarks: what else a reader should know.
     """
 
     anchor: str
@@ -81,12 +83,14 @@ class SubjectView:
     would_pass: str
     guilty_hop: str
     divergence: str
+    unexplained: str
     recorded_by: str
     known: bool
     known_reason: str
     known_link: str
     causes: tuple[Cause, ...]
     explanation: tuple[str, ...]
+    remarks: tuple[str, ...]
     counts: Mapping[CaseVerdict, int]
     distribution: Distribution
     worst: tuple[CaseView, ...]
@@ -125,7 +129,8 @@ class MatrixRow:
 class RunView:
     """Show a run.
 
-    told: the answer in one line. counts: verdict -> subjects. ties: images over all subjects.
+    told: the answer in one line. shard: which part of the images this is, where it is one.
+    counts: verdict -> subjects. ties: images over all subjects.
     unreadable: how many images could not be read, in words; unreadable_fails: that they are more than allowed;
     unreadable_images: the first of them, and why.
     """
@@ -133,6 +138,7 @@ class RunView:
     exit_code: int
     headline: str
     told: str
+    shard: str
     counts: Mapping[Verdict, int]
     known: int
     subjects: tuple[SubjectView, ...]
@@ -159,10 +165,13 @@ def make_view(run: Run) -> RunView:
     if known:
         listed += f" ({known} known)"
     headline = HEADLINES[run.exit_code]
+    if run.shard:
+        headline += f" on shard {run.shard} of the images"
     return RunView(
         exit_code=run.exit_code,
         headline=headline,
         told=f"{headline}: {listed or 'nothing was run'}",
+        shard=str(run.shard or ""),
         counts=counts,
         known=known,
         subjects=subjects,
@@ -216,12 +225,19 @@ def _subject(run: Run, s: Subject, number: int, of: int) -> SubjectView:
         would_pass=rounded_up(s.required_tolerance) if s.required_tolerance else "",
         guilty_hop=visible(s.guilty_hop),
         divergence=_divergence(s),
+        unexplained=visible(s.unexplained),
         recorded_by=visible(s.recorded_by),
         known=s.known_issue is not None,
         known_reason=visible(s.known_issue.reason) if s.known_issue else "",
         known_link=visible(link),
-        causes=tuple(Cause(visible(d.fault), visible(d.message), d.confirmed) for d in s.diagnoses),
+        causes=tuple(
+            Cause(
+                visible(d.fault), visible(d.message), d.confirmed, tell_confirmed(s) if d.confirmed else "suspected"
+            )
+            for d in s.diagnoses
+        ),
         explanation=() if passed else visible_lines(explain_failure(s)),
+        remarks=tuple(visible(remark) for remark in s.remarks),
         counts=case_counts(s),
         distribution=distribution_of(s),
         worst=tuple(show_case(run, s, case) for case in ordered[:cards]),

@@ -2,13 +2,14 @@
 
     directory --listing--> names --decoding, in worker processes--> batches of pixels
         --running: PyTorch and every leg--> cases --journal--> results.cases.jsonl
+    results.cases.jsonl --aggregate--> Run --causes--> results.cases.jsonl
     results.cases.jsonl --aggregate--> Run --> results.json, reports, exit code
 
 The journal is the cases file: a header that says what was compared and how, then a line for each image, batch by
-batch. All that a report needs is in it, so the results are a function of the file alone, and a run that was killed
-goes on from its last whole batch. Batches lie at multiples of the batch size in the list of all images, and a shard
-takes every n-th of them: how the work is cut never changes which images go into a model together, and with that not
-the last bit of an answer.
+batch, then one for each artefact that fails, with the causes. All that a report needs is in it, so the results are
+a function of the file alone, and a run that was killed goes on from its last whole batch. Batches lie at multiples
+of the batch size in the list of all images, and a shard takes every n-th of them: how the work is cut never changes
+which images go into a model together, and with that not the last bit of an answer.
 
     job.py        what is asked for                 listing.py    the names, compactly
     truth.py      what the images really show       decoding.py   file -> pixels, in worker processes
@@ -16,6 +17,7 @@ the last bit of an answer.
     cases_file.py what a journal holds              journal.py    appended to, and resumed
     merging.py    the cases files of all shards -> one
     aggregate.py  cases -> Run                      accuracy.py   cases -> how often each is right
+    causes.py     why legs fail, on a few images
     engines.py    where shards run: here, or as tasks of Ray
     pictures.py   the worst images once more, for the page
 """

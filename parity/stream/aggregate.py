@@ -11,9 +11,20 @@ from pathlib import Path
 
 from parity.distribution import Distribution
 from parity.known_issues import mark_known_issues
-from parity.results import FAILING_CASES, Case, Run, Subject, Unreadable, UnreadableImage, summarise
+from parity.results import FAILING_CASES, Case, Part, Run, Subject, Unreadable, UnreadableImage, summarise
 from parity.stream.accuracy import Counts, accuracy_of, add_counts, count_accuracy
-from parity.stream.cases_file import Header, HeadLeg, HeadModel, Line, parse_header, read_lines, unpack
+from parity.stream.cases_file import (
+    Explained,
+    Header,
+    HeadLeg,
+    HeadModel,
+    Line,
+    parse_header,
+    read_explained,
+    read_lines,
+    unpack,
+)
+from parity.stream.job import Shard
 from parity.tally import Tally, Variety, judge, tally_of
 
 # How many cases a subject shows: the worst.
@@ -52,11 +63,30 @@ def totals_of(indexed: Sequence[tuple[int, Case]], labels: dict[str, int]) -> To
     )
 
 
-def read_results(path: Path, allowed_unreadable: float, named: bool = True) -> Run:
-    """Aggregate a cases file. named: the run names the file, because it stays."""
+def read_results(path: Path, allowed_unreadable: float, named: bool = True, explained: bool = True) -> Run:
+    """Aggregate a cases file. named: the run names the file, because it stays. explained: with what it explains."""
     with path.open("rb") as file:
         header = parse_header(path, file.readline())
-        return aggregate(header, read_lines(path, header, file), allowed_unreadable, path.name if named else "")
+        name = path.name if named else ""
+        run = aggregate(header, read_lines(path, header, file), allowed_unreadable, name)
+        return with_explanations(run, read_explained(header, file)) if explained else run
+
+
+def with_explanations(run: Run, explained: Iterable[Explained]) -> Run:
+    """Put what was found out about legs into those of them that fail."""
+    subjects = list(run.subjects)
+    for leg in (leg for found in explained for leg in found.explained):
+        if subjects[leg.leg].verdict in ("fail", "error"):
+            subjects[leg.leg] = replace(
+                subjects[leg.leg],
+                guilty_hop=leg.guilty_hop,
+                diagnoses=leg.diagnoses,
+                hops=leg.hops,
+                first_divergence=leg.first_divergence,
+                explained_on=leg.images,
+                unexplained=leg.unexplained,
+            )
+    return replace(run, subjects=tuple(subjects))
 
 
 def aggregate(header: Header, lines: Iterable[Line], allowed_unreadable: float, cases_file: str = "") -> Run:
@@ -89,7 +119,15 @@ def aggregate(header: Header, lines: Iterable[Line], allowed_unreadable: float, 
     )
     marked, stale = mark_known_issues(subjects, header.known_issues, partial=header.partial)
     unreadable = Unreadable(lost, lost / images, allowed_unreadable, tuple(first_lost)) if lost else None
-    return Run(header.environment, marked, stale, summarise(marked), unreadable=unreadable, cases_file=cases_file)
+    return Run(
+        header.environment,
+        marked,
+        stale,
+        summarise(marked),
+        unreadable=unreadable,
+        cases_file=cases_file,
+        shard=None if header.shard == Shard() else Part(header.shard.number, header.shard.of),
+    )
 
 
 def _judged(leg: HeadLeg, models: Sequence[HeadModel], totals: Totals, variety: Variety | None) -> Subject:

@@ -1,7 +1,7 @@
 """The cases file: a header, then one JSON line for each image in the order of the list, batch by batch.
 
 The last line of each batch also has what the batch's answers tell of the reference's variety (parity/tally.py), one
-entry for each model.
+entry for each model. Behind all images comes a line for each artefact that fails, once somebody looked why.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from parity.errors import ParityError
-from parity.results import Case, Environment, Subject, Verdict
+from parity.results import Case, Diagnosis, Divergence, Environment, Subject, Verdict
 from parity.stream.job import Shard
 from parity.suite import KnownIssueEntry
 from parity.tally import Variety
@@ -140,6 +140,29 @@ class Line:
     varieties: tuple[PackedVariety, ...] = ()
 
 
+@dataclass(frozen=True)
+class LegExplained:
+    """Say why a leg fails, as a Subject does.
+
+    leg: its place among the header's legs. images: how many the causes were looked for on.
+    """
+
+    leg: int
+    images: int
+    guilty_hop: str = ""
+    diagnoses: tuple[Diagnosis, ...] = ()
+    hops: tuple[str, ...] = ()
+    first_divergence: Divergence | None = None
+    unexplained: str = ""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Say why an artefact fails, on each of its backends where it does."""
+
+    explained: tuple[LegExplained, ...]
+
+
 def pack(variety: Variety, dtype: np.dtype[Any]) -> PackedVariety:
     """Write a Variety of answers of this type, exactly."""
     low, high = (
@@ -159,6 +182,11 @@ def unpack(packed: PackedVariety, classes: int) -> Variety:
 def to_line(line: Line) -> bytes:
     """Write the line of an image."""
     return _line_adapter().dump_json(line) + b"\n"
+
+
+def to_explained_line(explained: Explained) -> bytes:
+    """Write the line of an artefact that was explained."""
+    return _explained_adapter().dump_json(explained) + b"\n"
 
 
 def read_header(path: Path) -> Header:
@@ -203,6 +231,23 @@ def read_lines(path: Path, header: Header, raw: Iterable[bytes]) -> Iterator[Lin
         yield line
 
 
+def read_explained(header: Header, raw: Iterable[bytes]) -> Iterator[Explained]:
+    """Read the lines behind those of all images, up to one that is not whole.
+
+    What is behind that is not explained: the run was stopped while it wrote.
+    """
+    from pydantic import ValidationError
+
+    for text in raw:
+        try:
+            found = _explained_adapter().validate_json(text)
+        except ValidationError:
+            return
+        if not text.endswith(b"\n") or not all(0 <= one.leg < len(header.legs) for one in found.explained):
+            return
+        yield found
+
+
 @cache
 def _header_adapter() -> TypeAdapter[Header]:
     from pydantic import TypeAdapter
@@ -215,3 +260,10 @@ def _line_adapter() -> TypeAdapter[Line]:
     from pydantic import TypeAdapter
 
     return TypeAdapter(Line)
+
+
+@cache
+def _explained_adapter() -> TypeAdapter[Explained]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Explained)

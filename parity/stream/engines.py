@@ -12,6 +12,7 @@ from parity.errors import ParityError
 from parity.results import Run
 from parity.stream.aggregate import read_results
 from parity.stream.cases_file import read_header
+from parity.stream.causes import explain_run
 from parity.stream.job import Job, Shard, kept_cases
 from parity.stream.merging import merge_cases
 from parity.stream.running import Done, Progress, run_shard
@@ -32,11 +33,12 @@ def stream(
     engine: str = "local",
     allowed_unreadable: float = 0.01,
     progress: Progress = lambda message, done, total: None,
+    explain: bool = True,
 ) -> Streamed:
     """Compare a directory of images, of any number, with every model, route and backend of a job.
 
     engine: a name of ENGINES. allowed_unreadable: the share of images above which the run fails if it cannot read
-        them.
+        them. explain: look for the causes of what fails, on a few images.
     """
     if engine not in ENGINES:
         raise ParityError(f"unknown engine `{engine}` (engines: {', '.join(ENGINES)})")
@@ -48,10 +50,14 @@ def stream(
         for part in parts:
             part.cases.unlink()
     progress("summing up", 0, None)
-    run = read_results(path, allowed_unreadable, named=job.cases is not None)
+    run = read_results(path, allowed_unreadable, named=job.cases is not None, explained=explain)
+    remarks = dict.fromkeys(remark for part in parts for remark in part.remarks)
+    if explain:
+        run, more = explain_run(job, path, run, progress)
+        remarks |= dict.fromkeys(more)
     if job.cases is None:
         path.unlink()
-    return Streamed(run, tuple(dict.fromkeys(remark for part in parts for remark in part.remarks)))
+    return Streamed(run, tuple(remarks))
 
 
 def run_here(job: Job, progress: Progress) -> list[Done]:

@@ -1,6 +1,7 @@
 """The journal of a run: its cases file, appended to as batches are done.
 
-A run that was killed reads it again when it is started again, cuts off what is not a whole batch, and goes on.
+A run that was killed reads it again when it is started again, cuts off what is not a whole batch, or behind all
+batches not a whole line that explains a failure, and goes on.
 """
 
 from __future__ import annotations
@@ -15,17 +16,26 @@ from pathlib import Path
 from typing import IO, Any
 
 from parity.errors import ParityError
-from parity.stream.cases_file import Header, Line, parse_header, to_line
+from parity.stream.cases_file import (
+    Explained,
+    Header,
+    Line,
+    parse_header,
+    read_explained,
+    to_explained_line,
+    to_line,
+)
 
 # What has been written survives the end of the process; that of the machine may cost this many seconds.
 _SYNC_SECONDS = 2.0
 
 
 class Journal:
-    """Append batches to a cases file; done: how many of the shard's batches it has."""
+    """Append to a cases file. done: how many of the shard's batches it has; explained: which failures."""
 
-    def __init__(self, file: IO[bytes], done: int) -> None:
+    def __init__(self, file: IO[bytes], done: int, explained: Sequence[Explained] = ()) -> None:
         self.done = done
+        self.explained = list(explained)
         self._file = file
         self._synced = time.monotonic()
 
@@ -36,6 +46,13 @@ class Journal:
         self.done += 1
         if time.monotonic() - self._synced > _SYNC_SECONDS:
             self.sync()
+
+    def explain(self, found: Explained) -> None:
+        """Add why an artefact fails, behind the last batch."""
+        self._file.write(to_explained_line(found))
+        self._file.flush()
+        self.explained.append(found)
+        self.sync()
 
     def sync(self) -> None:
         """Wait until the disk has it."""
@@ -56,7 +73,7 @@ def open_journal(path: Path, header: Header, fresh: bool = False) -> Iterator[Jo
         except OSError as error:
             raise ParityError(f"{path}: another run writes it; wait for its end, or give another --json") from error
         first = file.readline()
-        done = 0
+        done, explained = 0, list[Explained]()
         if fresh or not first.endswith(b"\n"):
             file.seek(0)
             file.truncate()
@@ -65,10 +82,15 @@ def open_journal(path: Path, header: Header, fresh: bool = False) -> Iterator[Jo
             _check_same(path, first, header)
             end, done = _whole_batches(file, header, len(first))
             file.seek(end)
+            if done == len(header.batches):
+                for found in read_explained(header, iter(file.readline, b"")):
+                    explained.append(found)
+                    end = file.tell()
+            file.seek(end)
             file.truncate()
         file.flush()
         os.fsync(file.fileno())
-        journal = Journal(file, done)
+        journal = Journal(file, done, explained)
         try:
             yield journal
         finally:

@@ -11,8 +11,15 @@ from typing import IO
 
 from parity.errors import ParityError
 from parity.results import Run
-from parity.stream.aggregate import aggregate, read_results
-from parity.stream.cases_file import Header, parse_header, read_header, read_lines
+from parity.stream.aggregate import aggregate, read_results, with_explanations
+from parity.stream.cases_file import (
+    Header,
+    parse_header,
+    read_explained,
+    read_header,
+    read_lines,
+    to_explained_line,
+)
 from parity.stream.job import Shard, cases_beside
 from parity.stream.journal import first_difference
 
@@ -22,7 +29,8 @@ def merged_results(paths: Sequence[Path], json_file: Path | None, allowed_unread
     if json_file is None:
         lines = merged_lines(paths)
         header = parse_header(paths[0], next(lines))
-        return aggregate(header, read_lines(paths[0], header, lines), allowed_unreadable)
+        run = aggregate(header, read_lines(paths[0], header, lines), allowed_unreadable)
+        return with_explanations(run, read_explained(header, lines))
     target = cases_beside(json_file)
     # The cases of a run in one piece are their own.
     if [path.resolve() for path in paths] != [target.resolve()] or read_header(target).shard != Shard():
@@ -47,6 +55,7 @@ def merge_cases(paths: Sequence[Path], target: Path) -> None:
 def merged_lines(paths: Sequence[Path]) -> Iterator[bytes]:
     """Give the lines of the whole run's cases file, the header first, from those of all its shards.
 
+    What explains its failures is kept where the run is in one piece; a shard has none of it.
     Shards that are missing, given twice, not finished or of different runs are a ParityError.
     """
     headers = [read_header(path) for path in paths]
@@ -72,6 +81,8 @@ def merged_lines(paths: Sequence[Path]) -> Iterator[bytes]:
         for number in whole.batches:
             shard = number % first.shard.of + 1
             yield from _lines(found[shard], files[shard], whole, number)
+        if first.shard == whole.shard:
+            yield from map(to_explained_line, read_explained(whole, files[1]))
 
 
 def _check_same_run(one: Path, first: Header, path: Path, header: Header) -> None:

@@ -245,6 +245,15 @@ def test_a_module_that_fails_on_the_declared_size() -> None:
     assert "Preprocessing.size" in message
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_module_of_another_precision_is_told_what_to_do(dtype: torch.dtype) -> None:
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 8)).eval().to(dtype)
+
+    message = refusal(tiny(module=module))
+
+    assert f"the weights `1.weight` are {dtype}, and the reference computes in fp32: module.float()" in message
+
+
 def test_a_failure_of_several_lines_is_told_in_one() -> None:
     def fail(logits: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("first line\n  second line\n")

@@ -1,4 +1,4 @@
-"""What faults are injected into: two trained networks, and four that were calibrated on the photos."""
+"""What faults are injected into: two trained networks, and five that were calibrated on the photos."""
 
 from __future__ import annotations
 
@@ -78,6 +78,7 @@ _MAKERS: Mapping[str, Callable[[], Classifier]] = {
     "efficientnet_lite0": lambda: _trained("efficientnet_lite0"),
     "resnet18": lambda: _calibrated("resnet18", _torchvision("resnet18")),
     "mobilenet_v3_small": lambda: _calibrated("mobilenet_v3_small", _torchvision("mobilenet_v3_small")),
+    "shufflenet_v2": lambda: _calibrated("shufflenet_v2", _torchvision("shufflenet_v2_x0_5")),
     "plain": lambda: _calibrated("plain", lambda: Plain(8)),
     "vision_transformer": lambda: _calibrated("vision_transformer", _vision_transformer),
 }

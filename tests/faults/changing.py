@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,12 @@ def scalar_std(classifier: Classifier, format_name: str) -> Recipe | None:
 
 
 def swapped(right: Recipe, statistics: Any) -> Mapping[str, Any]:
-    return {"scale": right.scale[::-1], "bias": right.bias[::-1], "before": lambda image: image.flip(1)}
+    return {"scale": right.scale[::-1], "bias": right.bias[::-1], "before": _blue_first}
+
+
+def _blue_first(image: torch.Tensor) -> torch.Tensor:
+    """Put blue where red was, by operations that every format has."""
+    return torch.cat([image[:, i : i + 1] for i in (2, 1, 0)], dim=1)
 
 
 def moved(order: Callable[[tuple[str, ...]], list[int]]) -> Change:
@@ -65,6 +71,11 @@ def at_head(change: Callable[[torch.Tensor], torch.Tensor]) -> Change:
 
 def before_module(change: Callable[[torch.Tensor], torch.Tensor]) -> Change:
     return lambda classifier, format_name: recipe(classifier).but(before=change)
+
+
+def mirrored(image: torch.Tensor) -> torch.Tensor:
+    """Mirror left to right."""
+    return image.flip(3)
 
 
 def in_module(change: Callable[[Any], bool | None]) -> Change:
@@ -170,16 +181,21 @@ def swapped_statistics(module: nn.Module) -> bool:
 
 def foreign_bias(module: nn.Module) -> bool:
     """Give a batch norm what makes its folded bias the one of another: two convolutions share an initializer."""
-    norms = each(module, nn.BatchNorm2d)
-    sizes = [norm.num_features for norm in norms]
-    pairs = [(a, b) for i, a in enumerate(norms) for b in norms[i + 1 :] if a.num_features == b.num_features]
-    if not pairs or not sizes:
+    parts = each(module, (nn.Conv2d, nn.BatchNorm2d))
+    norms = [(conv, norm) for conv, norm in pairwise(parts) if isinstance(norm, nn.BatchNorm2d)]
+    pairs = [(a, b) for a, b in combinations(norms, 2) if a[1].num_features == b[1].num_features]
+    if not pairs:
         return False
     first, second = pairs[len(pairs) // 2]
-    factor = [norm.weight / torch.sqrt(norm.running_var + norm.eps) for norm in (first, second)]
-    wanted = second.bias - second.running_mean * factor[1]
-    first.bias.copy_(wanted + first.running_mean * factor[0])
+    first[1].bias.add_(_folded_bias(*second) - _folded_bias(*first))
     return True
+
+
+def _folded_bias(conv: Any, norm: Any) -> torch.Tensor:
+    offset = 0 if conv.bias is None else conv.bias
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    folded: torch.Tensor = (offset - norm.running_mean) * scale + norm.bias
+    return folded
 
 
 def quantised(bits: int) -> Callable[[nn.Module], None]:

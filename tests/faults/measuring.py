@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from parity.results import Prediction, Subject
 from tests.faults.architectures import classifier, images_of
 from tests.faults.catalogue import Fault
 from tests.faults.deploying import Recipe, deploy, recipe
+from tests.faults.onnx_edits import NoPlaceError
 
 # A fault counts where it moves an answer by this many times what a clean conversion does.
 _ABOVE_NOISE = 10
@@ -53,14 +55,21 @@ def measure(fault: Fault, network: str, format_name: str, directory: Path) -> Ou
         if made is None:
             return "no place for it in this network"
         loaded = made
-    changed = fault.change(loaded, format_name)
+    # Exporting in training mode moves the statistics of the batch norms: not those that others use.
+    own = replace(loaded, module=copy.deepcopy(loaded.module)) if fault.train else loaded
+    changed = fault.change(own, format_name)
     if changed is None:
         return "no place for it in this network"
     reference = _reference(loaded) if fault.reference else _network_reference(network)
     # Of a model that no conversion gets right there is no clean one: PyTorch's own answers stand in.
     clean = reference.prediction if fault.reference else _network_clean(network, format_name, directory)
     began = time.monotonic()
-    subject, answers = judged(reference, changed, format_name, directory / "injected", fault.train, edit=fault.edit)
+    try:
+        subject, answers = judged(
+            reference, changed, format_name, directory / "injected", fault.train, edit=fault.edit
+        )
+    except NoPlaceError as error:
+        return str(error)
     took = time.monotonic() - began
     causes = [cause for cause in subject.diagnoses if cause.confirmed] or list(subject.diagnoses)
     names = {cause.fault for cause in causes}

@@ -9,16 +9,20 @@ import pytest
 
 from tests.faults.architectures import ARCHITECTURES
 from tests.faults.catalogue import FAULTS, Fault
+from tests.faults.file_catalogue import FILE_FAULTS
 from tests.faults.measuring import Outcome, measure
 
-NETWORKS = tuple(name for name in ARCHITECTURES if name != "efficientnet_lite0")
-# What is detected and located, but told by another name.
-UNNAMED = {"turned by 90 degrees": "the Transpose is found as an operation that differs, not as a turned image"}
-BY_NAME = {fault.name: fault for fault in FAULTS}
+NETWORKS = tuple(name for name in ARCHITECTURES if name not in ("efficientnet_lite0", "shufflenet_v2"))
+# Files are broken in fewer: each fault in three of these, in turn.
+BROKEN = tuple(name for name in ARCHITECTURES if name != "efficientnet_lite0")
+BY_NAME = {fault.name: fault for fault in (*FAULTS, *FILE_FAULTS)}
 
 
 def _injections() -> list[tuple[str, str, str]]:
-    """List fault, network and format: every fault in every network, the formats taking turns, and in all of one."""
+    """List fault, network and format: every fault in every network, the formats taking turns, and in all of one.
+
+    Faults of files are in some of the networks, one of which no other fault was tried on.
+    """
     found: dict[tuple[str, str, str], None] = {}
     # onnx-coreml 1.3 converts neither of these.
     modern = ("plain", "vision_transformer")
@@ -27,6 +31,9 @@ def _injections() -> list[tuple[str, str, str]]:
             found[fault.name, network, fault.formats[(number + place) % len(fault.formats)]] = None
         for format_name in fault.formats:
             found[fault.name, NETWORKS[number % len(NETWORKS)], format_name] = None
+    for number, fault in enumerate(FILE_FAULTS):
+        for place in range(0, len(BROKEN), 2):
+            found[fault.name, BROKEN[(number + place) % len(BROKEN)], fault.formats[0]] = None
     return [one for one in found if one[1] not in modern or one[2] != "neuralnetwork"]
 
 
@@ -48,6 +55,4 @@ def test_a_fault_is_detected_and_named(
     if not found.effective:
         pytest.skip(f"changes nothing: a control; {'; '.join(found.told)}")
     assert found.detected, found.told
-    if name in UNNAMED and not found.named:
-        pytest.xfail(f"{UNNAMED[name]}; told: {'; '.join(found.told)}")
     assert found.named, "\n".join(found.told)

@@ -6,15 +6,16 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jsonschema
 import pytest
 
-from parity.audit.findings import Advice, Audit, AuditLeg, MutantFinding, summarise
+from parity.audit.findings import Advice, Audit, AuditLeg, MutantFinding, json_schema, summarise, to_json
 from parity.cli import main
 from parity.report.audit import print_audit
 from parity.report.terminal import make_console
-from parity.results import Environment
+from parity.results import Environment, KnownIssue
 from tests.parity import tiny
 from tests.parity.tiny import save_pictures
 
@@ -25,6 +26,7 @@ images = ["photos/*.png"]
 factory = "models.py:tiny"
 routes = ["onnx-torchscript"]
 """
+SCHEMA_FILE = Path(__file__).parents[2] / "parity" / "audit.schema.json"
 # Nothing agrees to within this.
 STRICT = SUITE + "[models.tiny.tolerance.onnx-torchscript]\nprobability = 1e-12\n"
 KNOWN = STRICT + '[[known_issues]]\nmodel = "tiny"\nreason = "it is \\u001b[31mso"\n'
@@ -94,6 +96,7 @@ def test_what_is_missed_is_told_with_what_would_catch_it(place: Path, parity: Pa
         "not every fault is caught: 3 caught, 1 missed",
     ]
     written = json.loads((place / "audit.json").read_text(encoding="utf-8"))
+    jsonschema.validate(written, json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
     assert written["schema"] == "parity-audit/1"
     assert written["summary"] == {"caught": 3, "missed": 1, "equivalent": 0, "not applicable": 0}
     (leg,) = written["legs"]
@@ -193,3 +196,72 @@ def test_what_comes_from_outside_is_escaped_and_shared_advice_is_told_once(
     assert out.count("  look (not tried)\n  or tighten\n") == 1
     assert "missed: g-gelu-variant (tanh)\n  nothing that was tried catches it\n" in out
     assert "  an image that the model is unsure of, between two classes: lab-text-mismatch, g-norm-eps\n" in out
+
+
+# The schema of what is written
+
+
+def test_the_committed_schema_is_the_generated_one() -> None:
+    generated = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+    assert SCHEMA_FILE.read_text(encoding="utf-8") == generated, (
+        "an audit has changed: write json.dumps(parity.audit.findings.json_schema(), indent=2, ensure_ascii=False) "
+        "and a newline to parity/audit.schema.json"
+    )
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(json_schema())
+    assert json_schema()["title"] == "coreml-parity audit"
+
+
+def an_audit() -> Any:
+    """Write an audit with everything in it, and read it as JSON."""
+    advice = (Advice("tolerance", "tighten", True, 1e-3),)
+    mutants = (MutantFinding("g-gelu-variant", "", "tanh", "missed", "", ("a.png",), "a.png", 1e-4, advice, True),)
+    audited = AuditLeg("m", "r", "b", "a", "onnx", "fp16", True, "pass", images=2, tolerance=0.01, mutants=mutants)
+    known = AuditLeg("m", "r", "-", "", "", "fp16", False, "error", "broke", known_issue=KnownIssue("why", ""))
+    legs = (audited, known)
+    return json.loads(to_json(Audit(Environment("3", "here", {"torch": "2"}), legs, summarise(legs))))
+
+
+VALIDATOR = jsonschema.Draft202012Validator(json_schema())
+
+
+def test_an_audit_is_valid() -> None:
+    VALIDATOR.validate(an_audit())
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("schema",), "parity-audit/2"),
+        (("another",), 1),
+        (("summary", "missed"), -1),
+        (("summary", "unnoticed"), 1),
+        (("environment", "packages", "torch"), 2),
+        (("legs", 0, "audited"), "yes"),
+        (("legs", 0, "images"), 1.5),
+        (("legs", 0, "mutants", 0, "verdict"), "unnoticed"),
+        (("legs", 0, "mutants", 0, "caught_by"), "a.png"),
+        (("legs", 0, "mutants", 0, "advice", 0, "tolerance"), "1e-3"),
+        (("legs", 1, "known_issue"), "why"),
+    ],
+)
+def test_the_schema_refuses(path: tuple[Any, ...], value: Any) -> None:
+    content = an_audit()
+    table = content
+    for part in path[:-1]:
+        table = table[part]
+    table[path[-1]] = value
+
+    assert not VALIDATOR.is_valid(content)
+
+
+@pytest.mark.parametrize("key", ["schema", "environment", "legs", "summary"])
+def test_the_schema_wants_every_key(key: str) -> None:
+    content = an_audit()
+    del content[key]
+
+    with pytest.raises(jsonschema.ValidationError, match=key):
+        VALIDATOR.validate(content)

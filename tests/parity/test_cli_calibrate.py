@@ -9,13 +9,14 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parity.calibration import Calibration, ModelNoise
+from parity.calibration import Calibration, ModelNoise, json_schema
 from parity.cli import main
 from parity.environment import environment
 from parity.noise import Noise
@@ -37,6 +38,7 @@ routes = ["onnx-torchscript", "mlprogram"]
 factory = "models.py:untrained"
 routes = ["onnx-torchscript"]
 """
+SCHEMA_FILE = Path(__file__).parents[2] / "parity" / "calibration.schema.json"
 # The smallest part of the suite.
 TINY = ("calibrate", "--model", "tiny", "--route", "onnx-torchscript", "--backend", "onnxruntime")
 
@@ -145,6 +147,86 @@ def test_bad_input_is_one_line(arguments: list[str], told: str, parity: Parity) 
     (line,) = done.err.splitlines()
     assert line.startswith("parity: ")
     assert told in line
+
+
+# The schema of what is written
+
+
+def test_the_committed_schema_is_the_generated_one() -> None:
+    generated = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+    assert SCHEMA_FILE.read_text(encoding="utf-8") == generated, (
+        "a calibration has changed: write json.dumps(calibration.json_schema(), indent=2, ensure_ascii=False) and "
+        "a newline to parity/calibration.schema.json"
+    )
+
+
+@pytest.fixture
+def written(parity: Parity, tmp_path: Path) -> Any:
+    """Calibrate, and read what is written."""
+    parity(*TINY, "--json", str(tmp_path / "calibration.json"))
+    return json.loads((tmp_path / "calibration.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def validator() -> jsonschema.Draft202012Validator:
+    schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(TINY[1:], 0), (("--model", "untrained"), 3)],
+)
+def test_what_is_written_is_valid(
+    arguments: tuple[str, ...],
+    code: int,
+    parity: Parity,
+    validator: jsonschema.Draft202012Validator,
+    tmp_path: Path,
+) -> None:
+    written = tmp_path / "calibration.json"
+
+    assert parity("calibrate", *arguments, "--json", str(written)).code == code
+
+    content = json.loads(written.read_text(encoding="utf-8"))
+    validator.validate(content)
+    assert content["exit_code"] == code
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("schema",), "parity-calibration/2"),
+        (("exit_code",), 1),
+        (("quantile",), "0.999"),
+        (("another",), 1),
+        (("models", 0, "images", 0), 7),
+        (("models", 0, "sources", 0, "differences", 0), None),
+        (("models", 0, "sources", 0, "largest"), 0.1),
+        (("legs", 0, "state"), "guessed"),
+        (("legs", 0, "tolerance"), "1e-5"),
+        (("legs", 0, "left_out"), ["a source"]),
+    ],
+)
+def test_the_schema_refuses(
+    path: tuple[Any, ...], value: Any, written: Any, validator: jsonschema.Draft202012Validator
+) -> None:
+    table = written
+    for part in path[:-1]:
+        table = table[part]
+    table[path[-1]] = value
+
+    assert not validator.is_valid(written)
+
+
+@pytest.mark.parametrize("key", ["schema", "environment", "images_needed", "models", "legs"])
+def test_the_schema_wants_every_key(key: str, written: Any, validator: jsonschema.Draft202012Validator) -> None:
+    del written[key]
+
+    with pytest.raises(jsonschema.ValidationError, match=key):
+        validator.validate(written)
 
 
 # The report

@@ -74,6 +74,29 @@ def test_the_shards_together_are_the_whole_run(parity: Parity, place: Path, tmp_
         assert (tmp_path / name).read_bytes() == (place / "whole" / name).read_bytes()
 
 
+def test_why_a_leg_fails_is_left_to_a_run(parity: Parity, tmp_path: Path) -> None:
+    run = ("run", "--model", "swapped", *RUN[3:], "--max-unreadable", "0.1")
+    parity(*run, "--json", str(tmp_path / "whole.json"))
+    for number in ("1", "2"):
+        parity(*run, "--shard", f"{number}/2", "--json", str(tmp_path / f"{number}.json"))
+    shards = [str(tmp_path / f"{number}.cases.jsonl") for number in (1, 2)]
+    (tmp_path / "merged").mkdir()
+    merged = tmp_path / "merged" / "whole.json"
+
+    code, out, err = parity("merge", *shards, "--max-unreadable", "0.1", "--json", str(merged))
+
+    assert code == 1
+    assert err == (
+        "parity: why 1 leg fails was not looked for; `parity run` looks for it, without --shard and with the "
+        "--json that `parity merge` was given\n"
+    )
+    assert "cause" not in out
+    assert merged.read_bytes() != (tmp_path / "whole.json").read_bytes()
+    assert parity(*run, "--json", str(merged))[0] == 1
+    for name in ("whole.json", "whole.cases.jsonl"):
+        assert (tmp_path / "merged" / name).read_bytes() == (tmp_path / name).read_bytes()
+
+
 def test_without_a_place_for_them_nothing_is_written(parity: Parity, place: Path) -> None:
     before = sorted(place.rglob("*"))
 

@@ -105,6 +105,67 @@ def test_the_cases_of_another_run_are_kept_unless_told(parity: Parity, tmp_path:
     assert parity(*RUN, *other, "--fresh")[0] == 0
 
 
+FAILING = ("run", "--model", "swapped", *RUN[3:], "--images", "pictures")
+
+
+def test_a_leg_that_fails_says_why_everywhere(parity: Parity, tmp_path: Path) -> None:
+    json_file, page, junit, markdown = (tmp_path / name for name in ("r.json", "r.html", "r.xml", "r.md"))
+
+    reports = ("--json", json_file, "--html", page, "--junit", junit, "--markdown", markdown)
+    code, out, err = parity(*FAILING, *map(str, reports))
+
+    assert (code, err) == (1, "")
+    assert "(confirmed on 16 of the images, the worst among them: undoing it restores parity) [pre-bgr-swap]" in out
+    assert "  guilty hop: torch -> onnx\n" in out
+    assert "  first divergence: operation " in out
+    written = json.loads(json_file.read_text(encoding="utf-8"))
+    jsonschema.validate(written, json_schema())
+    (subject,) = written["subjects"]
+    assert [(found["fault"], found["confirmed"]) for found in subject["diagnoses"]] == [("pre-bgr-swap", True)]
+    assert (subject["guilty_hop"], subject["explained_on"], subject["images"]) == ("torch -> onnx", 16, PICTURES)
+    assert subject["first_divergence"]["type"] == "Conv"
+    for report in (page, junit, markdown):
+        content = report.read_text(encoding="utf-8")
+        for told in ("pre-bgr-swap", "BGR", "confirmed on 16 of the images", "guilty hop", "first divergence"):
+            assert told in content or told.capitalize() in content, (report, told)
+
+
+def test_a_run_that_explained_a_failure_is_started_again(parity: Parity, tmp_path: Path) -> None:
+    results, cases = tmp_path / "r.json", tmp_path / "r.cases.jsonl"
+    parity(*FAILING, "--json", str(results))
+    whole = (results.read_bytes(), cases.read_bytes())
+    cases.write_bytes(whole[1][: 2 * len(whole[1]) // 3])
+
+    assert parity(*FAILING, "--json", str(results))[0] == 1
+
+    assert (results.read_bytes(), cases.read_bytes()) == whole
+
+
+def test_unless_wanted_nobody_looks_why(parity: Parity, tmp_path: Path) -> None:
+    results = tmp_path / "r.json"
+
+    code, out, err = parity(*FAILING, "--json", str(results), "--no-explain")
+
+    assert (code, err) == (1, "")
+    assert "fail: " in out
+    assert "cause" not in out
+    assert read_run(results).subjects[0].explained_on == 0
+
+
+def test_a_shard_says_that_it_is_one_and_is_not_explained(parity: Parity, tmp_path: Path) -> None:
+    results = tmp_path / "r.json"
+
+    code, out, err = parity(*FAILING, "--shard", "2/3", "--json", str(results))
+
+    assert code == 1
+    assert err.startswith("parity: shard 2/3: why 1 leg fails was not looked for; `parity run` looks for it, ")
+    assert out.splitlines()[-1] == "parity does not hold on shard 2/3 of the images: 1 fail"
+    assert "cause" not in out
+    written = json.loads(results.read_text(encoding="utf-8"))
+    jsonschema.validate(written, json_schema())
+    assert (written["shard"], written["subjects"][0]["diagnoses"]) == ({"number": 2, "of": 3}, [])
+
+
 def test_the_directories_say_what_is_right(parity: Parity, tmp_path: Path) -> None:
     results = tmp_path / "results.json"
 

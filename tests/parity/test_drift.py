@@ -71,6 +71,20 @@ def test_what_else_changed_stands_beside_what_moved(leg: Leg, tmp_path: Path) ->
     assert found.counts == {"flip": 1}
 
 
+def test_another_system_alone_is_named(leg: Leg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("parity.baselines.operating_system", lambda: "macOS 13.6 arm64")
+    follow(tmp_path, leg, "the first")
+    monkeypatch.setattr("parity.baselines.operating_system", lambda: "macOS 15.1 arm64")
+
+    same, moved = follow(tmp_path, leg), follow(tmp_path, answering(leg, ROW[::-1].copy()))
+
+    assert same.since == ("platform: macOS 13.6 arm64 -> macOS 15.1 arm64",)
+    assert moved.since == (
+        "platform: macOS 13.6 arm64 -> macOS 15.1 arm64",
+        "the same file and versions: golden outputs from macOS 13.6 arm64 no longer match [v-os-update]",
+    )
+
+
 @pytest.mark.parametrize("cases", [(), (replace(CASE, verdict="error"),)])
 def test_answers_that_are_none_are_not_stored(leg: Leg, tmp_path: Path, cases: tuple[Case, ...]) -> None:
     unfit = replace(leg, subject=replace(leg.subject, verdict="fail", reason="broken", cases=cases))

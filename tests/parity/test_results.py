@@ -20,6 +20,7 @@ from parity.results import (
     Divergence,
     Environment,
     KnownIssue,
+    Part,
     Run,
     Subject,
     from_json,
@@ -93,14 +94,17 @@ subjects = st.builds(
     required_tolerance=numbers,
     diagnoses=st.lists(st.builds(Diagnosis, texts, texts, st.booleans()), max_size=2).map(tuple),
     first_divergence=st.none() | st.builds(Divergence, texts, texts, st.integers(0, 99), st.integers(1, 99)),
+    explained_on=st.integers(0, 16),
+    unexplained=texts,
     known_issue=st.none() | st.builds(KnownIssue, texts, texts),
     cases=st.lists(cases, max_size=2).map(tuple),
 )
 runs = st.builds(
-    lambda environment, found, stale: Run(environment, found, stale, summarise(found)),
+    lambda environment, found, stale, shard: Run(environment, found, stale, summarise(found), shard=shard),
     st.builds(Environment, texts, texts, st.dictionaries(texts, texts, max_size=3)),
     st.lists(subjects, max_size=3).map(tuple),
     st.lists(texts, max_size=2).map(tuple),
+    st.none() | st.builds(Part, st.integers(1, 9), st.integers(1, 9)),
 )
 
 

@@ -9,6 +9,7 @@ import atexit
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -44,6 +45,21 @@ class Tiny(torch.nn.Module):
         return logits
 
 
+class Swapped(Tiny):
+    """The same, but for export by tracing: its file reads blue where red is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("other", self.convolution.weight.detach().flip(1))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        weight = self.other if torch.jit.is_tracing() else self.convolution.weight
+        found = torch.nn.functional.conv2d(image, weight, self.convolution.bias, stride=2, padding=1)
+        found = self.pool(self.activation(self.norm(found)))
+        logits: torch.Tensor = self.linear(torch.flatten(found, 1))
+        return logits
+
+
 def tiny() -> Classifier:
     """Make the classifier, the same in every process."""
     return Classifier("tiny", Tiny().eval(), PREPROCESSING, LABELS)
@@ -55,6 +71,12 @@ def untrained() -> Classifier:
     torch.nn.init.zeros_(module.linear.weight)
     torch.nn.init.zeros_(module.linear.bias)
     return Classifier("untrained", module, PREPROCESSING, LABELS)
+
+
+def swapped() -> Classifier:
+    """Make one whose export is faulty; as all colours are normalised alike, their order is the only fault."""
+    alike = replace(PREPROCESSING, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+    return Classifier("swapped", Swapped().eval(), alike, LABELS)
 
 
 def shifted() -> Classifier:

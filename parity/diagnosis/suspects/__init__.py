@@ -29,16 +29,23 @@ class Suspect:
 
 
 # In the order in which they are asked: cheap and specific first.
-FAMILIES = (
+SPECIFIC = (
     "environment",
+    "reference",
+    "shapes",
+    "runtime",
     "interface",
+    "outputs",
     "head",
     "input",
     "weights",
     "attributes",
+    "activations",
     "repeatability",
     "precision",
+    "halves",
     "branches",
     "pixels",
-    "operations",
 )
+# What undoes anything, and therefore says least: asked where nothing that has a name of its own is all.
+GENERAL = ("operations",)

@@ -28,6 +28,9 @@ _FAULTS = (
     ("training_mode", "mode-train-bn"),
     ("count_include_pad", "g-avgpool-include-pad"),
     ("exclude", "g-avgpool-include-pad"),
+    ("dilation", "g-attribute"),
+    ("stride", "g-attribute"),
+    ("kernel", "g-attribute"),
     ("ceil", "g-pool-ceil-shape"),
     ("pad", "g-pad-asymmetric"),
     ("border", "g-pad-asymmetric"),
@@ -63,12 +66,22 @@ def _wrong(examination: Examination, located: Located) -> tuple[Operation, Step,
     names = {located.operation, *located.group}
     for operation in (o for o in graph.operations if o.name in names):
         for step in (s for s in program.steps if s.module in {located.module, *located.sources}):
+            if not _same_layer(examination, operation, step):
+                continue
             expected = expected_settings(examination.artifact.format, operation, step, examination)
             found = {name: (_parsed(operation.attributes.get(name)), wanted) for name, wanted in expected.items()}
             different = {n: (was, to) for n, (was, to) in found.items() if not _equal(was, to)}
             if different:
                 return operation, step, different
     return None
+
+
+def _same_layer(examination: Examination, operation: Operation, step: Step) -> bool:
+    """Say whether an operation may be a step by the forms of their kernels, where both have one."""
+    kernel = next((array for array in operation.weights.values() if array.ndim >= 3), None)
+    state = examination.deployed_state
+    wanted = next((state[name] for name in step.weights if name in state and len(state[name]) >= 3), None)
+    return kernel is None or wanted is None or sorted(kernel.shape) == sorted(wanted)
 
 
 def _sentence(operation: Operation, step: Step, differences: Mapping[str, tuple[Any, Any]]) -> str:

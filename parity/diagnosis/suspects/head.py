@@ -11,6 +11,7 @@ import numpy as np
 from parity.diagnosis.editing import settings
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
+from parity.diagnosis.suspects.outputs import has_unread_softmax
 from parity.results import Prediction
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
                 _change(lambda p: p / 100, "divide the output by 100"),
                 seen=True,
             )
+        if has_unread_softmax(examination):
+            return
         yield Suspect(
             "head-softmax-missing",
             f"The output is logits ({low:.3g} to {high:.3g}, sums {sums.min():.3g} to {sums.max():.3g}): softmax "
@@ -65,7 +68,11 @@ def _probabilities(found: np.ndarray, expected: np.ndarray) -> Iterator[Suspect]
     classes = found.shape[1]
     # The most that softmax can make of numbers that are probabilities already.
     bound = float(np.e / (np.e + classes - 1))
-    if float(found.max()) <= bound * (1 + 1e-2) and float(expected.max()) > 1.2 * bound:
+    inner = _unsoftmax(found)
+    # Outputs that are about the same for every class are within the bound too, but there is nothing inside.
+    telling = float(np.median(np.ptp(inner, axis=1))) > 0.3 * float(np.median(np.ptp(expected, axis=1)))
+    within = float(inner.min()) > -_SUM and float(found.max()) <= bound * (1 + 1e-2)
+    if within and telling and float(expected.max()) > 1.2 * bound:
         yield Suspect(
             "head-softmax-twice",
             f"Softmax is applied twice: no probability is above e/(e+{classes - 1}) = {bound:.3g}, and log(output) "

@@ -6,14 +6,15 @@ Whatever was done, the repair is the same: the network reads PyTorch's normalisa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
+from parity.diagnosis.types import WRAPPER
 
 if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination
@@ -69,12 +70,32 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
         for e in entries
         if values[e.value].size == expected.size * (values[e.value].shape[0] if values[e.value].ndim == 4 else 1)
     ]
-    if not entries:
+    if not entries or _same(_image(values, entries[-1]), expected):
         return
-    for entry in entries:
-        if _same(_image(values, entry), expected):
-            return
-    entry = entries[-1]
+    found = _entered(examination, values, entries[-1])
+    if any(_same(_image(values, entry), expected) for entry in entries) and _has_own_steps(examination):
+        if not np.isfinite(_image(values, entries[-1])).all():
+            return  # what overflows on the way is told where precision is looked at
+        # What comes behind may be the module's own: it is tried out, but was not seen.
+        found = (replace(suspect, seen=False) for suspect in found)
+    yield from found
+
+
+def _has_own_steps(examination: Examination) -> bool:
+    """Say whether the module does something to the image before its first layer."""
+    program = examination.program
+    if program is None:
+        return True
+    first = next((s for s in program.steps if s.weights and s.module != WRAPPER), None)
+    return first is None or any(
+        number in program.producer and program.steps[program.producer[number]].module != WRAPPER
+        for number in first.inputs
+    )
+
+
+def _entered(examination: Examination, values: Mapping[str, np.ndarray], entry: Entry) -> Iterator[Suspect]:
+    """Say what the first layer reads in the place of PyTorch's normalised image."""
+    expected = examination.module_input[0]
     image = _image(values, entry)
     repair = _repair(examination, entry)
     fit = _fitted(image, expected)
@@ -84,7 +105,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
     for name, (quarters, mirror) in ORIENTATIONS.items():
         turned = turn(expected, quarters, mirror)
         if turned.shape == image.shape and (other := _fitted(image, turned)).share >= _FIT:
-            yield Suspect("geo-orientation", f"The image enters the network {name}.", repair, seen=True)
+            yield Suspect("pre-exif-orientation", f"The image enters the network {name}.", repair, seen=True)
             if not _plain(other):
                 yield from _told(other, examination, repair)
             return
@@ -132,7 +153,7 @@ def _has_kernel(operation: Operation) -> bool:
     return any(weight.ndim >= 2 and weight.size > 27 for weight in operation.weights.values())
 
 
-def _image(values: dict[str, np.ndarray], entry: Entry) -> np.ndarray:
+def _image(values: Mapping[str, np.ndarray], entry: Entry) -> np.ndarray:
     found = values[entry.value]
     return np.asarray(found.reshape(-1, *found.shape[-3:])[0], np.float64)
 
@@ -276,7 +297,9 @@ def _shifted(image: np.ndarray, expected: np.ndarray, repair: Repair) -> Iterato
                     )
                     if count
                 )
-                yield Suspect("geo-shift", f"The image enters the network shifted by {told}.", repair, seen=True)
+                yield Suspect(
+                    "pre-crop-geometry", f"The image enters the network shifted by {told}.", repair, seen=True
+                )
                 return
 
 

@@ -1,4 +1,4 @@
-"""Answers that depend on more than the image: on chance, on the other images of a batch, on their number."""
+"""Answers that depend on more than the image: on chance, on the other images of a batch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from parity.diagnosis.repair import Repair, apply, holds
+from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.environment import with_answers
 from parity.reference import Reference
@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
-    """Run the same twice, run alone what ran in a batch, and let PyTorch use batch statistics."""
+    """Run the same twice, and let PyTorch use batch statistics."""
     yield from _chance(examination)
-    yield from _batch(examination)
     yield from _batch_statistics(examination)
 
 
@@ -33,22 +32,6 @@ def _chance(examination: Examination) -> Iterator[Suspect]:
     message = f"{apart}: dropout is active, or something else is random."
     repair = Repair(edit=_without_training, fix="model.eval()") if examination.artifact.format == "onnx" else None
     yield Suspect("mode-dropout-live", message, repair, seen=True)
-
-
-def _batch(examination: Examination) -> Iterator[Suspect]:
-    if examination.batch == 1:
-        return
-    alone = Repair(batch=1, fix="batch=1")
-    if holds(apply(examination, [alone])):
-        answers = examination.answers
-        told = "it fails on" if answers is None else "it answers otherwise in"
-        yield Suspect(
-            "s-batch-baked",
-            f"Images alone agree, but {told} batches of {examination.batch}: the batch size is a constant inside "
-            "the file, or the images of a batch are mixed.",
-            alone,
-            seen=True,
-        )
 
 
 def _batch_statistics(examination: Examination) -> Iterator[Suspect]:

@@ -34,6 +34,8 @@ _FAULTS: Mapping[WeightKind, str] = {
     "other numbers": "wt-other-numbers",
 }
 _FEW, _MOST = 4, 0.6
+# More findings than two or three faults make.
+_MANY = 12
 # Releases of onnxscript whose rewriter names a folded bias after the convolution's input: two share one.
 _COLLIDING = ("0.5.0", "0.5.1", "0.5.2", "0.5.3", "0.5.4", "0.5.5", "0.5.6")
 
@@ -59,6 +61,18 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
             yield _channels(order, worst, repair)
         else:
             yield Suspect(_FAULTS[kind], _sentence(examination, worst, len(findings)), repair, seen=True)
+    if len(by_kind) > 1 and len(others) > _MANY:
+        yield _whole(examination, others)
+
+
+def _whole(examination: Examination, findings: Sequence[WeightFinding]) -> Suspect:
+    """Take what is wrong in many ways all over the file for one fault: its weights are others."""
+    kinds = [finding.kind for finding in findings]
+    kind: WeightKind = "not loaded" if "not loaded" in kinds else max(kinds, key=kinds.count)
+    worst = min((f for f in findings if f.kind == kind), key=lambda f: f.snr_db)
+    told = _sentence(examination, worst, len(findings))
+    repair = Repair(edit=replaced(findings), fix="convert(classifier, route, directory)")
+    return Suspect(_FAULTS[kind], told, repair, seen=True)
 
 
 def replaced(findings: Sequence[WeightFinding]) -> Edit:

@@ -177,7 +177,7 @@ def test_names_from_a_file_do_not_reach_the_terminal_as_they_are() -> None:
 
     found = explained(broken(good(ONNX), break_it), reference())
 
-    assert causes(found) == ["g-operation"]
+    assert causes(found) == ["g-activation"]
     assert found.first_divergence is not None
     assert "\x1b" not in found.diagnoses[0].message + found.first_divergence.told + found.first_divergence.operation
     assert "\\x1b[31mred" in found.diagnoses[0].message

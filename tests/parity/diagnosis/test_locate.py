@@ -301,6 +301,8 @@ def test_several_faults_are_all_found_in_order() -> None:
 
     assert [one.module for one in found] == ["depthwise.0", "squeeze.4", "pool"]
     assert [one.index for one in found] == sorted(one.index for one in found)
+    few = divergences(reference("depthwise"), edited("depthwise", "onnx", change), most=1)
+    assert [one.module for one in few] == ["depthwise.0"]
 
 
 def test_a_network_without_any_right_weights_diverges_at_its_first_convolution() -> None:

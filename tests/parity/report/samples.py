@@ -113,6 +113,7 @@ def hostile_run(text: str = HOSTILE) -> Run:
         guilty_hop=text,
         recorded_by=text,
         diagnoses=(Diagnosis(text, text),),
+        unexplained=text,
         first_divergence=Divergence(text, text, 1, 2),
         cases=(bad,),
     )

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from parity.report.html import SIGNS, to_html
 from parity.report.text import visible
-from parity.results import CaseVerdict, KnownIssue, Run, Unreadable, Verdict
+from parity.results import CaseVerdict, KnownIssue, Part, Run, Unreadable, Verdict
 from tests.parity.report.samples import complete_run, full_run, hostile_run, run_of, streamed_run, subject
 
 VOID = {"meta", "img", "input", "br", "rect", "path"}
@@ -112,6 +112,13 @@ def test_everything_is_told() -> None:
         "1 tie: another top-1",
     ):
         assert told in page, told
+
+
+def test_a_shard_and_what_cannot_be_explained_are_told() -> None:
+    text = words(Page(to_html(run_of(subject("fail", unexplained="chance has a part in it"), shard=Part(2, 3)))))
+
+    assert "Parity does not hold on shard 2/3 of the images" in text
+    assert "Unexplained chance has a part in it" in text
 
 
 def test_streamed_runs_tell_what_they_have() -> None:

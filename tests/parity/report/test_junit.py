@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from parity.report.junit import to_junit
 from parity.report.text import visible
-from parity.results import KnownIssue, Run, Unreadable
+from parity.results import KnownIssue, Part, Run, Unreadable
 from tests.parity.report.samples import case, full_run, hostile_run, run_of, streamed_run, subject
 
 
@@ -94,6 +94,16 @@ def test_what_was_measured_is_in_the_properties() -> None:
     assert found["coreml-evaluator.tolerance"] == "0.01"
     assert found["coreml-evaluator.top1"] == "33%"
     assert found["coreml-evaluator.guilty_hop"] == "torch -> mlprogram"
+
+
+def test_a_shard_is_a_property() -> None:
+    names = [
+        {entry.attrib["name"]: entry.attrib["value"] for entry in read(run).iter("property")}
+        for run in (run_of(subject(), shard=Part(2, 3)), run_of(subject()))
+    ]
+
+    assert names[0]["shard"] == "2/3"
+    assert "shard" not in names[1]
 
 
 def test_artefacts_of_one_name_are_told_apart() -> None:

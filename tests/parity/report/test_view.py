@@ -10,7 +10,7 @@ import pytest
 from parity.distribution import Distribution
 from parity.report.text import clipped, compact, counted, visible, visible_lines
 from parity.report.view import make_view
-from parity.results import Answer, Case, ClassPair
+from parity.results import Answer, Case, ClassPair, Diagnosis, Part
 from tests.parity.report.samples import case, complete_run, full_run, hostile_run, run_of, streamed_run, subject
 
 # What is shown
@@ -22,6 +22,39 @@ def test_the_answer_is_told_in_a_line() -> None:
     assert view.told == "parity does not hold: 1 pass, 2 fail, 1 error, 1 inconclusive, 1 skipped (1 known)"
     assert view.headline == "parity does not hold"
     assert (view.known, view.ties, view.exit_code) == (1, 1, 1)
+
+
+def test_a_shard_says_that_it_is_one() -> None:
+    view = make_view(run_of(subject(), shard=Part(2, 3)))
+
+    assert view.told == "parity holds on shard 2/3 of the images: 1 pass"
+    assert (view.shard, make_view(run_of(subject())).shard) == ("2/3", "")
+
+
+@pytest.mark.parametrize(
+    ("explained_on", "images", "told"),
+    [
+        (0, 3, "confirmed: undoing it restores parity"),
+        (16, 16, "confirmed: undoing it restores parity"),
+        (16, 0, "confirmed: undoing it restores parity"),
+        (16, 17, "confirmed on 16 of the images, the worst among them: undoing it restores parity"),
+    ],
+)
+def test_a_cause_that_was_confirmed_on_some_images_says_so(explained_on: int, images: int, told: str) -> None:
+    cause = Diagnosis("pre-bgr-swap", "channels are swapped", True)
+    failed = subject("fail", diagnoses=(cause,), explained_on=explained_on, images=images)
+
+    (shown,) = make_view(run_of(failed)).subjects
+
+    assert [found.told for found in shown.causes] == [told]
+    assert f"  cause: channels are swapped ({told}) [pre-bgr-swap]" in shown.explanation
+
+
+def test_what_cannot_be_explained_says_why() -> None:
+    (shown,) = make_view(run_of(subject("fail", unexplained="chance has a part in it"))).subjects
+
+    assert shown.unexplained == "chance has a part in it"
+    assert "  unexplained: chance has a part in it" in shown.explanation
 
 
 def test_a_run_of_nothing_says_so() -> None:

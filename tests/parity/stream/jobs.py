@@ -22,6 +22,10 @@ routes = ["onnx-torchscript"]
 [models.untrained]
 factory = "models.py:untrained"
 routes = ["onnx-torchscript"]
+
+[models.swapped]
+factory = "models.py:swapped"
+routes = ["onnx-torchscript"]
 """
 # Not a multiple of the batch.
 PICTURES, BATCH = 23, 4

@@ -14,11 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parity import ParityError
-from parity.results import Answer, Case, ClassPair, Environment
+from parity.results import Answer, Case, ClassPair, Diagnosis, Divergence, Environment
+from parity.stream.aggregate import read_results
 from parity.stream.cases_file import (
+    Explained,
     Header,
     HeadLeg,
     HeadModel,
+    LegExplained,
     Line,
     pack,
     read_header,
@@ -127,6 +130,53 @@ def test_what_is_behind_the_last_batch_is_cut_off(tmp_path: Path, whole: bytes) 
 
     assert write(path) == 3
     assert path.read_bytes() == whole
+
+
+EXPLAINED = (
+    Explained((LegExplained(0, 16, "torch -> onnx", (Diagnosis("pre-bgr-swap", "ü🐝", True),), ("torch: pass",)),)),
+    Explained((LegExplained(1, 3, first_divergence=Divergence("c", "conv", 1, 2), unexplained="chance"),)),
+)
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_explanations_stand_behind_all_batches_and_what_is_not_whole_is_cut_off(
+    whole: bytes, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "explained.cases.jsonl"
+    path.write_bytes(whole)
+    with open_journal(path, HEADER) as journal:
+        for found in EXPLAINED:
+            journal.explain(found)
+    full = path.read_bytes()
+    first, second = full[len(whole) :].splitlines(keepends=True)
+    cut = data.draw(st.integers(0, len(full)) | st.integers(len(whole), len(full)))
+    garbage = data.draw(
+        st.sampled_from([b"", b"\0" * 40, b"{}\n", b"[]\n", b'{"explained":[{"leg":9,"images":1}]}\n'])
+    )
+    path.write_bytes(full[:cut] + (garbage if cut > len(HEADER.to_json()) else b""))
+
+    write(path)
+    with open_journal(path, HEADER) as journal:
+        kept = tuple(journal.explained)
+
+    # Garbage behind a line that is not whole makes it no better.
+    expected = sum(cut >= len(whole) + end for end in (len(first), len(first) + len(second)))
+    assert kept == EXPLAINED[:expected]
+    assert path.read_bytes() == whole + b"".join([first, second][:expected])
+
+
+def test_a_leg_that_holds_takes_no_explanation(tmp_path: Path, whole: bytes) -> None:
+    path = tmp_path / "r.cases.jsonl"
+    path.write_bytes(whole)
+    with open_journal(path, HEADER) as journal:
+        for found in EXPLAINED:
+            journal.explain(found)
+
+    one, other = read_results(path, 0.5).subjects
+
+    assert (one.verdict, one.guilty_hop, one.explained_on) == ("inconclusive", "", 0)
+    assert (other.verdict, other.explained_on) == ("skipped", 0)
 
 
 def test_a_shard_has_every_nth_batch(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -164,3 +165,12 @@ def test_a_file_that_is_wrong_here_too_is_not_called_right() -> None:
     found = explained(artifact, reference(), find_backend("onnxruntime").load(artifact)(pixels))
 
     assert "pre-app-path" not in [d.fault for d in found.diagnoses]
+
+
+def test_answers_to_these_very_pixels_are_no_matter_of_the_decoder() -> None:
+    artifact = good("onnx-torchscript")
+    noise = np.random.default_rng(2).integers(-1, 2, reference().images.pixels.shape)
+    pixels = np.clip(reference().images.pixels + noise, 0, 255).astype(np.uint8)
+    answers = find_backend("onnxruntime").load(artifact)(pixels)
+
+    assert causes(explained(artifact, reference(), replace(answers, same_pixels=True))) == []

@@ -1,0 +1,200 @@
+"""Give an operation that was located the name of its fault, by what can be measured of it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from parity.diagnosis.activations import ACTIVATIONS
+from parity.diagnosis.settings import own_padding
+
+if TYPE_CHECKING:
+    import torch
+
+    from parity.diagnosis.examination import Examination
+    from parity.diagnosis.graph import Operation
+    from parity.diagnosis.source import Step
+    from parity.diagnosis.types import Kind, Located
+
+_KINDS: Mapping[Kind, str] = {
+    "non-finite": "p-fp16-overflow",
+    "shape": "g-shape",
+    "border only": "g-pad-border",
+    "shift": "g-pad-asymmetric",
+    "mirrored": "g-orientation",
+    "channel permutation": "g-channel-order",
+    "missing operation": "g-operation-missing",
+    "extra operation": "g-operation-added",
+    "saturation": "g-clip",
+    "scale": "g-scale",
+}
+# PyTorch's operation, as a part of its name -> fault, where the kind says little.
+_SOURCES = (
+    ("_aa", "g-resize-antialias-dropped"),
+    ("upsample", "g-resize-mode"),
+    ("adaptive_avg_pool", "g-adaptive-pool"),
+    ("gelu", "g-gelu-variant"),
+    ("log_softmax", "head-logsoftmax-inf"),
+)
+_PADS = ("pad", "padding", "constantpadnd")
+# What another epsilon must explain of a difference, and the range in which it is looked for.
+_LEFT = 0.05
+_EPSILONS = np.logspace(-12, 0, 49)
+
+
+def name_fault(examination: Examination, one: Located) -> tuple[str, str]:
+    """Return the fault's name and a sentence for an operation that differs from PyTorch's."""
+    told = f"{one.told[0].upper()}{one.told[1:]}."
+    if one.kind in ("missing operation", "extra operation"):
+        return _KINDS[one.kind], told
+    for measure in (_padding, _epsilon):
+        if found := measure(examination, one):
+            return found
+    types = f"{one.type} {' '.join(o.type for o in _group(examination, one))}".lower()
+    if "norm" in one.source and any(word in types for word in ("reduce", "mvn")):
+        return "mode-train-bn", told
+    if one.source in ACTIVATIONS and one.source != "gelu":
+        return "g-activation", told
+    return next(
+        (fault for part, fault in _SOURCES if part in one.source), _KINDS.get(one.kind, "g-operation")
+    ), told
+
+
+def _group(examination: Examination, one: Located) -> list[Operation]:
+    graph = examination.graph
+    return [o for o in graph.operations if o.name in {one.operation, *one.group}] if graph else []
+
+
+def _steps(examination: Examination, one: Located) -> Iterator[Step]:
+    program = examination.program
+    yield from (s for s in program.steps if s.module in {one.module, *one.sources}) if program else ()
+
+
+def _padding(examination: Examination, one: Located) -> tuple[str, str] | None:
+    """Compare zeros that are put around an image by an operation of their own with the convolution's in PyTorch."""
+    group = _group(examination, one)
+    pads = [o for o in group if o.type.lower().replace("_", "") in _PADS]
+    layers = [o for o in group if any(kind in o.type.lower() for kind in ("conv", "pool"))]
+    step = next((s for s in _steps(examination, one) if s.type in ("convolution", "conv2d")), None)
+    values = examination.values(examination.probe)
+    if not pads or step is None or values is None or examination.program is None:
+        return None
+    sides = _sides(values, pads[0])
+    own = own_padding(examination.artifact.format, layers[-1]) if layers else (0, 0, 0, 0)
+    if sides is None or own is None:
+        return None
+    found = tuple(a + b for a, b in zip(sides, own, strict=True))
+    wanted = _wanted_padding(examination, step)
+    if found == wanted:
+        return None
+    shift = (found[0] - wanted[0], found[2] - wanted[2])
+    moved = (
+        "" if sum(found) != sum(wanted) else f": what it reads is shifted by {shift[0]} down and {shift[1]} right"
+    )
+    module = step.module or layers[-1].name
+    return "g-pad-asymmetric", (
+        f"Convolution `{module}` is padded {found} (top, bottom, left, right) instead of {wanted}, by "
+        f"`{pads[0].name}`{moved}."
+    )
+
+
+def _wanted_padding(examination: Examination, step: Step) -> tuple[int, ...]:
+    from parity.diagnosis.settings import pad_before
+
+    numbers = [int(v) for v in step.args[4]]
+    rows, columns = (numbers * 2)[:2]
+    wanted = (rows, rows, columns, columns)
+    if before := pad_before(step, examination):
+        left, right, top, bottom = before
+        wanted = (rows + top, rows + bottom, columns + left, columns + right)
+    return wanted
+
+
+def _sides(values: Mapping[str, np.ndarray], pad: Operation) -> tuple[int, int, int, int] | None:
+    """Measure what an operation puts around an image: where in its result what it read is found again."""
+    read = next((values[name] for name in pad.inputs if name in values), None)
+    made = values.get(pad.outputs[0])
+    if read is None or made is None or read.ndim < 3 or made.ndim != read.ndim:
+        return None
+    height, width = read.shape[-2:]
+    more, wider = made.shape[-2] - height, made.shape[-1] - width
+    if more < 0 or wider < 0:
+        return None
+    for top in range(more + 1):
+        for left in range(wider + 1):
+            if np.array_equal(made[..., top : top + height, left : left + width], read):
+                return top, more - top, left, wider - left
+    return None
+
+
+def _epsilon(examination: Examination, one: Located) -> tuple[str, str] | None:
+    """Look for an epsilon with which PyTorch's normalisation gives what the artefact's does."""
+    if "norm" not in one.source:
+        return None
+    named = dict(examination.reference.classifier.module.named_modules())
+    module = next((named[s.module] for s in _steps(examination, one) if hasattr(named.get(s.module), "eps")), None)
+    given = examination.values(examination.pixels[examination.screen[0]])
+    if module is None or given is None or one.value not in given:
+        return None
+    import torch
+
+    from parity.diagnosis.align import stand_in
+
+    own = float(module.eps)
+    made = torch.from_numpy(np.array(given[one.value], np.float32))
+    group = _group(examination, one)
+    with torch.inference_mode():
+        # Written out, it is scaled and shifted by operations of their own.
+        for norm, read in product((copy.deepcopy(module), _bare(module)), _read(given, group, made)):
+            expected = _with_epsilon(norm, read, own)
+            value = None if expected is None else stand_in(made, expected)
+            if expected is None or value is None or value.shape != expected.shape:
+                continue
+            apart = float((value - expected).square().mean())
+            rest = [
+                float("inf")
+                if (v := _with_epsilon(norm, read, float(e))) is None
+                else float((value - v).square().mean())
+                for e in _EPSILONS
+            ]
+            best = int(np.argmin(rest))
+            if rest[best] <= _LEFT * apart:
+                module_path = one.module or one.operation
+                told = f"`{module_path}` has an epsilon of about {_EPSILONS[best]:.1g} instead of {own:.4g}"
+                return "g-norm-eps", f"{told}: {one.told}."
+    return None
+
+
+def _bare(module: torch.nn.Module) -> Any:
+    """Copy a normalisation without what it multiplies with and adds in the end."""
+    norm: Any = copy.deepcopy(module)
+    for name, value in (("weight", 1.0), ("bias", 0.0)):
+        if getattr(norm, name, None) is not None:
+            getattr(norm, name).data.fill_(value)
+    return norm
+
+
+def _with_epsilon(norm: Any, read: torch.Tensor, epsilon: float) -> torch.Tensor | None:
+    norm.eps = epsilon
+    try:
+        found: torch.Tensor = norm(read)
+    except RuntimeError:  # the value is laid out otherwise than PyTorch's
+        return None
+    return found
+
+
+def _read(
+    values: Mapping[str, np.ndarray], group: Sequence[Operation], made: torch.Tensor
+) -> Iterator[torch.Tensor]:
+    """Give the values of the same size that a group of operations reads from outside."""
+    import torch
+
+    own = {name for operation in group for name in operation.outputs}
+    names = dict.fromkeys(name for operation in group for name in operation.inputs if name not in own)
+    for name in names:
+        if name in values and values[name].size == made.numel() and values[name].dtype.kind == "f":
+            yield torch.from_numpy(np.array(values[name], np.float32))

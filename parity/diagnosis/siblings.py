@@ -1,0 +1,154 @@
+"""What agrees beside what fails: the same file on another unit or system, or another file of the same model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from parity.environment import operating_system
+from parity.results import Diagnosis, Subject
+
+if TYPE_CHECKING:
+    from conversion import Artifact
+
+# The unit that computes in the precision that the file declares; what coreml-native takes unless told otherwise.
+_EXACT = "CPU_ONLY"
+_RECORDED_BY = re.compile(r"(?P<backend>.*?)(?: \((?P<unit>[A-Z_]+)\))? on (?P<system>.+)")
+# How many operations that differ are listed.
+_LISTED = 6
+
+
+@dataclass(frozen=True)
+class Sibling:
+    """Hold one subject of a model and the file that it is about; None where there is none.
+
+    same_pixels: whether it is known to have been given the same pixels as the others.
+    """
+
+    subject: Subject
+    artifact: Artifact | None
+    same_pixels: bool = True
+
+    @property
+    def unit(self) -> str:
+        """The compute unit; empty where that means nothing or is not known."""
+        if self.subject.recorded_by:
+            found = _RECORDED_BY.fullmatch(self.subject.recorded_by)
+            return (found["unit"] or "") if found else ""
+        return _EXACT if self.subject.backend == "coreml-native" else ""
+
+    @property
+    def system(self) -> str:
+        """The system that gave the answers, where it is Apple's runtime that did; else empty."""
+        if self.subject.backend == "coreml-native":
+            return operating_system()
+        found = _RECORDED_BY.fullmatch(self.subject.recorded_by)
+        return found["system"] if found and found["backend"] == "coreml-native" else ""
+
+
+def with_siblings(found: Sequence[Sibling]) -> tuple[Subject, ...]:
+    """Add to every subject that fails what its siblings say of it.
+
+    Where the same file agrees elsewhere the file is right, and that is the cause. That another file agrees is but
+    a hint, and only worth telling where no cause was confirmed.
+    """
+    return tuple(_told(one, [other for other in found if other is not one]) for one in found)
+
+
+def _told(one: Sibling, others: Sequence[Sibling]) -> Subject:
+    subject = one.subject
+    if subject.verdict not in ("fail", "error") or one.artifact is None:
+        return subject
+    agreeing = [other for other in others if other.subject.verdict == "pass" and other.artifact is not None]
+    same = [other for other in agreeing if other.artifact and other.artifact.path == one.artifact.path]
+    told = next(_elsewhere(one, [other for other in same if other.same_pixels and one.same_pixels]), None)
+    if told and told.confirmed:
+        return replace(subject, diagnoses=(told,))
+    if any(diagnosis.confirmed for diagnosis in subject.diagnoses) or (same and not told):
+        return subject
+    hint = told or next(_other_files(one, agreeing), None)
+    return replace(subject, diagnoses=(*subject.diagnoses, hint)) if hint else subject
+
+
+def _elsewhere(one: Sibling, same: Sequence[Sibling]) -> Iterator[Diagnosis]:
+    """Compare answers of one file: another unit of the same machine, another system, or the evaluator."""
+    apart = _apart(one.subject)
+    if one.unit and one.unit != _EXACT:
+        for other in (other for other in same if other.unit == _EXACT):
+            yield Diagnosis(
+                "p-compute-unit",
+                f"{_EXACT} matches ({_apart(other.subject)}) but {one.unit} does not ({apart}): Core ML hardware "
+                "path, not the conversion; file it with Apple.",
+                confirmed=True,
+                fix=f"ct.models.MLModel(path, compute_units=ct.ComputeUnit.{_EXACT})",
+            )
+        for other in (other for other in same if other.subject.backend == "coreml-evaluator"):
+            yield Diagnosis(
+                "p-compute-unit",
+                f"The evaluator matches ({_apart(other.subject)}) but {one.unit} does not ({apart}): the file is "
+                f"right; record {_EXACT} too (parity record --compute-unit {_EXACT}), which tells the hardware "
+                "path from Core ML itself.",
+            )
+    for other in same:
+        if one.system and other.system and one.system != other.system and one.unit == other.unit:
+            yield Diagnosis(
+                "v-os-update",
+                f"Same package, different OS build: it matches on {other.system} ({_apart(other.subject)}) and not "
+                f"on {one.system} ({apart}).",
+                confirmed=True,
+            )
+
+
+def _other_files(one: Sibling, agreeing: Sequence[Sibling]) -> Iterator[Diagnosis]:
+    from conversion.errors import ConversionError
+    from parity.errors import ParityError
+    from parity.facts import ArtifactFacts, changed_facts, facts
+
+    assert one.artifact is not None
+    try:
+        mine = facts(one.artifact)
+        theirs: list[tuple[Artifact, ArtifactFacts]] = [
+            (o.artifact, facts(o.artifact)) for o in agreeing if o.artifact
+        ]
+    except (ConversionError, ParityError):
+        return
+    # The nearest first: of the same format, then between the two of Core ML.
+    for artifact, other in sorted(theirs, key=lambda pair: pair[1].format != mine.format):
+        kinds = {mine.format, other.format}
+        told = _differing(changed_facts(other, mine))
+        agrees, fails = _name(artifact, other, mine), _name(one.artifact, mine, other)
+        if kinds == {"mlprogram", "neuralnetwork"}:
+            fault, cause = "i-nn-vs-mlprogram", "the two formats"
+        elif len(kinds) > 1:
+            continue
+        elif artifact.route != one.artifact.route and kinds == {"onnx"}:
+            fault, cause = "v-exporter-default", "the two exporters"
+        elif mine.version != other.version:
+            fault, cause = ("g-opset-choice" if kinds == {"onnx"} else "v-deployment-target"), "the two versions"
+        else:
+            continue
+        yield Diagnosis(
+            fault, f"{agrees} agrees with PyTorch, {fails} does not: look at what {cause} differ in{told}."
+        )
+
+
+def _name(artifact: Artifact, own: object, other: object) -> str:
+    """Name a file by its route, and by its version where that is what differs."""
+    name = artifact.path.name if artifact.route == "-" else f"the {artifact.route} file"
+    version, against = getattr(own, "version", ""), getattr(other, "version", "")
+    same_format = getattr(own, "format", "") == getattr(other, "format", "")
+    return f"{name} ({version})" if same_format and version != against else name
+
+
+def _differing(lines: Sequence[str]) -> str:
+    changes = next((line.partition(": ")[2].split(", ") for line in lines if line.startswith("operations: ")), [])
+    if not changes:
+        return ""
+    more = f" and {len(changes) - _LISTED} more" if len(changes) > _LISTED else ""
+    return f" (operations: {', '.join(changes[:_LISTED])}{more})"
+
+
+def _apart(subject: Subject) -> str:
+    return "no finite answer" if subject.max_abs_diff is None else f"{subject.max_abs_diff:.2g}"

@@ -1,0 +1,94 @@
+"""Activations that are another function than PyTorch's: undone by letting PyTorch use that one too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from parity.diagnosis.activations import ACTIVATIONS, function_of
+from parity.diagnosis.repair import Repair
+from parity.diagnosis.suspects import Suspect
+from parity.diagnosis.suspects.environment import with_answers
+from parity.diagnosis.types import place
+from parity.reference import Reference
+
+if TYPE_CHECKING:
+    from parity.diagnosis.examination import Examination
+    from parity.diagnosis.types import Located
+
+_Function = Callable[[Any], Any]
+
+
+def suspects(examination: Examination) -> Iterator[Suspect]:
+    """Find the function that each located activation is, and let PyTorch use it there, or everywhere."""
+    found: dict[tuple[str, str], list[tuple[Located, _Function]]] = {}
+    for one in examination.divergences:
+        if one.source in ACTIVATIONS and (known := _function(examination, one)):
+            name, function = known
+            found.setdefault((one.source, name), []).append((one, function))
+    for (source, name), alike in found.items():
+        first, function = alike[0]
+        modules = frozenset(one.module for one, _ in alike)
+        everywhere = _modules(examination, source)
+        for chosen in [modules, *([everywhere] if len(modules) > 1 and everywhere > modules else [])]:
+            more = f"; so are {len(chosen) - 1} more" if len(chosen) > 1 else ""
+            yield Suspect(
+                "g-gelu-variant" if source == "gelu" and name.startswith("gelu") else "g-activation",
+                f"Activation {place(first.module)}, {source} in PyTorch, is {name} in the file "
+                f"(`{first.operation}`, {first.type}){more}.",
+                Repair(reference=partial(_answered, source, function, chosen)),
+                seen=True,
+            )
+
+
+def _function(examination: Examination, one: Located) -> tuple[str, _Function] | None:
+    """Find which function an operation, or the group that it is of, is on the worst image."""
+    import torch
+
+    values = examination.values(examination.pixels[examination.screen[0]])
+    graph = examination.graph
+    if values is None or graph is None or one.value not in values:
+        return None
+    made = torch.from_numpy(np.array(values[one.value], np.float32))
+    if one.kind == "missing operation":
+        return ("left out", lambda x: x)
+    group = [o for o in graph.operations if o.name in {one.operation, *one.group}]
+    own = {name for operation in group for name in operation.outputs}
+    for name in dict.fromkeys(name for operation in group for name in operation.inputs if name not in own):
+        if name in values and values[name].size == made.numel():
+            read = torch.from_numpy(np.array(values[name], np.float32)).reshape(made.shape)
+            if known := function_of(read, made, examination.artifact.precision):
+                return known
+    return None
+
+
+def _modules(examination: Examination, source: str) -> frozenset[str]:
+    program = examination.program
+    return frozenset(s.module for s in program.steps if s.whole == source) if program else frozenset()
+
+
+def _answered(source: str, function: _Function, modules: frozenset[str], reference: Reference) -> Reference:
+    """Let PyTorch answer with another function in the place of an operation of some modules."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    from conversion.deployed import deployed_module, pixels_to_tensor
+    from parity.diagnosis.source import module_paths, plain_name
+
+    module = deployed_module(reference.classifier)
+    path = [""]
+
+    class Replacing(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if plain_name(func) != source or path[-1] not in modules:
+                return func(*args, **(kwargs or {}))
+            result = function(args[0].clone())
+            # What works in place is seen by all who hold the tensor.
+            return args[0].copy_(result) if func._schema.is_mutable else result
+
+    with torch.no_grad(), module_paths(module, path), Replacing():  # type: ignore[no-untyped-call]
+        rows = [module(pixels_to_tensor(image[None]))[0].numpy() for image in reference.images.pixels]
+    return with_answers(reference, np.stack(rows))

@@ -1,0 +1,192 @@
+"""Which value of the file is given as the probabilities: an output of another name, or the wrong value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from parity.backends.outputs import WANTED, read_outputs, told_shape
+from parity.diagnosis.repair import Repair
+from parity.diagnosis.suspects import Suspect
+
+if TYPE_CHECKING:
+    from conversion import Artifact
+    from parity.backends import Predict
+    from parity.diagnosis.editing import Editable
+    from parity.diagnosis.examination import Examination
+    from parity.diagnosis.graph import Graph
+
+_SOFTMAX = ("softmax", "softmaxnd")
+# Values that are tried by running the file, where it cannot be traced.
+_MOST = 4
+# A sum of probabilities that fp16 rounded.
+_SUM = 2e-2
+
+
+def suspects(examination: Examination) -> Iterator[Suspect]:
+    """Read each output where none could be chosen; else look for PyTorch's answer among all values of the file."""
+    if examination.is_recorded or any(repair.run for repair in examination.repairs):
+        return
+    if examination.prediction is None:
+        yield from _unnamed(examination)
+    yield from _wrong(examination)
+
+
+def _unnamed(examination: Examination) -> Iterator[Suspect]:
+    """Try each output of a file that has none of the expected name and several, or none, of the right shape."""
+    artifact = examination.artifact
+    declared, shapes = read_outputs(artifact)
+    if artifact.output or (declared in shapes if declared else WANTED in shapes) or not shapes:
+        return
+    listed = ", ".join(f"`{name}` {told_shape(shape)}" for name, shape in shapes.items())
+    asked = f"predictedProbabilitiesName says `{declared}`" if declared else f"Expected output `{WANTED}`"
+    for name in shapes:
+        yield Suspect(
+            "i-output-renamed",
+            f"{asked}; the {artifact.format} model calls it `{name}` (its outputs: {listed}).",
+            Repair(run=partial(_read, name=name, batch=examination.batch), fix=_fix(artifact, name, declared)),
+        )
+    fix = _fix(artifact, next(iter(shapes)), declared)
+    yield Suspect(
+        "i-output-renamed",
+        f"{asked}; the {artifact.format} model has no output of that name, and which of {listed} holds the "
+        f"probabilities cannot be told; name it, as by {fix}.",
+        seen=True,
+    )
+
+
+def _read(artifact: Artifact, name: str, batch: int) -> Predict:
+    from parity.backends import backends_for, find_backend
+
+    able = next(b for b in backends_for(artifact.format) if find_backend(b).why_not() is None)
+    return find_backend(able).load(replace(artifact, output=name), batch)
+
+
+def _fix(artifact: Artifact, name: str, declared: str) -> str:
+    if artifact.format == "onnx":
+        return f'torch.onnx.export(..., output_names=["{WANTED}"])'
+    if declared:
+        return f'spec.description.predictedProbabilitiesName = "{name}"'
+    return f'ct.utils.rename_feature(spec, "{name}", "{WANTED}")'
+
+
+def _wrong(examination: Examination) -> Iterator[Suspect]:
+    graph = examination.graph
+    if graph is None:
+        return
+    for name, seen in _candidates(examination, graph):
+        made = graph.producers().get(name)
+        by = f" (what {made.type} `{made.name}` gives)" if made else ""
+        yield Suspect(
+            "i-wrong-output",
+            f"The probabilities are taken from the wrong value: {_place(examination.artifact)} is "
+            f"`{graph.output}`{_what(examination, graph)}, and PyTorch's answer is in `{name}`{by}.",
+            Repair(edit=partial(_pointed, was=graph.output, name=name), fix=_pointing(examination.artifact, name)),
+            seen=seen,
+        )
+
+
+def has_unread_softmax(examination: Examination) -> bool:
+    """Say whether a softmax is there and the answer is taken from another value: it is not missing."""
+    graph = examination.graph
+    return graph is not None and not set(_softmaxes(graph)) <= _ancestors(graph)
+
+
+def _candidates(examination: Examination, graph: Graph) -> Iterator[tuple[str, bool]]:
+    """Name values that may be PyTorch's answer, and whether each was seen to be it, or to be left unused."""
+    # Where the answer is worked out from the right value, what was put behind that is at fault, not the output.
+    used = _ancestors(graph)
+    unused = [name for name in _softmaxes(graph) if name not in used]
+    rows = [_rows(examination, row) for row in examination.screen]
+    if not all(rows):
+        yield from ((name, False) for name in unused[:_MOST])
+        return
+    wanted = examination.expected[examination.screen]
+    # An answer of another size, the best class say, is none, wherever it comes from.
+    strange = graph.output not in rows[0]
+    open_to = [name for name in rows[0] if strange or name not in used]
+    alike = [name for name in open_to if _near(rows, name, wanted, examination.tolerance)]
+    if strange and not alike:
+        logits = [{name: _softmax(row) for name, row in values.items()} for values in rows]
+        alike = [name for name in open_to if _near(logits, name, wanted, examination.tolerance)]
+    yield from ((name, True) for name in alike[-1:])
+    for name in unused[:_MOST]:
+        row = rows[0].get(name)
+        if name not in alike and row is not None and abs(float(row.sum()) - 1) < _SUM:
+            yield name, True
+
+
+def _rows(examination: Examination, image: int) -> dict[str, np.ndarray]:
+    """Return all values of one image that have a number for each class; none where it cannot be traced."""
+    classes = examination.expected.shape[1]
+    values = examination.values(examination.pixels[image]) or {}
+    rows = {name: _row(value, classes) for name, value in values.items()}
+    return {name: row for name, row in rows.items() if row is not None}
+
+
+def _near(rows: list[dict[str, np.ndarray]], name: str, wanted: np.ndarray, allowed: float) -> bool:
+    if not all(name in row for row in rows):
+        return False
+    return bool(np.abs(np.array([row[name] for row in rows], np.float64) - wanted).max() <= allowed)
+
+
+def _row(value: np.ndarray, classes: int) -> np.ndarray | None:
+    """Read a value as one answer, the first of a batch; None where it has another size."""
+    if value.dtype.kind != "f" or not value.size or value.size % classes:
+        return None
+    batch = value.shape[0] if value.ndim > 1 else 1
+    if value.size != batch * classes or [size for size in value.shape[-value.ndim + 1 :] if size > 1] != [classes]:
+        return None
+    row: np.ndarray = value.reshape(batch, classes)[0]
+    return row
+
+
+def _softmax(row: np.ndarray) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        powers = np.exp(np.asarray(row, np.float64) - row.max())
+        return np.asarray(powers / powers.sum())
+
+
+def _softmaxes(graph: Graph) -> list[str]:
+    found = [operation for operation in graph.operations if operation.type.lower() in _SOFTMAX]
+    return [operation.outputs[0] for operation in reversed(found)]
+
+
+def _ancestors(graph: Graph) -> set[str]:
+    """List the values that the answer is worked out from, itself among them."""
+    producers, found, left = graph.producers(), set(), [graph.output]
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += producers[name].inputs if name in producers else ()
+    return found
+
+
+def _place(artifact: Artifact) -> str:
+    places = {"onnx": "the output", "mlprogram": "what classify reads"}
+    return places.get(artifact.format, "labelProbabilityLayerName")
+
+
+def _what(examination: Examination, graph: Graph) -> str:
+    made = graph.producers().get(graph.output)
+    readers = [reader.type for reader in graph.consumers().get(graph.output, [])]
+    if any(kind.lower() in _SOFTMAX for kind in readers):
+        return ", the logits before softmax"
+    return f", what {made.type} gives" if made else ""
+
+
+def _pointing(artifact: Artifact, name: str) -> str:
+    if artifact.format == "onnx":
+        return f"return `{name}` as the output {WANTED}"
+    if artifact.format == "mlprogram":
+        return f'ct.ClassifierConfig(labels, predicted_probabilities_output="{name}")'
+    return f'spec.neuralNetworkClassifier.labelProbabilityLayerName = "{name}"'
+
+
+def _pointed(model: Editable, was: str, name: str) -> None:
+    model.set_output(was, name)

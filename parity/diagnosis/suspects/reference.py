@@ -1,0 +1,71 @@
+"""A reference that is the noisy side: PyTorch in a lower precision than it seems."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from parity.diagnosis.repair import Repair, only
+from parity.diagnosis.suspects import Suspect
+from parity.diagnosis.suspects.environment import with_answers
+from parity.reference import Reference
+
+if TYPE_CHECKING:
+    from parity.diagnosis.examination import Examination
+
+# What fp32 costs is far below this.
+_LEAST = 1e-5
+
+
+def suspects(examination: Examination) -> Iterator[Suspect]:
+    """Let PyTorch answer in fp64, which neither TF32 nor bfloat16 shortens: a reference must say the same."""
+    few = only(examination.reference, examination.screen)
+    try:
+        exact = in_fp64(few).prediction.probabilities
+    except Exception:  # the module's own: it insists on fp32
+        return
+    apart = float(np.nanmax(np.abs(exact - few.prediction.probabilities), initial=0.0))
+    if apart <= max(_LEAST, examination.tolerance / 4):
+        return
+    told = ", ".join(_shortened()) or "an autocast inside the module, say"
+    yield Suspect(
+        "p-tf32-reference",
+        f"The PyTorch reference is the noisy side: in fp64 it answers otherwise, by {apart:.2g} ({told}); rerun it "
+        "on the CPU in full fp32.",
+        Repair(reference=in_fp64, fix='torch.set_float32_matmul_precision("highest")'),
+        seen=True,
+    )
+
+
+def in_fp64(reference: Reference) -> Reference:
+    """Let a copy of the module answer in fp64."""
+    import torch
+
+    from conversion.deployed import deployed_module, pixels_to_tensor
+
+    classifier = reference.classifier
+    module = deployed_module(replace(classifier, module=copy.deepcopy(classifier.module))).double()
+    with torch.inference_mode():
+        rows = [module(pixels_to_tensor(image[None]).double())[0].numpy() for image in reference.images.pixels]
+    return with_answers(reference, np.stack(rows))
+
+
+def _shortened() -> Iterator[str]:
+    """List the settings of PyTorch that let fp32 be computed in less."""
+    import torch
+
+    try:
+        matmul = torch.get_float32_matmul_precision()
+    except RuntimeError:  # newer PyTorch refuses to name it once the settings below were used
+        matmul = "highest"
+    if matmul != "highest":
+        yield f"torch.set_float32_matmul_precision is {matmul!r}"
+    mkldnn = torch.backends.mkldnn
+    for name, place in (("mkldnn.conv", "conv"), ("mkldnn.matmul", "matmul"), ("mkldnn", "")):
+        found = getattr(getattr(mkldnn, place, None) if place else mkldnn, "fp32_precision", "none")
+        if found in ("bf16", "tf32"):
+            yield f"torch.backends.{name}.fp32_precision is {found!r}"

@@ -1,0 +1,164 @@
+"""The file is right, what runs it is wrong: another runtime, or the same with less haste, agrees with PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from parity.backends import backends_for, find_backend
+from parity.diagnosis import chain
+from parity.diagnosis.repair import Repair
+from parity.diagnosis.suspects import Suspect
+
+if TYPE_CHECKING:
+    from conversion import Artifact
+    from parity.backends import Predict
+    from parity.diagnosis.examination import Examination
+
+# Backend -> the package whose version decides, and what people call it.
+_PACKAGES: Mapping[str, tuple[str, str]] = {
+    "onnxruntime": ("onnxruntime", "ONNX Runtime"),
+    "onnx-reference": ("onnx", "the ONNX reference evaluator"),
+    "coreml-native": ("coremltools", "Apple's runtime"),
+    "coreml-evaluator": ("coreml-parity", "the evaluator"),
+}
+_INT8 = frozenset(
+    ("QLinearConv", "QLinearMatMul", "MatMulInteger", "ConvInteger", "DynamicQuantizeLinear", "QuantizeLinear")
+)
+# x86's instructions that add products of 8 bits without an intermediate of 16, which saturates.
+_EXACT = frozenset(("avx512_vnni", "avx_vnni", "amx_int8", "avx_vnni_int8"))
+# Where Linux lists what its processors can do.
+CPU_INFO = Path("/proc/cpuinfo")
+
+
+def suspects(examination: Examination) -> Iterator[Suspect]:
+    """Ask the other runtime of the file, where one was found to agree; and int8 sums that do not saturate."""
+    if examination.is_recorded:
+        return
+    hop, backend = examination.guilty_hop, examination.backend
+    if hop.endswith(chain.OPTIMISED):
+        yield _optimisation(examination)
+    elif hop.endswith(f"file -> {backend}"):
+        for other in backends_for(examination.artifact.format):
+            if other != backend and find_backend(other).why_not() is None:
+                yield _disagreement(examination, other)
+    if backend == "onnxruntime" and _saturates(examination):
+        yield Suspect(
+            "p-int8-saturation",
+            "This CPU has no VNNI: ONNX Runtime int8 sums saturate; do not use it as reference.",
+            Repair(
+                run=partial(_exact_sums, batch=examination.batch),
+                fix='options.add_session_config_entry("session.x64quantprecision", "1")',
+            ),
+        )
+
+
+def _optimisation(examination: Examination) -> Suspect:
+    return Suspect(
+        "v-runtime-regression",
+        f"{_named('onnxruntime')} answers otherwise once it has optimised the graph: without (ORT_DISABLE_ALL) it "
+        f"agrees with PyTorch{_operation(examination, 'onnxruntime', 'unoptimised')}.",
+        Repair(
+            run=chain.unoptimised,
+            fix="options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL",
+        ),
+        seen=True,
+    )
+
+
+def _disagreement(examination: Examination, other: str) -> Suspect:
+    backend = examination.backend
+    package = _PACKAGES[backend][0]
+    where = _operation(examination, backend, other)
+    told = (
+        f"{_named(backend)} and {_named(other)} disagree{where}; the file is right: {_PACKAGES[other][1]} agrees "
+    )
+    return Suspect(
+        "v-runtime-regression",
+        f"{told[0].upper()}{told[1:]}with PyTorch.",
+        Repair(
+            run=partial(_loaded, backend=other, batch=examination.batch),
+            fix=f"pip install --upgrade {package}" if package.startswith("onnx") else "",
+        ),
+        seen=True,
+    )
+
+
+def _loaded(artifact: Artifact, backend: str, batch: int) -> Predict:
+    return find_backend(backend).load(artifact, batch)
+
+
+def _named(backend: str) -> str:
+    from conversion.provenance import package_versions
+
+    package, name = _PACKAGES[backend]
+    version = package_versions((package,)).get(package, "")
+    return f"{name} {version}".rstrip() if package != "coreml-parity" else name
+
+
+def _operation(examination: Examination, one: str, other: str) -> str:
+    """Name the first operation that two runtimes of an ONNX file give different values of, from the same inputs."""
+    graph = examination.graph
+    if graph is None or graph.format != "onnx":
+        return ""
+    pixels = examination.pixels[examination.screen[0]]
+    try:
+        first, second = (_values(examination.artifact, name, pixels) for name in (one, other))
+    except Exception:  # of whatever class: that they disagree stands without it
+        return ""
+    for operation in graph.operations:
+        for name in operation.outputs:
+            if name in first and name in second and not _same(first[name], second[name]):
+                return f" on operation {operation.type} (`{operation.name}`)"
+    return ""
+
+
+def _values(artifact: Artifact, runtime: str, pixels: np.ndarray) -> dict[str, np.ndarray]:
+    from parity.backends.feeding import as_tensor
+    from parity.diagnosis.trace import open_trace
+
+    if runtime != "onnx-reference":
+        return open_trace(artifact, optimised=runtime == "onnxruntime")(pixels)
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    model = onnx.load(str(artifact.path))
+    weights = {tensor.name for tensor in model.graph.initializer}
+    image = next(value for value in model.graph.input if value.name not in weights)
+    batch = image.type.tensor_type.shape.dim[0].dim_value or 1
+    fed = {image.name: np.repeat(as_tensor(pixels[None]), batch, axis=0)}
+    found: dict[str, Any] = ReferenceEvaluator(model).run(None, fed, intermediate=True)
+    return {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    if one.shape != other.shape:
+        return False
+    if one.dtype.kind != "f":
+        return bool((one == other).all())
+    size = float(np.abs(other).max(initial=0.0))
+    return bool(np.allclose(one, other, rtol=1e-3, atol=1e-4 * max(size, 1e-6), equal_nan=True))
+
+
+def _saturates(examination: Examination) -> bool:
+    """Say whether a file computes in int8 on an x86 processor that has no exact sums for it."""
+    graph = examination.graph
+    if graph is None or not any(operation.type in _INT8 for operation in graph.operations):
+        return False
+    flags = _flags()
+    return "sse2" in flags and not flags & _EXACT
+
+
+def _flags() -> frozenset[str]:
+    lines = CPU_INFO.read_text(encoding="utf-8").splitlines() if CPU_INFO.is_file() else []
+    return frozenset(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), []))
+
+
+def _exact_sums(artifact: Artifact, batch: int) -> Predict:
+    from parity.backends import onnxruntime
+
+    return onnxruntime.load(artifact, batch, config={"session.x64quantprecision": "1"})

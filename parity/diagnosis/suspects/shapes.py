@@ -1,0 +1,259 @@
+"""Shapes that the file takes, or only says that it takes: how many images at once, and of which size."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from parity.diagnosis.editing import settings
+from parity.diagnosis.repair import Repair, apply, holds
+from parity.diagnosis.suspects import Suspect
+from parity.diagnosis.suspects.environment import asked_again
+from parity.images import ImageSet
+from parity.reference import Reference
+
+if TYPE_CHECKING:
+    from conversion.shapes import Axis, InputShapes
+    from parity.diagnosis.editing import Editable
+    from parity.diagnosis.examination import Examination
+    from parity.results import Comparison
+
+Size = tuple[int, int]
+# How ONNX Runtime names the node that fails.
+_FAILED_AT = re.compile(r"while running (?P<type>\w+) node\. Name:'(?P<name>[^']+)'")
+_RGB = 20  # FeatureTypes.proto: ImageFeatureType.ColorSpace
+
+
+def suspects(examination: Examination) -> Iterator[Suspect]:
+    """Compare what was asked of the file with what it declares, and try the shapes that it was made for."""
+    if examination.is_recorded:
+        return
+    from conversion.shapes import read_input_shapes
+
+    accepted = read_input_shapes(examination.artifact)
+    options = [option for option in accepted.options if len(option) == 4]
+    yield from _other_type(examination)
+    if options and not any(3 in option[1] for option in options):
+        yield from _other_channels(examination, options[0])
+        return
+    batch, size = examination.batch, (int(examination.pixels.shape[1]), int(examination.pixels.shape[2]))
+    if options and not any(batch in option[0] for option in options):
+        yield _fixed_batch(examination, options[0][0].lower)
+    elif batch > 1:
+        yield from _baked_batch(examination)
+    own = examination.reference.classifier.preprocessing.size
+    if options and not any(size[0] in option[2] and size[1] in option[3] for option in options):
+        taken = [_nearest(option, size) for option in options]
+        yield _other_size(examination, min(taken, key=lambda t: abs(t[0] - size[0]) + abs(t[1] - size[1])), size)
+    elif size != own:
+        yield from _flexible(examination, accepted, own, size)
+
+
+def _other_type(examination: Examination) -> Iterator[Suspect]:
+    """Look for an ONNX input of another type than fp32."""
+    if examination.artifact.format != "onnx":
+        return
+    from onnx import TensorProto
+
+    kind = _image(examination.editable).type.tensor_type.elem_type
+    if kind != TensorProto.FLOAT:
+        name = TensorProto.DataType.Name(kind).lower()
+        yield Suspect(
+            "i-input-type",
+            f"The file's input is of the type {name}, where PyTorch's is float: pixels 0 to 255 are refused.",
+            Repair(edit=_of_floats, fix=f"input = input.astype(numpy.{name})"),
+            seen=True,
+        )
+
+
+def _image(model: Editable) -> Any:
+    graph = model.content.graph
+    weights = {tensor.name for tensor in graph.initializer}
+    return next(one for one in graph.input if one.name not in weights)
+
+
+def _behind_image(model: Editable, kind: str, **attributes: Any) -> None:
+    """Put a node between the image of an ONNX model and who reads it."""
+    from onnx import helper
+
+    graph, image = model.content.graph, _image(model).name
+    given = f"{image}, as the file wants it"
+    for node in graph.node:
+        node.input[:] = [given if name == image else name for name in node.input]
+    graph.node.insert(0, helper.make_node(kind, [image], [given], given, **attributes))
+
+
+def _of_floats(model: Editable) -> None:
+    from onnx import TensorProto
+
+    kind = _image(model).type.tensor_type
+    _behind_image(model, "Cast", to=kind.elem_type)
+    kind.elem_type = TensorProto.FLOAT
+
+
+def _other_channels(examination: Examination, option: Sequence[Axis]) -> Iterator[Suspect]:
+    """Look for channels in another place, or for one where there should be three."""
+    if examination.artifact.format == "onnx" and 3 in option[3]:
+        yield Suspect(
+            "i-input-layout",
+            "The file takes images with their channels last, [images, height, width, 3], where PyTorch's are "
+            "[images, 3, height, width].",
+            Repair(edit=_channels_first, fix="input = input.transpose(0, 2, 3, 1)"),
+            seen=True,
+        )
+    elif examination.artifact.format != "onnx" and 1 in option[1]:
+        yield Suspect(
+            "pre-colour-mode",
+            "The file's input is a grey image, of one channel; the classifier's has three.",
+            Repair(edit=_in_colour, fix="ct.ImageType(color_layout=ct.colorlayout.RGB)"),
+            seen=True,
+        )
+
+
+def _channels_first(model: Editable) -> None:
+    """Put a Transpose between an image with channels first and who reads it."""
+    _behind_image(model, "Transpose", perm=[0, 2, 3, 1])
+    shape = _image(model).type.tensor_type.shape
+    dims = list(shape.dim)
+    del shape.dim[:]
+    shape.dim.extend([dims[0], dims[3], dims[1], dims[2]])
+
+
+def _in_colour(model: Editable) -> None:
+    for feature in model.content.description.input:
+        feature.type.imageType.colorSpace = _RGB
+
+
+def _fixed_batch(examination: Examination, fixed: int) -> Suspect:
+    graph = examination.graph
+    image = graph.input if graph else "image"
+    alone = Repair(batch=fixed, fix=f'dynamic_axes={{"{image}": {{0: "batch"}}}}')
+    if examination.artifact.format == "onnx":
+        told = f"Batch axis is fixed at {fixed}: dynamic_axes names no existing input (it is called `{image}`)"
+        return Suspect(
+            "i-dynamic-axis-name", f"{told}; batches of {examination.batch} are refused.", alone, seen=True
+        )
+    told = f"The input `{image}` takes {fixed} image(s) at once, not {examination.batch}: its batch axis is fixed"
+    return Suspect("s-batch-baked", f"{told}.", replace(alone, fix='convert(..., dynamic="batch")'), seen=True)
+
+
+def _baked_batch(examination: Examination) -> Iterator[Suspect]:
+    """Run alone what ran in a batch, and free the constants that hold the number of images."""
+    alone = Repair(batch=1, fix="batch=1")
+    if not holds(apply(examination, [alone])):
+        return
+    fails = "fails" if examination.answers is None else "answers otherwise"
+    baked = _reshapes(examination)
+    if baked:
+        name, count = next(iter(baked)), len(baked)
+        more = f"; so have {count - 1} more operation(s)" if count > 1 else ""
+        told = f"Reshape `{name}` has the batch size 1 as a constant: batch {examination.batch} {fails}{more}."
+        free = Repair(
+            edit=settings({name: {"input[1]": shape} for name, shape in baked.items()}),
+            fix="x.flatten(1), or x.view(x.shape[0], ...)",
+        )
+        yield Suspect("s-batch-baked", told, free, seen=True)
+    found = _FAILED_AT.search(examination.given.reason)
+    at = f" at {found['type']} `{found['name']}`" if found and examination.answers is None else ""
+    yield Suspect(
+        "s-batch-baked",
+        f"Images alone agree, but a batch of {examination.batch} {fails}{at}: the batch size is a constant inside "
+        "the file, or the images of a batch are mixed.",
+        alone,
+        seen=True,
+    )
+
+
+def _reshapes(examination: Examination) -> dict[str, np.ndarray]:
+    """Find the Reshapes whose constant begins with the number of images, and the constant that keeps it open."""
+    graph = examination.graph
+    values = examination.values(examination.pixels[0])
+    if graph is None or values is None or examination.artifact.format != "onnx":
+        return {}
+    from parity.diagnosis.graph import onnx_constants
+
+    constants, found = onnx_constants(examination.editable.content), {}
+    for operation in graph.operations:
+        if operation.type != "Reshape" or "input[1]" not in operation.sources or operation.inputs[0] not in values:
+            continue
+        shape = np.array(constants[operation.sources["input[1]"]], np.int64)
+        if shape.size and values[operation.inputs[0]].shape[:1] == (1,) and shape[0] == 1:
+            # 0 copies the axis of what is reshaped.
+            found[operation.name] = np.array([0, *shape[1:]], np.int64)
+    return found
+
+
+def _nearest(option: Sequence[Axis], size: Size) -> Size:
+    """Bring a size into the bounds of an option."""
+    height, width = (
+        max(axis.lower, side if axis.upper is None else min(axis.upper, side))
+        for axis, side in zip(option[2:], size, strict=True)
+    )
+    return height, width
+
+
+def _other_size(examination: Examination, taken: Size, size: Size) -> Suspect:
+    told = f"The file takes images of {_told(taken)} (height x width), the classifier's are {_told(size)}"
+    shape = f"(1, 3, {size[0]}, {size[1]})"
+    fixes = {"onnx": f"torch.onnx.export(module, torch.zeros{shape}, ...)"}
+    fix = fixes.get(examination.artifact.format, f"ct.ImageType(shape={shape})")
+    return Suspect(
+        "i-input-size",
+        f"{told}: it was converted for another size.",
+        Repair(reference=partial(_at_size, size=taken), fix=f"{fix}, or Preprocessing(size={taken}, ...)"),
+        seen=True,
+    )
+
+
+def _flexible(examination: Examination, accepted: InputShapes, own: Size, size: Size) -> Iterator[Suspect]:
+    """Compare at the classifier's own size, at the smallest and at the largest that the file declares."""
+    at_own = Repair(reference=partial(_at_size, size=own), fix=f"image.resize({own[::-1]})")
+    if not holds(apply(examination, [at_own], examination.screen)):
+        return
+    sizes = dict.fromkeys(one for one in (*_ends(accepted), own) if one != size)
+    right: list[str] = []
+    wrong: list[str] = []
+    for one in sizes:
+        comparison = _compared(examination, one)
+        (right if comparison and holds(comparison) else wrong).append(_told(one))
+    apart = examination.given.max_abs_diff
+    shown = "it fails" if apart is None else f"max |dp| = {apart:.2g}"
+    told = f"Parity holds at {', '.join(right)} only; at {_told(size)} {shown}"
+    more = f", and it does not hold at {', '.join(wrong)} either" if wrong else ""
+    yield Suspect("s-flexible-shape", f"{told}{more}: a size is a constant inside the file.", at_own, seen=True)
+
+
+def _compared(examination: Examination, size: Size) -> Comparison | None:
+    try:
+        return apply(examination, [Repair(reference=partial(_at_size, size=size))], examination.screen)
+    except Exception:  # PyTorch's own: it does not take this size either
+        return None
+
+
+def _ends(accepted: InputShapes) -> Iterator[Size]:
+    for option in accepted.options:
+        height, width = option[2:]
+        yield height.lower, width.lower
+        if height.upper is not None and width.upper is not None:
+            yield height.upper, width.upper
+
+
+def _at_size(reference: Reference, size: Size) -> Reference:
+    """Stretch the images to another size and let PyTorch answer for these."""
+    from PIL import Image
+
+    made = [
+        np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+        for image in reference.images.pixels
+    ]
+    pixels = np.stack(made)
+    return replace(asked_again(reference, pixels), images=ImageSet(reference.images.names, pixels))
+
+
+def _told(size: Size) -> str:
+    return f"{size[0]}x{size[1]}"

@@ -1,0 +1,192 @@
+"""Why failing legs fail: looked for once all images were compared, on a few of them, and kept in the journal.
+
+    Run + journal --images chosen, judged again, explained--> journal --aggregate--> Run
+
+An artefact is explained on one set of images for all its backends, as in a run that holds its images. The search
+ends by the clock, so what it found stands in the cases file: a run that is started again has the same results.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby, zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from parity.diagnosis.explainer import Explainer
+from parity.errors import ParityError
+from parity.images import ImageSet
+from parity.pipeline import convert_entry, judge_with_prediction
+from parity.reference import Reference, make_reference
+from parity.results import FAILING_CASES, Run, Subject
+from parity.stream.aggregate import with_explanations
+from parity.stream.cases_file import Explained, Header, LegExplained, read_header
+from parity.stream.decoding import Decoder, same_pixels
+from parity.stream.job import Job, Shard
+from parity.stream.journal import open_journal
+from parity.stream.legs import images_at_once, load_models
+from parity.stream.listing import ImageList, list_images, shown
+from parity.stream.running import Progress
+from parity.suite import ModelEntry, read_suite
+from parity.tolerance import Tolerance
+
+if TYPE_CHECKING:
+    from conversion import Classifier
+
+LOG = logging.getLogger(__name__)
+
+# Each repair that is tried runs on all of them, on slow runtimes too, and an artefact has a minute; but columns are
+# told apart by how their answers vary from image to image, which over a handful is chance.
+IMAGES = 16
+# The worst show the fault. The others, spread over all, are what a wrong cause does not restore, and vary.
+WORST = 8
+_AFTERWARDS = "`parity run` looks for it, without --shard and with the --json that `parity merge` was given"
+
+
+def explain_run(job: Job, cases: Path, run: Run, progress: Progress) -> tuple[Run, tuple[str, ...]]:
+    """Look for the causes of failures that were not explained before; return the run with them, and remarks.
+
+    cases: the journal that the run was read from, which gets what is found. A shard is not explained: whether its
+    worst images are the worst of all is not known there.
+    """
+    left = unexplained(run)
+    if not left:
+        return run, ()
+    header = read_header(cases)
+    if header.shard != Shard():
+        return run, remarks_on(run)
+    remarks: list[str] = []
+    with open_journal(cases, header) as journal, _threads(header.threads):
+        for found in _explained(job, header, run, left, progress, remarks):
+            journal.explain(found)
+        return with_explanations(run, journal.explained), tuple(remarks)
+
+
+def unexplained(run: Run) -> list[int]:
+    """List the places of the subjects that fail and that nobody looked at.
+
+    A conversion that fails has said why, and what the suite expects to fail has its reason there.
+    """
+    return [
+        place
+        for place, s in enumerate(run.subjects)
+        if s.verdict in ("fail", "error") and s.backend != "-" and not s.known_issue and not s.explained_on
+    ]
+
+
+def remarks_on(run: Run) -> tuple[str, ...]:
+    """Say of a shard, or of shards put together, that nobody looked why it fails, and who does."""
+    count = len(unexplained(run))
+    if not count:
+        return ()
+    where = f"shard {run.shard}: " if run.shard else ""
+    legs = "1 leg fails" if count == 1 else f"{count} legs fail"
+    return (f"{where}why {legs} was not looked for; {_AFTERWARDS}",)
+
+
+def _explained(
+    job: Job, header: Header, run: Run, left: Sequence[int], progress: Progress, remarks: list[str]
+) -> Iterator[Explained]:
+    """Explain one artefact after the other. left: places of legs. remarks: gets a line for what cannot be."""
+    suite = read_suite(job.suite)
+    entries = {entry.name: entry for entry in suite.models}
+    images = list_images(job.images)
+    for model, legs in groupby(left, lambda place: header.legs[place].model):
+        classifier = load_models(suite, [entries[model]])[model]
+        for route, places in groupby(legs, lambda place: header.legs[place].route):
+            progress(f"{model}: why {route} fails", 0, None)
+            try:
+                found = _artefact(job, header, run, list(places), entries[model], classifier, images)
+            except Exception as error:  # of whatever class: it must not hide the failure that it was to explain
+                LOG.debug("%s by %s cannot be explained", model, route, exc_info=True)
+                told = " ".join(str(error).split()) or type(error).__name__
+                remarks.append(f"{model} by {route}: why it fails cannot be looked for: {told}")
+            else:
+                yield found
+
+
+def _artefact(
+    job: Job,
+    header: Header,
+    run: Run,
+    places: Sequence[int],
+    entry: ModelEntry,
+    classifier: Classifier,
+    images: ImageList,
+) -> Explained:
+    """Explain an artefact. places: its failing legs."""
+    route = header.legs[places[0]].route
+    artifact = convert_entry(classifier, entry, route, job.artifacts)
+    if isinstance(artifact, Subject):
+        raise ParityError(artifact.reason)
+    chosen = choose([run.subjects[place] for place in places], images)
+    reference = make_reference(classifier, _read(chosen, images, classifier))
+    batch = images_at_once(artifact, job.batch, classifier.preprocessing.size)
+    explainer = Explainer()
+    found = []
+    for place in places:
+        leg = header.legs[place]
+        # A leg that broke before the images has none that was settled.
+        allowed, scale = entry.tolerance.get(route), job.tolerance_scale
+        if leg.tolerance is not None:
+            allowed, scale = Tolerance(leg.tolerance), 1.0
+        judged, answers = judge_with_prediction(reference, artifact, leg.backend, allowed, scale, batch)
+        found.append(_found(place, explainer(judged, reference, artifact, answers, batch), reference))
+    return Explained(tuple(found))
+
+
+def _found(place: int, s: Subject, reference: Reference) -> LegExplained:
+    count = len(reference.images.names)
+    if s.verdict not in ("fail", "error"):
+        told = f"{count} images, the worst among them, agree when they are run again by themselves"
+        why = "chance has a part in it, or the images that go in together have"
+        return LegExplained(place, count, unexplained=f"{told}: {why}")
+    return LegExplained(place, count, s.guilty_hop, s.diagnoses, s.hops, s.first_divergence)
+
+
+def choose(failing: Sequence[Subject], images: ImageList) -> list[int]:
+    """Choose images to explain an artefact on, by their places in the list.
+
+    failing: its legs that fail. First come the worst that fail, of each leg in turn, then others, evenly spaced.
+    """
+    queues = [[case.image for case in s.cases if case.verdict in FAILING_CASES] for s in failing]
+    names = list(dict.fromkeys(name for row in zip_longest(*queues) for name in row if name is not None))[:WORST]
+    # One pass: a million names are not kept.
+    places = {name: place for place in range(len(images)) if (name := shown(images[place])) in names}
+    worst = [places[name] for name in names if name in places]
+    return [*worst, *spaced(len(images), IMAGES - len(worst), worst)]
+
+
+def spaced(total: int, count: int, without: Sequence[int]) -> Iterator[int]:
+    """Give places among `total`, evenly spaced, as if those of `without` were not there."""
+    left = total - len(without)
+    for number in range(min(count, left)):
+        place = number * left // min(count, left)
+        for other in sorted(without):
+            place += other <= place
+        yield place
+
+
+def _read(places: Sequence[int], images: ImageList, classifier: Classifier) -> ImageSet:
+    paths = [images.path(place) for place in places]
+    names = [shown(images[place]) for place in places]
+    decoded = Decoder((same_pixels(classifier.preprocessing),))[list(zip(paths, names, strict=True))]
+    rows = [row for row, reason in enumerate(decoded.reasons) if not reason]
+    if not rows:
+        raise ParityError(f"none of {len(places)} images can be read, {decoded.reasons[0]}")
+    return ImageSet(tuple(names[row] for row in rows), decoded.pixels[0], tuple(Path(paths[row]) for row in rows))
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let PyTorch add up among as many threads as it did for the answers that are explained."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

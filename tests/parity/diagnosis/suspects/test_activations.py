@@ -1,0 +1,94 @@
+"""An activation that is another function is named by what it computes, once for all places."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from tests.parity.diagnosis.faulty import broken, causes, explained, good, node, reference
+
+
+def leaky_with(slope: float) -> Any:
+    def break_it(model: Any) -> None:
+        found = node(model, "LeakyRelu")
+        found.op_type = "PRelu"
+        del found.attribute[:]
+        model.graph.initializer.append(helper.make_tensor("slope", 1, [1], [slope]))
+        found.input.append("slope")
+
+    return break_it
+
+
+def left_out(model: Any) -> None:
+    found = node(model, "LeakyRelu")
+    for one in model.graph.node:
+        one.input[:] = [found.input[0] if name == found.output[0] else name for name in one.input]
+    model.graph.node.remove(found)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "told"),
+    [
+        (leaky_with(0.0), "is relu in the file"),
+        (leaky_with(0.4), "is leaky_relu with slope 0.4 in the file"),
+        (left_out, "is left out in the file"),
+    ],
+)
+def test_the_function_is_named(break_it: Any, told: str) -> None:
+    found = explained(broken(good("onnx-torchscript"), break_it), reference())
+
+    assert causes(found) == ["g-activation"]
+    assert f"Activation `leaky`, leaky_relu in PyTorch, {told}" in found.diagnoses[0].message
+
+
+def test_padding_by_an_operation_of_its_own_is_named_with_all_four_sides() -> None:
+    def break_it(model: Any) -> None:
+        found = node(model, "Conv")
+        for attribute in found.attribute:
+            if attribute.name == "pads":
+                attribute.ints[:] = [0, 0, 0, 0]
+        amounts = np.array([0, 0, 0, 0, 0, 0, 2, 2])
+        model.graph.initializer.append(helper.make_tensor("amounts", 7, [8], amounts))
+        place = list(model.graph.node).index(found)
+        model.graph.node.insert(place, helper.make_node("Pad", [found.input[0], "amounts"], ["padded"], "pad it"))
+        node(model, "Conv").input[0] = "padded"
+
+    found = explained(broken(good("onnx-torchscript"), break_it), reference())
+
+    assert causes(found) == ["g-pad-asymmetric"]
+    assert "`stem` is padded (0, 2, 0, 2) (top, bottom, left, right) instead of (1, 1, 1, 1), by `pad it`" in (
+        found.diagnoses[0].message
+    )
+
+
+def test_an_epsilon_in_a_formula_is_measured() -> None:
+    """Write the layer norm out, with an epsilon that no attribute says."""
+
+    def break_it(model: Any) -> None:
+        found = node(model, "LayerNormalization")
+        value, scale, bias = found.input[:3]
+        place = list(model.graph.node).index(found)
+        model.graph.initializer.append(helper.make_tensor("another epsilon", 1, [], [0.1]))
+        model.graph.initializer.append(helper.make_tensor("last", 7, [1], [-1]))
+        parts = (
+            helper.make_node("ReduceMean", [value], ["mean"], axes=[-1]),
+            helper.make_node("Sub", [value, "mean"], ["centred"]),
+            helper.make_node("Mul", ["centred", "centred"], ["squares"]),
+            helper.make_node("ReduceMean", ["squares"], ["variance"], axes=[-1]),
+            helper.make_node("Add", ["variance", "another epsilon"], ["more"]),
+            helper.make_node("Sqrt", ["more"], ["deviation"]),
+            helper.make_node("Div", ["centred", "deviation"], ["normal"]),
+            helper.make_node("Mul", ["normal", scale], ["scaled"]),
+            helper.make_node("Add", ["scaled", bias], [found.output[0]]),
+        )
+        model.graph.node.remove(found)
+        for offset, part in enumerate(parts):
+            model.graph.node.insert(place + offset, part)
+
+    found = explained(broken(good("onnx-torchscript"), break_it), reference())
+
+    assert causes(found) == ["g-norm-eps"]
+    assert "an epsilon of about 0.1 instead of 1e-05" in found.diagnoses[0].message

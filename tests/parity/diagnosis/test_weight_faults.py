@@ -1,0 +1,44 @@
+"""Laws of what is measured of weights: the grid that they lie on, and the epsilon that was folded into them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parity.diagnosis.weight_faults import _steps as steps_of_grid
+from parity.diagnosis.weights import _fitted_epsilon as fitted_epsilon
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+@given(SEEDS, st.integers(2, 8))
+def test_numbers_on_a_grid_are_known_whatever_the_scale_of_each_channel(seed: int, bits: int) -> None:
+    random = np.random.default_rng(seed)
+    highest = 2 ** (bits - 1) - 1
+    whole = random.integers(-highest, highest + 1, (6, 4, 3, 3)).astype(np.float64)
+    whole[:, 0, 0, 0] = highest
+
+    found = steps_of_grid(whole * random.uniform(0.001, 3, (6, 1, 1, 1)))
+
+    assert 0 < found <= highest
+
+
+@given(SEEDS)
+def test_numbers_on_no_grid_are_none(seed: int) -> None:
+    assert steps_of_grid(np.random.default_rng(seed).normal(size=(8, 4, 3, 3))) == 0
+
+
+def test_so_few_numbers_that_chance_lays_them_on_a_grid_say_nothing() -> None:
+    assert steps_of_grid(np.ones((16, 4))) == 0
+
+
+@given(SEEDS, st.sampled_from([0.0, 1e-7, 1e-5, 3e-4, 1e-3, 2e-2]))
+def test_an_epsilon_that_was_folded_in_is_measured(seed: int, epsilon: float) -> None:
+    random = np.random.default_rng(seed)
+    gamma, variance = random.normal(size=24), random.uniform(0.001, 2, 24)
+
+    found = fitted_epsilon(gamma / np.sqrt(variance + epsilon), gamma, variance, 1e-5)
+
+    assert found == pytest.approx(epsilon, rel=1e-3, abs=1e-9)
