@@ -20,7 +20,7 @@ from conversion.errors import ConversionError
 from conversion.routes import ROUTES, convert
 from parity.backends import (
     Backend,
-    NotRecordedError,
+    CannotRunError,
     OutputNotFoundError,
     backends_for,
     find_backend,
@@ -244,7 +244,7 @@ def attempt(subject: Subject, work: Callable[[], Result]) -> Result | Subject:
     """Return what loading or running an artefact gives; where it breaks, the subject says why."""
     try:
         return work()
-    except NotRecordedError as error:
+    except CannotRunError as error:
         return replace(subject, reason=str(error))
     except OutputNotFoundError as error:
         return replace(subject, verdict="inconclusive", reason=str(error))

@@ -39,7 +39,11 @@ class OutputNotFoundError(ParityError):
     """The artefact runs, but which output holds the probabilities cannot be told: nothing can be concluded."""
 
 
-class NotRecordedError(ParityError):
+class CannotRunError(ParityError):
+    """This backend has no way to run such a file: nothing was run, and nothing is said against the file."""
+
+
+class NotRecordedError(CannotRunError):
     """There is no record of this artefact: what was not recorded cannot be checked, and is skipped."""
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from parity.backends import CannotRunError
 from parity.backends.onnx_classifier import classifier_predictions
 from parity.errors import ParityError
 
@@ -36,7 +38,14 @@ def load(artifact: Artifact, batch: int = 1) -> Predict:
 
     try:
         model = onnx.load(str(artifact.path))
+        if foreign := _foreign(model):
+            raise CannotRunError(
+                f"{artifact.path}: onnx.reference runs ONNX's own operators, and not {', '.join(foreign)}; a file "
+                "as it was exported, before any runtime optimised it, has none of these"
+            )
         evaluator = evaluator_of(model)
+    except CannotRunError:
+        raise
     except Exception as error:  # protobuf's, onnx's and NumPy's own
         raise ParityError(f"{artifact.path}: onnx.reference cannot load it: {error}") from error
     weights = {tensor.name for tensor in model.graph.initializer}
@@ -49,12 +58,46 @@ def load(artifact: Artifact, batch: int = 1) -> Predict:
     return classifier_predictions(artifact, inputs, outputs, run, batch)
 
 
+def _foreign(model: Any) -> list[str]:
+    """List the operators that neither ONNX nor the file itself defines."""
+    import onnx
+
+    own = {(function.domain, function.name) for function in model.functions}
+    kinds = dict.fromkeys((node.domain, node.op_type) for node in model.graph.node)
+    return [
+        f"{kind} ({domain})" if domain else kind
+        for domain, kind in kinds
+        if (domain, kind) not in own and not onnx.defs.has(kind, domain)
+    ]
+
+
 def evaluator_of(model: Any) -> Any:
     """Make onnx's evaluator of a ModelProto, with what it gets wrong put right."""
     from onnx.reference import ReferenceEvaluator
 
+    _put_in_order(model.graph)
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
     return ReferenceEvaluator(model, new_ops=[_batch_norm()] if opset in _OLD_BATCH_NORMS else None)
+
+
+def _put_in_order(graph: Any) -> None:
+    """Put every node behind those that it reads, as ONNX asks; other runtimes take nodes in any order."""
+    nodes = list(graph.node)
+    makers = {name: place for place, node in enumerate(nodes) for name in node.output if name}
+    order = {place: {makers[name] for name in _read(node) if name in makers} for place, node in enumerate(nodes)}
+    if any(maker >= place for place, read in order.items() for maker in read):
+        places = list(TopologicalSorter(order).static_order())
+        del graph.node[:]
+        graph.node.extend(nodes[place] for place in places)
+
+
+def _read(node: Any) -> Iterator[str]:
+    """List what a node reads, in its subgraphs too."""
+    yield from node.input
+    for attribute in node.attribute:
+        for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+            for other in inner.node:
+                yield from _read(other)
 
 
 def _batch_norm() -> type[OpRun]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from conversion.artifact import open_artifact
 from conversion.errors import ConversionError
-from parity.backends import Predict, backends_for, find_backend
+from parity.backends import CannotRunError, Predict, backends_for, find_backend
 from parity.compare import compare
 from parity.images import ImageSet
 from parity.reference import Reference
@@ -88,6 +88,8 @@ def _widest(reference: Reference, artifact: Artifact) -> Tolerance:
 def _judged(reference: Reference, name: str, allowed: Tolerance, load: Callable[[], Predict]) -> Hop:
     try:
         candidate = load()(reference.images.pixels)
+    except CannotRunError as error:
+        return Hop(name, "skipped", tolerance=allowed.probability, reason=str(error))
     except Exception as error:  # of whatever class: one hop that breaks must not hide the others
         said = " ".join(str(error).split()) or type(error).__name__
         return Hop(name, "error", tolerance=allowed.probability, reason=said)

@@ -148,6 +148,9 @@ def _causes(examination: Examination, search: _Search) -> tuple[list[Suspect], l
 
     Several faults that have names of their own come before one that undoes whatever it is.
     """
+    if examination.prediction is None and holds(examination.comparison):
+        # It gave no answer there, and the right one here: after any repair too, which is then no cause.
+        return [], []
     met: list[tuple[Suspect, Comparison]] = []
     found = _singly(examination, search, met, SPECIFIC)
     found = found or _several(examination, [pair for pair in met if pair[0].seen], search, _NAMED, SPECIFIC)
@@ -241,6 +244,10 @@ def _distinct(found: Sequence[Suspect]) -> list[Suspect]:
 def _tried(examination: Examination, suspects: Sequence[Suspect]) -> Comparison:
     """Undo suspects and compare: over two images first, over all where these agree."""
     repairs = [s.repair for s in _distinct(suspects) if s.repair]
+    if any(r.reference for r in repairs) and sum(bool(r.reference) for r in (*examination.repairs, *repairs)) > 1:
+        # Each asks PyTorch anew: the last takes back what the others did, and keeps what they allow.
+        told = "PyTorch's side is made otherwise twice"
+        return Comparison("fail", told, examination.tolerance, None, None, None, ())
     try:
         if len(examination.pixels) > 3:
             some = apply(examination, repairs, examination.screen)

@@ -117,7 +117,7 @@ def asymmetric(module: nn.Module) -> bool:
     for conv in each(module, nn.Conv2d):
         if conv.stride == (2, 2) and conv.padding == (1, 1) and conv.kernel_size == (3, 3):
             conv.padding = (0, 0)
-            return replaced(module, _only(conv), lambda part: nn.Sequential(nn.ZeroPad2d((0, 2, 0, 2)), part))
+            return replaced(module, only(conv), lambda part: nn.Sequential(nn.ZeroPad2d((0, 2, 0, 2)), part))
     return False
 
 
@@ -130,7 +130,8 @@ class _Only(type):
         return instance is cls.member
 
 
-def _only(member: Any) -> Any:
+def only(member: Any) -> Any:
+    """Make a kind that has one member."""
     return _Only("Only", (), {"member": member})
 
 

@@ -129,6 +129,55 @@ def test_a_batch_norm_of_any_opset_keeps_its_own_statistics(opset: int, tmp_path
     np.testing.assert_allclose(found, by_hand * scale.reshape(3, 1, 1) + bias.reshape(3, 1, 1), rtol=1e-5)
 
 
+def backwards(model: Any) -> None:
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes[::-1])
+
+
+@pytest.mark.parametrize("backend", ONNX_BACKENDS)
+def test_nodes_may_stand_in_any_order(backend: str, tmp_path: Path) -> None:
+    path = edited(tmp_path, backwards)
+    with pytest.raises(onnx.checker.ValidationError, match="topologically sorted"):
+        onnx.checker.check_model(str(path))
+
+    assert judged(path, backend).verdict == "pass"
+
+
+def test_nodes_in_a_subgraph_read_what_is_made_outside(tmp_path: Path) -> None:
+    made = helper.make_tensor_value_info("chosen", TensorProto.FLOAT, [1])
+    branches = [
+        helper.make_graph([helper.make_node("Identity", [name], ["chosen"])], name, [], [made])
+        for name in ("twice", "image")
+    ]
+    choose = helper.make_node("If", ["yes"], ["out"], then_branch=branches[0], else_branch=branches[1])
+    nodes = [choose, helper.make_node("Add", ["image", "image"], ["twice"])]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("image", "out")]
+    yes = onnx.numpy_helper.from_array(np.array(True), "yes")
+    graph = helper.make_graph(nodes, "choice", values[:1], values[1:], [yes])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+    found = onnx_reference.evaluator_of(model).run(None, {"image": np.array([3], np.float32)})
+
+    assert found[0].tolist() == [6]
+
+
+def fused(model: Any) -> None:
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            node.op_type, node.domain = "FusedConv", "com.microsoft"
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+
+
+def test_what_a_runtime_made_for_itself_is_skipped_by_another(tmp_path: Path) -> None:
+    path = edited(tmp_path, fused)
+
+    assert judged(path, "onnxruntime").verdict == "pass"
+    subject = judged(path, "onnx-reference")
+    assert subject.verdict == "skipped"
+    assert "and not FusedConv (com.microsoft)" in subject.reason
+
+
 def test_apples_runtime_says_why_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.system", lambda: "Linux")
 

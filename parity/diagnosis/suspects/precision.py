@@ -53,7 +53,7 @@ def harmless(examination: Examination) -> Iterator[Suspect]:
     apart = examination.given.max_abs_diff or 0.0
     if examination.artifact.precision == "fp16" and apart > 1e-3:
         cost = examination.reference.fp16_cost
-        if apart <= max(FP16_FACTOR * cost, examination.tolerance):
+        if apart <= FP16_FACTOR * cost:
             told = f"Difference (max {apart:.2g}) is what float16 predicts for this model: no fault; {_cost(cost)}."
             yield Suspect("p-fp16-drift", told, harmless=True)
 

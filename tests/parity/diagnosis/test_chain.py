@@ -11,7 +11,7 @@ import pytest
 
 from conversion import Artifact
 from conversion.classifier import Classifier
-from parity.backends import Predict
+from parity.backends import CannotRunError, Predict
 from parity.compare import compare
 from parity.diagnosis import chain
 from parity.diagnosis.chain import guilty_hop
@@ -106,6 +106,20 @@ def test_a_hop_may_be_off_by_what_fp32_costs(
         blamed(monkeypatch, reference, CHAIN, "coreml-evaluator", {"onnxruntime": onnx, "coreml-native": onnx})
         == hop
     )
+
+
+def test_a_hop_that_cannot_be_run_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unable(Runtime):
+        def load(self, artifact: Artifact, batch: int = 1) -> Predict:
+            raise CannotRunError("not its operators")
+
+    able = chain.find_backend
+    unable = {"onnx-reference": Unable({})}
+    monkeypatch.setattr(chain, "find_backend", lambda name: unable.get(name) or able(name))
+
+    last = chain.chain(reference_of("residual"), converted("residual", "onnx"))[-1]
+
+    assert (last.name, last.verdict, last.reason) == ("onnx.reference", "skipped", "not its operators")
 
 
 def test_the_second_hop_of_a_chain_is_to_blame(monkeypatch: pytest.MonkeyPatch, reference: Reference) -> None:

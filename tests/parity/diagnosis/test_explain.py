@@ -14,7 +14,11 @@ from onnx import numpy_helper
 from conversion import Classifier
 from parity.diagnosis.explain import explain
 from parity.diagnosis.explainer import Explainer
-from parity.results import Subject
+from parity.diagnosis.repair import Repair
+from parity.diagnosis.suspects import Suspect
+from parity.diagnosis.suspects.environment import asked_again
+from parity.reference import Reference
+from parity.results import Prediction, Subject
 from tests.parity.diagnosis.faulty import (
     before_all,
     behind_all,
@@ -106,6 +110,31 @@ def test_a_sound_file_that_is_called_failing_gets_no_confirmed_cause() -> None:
     strict = replace(examination.given, verdict="fail", tolerance=1e-12)
 
     assert causes(explain(replace(examination, given=strict), seconds=20)) == []
+
+
+def test_an_error_elsewhere_gives_no_cause_to_a_file_that_answers_here() -> None:
+    # A record of other pixels is refused as an error; in fp32 the file agrees, and so it does as it is.
+    subject = Subject("mixed", "mlprogram", "", "recorded", "fp16", "error", "made from other pixels")
+
+    assert Explainer()(subject, reference(), good("mlprogram"), None).diagnoses == ()
+
+
+def test_two_repairs_of_the_reference_are_no_cause_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    def mirrored(given: Reference) -> Reference:
+        return asked_again(given, given.images.pixels[:, :, ::-1])
+
+    both = [
+        Suspect("pre-exif-orientation", "Mirrored.", Repair(reference=mirrored, allowance=0.05), seen=True),
+        # It takes back what the first one did, and is left with its allowance.
+        Suspect("mode-reference-in-train", "Asked again.", Repair(reference=asked_again), seen=True),
+    ]
+    monkeypatch.setattr("parity.diagnosis.explain._families", lambda *given: iter([both]))
+    answers = reference().prediction.probabilities.astype(np.float64)
+    moved = answers + 0.03 * np.sign(0.5 - answers)
+
+    found = explained(good(ONNX), reference(), Prediction(moved, reference().prediction.labels))
+
+    assert causes(found) == []
 
 
 def test_an_artefact_is_explained_once_for_all_its_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
