@@ -1,4 +1,4 @@
-"""Other ways to write the same model down: what is done to a module or to a file, and leaves every answer as it is."""
+"""Other ways to write one model down: what is done to a module or to a file and leaves every answer as it is."""
 
 from __future__ import annotations
 
