@@ -150,7 +150,7 @@ def test_two_runs_are_compared(place: Path, parity: Parity) -> None:
 
 
 def test_a_run_over_many_images_is_judged_by_all_its_cases(place: Path, parity: Parity) -> None:
-    run = ("run", "--images", "photos", "--backend", "onnxruntime", "--workers", "0")
+    run = ("run", "--images", "photos", "--backend", "onnxruntime", "--workers", "0", "--no-explain")
     assert parity(*run, "--json", "many.json", "--html", "many.html").code == 0
     assert parity(*run, "--json", "close.json", "--tolerance-scale", "1e-4").code == 1
 

@@ -9,7 +9,7 @@ from tests.parity.plugin.project import ALONE, XDIST, Project
 DRIFT = """\
 weak by onnx-torchscript on onnxruntime: fail: 1 drift of 3 image(s)
   cause: Operation 5 of 6, `/module/Mul` (Mul), which is mul of the classifier's own forward: is 0.5 times what it \
-should be (confirmed: undoing it restores parity) [g-operation]
+should be (confirmed: undoing it restores parity) [g-scale]
   image green.png (drift): PyTorch 'green' at 0.9647, candidate 'green' at 0.787
   largest difference 0.178 at 'green' (0.9647 against 0.787), allowed 1e-05
   a tolerance of 0.178 would have passed
