@@ -51,7 +51,7 @@ def name_fault(examination: Examination, one: Located) -> tuple[str, str]:
     told = f"{one.told[0].upper()}{one.told[1:]}."
     if one.kind in ("missing operation", "extra operation"):
         return _KINDS[one.kind], told
-    for measure in (_padding, _epsilon):
+    for measure in (_padding, _epsilon, _bias):
         if found := measure(examination, one):
             return found
     types = f"{one.type} {' '.join(o.type for o in _group(examination, one))}".lower()
@@ -166,6 +166,26 @@ def _epsilon(examination: Examination, one: Located) -> tuple[str, str] | None:
                 module_path = one.module or one.operation
                 told = f"`{module_path}` has an epsilon of about {_EPSILONS[best]:.1g} instead of {own:.4g}"
                 return "g-norm-eps", f"{told}: {one.told}."
+    return None
+
+
+def _bias(examination: Examination, one: Located) -> tuple[str, str] | None:
+    """Look for a bias that PyTorch adds and the artefact has in no place."""
+    group, graph = _group(examination, one), examination.graph
+    if len(group) != 1 or graph is None:
+        return None
+    operation, shapes = group[0], examination.deployed_state
+    behind = [o for name in operation.outputs for o in graph.consumers().get(name, ()) if o.type.lower() == "add"]
+    for step in _steps(examination, one):
+        lost = [name for name in step.weights if len(shapes.get(name, (0, 0))) == 1]
+        own = [array for array in operation.weights.values() if array.ndim > 1]
+        if step.type not in ("convolution", "addmm") or len(lost) != 1 or not own:
+            continue
+        size = shapes[lost[0]][0]
+        if any(v.size == size for o in (operation, *behind) for v in o.weights.values() if v.ndim <= 1):
+            return None
+        told = f"{operation.type} `{operation.name}` has no bias, which is the same as one of zeros: {one.told}"
+        return "wt-zeroed", f"{told}."
     return None
 
 

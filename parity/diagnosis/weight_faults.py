@@ -16,6 +16,8 @@ _SAME = 2e-5
 # Half a step of fp16, with room for numbers too small for its normal range.
 _HALF = 1e-3
 _FEW = 256
+# The cosine of kernels that belong together, even if one is quantised: no two of a network are that alike.
+ALIKE = 0.95
 _MOST_ROWS = 4096
 # A grid of 8 bits has 127 steps on either side. Numbers that fp16 rounded lie so far from it, in steps; of
 # fewer numbers than these chance may lay all so near.
@@ -124,7 +126,7 @@ def _judge(
     cosine = likeness(found, wanted)
     if cosine > 0.5 and (values := _levels(found)):
         return "quantised", f"holds {values} distinct values at most in a channel: quantised or palettised"
-    if cosine > 0.5 and (steps := _steps(found)):
+    if cosine > 0.5 and (steps := steps_of_grid(found)):
         bits = int(np.ceil(np.log2(steps + 1))) + 1
         return "quantised", f"holds multiples of one step in each channel, up to {steps}: quantised to {bits} bits"
     if shared and cosine < 0.9:
@@ -161,7 +163,7 @@ def _levels(found: np.ndarray) -> int:
     return most if most <= _FEW and most * 2 <= rows.shape[1] else 0
 
 
-def _steps(found: np.ndarray) -> int:
+def steps_of_grid(found: np.ndarray) -> int:
     """Count the steps of the grid that every channel's numbers lie on; 0 where a channel lies on none."""
     if found.ndim < 2 or found[0].size < _ENOUGH:
         return 0

@@ -70,7 +70,6 @@ FILE_FAULTS: tuple[Fault, ...] = (
     _fault("SAME_UPPER", "g-pad-asymmetric", edits.automatic_padding),
     _fault("dilated", "g-attribute", edits.dilated),
     _fault("feature map transposed", "g-transposed|pre-exif-orientation|g-operation-added", edits.turned_inside),
-    _fault("flattened with channels last", "g-flatten-order|wt-permuted", edits.flattened_otherwise),
     _fault("one layer drawn anew", "wt-not-loaded", edits.kernel(edits.drawn_anew)),
     _fault("head drawn anew", "wt-not-loaded", edits.kernel(edits.drawn_anew, 1.0)),
     _fault("output channels shuffled", "wt-permuted", edits.kernel(edits.outputs_shuffled)),

@@ -221,19 +221,6 @@ def turned_inside(model: Any) -> None:
     _insert_behind(model, _found(model, ("Conv",), 0.3).output[0], "Transpose", perm=[0, 1, 3, 2])
 
 
-def flattened_otherwise(model: Any) -> None:
-    """Flatten with the channels last, as another framework does."""
-    nodes = [n for n in model.graph.node if n.op_type in ("Flatten", "Reshape")]
-    if not nodes:
-        raise NoPlaceError("it flattens nothing")
-    node = nodes[-1]
-    value = node.input[0]
-    maker = next((n for n in model.graph.node if value in n.output), None)
-    if maker is None or maker.op_type == "GlobalAveragePool":
-        raise NoPlaceError("what it flattens is one pixel")
-    _insert_behind(model, value, "Transpose", perm=[0, 2, 3, 1])
-
-
 def _kernels(model: Any) -> list[tuple[Any, int]]:
     """List nodes with learnt weights, and at which input they are."""
     weights = _weights(model)

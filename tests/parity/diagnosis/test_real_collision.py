@@ -12,6 +12,7 @@ from parity.diagnosis.locate import divergences
 from parity.diagnosis.weights import audit_weights
 from parity.images import load_images
 from parity.models import load_classifier
+from parity.pipeline import judge_artifact
 from parity.reference import Reference, make_reference
 
 FIXTURES = Path(__file__).parents[3] / "fixtures"
@@ -54,3 +55,14 @@ def test_it_is_found_in_the_weights(corrupt: tuple[Reference, Artifact]) -> None
         ("shared by mistake", module, "input[2]") for module in NARROWER
     ]
     assert all(f"is that of `{one.module[:-5]}downsample.0`" in one.told for one in found)
+
+
+def test_it_is_named_with_the_release_that_mends_it(corrupt: tuple[Reference, Artifact]) -> None:
+    reference, made = corrupt
+    (leg,) = judge_artifact(reference, made, ["onnxruntime"], explain=True)
+
+    assert [(cause.fault, cause.confirmed) for cause in leg.subject.diagnoses] == [
+        ("wt-initializer-collision", True)
+    ]
+    assert "onnxscript 0.5.6 gives two convolutions" in leg.subject.diagnoses[0].message
+    assert "upgrade to 0.5.7" in leg.subject.diagnoses[0].message

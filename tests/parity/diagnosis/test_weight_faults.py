@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parity.diagnosis.weight_faults import _steps as steps_of_grid
-from parity.diagnosis.weights import _fitted_epsilon as fitted_epsilon
+from parity.diagnosis.folding import fitted_epsilon
+from parity.diagnosis.weight_faults import steps_of_grid
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -64,6 +64,16 @@ def test_padding_by_an_operation_of_its_own_is_named_with_all_four_sides() -> No
     )
 
 
+def test_a_bias_that_is_nowhere_is_named() -> None:
+    def break_it(model: Any) -> None:
+        del node(model, "Gemm").input[2:]
+
+    found = explained(broken(good("onnx-torchscript"), break_it), reference())
+
+    assert causes(found) == ["wt-zeroed"]
+    assert "has no bias, which is the same as one of zeros" in found.diagnoses[0].message
+
+
 def test_an_epsilon_in_a_formula_is_measured() -> None:
     """Write the layer norm out, with an epsilon that no attribute says."""
 

@@ -1,0 +1,143 @@
+"""What each weight of an artefact should be, once its operations are paired with PyTorch's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from parity.diagnosis.folding import Norm, Unit, channel_scales, laid_out, wrong_folds
+from parity.diagnosis.graph import Graph, Operation
+from parity.diagnosis.weight_faults import ALIKE, likeness
+
+# The places of vectors, by the words that the formats have for them.
+_BIAS = ("bias", "input[2]", "B")
+_NORM_PLACES: Mapping[str, tuple[str, ...]] = {
+    "weight": ("gamma", "input[1]"),
+    "bias": ("beta", "input[2]"),
+    "running_mean": ("mean", "input[3]"),
+    "running_var": ("variance", "input[4]"),
+}
+
+# The cosine of weights that are the same but for rounding.
+_VERY_ALIKE = 0.99999
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Say what one weight of an artefact should be.
+
+    module: where it comes from; array: in the artefact's layout. alternatives: told -> after a known mistake.
+    """
+
+    operation: Operation
+    place: str
+    module: str
+    array: np.ndarray
+    alternatives: Mapping[str, np.ndarray]
+
+
+def followed_by_norm(graph: Graph) -> frozenset[int]:
+    """List the operations whose batch norm is an operation of its own in the artefact too."""
+    consumers = graph.consumers()
+    return frozenset(
+        operation.index
+        for operation in graph.operations
+        for name in operation.outputs
+        if any(reader.type.lower().replace("_", "").startswith("batchnorm") for reader in consumers.get(name, ()))
+    )
+
+
+def unfolded_kernels(graph: Graph, pairs: Sequence[tuple[Operation, str, Unit]]) -> frozenset[int]:
+    """List the operations whose batch norm is somewhere behind them in the artefact, though not right behind."""
+    vectors = [array for o in graph.operations if "norm" in o.type.lower() for array in o.weights.values()]
+    return frozenset(
+        operation.index
+        for operation, place, unit in pairs
+        if unit.norm
+        and likeness(operation.weights[place], laid_out(operation, place, unit.kernel)) > _VERY_ALIKE
+        and all(
+            any(v.size == wanted.size and likeness(v, wanted) > _VERY_ALIKE for v in vectors)
+            for wanted in unit.norm
+        )
+    )
+
+
+def expected_kernels(
+    graph: Graph, pairs: Sequence[tuple[Operation, str, Unit]], apart: frozenset[int]
+) -> Iterator[Wanted]:
+    consumers = graph.consumers()
+    for operation, place, unit in pairs:
+        folded = bool(unit.norm) and operation.index not in apart
+        kernel, bias = unit.folded() if folded else (unit.kernel, unit.bias)
+        wrong = dict(wrong_folds(unit, channel_scales(operation, place, unit))) if folded else {}
+        wanted = laid_out(operation, place, kernel)
+        kernels = {told: laid_out(operation, place, k) for told, (k, _) in wrong.items()}
+        yield Wanted(operation, place, unit.module, wanted, kernels)
+        adder, its_place = _where_bias_is(operation, place, consumers, unit.kernel.shape[0])
+        if adder is not None and bias is not None and bias.size == adder.weights[its_place].size:
+            biases = {told: b for told, (_, b) in wrong.items()}
+            yield Wanted(adder, its_place, unit.module, bias, biases)
+
+
+def _where_bias_is(
+    operation: Operation, place: str, consumers: Mapping[str, Sequence[Operation]], size: int
+) -> tuple[Operation | None, str]:
+    """Find the operation that adds the bias, and where it reads it: the same, or an addition right behind it."""
+    for its_place in _BIAS:
+        if its_place in operation.weights and its_place != place and operation.weights[its_place].ndim <= 1:
+            return operation, its_place
+    readers = consumers.get(operation.outputs[0], ())
+    if len(readers) == 1 and readers[0].type.lower() == "add":
+        for its_place, array in readers[0].weights.items():
+            if array.size == size and array.ndim <= 1:
+                return readers[0], its_place
+    return None, ""
+
+
+def expected_norms(
+    graph: Graph, pairs: Sequence[tuple[Operation, str, Unit]], norms: Sequence[Norm], apart: frozenset[int]
+) -> Iterator[Wanted]:
+    """Pair normalisations that the artefact has as such: by the convolution before, or by likeness, in order."""
+    alone = list(norms)
+    behind: dict[str, Norm] = {}
+    for operation, _, unit in pairs:
+        if unit.norm and operation.index in apart:
+            names = ("weight", "bias", "running_mean", "running_var")
+            behind[operation.outputs[0]] = Norm(unit.module, dict(zip(names, unit.norm, strict=True)))
+    for operation in graph.operations:
+        if "norm" not in operation.type.lower():
+            continue
+        own = {
+            role: place
+            for role, places in _NORM_PLACES.items()
+            for place in places
+            if place in operation.weights and operation.weights[place].size > 1
+        }
+        before = next((behind[name] for name in operation.inputs if name in behind), None)
+        fitting = [norm for norm in ([before] if before else alone) if _fits(norm, operation, own)]
+        if not own or not fitting:
+            continue
+        norm = _likest(fitting, operation, own)
+        alone = [one for one in alone if one is not norm]
+        swapped = {"running_mean": "running_var", "running_var": "running_mean"}
+        for role, place in own.items():
+            wrong = {}
+            if role in swapped and swapped[role] in norm.vectors:
+                wrong["batch-norm mean and variance swapped"] = norm.vectors[swapped[role]]
+            yield Wanted(operation, place, norm.module, norm.vectors[role], wrong)
+
+
+def _likest(norms: Sequence[Norm], operation: Operation, own: Mapping[str, str]) -> Norm:
+    """Choose the norm whose vectors an operation has; the next in order where it has none of any."""
+    scores = [np.mean([likeness(operation.weights[p], n.vectors[r]) for r, p in own.items()]) for n in norms]
+    best = int(np.argmax(scores))
+    return norms[best] if scores[best] > ALIKE else norms[0]
+
+
+def _fits(norm: Norm, operation: Operation, own: Mapping[str, str]) -> bool:
+    return all(
+        role in norm.vectors and norm.vectors[role].size == operation.weights[place].size
+        for role, place in own.items()
+    )
