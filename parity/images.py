@@ -18,6 +18,7 @@ from parity.errors import ParityError
 
 # One pixel is one colour all over the model's input: an answer to it says nothing of the model.
 SMALLEST = 2
+NOISE = "the images are noise, to which a model with exchanged colours may answer the same: give photos"
 # Noise: at least so many pixels a side and so large a deviation, and neighbours that are correlated by less.
 _LARGE_ENOUGH, _LOUD, _CONNECTED = 16, 35.0, 0.1
 

@@ -34,7 +34,7 @@ from parity.diagnosis.explainer import Explainer
 from parity.diagnosis.siblings import Sibling, with_siblings
 from parity.environment import environment
 from parity.errors import ParityError
-from parity.images import are_noise, load_images, pixels_digest
+from parity.images import NOISE, are_noise, load_images, pixels_digest
 from parity.known_issues import mark_known_issues
 from parity.models import load_classifier
 from parity.reference import Reference, make_reference
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-_NOISE = "the images are noise, to which a model with exchanged colours may answer the same: give photos"
 
 # Called with what is being done and the share that is behind it, for a progress bar.
 Progress = Callable[[str, float | None], None]
@@ -273,8 +272,11 @@ def judge_prediction(
             break
     subject = _unjudged(reference, artifact, backend)
     subject = replace(subject, tolerance_reason=allowed.reason, recorded_by=candidate.source)
-    if comparison.verdict == "pass" and are_noise(reference.images.pixels):
-        comparison = replace(comparison, verdict="inconclusive", reason=_NOISE)
+    if are_noise(reference.images.pixels):
+        # No tolerance makes a proof of it, when it is judged again by another either.
+        comparison = replace(comparison, required_tolerance=None)
+        if comparison.verdict == "pass":
+            comparison = replace(comparison, verdict="inconclusive", reason=NOISE)
     judged = with_comparison(subject, comparison)
     if comparison.verdict == "fail":
         judged = replace(judged, guilty_hop=guilty_hop(reference, artifact, backend, comparison))

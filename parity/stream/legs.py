@@ -15,6 +15,7 @@ from parity.backends import Predict, backends_for, find_backend, record_names
 from parity.backends.pytorch import check_repeatable, load_reference
 from parity.compare import align
 from parity.facts import artifact_digest
+from parity.images import NOISE, are_noise
 from parity.models import load_classifier
 from parity.pipeline import attempt, convert_entry
 from parity.results import Prediction, Subject
@@ -71,6 +72,11 @@ class Sample:
         return np.zeros((1, *self.classifier.preprocessing.size, 3), np.uint8)
 
     @cached_property
+    def pixels(self) -> np.ndarray:
+        """Return those of them that can be read: uint8 [N, H, W, 3]."""
+        return self._read(self._places())
+
+    @cached_property
     def fp16_cost(self) -> tuple[float, str]:
         """Return what rounding to fp16 costs PyTorch on these images, and how many they are."""
         return self._cost(measure_fp16_cost)
@@ -81,7 +87,7 @@ class Sample:
         return self._cost(measure_fp32_cost)
 
     def _cost(self, measure: Callable[[Classifier, np.ndarray, np.ndarray], float]) -> tuple[float, str]:
-        pixels = self._read(self._places())
+        pixels = self.pixels
         told = f"{len(pixels)} images, evenly spaced over all {len(self.images)}"
         if not len(pixels):
             return 0.0, told
@@ -151,6 +157,8 @@ def _live_leg(job: Job, entry: ModelEntry, artifact: Artifact, backend: str, sam
     if aligned is None or aligned.shape != (1, len(labels)):
         found = trouble or f"an output of shape {list(answer.probabilities.shape)}, not {[1, len(labels)]}"
         return LiveLeg(_stopped(replace(subject, verdict="fail", reason=found)))
+    if are_noise(sample.pixels):
+        return LiveLeg(_stopped(replace(subject, verdict="inconclusive", reason=NOISE)))
     allowed = _tolerance(job, entry, artifact, sample)
     head = replace(
         _stopped(subject),

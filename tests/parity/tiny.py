@@ -73,6 +73,15 @@ def untrained() -> Classifier:
     return Classifier("untrained", module, PREPROCESSING, LABELS)
 
 
+def constant() -> Classifier:
+    """Make the same network with a head that looks at nothing: one answer, and a sure one, to every picture."""
+    module = Tiny().eval()
+    with torch.no_grad():
+        module.linear.weight.zero_()
+        module.linear.bias.copy_(torch.arange(len(LABELS)))
+    return Classifier("constant", module, PREPROCESSING, LABELS)
+
+
 def swapped() -> Classifier:
     """Make one whose export is faulty; as all colours are normalised alike, their order is the only fault."""
     alike = replace(PREPROCESSING, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
@@ -98,10 +107,30 @@ def pictures() -> list[Image.Image]:
     ]
 
 
-def save_pictures(directory: Path) -> Path:
-    """Write the pictures as PNG files into a new directory."""
+def alike() -> list[Image.Image]:
+    """Paint pictures that differ, all of one colour, to which the classifier gives one class."""
+    random = np.random.default_rng(3)
+    grains = [random.integers(-20, 21, (32, 32, 3)) for _ in range(4)]
+    return [
+        Image.fromarray(np.clip(np.array((250 - 25 * step, 20, 20)) + grain, 0, 255).astype(np.uint8))
+        for step, grain in enumerate(grains)
+    ]
+
+
+def noises() -> list[Image.Image]:
+    """Paint noise of several tints, to which the classifier gives several answers."""
+    random = np.random.default_rng(4)
+    tints = ((0, 0, 0), (90, 0, 0), (0, 0, 90), (0, 90, 0))
+    return [
+        Image.fromarray(np.clip(random.integers(0, 256, (32, 32, 3)) - np.array(tint), 0, 255).astype(np.uint8))
+        for tint in tints
+    ]
+
+
+def save_pictures(directory: Path, paint: Callable[[], list[Image.Image]] = pictures) -> Path:
+    """Write pictures as PNG files into a new directory."""
     directory.mkdir()
-    for index, picture in enumerate(pictures()):
+    for index, picture in enumerate(paint()):
         picture.save(directory / f"picture{index}.png")
     return directory
 
