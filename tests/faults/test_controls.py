@@ -35,11 +35,14 @@ CONVERSIONS = (
     ("mlprogram", 0),
     ("neuralnetwork", 0),
 )
-# What the converters themselves refuse.
+# What the converters themselves refuse, or fp16 cannot hold.
 CANNOT = {
     ("plain", "neuralnetwork", 0): "onnx-coreml 1.3 has no Erf, which GELU needs",
     ("vision_transformer", "neuralnetwork", 0): "ONNX opset 9 has no attention",
     ("vision_transformer", "onnx", 13): "ONNX opset 13 has no attention",
+    ("shufflenet_v2", "neuralnetwork", 0): "onnx-coreml 1.3 has no value of five axes",
+    # No conversion is at fault, and none would pass.
+    ("shufflenet_v2", "mlprogram", 0): "rounding it to fp16 costs PyTorch itself 0.16, and 0.05 is allowed",
 }
 FEW = ("plain", "mobilenet_v3_small", "resnet18")
 
