@@ -96,6 +96,19 @@ def test_a_tie_that_falls_the_other_way_is_no_flip(
     assert not any(d.confirmed for d in told.diagnoses)
 
 
+@pytest.mark.parametrize("network", ["plain", "vision_transformer", "mobilenet_v2_digits"])
+def test_a_fault_of_3_8e_6_is_none(network: str, tmp_path: Path, record_property: Property) -> None:
+    # As large was what onnx/optimizer#255 was opened for.
+    loaded = classifier(network)
+    moved = recipe(loaded).but(head=lambda logits: torch.softmax(logits, dim=1) * (1 - 3.8e-6))
+
+    subjects = check(loaded, deploy(moved, "onnx", tmp_path), images_of(network)).subjects
+
+    record_property("clean_comparisons", sum(subject.images for subject in subjects))
+    assert {(subject.verdict, subject.reason, subject.diagnoses) for subject in subjects} == {("pass", "", ())}
+    assert max(subject.max_abs_diff or 0 for subject in subjects) > 2e-6
+
+
 # Answers that were recorded
 
 
