@@ -12,7 +12,7 @@ from tests.faults.measuring import Outcome, table
 
 ALL = os.environ.get("FAULTS") == "all"
 # Of the injections: a prime, so that faults, networks and formats all have their turn.
-EVERY = 41
+EVERY = 61
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

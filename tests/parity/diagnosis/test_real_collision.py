@@ -18,6 +18,8 @@ from parity.reference import Reference, make_reference
 FIXTURES = Path(__file__).parents[3] / "fixtures"
 MODEL = {"factory": "models.py:resnet18", "arguments": {}, "name": "resnet18"}
 CHAIN = ToolChain("onnxscript==0.5.6", ("onnxscript==0.5.6",))
+# Its environment is built once, by one of pytest-xdist's workers.
+pytestmark = pytest.mark.xdist_group("onnxscript 0.5.6")
 # The first convolution of every block that makes its input narrower: it and the short cut read one tensor.
 NARROWER = ["layer2.0.conv1", "layer3.0.conv1", "layer4.0.conv1"]
 
