@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -157,6 +157,21 @@ def _refuse_softmax(name: str, logits: torch.Tensor) -> None:
             f"{name}: the module's outputs are log-probabilities (log_softmax); give the module without it, "
             "the conversion adds softmax"
         )
+
+
+def answer_singly(
+    module: Callable[[torch.Tensor], torch.Tensor],
+    pixels: np.ndarray,
+    feed: Callable[[torch.Tensor], torch.Tensor] = lambda image: image,
+) -> np.ndarray:
+    """Let a deployed module answer for uint8 pixels [N, H, W, 3], at least one, one image at a time: [N, classes].
+
+    feed: changes what goes in, its type or its layout.
+    """
+    import torch
+
+    with torch.inference_mode():
+        return np.stack([module(feed(pixels_to_tensor(image[None])))[0].numpy() for image in pixels])
 
 
 def pixels_to_tensor(pixels: np.ndarray) -> torch.Tensor:

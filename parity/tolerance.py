@@ -120,17 +120,12 @@ def fp32_ways(module: torch.nn.Module) -> tuple[Way, Way, Way]:
     """
     import torch
 
-    from conversion.deployed import pixels_to_tensor
+    from conversion.deployed import answer_singly
 
     def way(change: Callable[[Any], Any], feed: Callable[[Any], Any]) -> Way:
         # The copy is made when it is first needed, so that what cannot be copied fails there.
         changed = cache(lambda: change(copy.deepcopy(module)))
-
-        def answer(pixels: np.ndarray) -> np.ndarray:
-            with torch.inference_mode():
-                return np.stack([changed()(feed(pixels_to_tensor(image[None])))[0].numpy() for image in pixels])
-
-        return answer
+        return lambda pixels: answer_singly(changed(), pixels, feed)
 
     # Not its context manager, which warns of GPUs.
     onednn: Any = torch.backends.mkldnn
@@ -138,8 +133,7 @@ def fp32_ways(module: torch.nn.Module) -> tuple[Way, Way, Way]:
     def plain(pixels: np.ndarray) -> np.ndarray:
         before, onednn.enabled = onednn.enabled, False
         try:
-            with torch.inference_mode():
-                return np.stack([module(pixels_to_tensor(image[None]))[0].numpy() for image in pixels])
+            return answer_singly(module, pixels)
         finally:
             onednn.enabled = before
 
@@ -179,12 +173,10 @@ def fp16_answers(module: torch.nn.Module, pixels: np.ndarray) -> np.ndarray:
 
     module: of conversion.deployed; it keeps its weights. pixels: uint8 [N, H, W, 3], at least one image.
     """
-    import torch
+    from conversion.deployed import answer_singly
 
-    from conversion.deployed import pixels_to_tensor
-
-    with torch.inference_mode(), _rounding_mode():
-        return np.stack([module(pixels_to_tensor(image[None]))[0].numpy() for image in pixels])
+    with _rounding_mode():
+        return answer_singly(module, pixels)
 
 
 def _rounding_mode() -> Any:

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.environment import with_answers
@@ -74,10 +72,6 @@ def _frozen(module: Any, image: Any) -> Any:
 
 
 def _answered(frozen: Any, reference: Reference) -> Reference:
-    import torch
+    from conversion.deployed import answer_singly
 
-    from conversion.deployed import pixels_to_tensor
-
-    with torch.no_grad():
-        rows = [frozen(pixels_to_tensor(image[None]))[0].numpy() for image in reference.images.pixels]
-    return with_answers(reference, np.stack(rows))
+    return with_answers(reference, answer_singly(frozen, reference.images.pixels))

@@ -40,15 +40,10 @@ def _reference(examination: Examination) -> Iterator[Suspect]:
 
 def asked_again(reference: Reference, pixels: np.ndarray | None = None) -> Reference:
     """Let PyTorch answer again, in evaluation mode; pixels: others than the reference's."""
-    import torch
+    from conversion.deployed import answer_singly, deployed_module
 
-    from conversion.deployed import deployed_module, pixels_to_tensor
-
-    module = deployed_module(reference.classifier)
     images = reference.images.pixels if pixels is None else pixels
-    with torch.inference_mode():
-        rows = [module(pixels_to_tensor(image[None]))[0].numpy() for image in images]
-    return with_answers(reference, np.stack(rows))
+    return with_answers(reference, answer_singly(deployed_module(reference.classifier), images))
 
 
 def _stale(examination: Examination) -> Iterator[Suspect]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +11,7 @@ from parity.diagnosis.repair import Repair, only
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.environment import with_answers
 from parity.reference import Reference
+from parity.tolerance import fp32_ways
 
 if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination
@@ -43,15 +42,10 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
 
 def in_fp64(reference: Reference) -> Reference:
     """Let a copy of the module answer in fp64."""
-    import torch
+    from conversion.deployed import deployed_module
 
-    from conversion.deployed import deployed_module, pixels_to_tensor
-
-    classifier = reference.classifier
-    module = deployed_module(replace(classifier, module=copy.deepcopy(classifier.module))).double()
-    with torch.inference_mode():
-        rows = [module(pixels_to_tensor(image[None]).double())[0].numpy() for image in reference.images.pixels]
-    return with_answers(reference, np.stack(rows))
+    exactly, *_ = fp32_ways(deployed_module(reference.classifier))
+    return with_answers(reference, exactly(reference.images.pixels))
 
 
 def _shortened() -> Iterator[str]:

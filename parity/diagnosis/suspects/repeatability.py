@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.environment import with_answers
@@ -71,7 +69,7 @@ def _norms(torch: Any) -> tuple[Any, ...]:
 def _in_training(reference: Reference) -> Reference:
     import torch
 
-    from conversion.deployed import deployed_module, pixels_to_tensor
+    from conversion.deployed import answer_singly, deployed_module
 
     module = copy.deepcopy(reference.classifier.module)
     deployed = deployed_module(replace(reference.classifier, module=module))
@@ -79,9 +77,7 @@ def _in_training(reference: Reference) -> Reference:
         if isinstance(part, _norms(torch)):
             part.train()
             part.momentum = 0.0
-    with torch.inference_mode():
-        rows = [deployed(pixels_to_tensor(image[None]))[0].numpy() for image in reference.images.pixels]
-    return with_answers(reference, np.stack(rows))
+    return with_answers(reference, answer_singly(deployed, reference.images.pixels))
 
 
 def _without_training(model: Editable) -> None:
