@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from parity.diagnosis.edit_onnx import insert_behind_image
 from parity.diagnosis.editing import Editable
 
 _BGR = 30  # FeatureTypes.proto: ImageFeatureType.ColorSpace
@@ -18,13 +19,13 @@ def swap_channels(model: Editable) -> None:
     if model.format != "onnx":
         model.content.description.input[0].type.imageType.colorSpace = _BGR
         return
-    _behind_image(model.content, "Gather", np.array([2, 1, 0], np.int64), axis=1)
+    insert_behind_image(model.content, "Gather", np.array([2, 1, 0], np.int64), axis=1)
 
 
 def fix_shape(model: Editable, shape: Sequence[int]) -> None:
     """Bake a shape [N, 3, H, W] in, right behind the image."""
     if model.format == "onnx":
-        _behind_image(model.content, "Reshape", np.array(shape, np.int64))
+        insert_behind_image(model.content, "Reshape", np.array(shape, np.int64))
     elif model.format == "mlprogram":
         _reshape_program(model.content, shape)
     else:
@@ -83,19 +84,6 @@ def approximate_erf(model: Editable, operation: str) -> None:
     )
     for place, (kind, inputs, output) in enumerate(steps):
         graph.node.insert(index + place, helper.make_node(kind, inputs, [output], output))
-
-
-def _behind_image(model: Any, kind: str, constant: np.ndarray, **attributes: Any) -> None:
-    """Put a node with one constant between the image and all that reads it."""
-    from onnx import helper, numpy_helper
-
-    weights = {tensor.name for tensor in model.graph.initializer}
-    image = next(value.name for value in model.graph.input if value.name not in weights)
-    changed, held = f"{image} mutated", f"{image} mutation"
-    for node in model.graph.node:
-        node.input[:] = [changed if name == image else name for name in node.input]
-    model.graph.initializer.append(numpy_helper.from_array(constant, held))
-    model.graph.node.insert(0, helper.make_node(kind, [image, held], [changed], changed, **attributes))
 
 
 def _reshape_program(model: Any, shape: Sequence[int]) -> None:

@@ -14,8 +14,7 @@ def replace_input(
     """Put a Mul and an Add behind the image."""
     from onnx import TensorProto, helper
 
-    weights = {tensor.name for tensor in model.graph.initializer}
-    image = next(one for one in model.graph.input if one.name not in weights)
+    image = image_of(model)
     half = image.type.tensor_type.elem_type == TensorProto.FLOAT16
     dtype = np.float16 if half else np.float32
     names = [_fresh(model, f"repaired {part}") for part in ("scale", "bias", "scaled", "input")]
@@ -26,6 +25,26 @@ def replace_input(
             node.input[:] = [names[3] if name == value else name for name in node.input]
     model.graph.node.insert(0, helper.make_node("Mul", [image.name, names[0]], [names[2]], names[2]))
     model.graph.node.insert(1, helper.make_node("Add", [names[2], names[1]], [names[3]], names[3]))
+
+
+def image_of(model: Any) -> Any:
+    """Find the input that is no weight, as a ValueInfoProto."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    return next(one for one in model.graph.input if one.name not in weights)
+
+
+def insert_behind_image(model: Any, kind: str, constant: np.ndarray | None = None, **attributes: Any) -> None:
+    """Put a node between the image and all that reads it; constant: what else it reads."""
+    from onnx import helper
+
+    image = image_of(model).name
+    changed, more = _fresh(model, f"{image} changed"), []
+    if constant is not None:
+        more = [_fresh(model, f"{image} change")]
+        _add(model, more[0], constant)
+    for node in model.graph.node:
+        node.input[:] = [changed if name == image else name for name in node.input]
+    model.graph.node.insert(0, helper.make_node(kind, [image, *more], [changed], changed, **attributes))
 
 
 def set_weight(model: Any, operation: str, place: str, array: np.ndarray) -> None:

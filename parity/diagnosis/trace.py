@@ -9,6 +9,7 @@ import numpy as np
 
 from parity.backends.coreml_classifier import fed as fed_to
 from parity.backends.feeding import as_tensor
+from parity.diagnosis.edit_onnx import image_of
 from parity.errors import ParityError
 
 if TYPE_CHECKING:
@@ -31,8 +32,7 @@ def _onnx(artifact: Artifact, optimised: bool) -> Trace:
     import onnxruntime
 
     model = onnx.load(str(artifact.path))
-    weights = {tensor.name for tensor in model.graph.initializer}
-    image = next(value for value in model.graph.input if value.name not in weights)
+    image = image_of(model)
     batch = image.type.tensor_type.shape.dim[0].dim_value or 1
     asked = {value.name for value in model.graph.output}
     for node in model.graph.node:

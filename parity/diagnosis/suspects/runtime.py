@@ -11,6 +11,7 @@ import numpy as np
 
 from parity.backends import backends_for, find_backend
 from parity.diagnosis import chain
+from parity.diagnosis.edit_onnx import image_of
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
 
@@ -124,14 +125,14 @@ def _values(artifact: Artifact, runtime: str, pixels: np.ndarray) -> dict[str, n
     if runtime != "onnx-reference":
         return open_trace(artifact, optimised=runtime == "onnxruntime")(pixels)
     import onnx
-    from onnx.reference import ReferenceEvaluator
+
+    from parity.backends.onnx_reference import evaluator_of
 
     model = onnx.load(str(artifact.path))
-    weights = {tensor.name for tensor in model.graph.initializer}
-    image = next(value for value in model.graph.input if value.name not in weights)
+    image = image_of(model)
     batch = image.type.tensor_type.shape.dim[0].dim_value or 1
     fed = {image.name: np.repeat(as_tensor(pixels[None]), batch, axis=0)}
-    found: dict[str, Any] = ReferenceEvaluator(model).run(None, fed, intermediate=True)
+    found: dict[str, Any] = evaluator_of(model).run(None, fed, intermediate=True)
     return {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
 
 

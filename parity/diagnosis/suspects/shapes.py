@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from parity.diagnosis.edit_onnx import image_of, insert_behind_image
 from parity.diagnosis.editing import settings
 from parity.diagnosis.repair import Repair, apply, holds
 from parity.diagnosis.suspects import Suspect
@@ -60,7 +61,7 @@ def _other_type(examination: Examination) -> Iterator[Suspect]:
         return
     from onnx import TensorProto
 
-    kind = _image(examination.editable).type.tensor_type.elem_type
+    kind = image_of(examination.editable.content).type.tensor_type.elem_type
     if kind != TensorProto.FLOAT:
         name = TensorProto.DataType.Name(kind).lower()
         yield Suspect(
@@ -71,28 +72,11 @@ def _other_type(examination: Examination) -> Iterator[Suspect]:
         )
 
 
-def _image(model: Editable) -> Any:
-    graph = model.content.graph
-    weights = {tensor.name for tensor in graph.initializer}
-    return next(one for one in graph.input if one.name not in weights)
-
-
-def _behind_image(model: Editable, kind: str, **attributes: Any) -> None:
-    """Put a node between the image of an ONNX model and who reads it."""
-    from onnx import helper
-
-    graph, image = model.content.graph, _image(model).name
-    given = f"{image}, as the file wants it"
-    for node in graph.node:
-        node.input[:] = [given if name == image else name for name in node.input]
-    graph.node.insert(0, helper.make_node(kind, [image], [given], given, **attributes))
-
-
 def _of_floats(model: Editable) -> None:
     from onnx import TensorProto
 
-    kind = _image(model).type.tensor_type
-    _behind_image(model, "Cast", to=kind.elem_type)
+    kind = image_of(model.content).type.tensor_type
+    insert_behind_image(model.content, "Cast", to=kind.elem_type)
     kind.elem_type = TensorProto.FLOAT
 
 
@@ -117,8 +101,8 @@ def _other_channels(examination: Examination, option: Sequence[Axis]) -> Iterato
 
 def _channels_first(model: Editable) -> None:
     """Put a Transpose between an image with channels first and who reads it."""
-    _behind_image(model, "Transpose", perm=[0, 2, 3, 1])
-    shape = _image(model).type.tensor_type.shape
+    insert_behind_image(model.content, "Transpose", perm=[0, 2, 3, 1])
+    shape = image_of(model.content).type.tensor_type.shape
     dims = list(shape.dim)
     del shape.dim[:]
     shape.dim.extend([dims[0], dims[3], dims[1], dims[2]])
