@@ -44,12 +44,10 @@ def grafted(
     trace = open_trace(artifact)
     answer = _with_values(artifact, [one.value for one in chosen])
     further = [_traced_with(artifact, [one.value for one in chosen[:count]]) for count in range(1, len(chosen))]
-    partings: dict[str, Parting] = {}
+    partings = {one.value: Parting(one.value, one.number) for one in known if one.number >= 0}
 
     def wanted(values: dict[str, np.ndarray], image: torch.Tensor, one: Located) -> np.ndarray:
         given = candidates(values, graph)
-        if not partings:
-            partings.update(_partings(program, image, given, artifact.precision, known))
         return _computed(program, image, given, artifact.precision, graph, one, partings)
 
     def predict(pixels: np.ndarray) -> Prediction:
@@ -72,25 +70,6 @@ def grafted(
         )
 
     return predict
-
-
-def _partings(
-    program: Program, image: torch.Tensor, given: Candidates, precision: str, known: Sequence[Located]
-) -> dict[str, Parting]:
-    """Find which value of PyTorch's each located value stands for."""
-    partings: dict[str, Parting] = {}
-    for one in known:
-        if one.number >= 0:
-            partings[one.value] = Parting(one.value, one.number)
-            continue
-        found = walk(program, image, given, tuple(partings.values()), precision)
-        steps = [s for s in program.steps if s.module in (one.module, *one.sources)]
-        steps = [s for s in steps if s.whole == one.source] or steps
-        numbers = [n for s in steps for n in s.outputs if n is not None and n in found.expected]
-        alike = [n for n in numbers if stand_in(found.expected[n].exact, given.values[one.value]) is not None]
-        unmet = [n for n in alike if not found.matches.get(n)]
-        partings[one.value] = Parting(one.value, (unmet or alike)[-1])
-    return partings
 
 
 def _computed(

@@ -54,7 +54,7 @@ def name_fault(examination: Examination, one: Located) -> tuple[str, str]:
     for measure in (_padding, _epsilon, _bias):
         if found := measure(examination, one):
             return found
-    types = f"{one.type} {' '.join(o.type for o in _group(examination, one))}".lower()
+    types = f"{one.type} {' '.join(o.type for o in group_of(examination, one))}".lower()
     if "norm" in one.source and any(word in types for word in ("reduce", "mvn")):
         return "mode-train-bn", told
     if one.source in ACTIVATIONS and one.source != "gelu":
@@ -64,7 +64,8 @@ def name_fault(examination: Examination, one: Located) -> tuple[str, str]:
     ), told
 
 
-def _group(examination: Examination, one: Located) -> list[Operation]:
+def group_of(examination: Examination, one: Located) -> list[Operation]:
+    """List the artefact's operations that together do what PyTorch does in one."""
     graph = examination.graph
     return [o for o in graph.operations if o.name in {one.operation, *one.group}] if graph else []
 
@@ -76,7 +77,7 @@ def _steps(examination: Examination, one: Located) -> Iterator[Step]:
 
 def _padding(examination: Examination, one: Located) -> tuple[str, str] | None:
     """Compare zeros that are put around an image by an operation of their own with the convolution's in PyTorch."""
-    group = _group(examination, one)
+    group = group_of(examination, one)
     pads = [o for o in group if o.type.lower().replace("_", "") in _PADS]
     layers = [o for o in group if any(kind in o.type.lower() for kind in ("conv", "pool"))]
     step = next((s for s in _steps(examination, one) if s.type in ("convolution", "conv2d")), None)
@@ -146,10 +147,10 @@ def _epsilon(examination: Examination, one: Located) -> tuple[str, str] | None:
 
     own = float(module.eps)
     made = torch.from_numpy(np.array(given[one.value], np.float32))
-    group = _group(examination, one)
+    group = group_of(examination, one)
     with torch.inference_mode():
         # Written out, it is scaled and shifted by operations of their own.
-        for norm, read in product((copy.deepcopy(module), _bare(module)), _read(given, group, made)):
+        for norm, read in product((copy.deepcopy(module), _bare(module)), read_from_outside(given, group, made)):
             expected = _with_epsilon(norm, read, own)
             value = None if expected is None else stand_in(made, expected)
             if expected is None or value is None or value.shape != expected.shape:
@@ -171,7 +172,7 @@ def _epsilon(examination: Examination, one: Located) -> tuple[str, str] | None:
 
 def _bias(examination: Examination, one: Located) -> tuple[str, str] | None:
     """Look for a bias that PyTorch adds and the artefact has in no place."""
-    group, graph = _group(examination, one), examination.graph
+    group, graph = group_of(examination, one), examination.graph
     if len(group) != 1 or graph is None:
         return None
     operation, shapes = group[0], examination.deployed_state
@@ -207,7 +208,7 @@ def _with_epsilon(norm: Any, read: torch.Tensor, epsilon: float) -> torch.Tensor
     return found
 
 
-def _read(
+def read_from_outside(
     values: Mapping[str, np.ndarray], group: Sequence[Operation], made: torch.Tensor
 ) -> Iterator[torch.Tensor]:
     """Give the values of the same size that a group of operations reads from outside."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parity.diagnosis.activations import ACTIVATIONS, function_of
+from parity.diagnosis.naming import group_of, read_from_outside
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.environment import with_answers
@@ -48,21 +49,15 @@ def _function(examination: Examination, one: Located) -> tuple[str, _Function] |
     """Find which function an operation, or the group that it is of, is on the worst image."""
     import torch
 
-    values = examination.values(examination.pixels[examination.screen[0]])
-    graph = examination.graph
-    if values is None or graph is None or one.value not in values:
-        return None
-    made = torch.from_numpy(np.array(values[one.value], np.float32))
     if one.kind == "missing operation":
         return ("left out", lambda x: x)
-    group = [o for o in graph.operations if o.name in {one.operation, *one.group}]
-    own = {name for operation in group for name in operation.outputs}
-    for name in dict.fromkeys(name for operation in group for name in operation.inputs if name not in own):
-        if name in values and values[name].size == made.numel():
-            read = torch.from_numpy(np.array(values[name], np.float32)).reshape(made.shape)
-            if known := function_of(read, made, examination.artifact.precision):
-                return known
-    return None
+    values = examination.values(examination.pixels[examination.screen[0]])
+    if values is None or one.value not in values:
+        return None
+    made = torch.from_numpy(np.array(values[one.value], np.float32))
+    read = read_from_outside(values, group_of(examination, one), made)
+    known = (function_of(value.reshape(made.shape), made, examination.artifact.precision) for value in read)
+    return next((function for function in known if function), None)
 
 
 def _modules(examination: Examination, source: str) -> frozenset[str]:
@@ -72,10 +67,9 @@ def _modules(examination: Examination, source: str) -> frozenset[str]:
 
 def _answered(source: str, function: _Function, modules: frozenset[str], reference: Reference) -> Reference:
     """Let PyTorch answer with another function in the place of an operation of some modules."""
-    import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    from conversion.deployed import deployed_module, pixels_to_tensor
+    from conversion.deployed import answer_singly, deployed_module
     from parity.diagnosis.source import module_paths, plain_name
 
     module = deployed_module(reference.classifier)
@@ -89,6 +83,5 @@ def _answered(source: str, function: _Function, modules: frozenset[str], referen
             # What works in place is seen by all who hold the tensor.
             return args[0].copy_(result) if func._schema.is_mutable else result
 
-    with torch.no_grad(), module_paths(module, path), Replacing():  # type: ignore[no-untyped-call]
-        rows = [module(pixels_to_tensor(image[None]))[0].numpy() for image in reference.images.pixels]
-    return with_answers(reference, np.stack(rows))
+    with module_paths(module, path), Replacing():  # type: ignore[no-untyped-call]
+        return with_answers(reference, answer_singly(module, reference.images.pixels))

@@ -42,7 +42,9 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
         yield Suspect(named[0][0], f"{told}.", _repair(examination, located))
 
 
-def _repair(examination: Examination, located: Sequence[Located]) -> Repair:
+def _repair(examination: Examination, located: Sequence[Located]) -> Repair | None:
+    if any(one.number < 0 for one in located):
+        return None  # PyTorch has no value that could stand there
     return Repair(run=partial(_run, examination=examination, located=tuple(located)))
 
 
