@@ -10,20 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parity.errors import ParityError
+from parity.results import Part
 
 if TYPE_CHECKING:
     from parity.stream.cases_file import Header
 
 
 @dataclass(frozen=True)
-class Shard:
-    """Name a part of a run: the `number`th, from one, of `of`."""
+class Shard(Part):
+    """Name a part of a run; the whole of it unless told otherwise."""
 
     number: int = 1
     of: int = 1
-
-    def __str__(self) -> str:
-        return f"{self.number}/{self.of}"
 
     def batches(self, total: int) -> range:
         """List the batches of `total` that are this shard's."""

@@ -8,9 +8,6 @@ from tests.faults import onnx_edits as edits
 from tests.faults.catalogue import ONNX, Fault
 from tests.faults.deploying import recipe
 
-# What moves a value of its own accord may be called by any of these, as long as the place is named.
-_OPERATION = "g-operation|g-operation-missing|g-operation-added|g-activation|g-clip|g-scale"
-
 
 def _fault(name: str, cause: str, edit: edits.Edit) -> Fault:
     return Fault(f"file: {name}", (cause,), lambda c, f: recipe(c), ONNX, edit=edits.on_file(edit))

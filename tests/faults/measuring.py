@@ -80,10 +80,7 @@ def measure(fault: Fault, network: str, format_name: str, directory: Path) -> Ou
         _effective(reference.prediction, clean, answers, _COARSE if fault.reference else _FINE),
         subject.verdict in ("fail", "error", "inconclusive"),
         all(names & set(cause.split("|")) for cause in fault.causes),
-        all(
-            {name.split("-")[0] for name in names} & {c.split("-")[0] for c in cause.split("|")}
-            for cause in fault.causes
-        ),
+        all(_families(names) & _families(cause.split("|")) for cause in fault.causes),
         tuple(f"{c.fault}{'' if c.confirmed else ' (not confirmed)'}: {c.message}" for c in subject.diagnoses)
         or (f"{subject.verdict}: {subject.reason}",),
         took,
