@@ -35,6 +35,14 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
         yield Suspect("p-fp16-overflow", told, repair, seen=True)
         return
     cost = examination.reference.fp16_cost
+    if cost > examination.tolerance:
+        told = (
+            f"Rounding to float16 costs PyTorch's own module {cost:.2g} on these images, where "
+            f"{examination.tolerance:.2g} is allowed: no conversion of this network holds in float16; keep it in "
+            "float32."
+        )
+        yield Suspect("p-fp16-drift", told, repair, seen=True)
+        return
     told = f"Rounding to float16 is all of the difference: the same file computed in float32 agrees; {_cost(cost)}."
     yield Suspect("p-fp16-drift", told, repair)
 
