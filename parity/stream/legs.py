@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
 # How many pixels PyTorch gets together. The results of operations on more do not fit into what the C library keeps
 # for later, so that each of them is asked of the system anew: 32 images of 224x224 then take twice as long as 2.
 TOGETHER = 2**17
-# What rounding costs is measured on this many images.
-FP16_IMAGES = 64
+# What rounding costs is measured on this many images, and again whenever a run goes on. That of fp32 takes kernels
+# that are ten times as slow.
+FP16_IMAGES, FP32_IMAGES = 64, 8
 _RECORDED = "answers recorded elsewhere are those to the suite's own images; run without --images"
 
 
@@ -79,15 +81,17 @@ class Sample:
     @cached_property
     def fp16_cost(self) -> tuple[float, str]:
         """Return what rounding to fp16 costs PyTorch on these images, and how many they are."""
-        return self._cost(measure_fp16_cost)
+        return self._cost(measure_fp16_cost, self.pixels)
 
     @cached_property
     def fp32_cost(self) -> tuple[float, str]:
         """Return what fp32 costs PyTorch on these images, and how many they are."""
-        return self._cost(measure_fp32_cost)
+        step = max(1, math.ceil(len(self.pixels) / FP32_IMAGES))
+        return self._cost(measure_fp32_cost, self.pixels[::step])
 
-    def _cost(self, measure: Callable[[Classifier, np.ndarray, np.ndarray], float]) -> tuple[float, str]:
-        pixels = self.pixels
+    def _cost(
+        self, measure: Callable[[Classifier, np.ndarray, np.ndarray], float], pixels: np.ndarray
+    ) -> tuple[float, str]:
         told = f"{len(pixels)} images, evenly spaced over all {len(self.images)}"
         if not len(pixels):
             return 0.0, told
