@@ -21,7 +21,18 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
-TARGETS = ("run", "test", "lint", "bench", "conformance", "conformance-native", "faults", "clean", "venv")
+TARGETS = (
+    "run",
+    "test",
+    "test-kernels",
+    "lint",
+    "bench",
+    "conformance",
+    "conformance-native",
+    "faults",
+    "clean",
+    "venv",
+)
 
 
 # Pins

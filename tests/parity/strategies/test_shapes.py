@@ -22,6 +22,7 @@ from parity.backends.feeding import InputShapeError
 from parity.coreml import Evaluator
 from parity.models import load_classifier
 from parity.strategies import input_shapes, refused_shapes, run_shape
+from parity.tolerance import FP32
 from tests.parity.tiny import tiny
 
 ROOT = Path(__file__).parents[3]
@@ -193,8 +194,10 @@ def test_a_batch_answers_what_its_images_answer_alone(route: str, batch: int, or
     for backend in able(artifact):
         single = find_backend(backend).load(artifact)(pixels).probabilities
         predict = find_backend(backend).load(artifact, batch=batch)
-        # Rounding alone may differ: a batch takes other kernels.
-        np.testing.assert_allclose(predict(pixels[order]).probabilities, single[order], atol=1e-6)
+        # Rounding alone may differ: a batch takes other kernels, and how far apart two kernels are, the processor
+        # decides. The product allows fp32 so much between two of them.
+        allowed, _ = FP32[artifact.format]
+        np.testing.assert_allclose(predict(pixels[order]).probabilities, single[order], rtol=0, atol=allowed)
         np.testing.assert_array_equal(predict(pixels).probabilities, predict(pixels).probabilities)
 
 

@@ -27,6 +27,7 @@ from parity.stream.listing import list_images
 from parity.stream.merging import merge_cases
 from parity.stream.running import Shardwork, prepare, run_shard, write_cases
 from parity.suite import read_suite
+from parity.tolerance import FP32
 from tests.parity import tiny
 from tests.parity.stream.jobs import BATCH, PICTURES, job_over, picture, save_pictures, save_suite
 
@@ -71,9 +72,11 @@ def test_the_results_are_those_of_a_run_that_holds_all_images(place: Path, tmp_p
         theirs = {case.image: case for case in other.cases}
         assert {case.image for case in one.cases} == theirs.keys()
         for case in one.cases:
-            # In a batch PyTorch adds up in another order.
+            # In a batch PyTorch adds up in another order: as far apart as the product lets two kernels be.
             assert case.reference.label == theirs[case.image].reference.label
-            assert case.reference.probability == pytest.approx(theirs[case.image].reference.probability, abs=1e-6)
+            assert case.reference.probability == pytest.approx(
+                theirs[case.image].reference.probability, abs=FP32["onnx"][0]
+            )
 
 
 @settings(max_examples=25)
