@@ -1,7 +1,8 @@
 """What a route cannot hold, because it fixes what the converter's own error advises to change.
 
-An exporter says "try exporting with version 14", onnx-coreml "try converting with higher minimum_ios_deployment_target".
-Whoever converts by a route cannot follow either: the opset and the target are the route's.
+An exporter says "try exporting with version 14", onnx-coreml "try converting with higher
+minimum_ios_deployment_target". Whoever converts by a route cannot follow either: the opset and the target are the
+route's.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ _TARGETS = (
 class Limit:
     """Say what a converter refused, and what it wants changed.
 
-    operations: as the converter calls them. fixed: what the route fixes. opset: the one that was asked for; since: the
-    first that would do. Both are 0 where the error does not say. why: the converter's own reason, where it has one.
+    operations: as the converter calls them. fixed: what the route fixes. opset: the one that was asked for; since:
+    the first that would do. Both are 0 where the error does not say. why: the converter's own reason, if any.
     """
 
     operations: Sequence[str]
@@ -59,12 +60,13 @@ class Limit:
         """Say in a sentence's part what cannot be held."""
         names = ", ".join(self.operations)
         if self.fixed == "target":
-            return f"onnx-coreml cannot convert {names}{f' ({self.why})' if self.why else ''} for the iOS 12 of the route"
+            why = f" ({self.why})" if self.why else ""
+            return f"onnx-coreml cannot convert {names}{why} for the iOS 12 of the route"
         why = f"; {self.why}" if self.why else ""
         if self.since:
             return (
-                f"the route's opset {self.opset} cannot hold {names} (the exporter writes it from opset {self.since} "
-                f"on{why})"
+                f"the route's opset {self.opset} cannot hold {names} "
+                f"(the exporter writes it from opset {self.since} on{why})"
             )
         return (
             f"the TorchScript exporter cannot write {names}{f' in opset {self.opset}' if self.opset else ''}{why}"
@@ -79,8 +81,8 @@ def limit_of(error: str) -> Limit | None:
             parts = match.groupdict()
             operations = parts["operation"].split(",") if fixed == "target" else [parts["operation"]]
             why = (parts.get("why") or "").strip().rstrip(".")
-            numbers = (int(parts.get(name) or 0) for name in ("opset", "since"))
-            return Limit(operations, "opset" if fixed == "opset" else "target", *numbers, why)
+            opset, since = (int(parts.get(name) or 0) for name in ("opset", "since"))
+            return Limit(operations, "opset" if fixed == "opset" else "target", opset, since, why)
     return None
 
 

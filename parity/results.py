@@ -109,21 +109,24 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Name a cause; confirmed where undoing it restored parity.
+    """Name a cause; confirmed where the two were run again without it and agreed, within the same tolerance.
 
-    fix: what to write instead, as a line of code, where there is one.
+    fix: what to write instead, as a line of code, where there is one, in the terms of the tool that wrote the file.
+    evidence: what was run again and agreed, in words; empty where the cause is not confirmed.
     """
 
     fault: str
     message: str
     confirmed: bool = False
     fix: str = ""
+    evidence: str = ""
 
 
 @dataclass(frozen=True)
 class Divergence:
     """Name the first operation whose inputs agree and whose output does not.
 
+    index: its place among the `of` operations of the file, counted from 0; text that people read counts from 1.
     module: the path of the PyTorch module that it stands for. told: where it is and what is different, in a line.
     """
 

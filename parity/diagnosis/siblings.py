@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from parity.diagnosis.fixes import compute_units
 from parity.environment import operating_system
 from parity.results import Diagnosis, Subject
 
@@ -82,7 +83,8 @@ def _elsewhere(one: Sibling, same: Sequence[Sibling]) -> Iterator[Diagnosis]:
                 f"{_EXACT} matches ({_apart(other.subject)}) but {one.unit} does not ({apart}): Core ML hardware "
                 "path, not the conversion; file it with Apple.",
                 confirmed=True,
-                fix=f"ct.models.MLModel(path, compute_units=ct.ComputeUnit.{_EXACT})",
+                fix=compute_units(one.artifact.format if one.artifact else "mlprogram", _EXACT),
+                evidence=f"the same file on {_EXACT} agrees",
             )
         for other in (other for other in same if other.subject.backend == "coreml-evaluator"):
             yield Diagnosis(
@@ -97,7 +99,9 @@ def _elsewhere(one: Sibling, same: Sequence[Sibling]) -> Iterator[Diagnosis]:
                 "v-os-update",
                 f"Same package, different OS build: it matches on {other.system} ({_apart(other.subject)}) and not "
                 f"on {one.system} ({apart}).",
-                confirmed=True,
+                # Where the units are not known they may be what differs.
+                confirmed=bool(one.unit),
+                evidence=f"the same file on {other.system} agrees" if one.unit else "",
             )
 
 

@@ -60,7 +60,7 @@ MODERN = "onnx, onnx-torchscript, mlprogram, mlprogram-fp32"
 @pytest.mark.parametrize(
     ("route", "operation", "held", "able"),
     [
-        # The versions are those of the operators' changelog: Trilu 14, GridSample 16, Round 11, CumSum 11, Col2Im 18.
+        # ONNX's own changelog has GridSample since 16, Round and CumSum since 11, Col2Im since 18.
         ("onnx-coreml", attended, "opset 9 cannot hold aten::scaled_dot_product_attention", MODERN),
         (
             "onnx-coreml",
@@ -129,9 +129,9 @@ def test_a_route_that_is_named_instead_does_convert(operation: Callable[[Any], A
 
 def test_every_form_of_the_converters_advice_is_read() -> None:
     asked = {
-        # Typed from torch 2.13's errors.py and symbolic_helper.py, and onnx_coreml 1.3's _error_utils.py and converter.py.
-        "Exporting the operator 'aten::tril' to ONNX opset version 9 is not supported. Support for this operator was "
-        "added in version 14, try exporting with this version": ("aten::tril", 9, 14, ""),
+        # From torch 2.13's errors.py and symbolic_helper.py, and onnx_coreml 1.3's _error_utils.py.
+        "Exporting the operator 'aten::tril' to ONNX opset version 9 is not supported. Support for this operator "
+        "was added in version 14, try exporting with this version": ("aten::tril", 9, 14, ""),
         "Unsupported: ONNX export of index_put in opset 9. Please try opset version 11.": ("index_put", 9, 11, ""),
         "Unsupported: ONNX export of Pad in opset 9. The sizes of the padding must be constant. Please try opset "
         "version 11.": ("Pad", 9, 11, "The sizes of the padding must be constant"),

@@ -124,8 +124,8 @@ def test_two_repairs_of_the_reference_are_no_cause_together(monkeypatch: pytest.
         return asked_again(given, given.images.pixels[:, :, ::-1])
 
     both = [
-        Suspect("pre-exif-orientation", "Mirrored.", Repair(reference=mirrored, allowance=0.05), seen=True),
-        # It takes back what the first one did, and is left with its allowance.
+        Suspect("pre-exif-orientation", "Mirrored.", Repair(reference=mirrored), seen=True),
+        # It takes back what the first one did.
         Suspect("mode-reference-in-train", "Asked again.", Repair(reference=asked_again), seen=True),
     ]
     monkeypatch.setattr("parity.diagnosis.explain._families", lambda *given: iter([both]))
