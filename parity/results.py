@@ -35,6 +35,7 @@ class Prediction:
     top1: the name that the model itself gave each image (Core ML's classLabel); None: the largest column.
     source: who answered and where, if it was not this process.
     same_pixels: whether answers from elsewhere are known to be to the very pixels that are asked for.
+    answer_shape: of the array that the file gives for one batch; empty for a dictionary, or where it is not known.
     """
 
     probabilities: np.ndarray
@@ -42,6 +43,7 @@ class Prediction:
     top1: tuple[str, ...] | None = None
     source: str = ""
     same_pixels: bool = False
+    answer_shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
