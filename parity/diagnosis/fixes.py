@@ -25,11 +25,24 @@ FIXES: Mapping[str, Mapping[Format, str]] = {
         "mlprogram": "ct.convert(..., inputs=[ct.ImageType(..., color_layout=ct.colorlayout.RGB)])",
         "neuralnetwork": 'onnx_coreml.convert(..., preprocessing_args={{"is_bgr": False}})',
     },
-    # The network itself reads the channels in another order; {order}: which of its channels each should be.
-    "channels": {
+    # The network itself reads the channels in another order, before they are normalised or behind that.
+    "channels before": {
+        "onnx": "image = image[:, {order}] before it is normalised, then torch.onnx.export",
+        "mlprogram": "image = image[:, {order}] before it is normalised, then ct.convert",
+        # onnx-coreml converts no Gather, which is what image[:, [2, 1, 0]] becomes.
+        "neuralnetwork": "image = torch.cat([image[:, i : i + 1] for i in {order}], 1) before it is normalised, "
+        "then onnx_coreml.convert",
+    },
+    "channels behind": {
         "onnx": "image = image[:, {order}] first in the module's forward, then torch.onnx.export",
         "mlprogram": "image = image[:, {order}] first in the module's forward, then ct.convert",
-        "neuralnetwork": "image = image[:, {order}] first in the module's forward, then onnx_coreml.convert",
+        "neuralnetwork": "image = torch.cat([image[:, i : i + 1] for i in {order}], 1) first in the module's "
+        "forward, then onnx_coreml.convert",
+    },
+    "network of BGR": {
+        "onnx": "image = image[:, [2, 1, 0]] before it is normalised, then torch.onnx.export",
+        "mlprogram": "ct.convert(..., inputs=[ct.ImageType(..., color_layout=ct.colorlayout.BGR)])",
+        "neuralnetwork": 'onnx_coreml.convert(..., preprocessing_args={{"is_bgr": True}})',
     },
     "grey input": {
         "mlprogram": "ct.convert(..., inputs=[ct.ImageType(..., color_layout=ct.colorlayout.RGB)])",
@@ -102,12 +115,19 @@ def fix(kind: str, format_: Format, /, **values: object) -> str:
     return FIXES[kind].get(format_, "").format_map(values)
 
 
-def channels(examination: Examination, order: Sequence[int]) -> str:
-    """Write how the channels get into order. order: which of the image's channels each of the network's is."""
-    artifact = examination.artifact
+def channels(examination: Examination, order: Sequence[int], normalised: bool) -> str:
+    """Write how the channels get into order.
+
+    order: which of the image's channels each of the network's is. normalised: each with its own colour's mean and
+    std, so that they changed places behind that; else by place, so that they did before.
+    """
+    format_ = examination.artifact.format
     if tuple(order) == (2, 1, 0) and _declares_bgr(examination):
-        return fix("declared BGR", artifact.format)
-    return fix("channels", artifact.format, order=[int(place) for place in np.argsort(order)])
+        return fix("declared BGR", format_)
+    if tuple(order) == (2, 1, 0) and not normalised:
+        return fix("network of BGR", format_)
+    places = [int(place) for place in np.argsort(order)]
+    return fix("channels behind" if normalised else "channels before", format_, order=places)
 
 
 def normalisation(examination: Examination, bare: bool) -> str:

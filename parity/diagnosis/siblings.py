@@ -63,7 +63,7 @@ def _told(one: Sibling, others: Sequence[Sibling]) -> Subject:
     if subject.verdict not in ("fail", "error") or one.artifact is None:
         return subject
     agreeing = [other for other in others if other.subject.verdict == "pass" and other.artifact is not None]
-    same = [other for other in agreeing if other.artifact and other.artifact.path == one.artifact.path]
+    same = [o for o in agreeing if o.artifact and o.artifact.path == one.artifact.path and _as_strict(o, one)]
     told = next(_elsewhere(one, [other for other in same if other.same_pixels and one.same_pixels]), None)
     if told and told.confirmed:
         return replace(subject, diagnoses=(told,))
@@ -71,6 +71,11 @@ def _told(one: Sibling, others: Sequence[Sibling]) -> Subject:
         return subject
     hint = told or next(_other_files(one, agreeing), None)
     return replace(subject, diagnoses=(*subject.diagnoses, hint)) if hint else subject
+
+
+def _as_strict(other: Sibling, one: Sibling) -> bool:
+    """Say whether what agrees does so by no looser tolerance than the one that fails had."""
+    return one.subject.tolerance is None or (other.subject.tolerance or 0.0) <= one.subject.tolerance
 
 
 def _elsewhere(one: Sibling, same: Sequence[Sibling]) -> Iterator[Diagnosis]:

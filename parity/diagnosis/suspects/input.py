@@ -206,7 +206,9 @@ def _told(fit: Fit, examination: Examination, repair: Repair) -> Iterator[Suspec
             else f"The channels enter the network in the order {order}, not RGB.",
             repair,
             seen=True,
-            fix=fixes.channels(examination, fit.source),
+            fix=fixes.channels(
+                examination, fit.source, not _permuted_statistics(fit, statistics.mean, statistics.std)
+            ),
         )
     # What the channel of PyTorch that this one shows was normalised with.
     mean, std = mean[list(fit.source)], std[list(fit.source)]

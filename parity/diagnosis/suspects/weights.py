@@ -158,5 +158,5 @@ def _channels(examination: Examination, order: tuple[int, ...], finding: WeightF
         repair,
         seen=True,
         # The network's channel i wants the image's channel order[i], and gets its i-th.
-        fix=fixes.channels(examination, [order.index(i) for i in range(3)]),
+        fix=fixes.channels(examination, [order.index(i) for i in range(3)], normalised=True),
     )

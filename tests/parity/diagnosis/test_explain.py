@@ -119,6 +119,55 @@ def test_an_error_elsewhere_gives_no_cause_to_a_file_that_answers_here() -> None
     assert Explainer()(subject, reference(), good("mlprogram"), None).diagnoses == ()
 
 
+def test_a_repair_that_changes_nothing_confirms_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    # It failed there and agrees here with nothing undone, and so it does after any repair.
+    nothing = Suspect("wt-scaled", "Nothing was done.", Repair(answers=lambda given: given), seen=True)
+    monkeypatch.setattr("parity.diagnosis.explain._families", lambda *given: iter([[nothing]]))
+    examination = examined(good(ONNX), reference())
+
+    found = explain(replace(examination, given=replace(examination.given, verdict="fail")))
+
+    assert [(d.fault, d.confirmed, d.evidence) for d in found.diagnoses] == [("wt-scaled", False, "")]
+
+
+@settings(deadline=None, max_examples=25)
+@given(apart=st.floats(2e-5, 0.3), allowed=st.sampled_from([1e-5, 1e-3, 1e-2]))
+def test_nothing_is_confirmed_that_leaves_more_than_the_tolerance(apart: float, allowed: float) -> None:
+    def moved(given: Prediction) -> Prediction:
+        answers = np.asarray(given.probabilities, np.float64)
+        return replace(given, probabilities=answers + apart * np.sign(0.5 - answers))
+
+    examination = examined(good(ONNX), reference(), moved(reference().prediction))
+    strict = replace(examination, given=replace(examination.given, tolerance=allowed))
+    half = Repair(answers=lambda given: replace(given, probabilities=(given.probabilities + exact()) / 2))
+
+    assert holds(apply(strict, [half])) == (apart / 2 <= allowed)
+
+
+def exact() -> np.ndarray:
+    return np.asarray(reference().prediction.probabilities, np.float64)
+
+
+@pytest.mark.parametrize(
+    ("faults", "evidence"),
+    [
+        ([swapped], "undoing it restores parity"),
+        ([swapped, without_softmax], "undoing all 2 together restores parity"),
+    ],
+)
+def test_what_was_proven_is_said_of_all_that_it_takes(faults: list[Any], evidence: str) -> None:
+    found = explained(broken(good(ONNX), lambda model: [fault(model) for fault in faults]), reference())
+
+    assert len(found.diagnoses) == len(faults)
+    assert {d.evidence for d in found.diagnoses} == {evidence}
+
+
+def test_what_was_proven_of_unlike_repairs_names_each() -> None:
+    assert evidence_of([Repair(evidence="run here it agrees"), Repair()]) == (
+        "with all 2 out of the way parity holds (run here it agrees; undoing it restores parity)"
+    )
+
+
 def test_two_repairs_of_the_reference_are_no_cause_together(monkeypatch: pytest.MonkeyPatch) -> None:
     def mirrored(given: Reference) -> Reference:
         return asked_again(given, given.images.pixels[:, :, ::-1])
