@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from conversion import Classifier
 from parity.diagnosis.explain import explain
 from parity.diagnosis.explainer import Explainer
-from parity.diagnosis.repair import Repair
+from parity.diagnosis.repair import Repair, apply, evidence_of, holds
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.environment import asked_again
 from parity.reference import Reference
@@ -121,8 +123,8 @@ def test_an_error_elsewhere_gives_no_cause_to_a_file_that_answers_here() -> None
 
 def test_a_repair_that_changes_nothing_confirms_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     # It failed there and agrees here with nothing undone, and so it does after any repair.
-    nothing = Suspect("wt-scaled", "Nothing was done.", Repair(answers=lambda given: given), seen=True)
-    monkeypatch.setattr("parity.diagnosis.explain._families", lambda *given: iter([[nothing]]))
+    nothing = Suspect("wt-scaled", "Nothing was done.", Repair(answers=lambda found: found), seen=True)
+    monkeypatch.setattr("parity.diagnosis.explain._families", lambda *asked: iter([[nothing]]))
     examination = examined(good(ONNX), reference())
 
     found = explain(replace(examination, given=replace(examination.given, verdict="fail")))
@@ -133,19 +135,14 @@ def test_a_repair_that_changes_nothing_confirms_nothing(monkeypatch: pytest.Monk
 @settings(deadline=None, max_examples=25)
 @given(apart=st.floats(2e-5, 0.3), allowed=st.sampled_from([1e-5, 1e-3, 1e-2]))
 def test_nothing_is_confirmed_that_leaves_more_than_the_tolerance(apart: float, allowed: float) -> None:
-    def moved(given: Prediction) -> Prediction:
-        answers = np.asarray(given.probabilities, np.float64)
-        return replace(given, probabilities=answers + apart * np.sign(0.5 - answers))
-
-    examination = examined(good(ONNX), reference(), moved(reference().prediction))
+    assume(abs(apart / 2 - allowed) > 1e-9)
+    exact = np.asarray(reference().prediction.probabilities, np.float64)
+    moved = replace(reference().prediction, probabilities=exact + apart * np.sign(0.5 - exact))
+    examination = examined(good(ONNX), reference(), moved)
     strict = replace(examination, given=replace(examination.given, tolerance=allowed))
-    half = Repair(answers=lambda given: replace(given, probabilities=(given.probabilities + exact()) / 2))
+    half = Repair(answers=lambda found: replace(found, probabilities=(found.probabilities + exact) / 2))
 
     assert holds(apply(strict, [half])) == (apart / 2 <= allowed)
-
-
-def exact() -> np.ndarray:
-    return np.asarray(reference().prediction.probabilities, np.float64)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +174,7 @@ def test_two_repairs_of_the_reference_are_no_cause_together(monkeypatch: pytest.
         # It takes back what the first one did.
         Suspect("mode-reference-in-train", "Asked again.", Repair(reference=asked_again), seen=True),
     ]
-    monkeypatch.setattr("parity.diagnosis.explain._families", lambda *given: iter([both]))
+    monkeypatch.setattr("parity.diagnosis.explain._families", lambda *asked: iter([both]))
     answers = reference().prediction.probabilities.astype(np.float64)
     moved = answers + 0.03 * np.sign(0.5 - answers)
 
