@@ -64,10 +64,10 @@ def repaired(examination: Examination, repairs: Sequence[Repair], rows: Sequence
 def apply(examination: Examination, repairs: Sequence[Repair], rows: Sequence[int] | None = None) -> Comparison:
     """Compare the repaired candidate with PyTorch, on the same backend and by the same tolerance.
 
-    Agreement with a reference that was changed until it proves nothing is none.
+    Agreement that proves nothing, as with answers that are all of one class, restores no parity.
     """
     found = repaired(examination, repairs, rows)
-    if rows is None and any(repair.reference for repair in repairs):
+    if rows is None:
         why = proves_nothing(found.expected, found.tolerance)
         if why:
             return Comparison("fail", why, found.tolerance, None, None, None, ())

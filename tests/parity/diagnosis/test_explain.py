@@ -14,13 +14,15 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from conversion import Classifier
+from parity.compare import compare
 from parity.diagnosis.explain import explain
 from parity.diagnosis.explainer import Explainer
-from parity.diagnosis.repair import Repair, apply, evidence_of, holds
+from parity.diagnosis.repair import Repair, apply, evidence_of, holds, only
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.environment import asked_again
 from parity.reference import Reference
 from parity.results import Prediction, Subject
+from parity.tolerance import Tolerance
 from tests.parity.diagnosis.faulty import (
     before_all,
     behind_all,
@@ -143,6 +145,18 @@ def test_nothing_is_confirmed_that_leaves_more_than_the_tolerance(apart: float, 
     half = Repair(answers=lambda found: replace(found, probabilities=(found.probabilities + exact) / 2))
 
     assert holds(apply(strict, [half])) == (apart / 2 <= allowed)
+
+
+def test_agreement_that_proves_nothing_confirms_nothing() -> None:
+    twice = only(reference(), [0, 0])
+
+    found = explained(broken(good(ONNX), swapped), twice)
+
+    # A model that ignores its input would agree on these too: what was seen is told as a suspect.
+    assert compare(twice.prediction, twice.prediction, Tolerance(1e-5), twice.images.names).verdict == (
+        "inconclusive"
+    )
+    assert [(d.fault, d.confirmed) for d in found.diagnoses][:1] == [("pre-bgr-swap", False)]
 
 
 @pytest.mark.parametrize(
