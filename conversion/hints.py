@@ -5,9 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-_SCALAR = (
-    "coremltools' ImageType takes one number as scale, not one for each channel; put the normalisation (mean and "
-    "std) inside the torch module instead, and do not average the three into one [pre-perchannel-scale-rejected]"
+_INSIDE = (
+    "put the normalisation (mean and std) inside the torch module instead, and do not average the three into one "
+    "[pre-perchannel-scale-rejected]"
+)
+_SCALAR = f"coremltools' ImageType takes one number as scale, not one for each channel; {_INSIDE}"
+_SCALAR_TOO = (
+    "coremltools' ImageType takes one number as scale, not one for each channel, and so does image_scale of "
+    f"onnx-coreml; {_INSIDE}"
 )
 # Pattern in the error, its blanks single -> advice.
 _HINTS: Sequence[tuple[re.Pattern[str], str]] = (
@@ -18,7 +23,7 @@ _HINTS: Sequence[tuple[re.Pattern[str], str]] = (
     # Of an ML Program: the three numbers stand where the image's width does.
     (re.compile(r"Incompatible dim 3 in shapes \(\w+, 3, \w+, \w+\) vs\. \(1, 1, 1, 3\)"), _SCALAR),
     # Of a NeuralNetwork: protobuf's word for a list in the place of channelScale.
-    (re.compile("must be real number, not (list|tuple)"), _SCALAR),
+    (re.compile("must be real number, not (list|tuple)"), _SCALAR_TOO),
 )
 
 

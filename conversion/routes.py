@@ -19,6 +19,7 @@ from conversion.artifact import Artifact, Format, Precision
 from conversion.deployed import check_classifier, check_module
 from conversion.errors import ConversionError
 from conversion.hints import hint
+from conversion.limits import told_limit
 from conversion.mlprogram import convert_mlprogram
 from conversion.neuralnetwork import OPSET, convert_onnx_coreml
 from conversion.onnx import TORCHSCRIPT_OPSET, export_onnx, export_onnx_torchscript
@@ -201,7 +202,9 @@ def _turn_to_make(home: Path) -> Iterator[Path]:
 
 def _explain(classifier: Classifier, recipe: Route, error: Exception, log: Path) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
-    said = text if len(text) <= 300 else f"{text[:300]}..."
+    # Its own advice, where it has any, is to change what the route fixes.
+    limit = told_limit(text, recipe, ROUTES)
+    said = limit or (text if len(text) <= 300 else f"{text[:300]}...")
     advice = hint(text) or f"what the converters said is in {log}"
     failed = f"the conversion failed with {type(error).__name__}: {said}"
     return f"{classifier.name}, route {recipe.name}: {failed}; {advice}"

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from conversion.errors import ConversionError
 from conversion.hints import hint
+from conversion.limits import limit_of
 from conversion.pythons import find_python, find_uv
 from conversion.toolchain_packages import KEPT, installed, normal, other_torch, requirement, unmet
 
@@ -75,6 +76,9 @@ class ToolChainFailure:
     def __str__(self) -> str:
         """Put it into one line."""
         told = self.last_lines[-1].strip() if self.last_lines else "nothing was said"
+        limit = limit_of(" ".join(self.last_lines)) if self.stage == "convert" else None
+        if limit:
+            return f"{self.stage}: {limit}; take another route"
         advice = hint(told)
         return f"{self.stage}: {told}{f'; {advice}' if advice else ''}"
 

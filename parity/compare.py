@@ -9,7 +9,17 @@ import numpy as np
 
 from parity.cases import make_cases
 from parity.errors import ParityError
-from parity.results import FAILING_CASES, Answer, Case, Comparison, Prediction, Run, Subject
+from parity.results import (
+    FAILING_CASES,
+    Answer,
+    Case,
+    Comparison,
+    Diagnosis,
+    Divergence,
+    Prediction,
+    Run,
+    Subject,
+)
 from parity.tally import judge, tally_of, variety_of
 from parity.tolerance import Tolerance
 
@@ -93,7 +103,7 @@ def explain_failure(subject: Subject, case: Case | None = None) -> str:
         lines.append(f"  guilty hop: {subject.guilty_hop}")
     if subject.first_divergence:
         where = subject.first_divergence
-        lines.append(f"  first divergence: {where.told or f'{where.operation} ({where.type})'}")
+        lines.append(f"  first divergence: {tell_divergence(where)}")
     lines += [f"  note: {remark}" for remark in subject.remarks]
     return "\n".join(lines)
 
@@ -104,7 +114,7 @@ def tell_causes(subject: Subject) -> list[str]:
     for found in subject.diagnoses:
         message = found.message.removesuffix(".")
         if found.confirmed:
-            lines.append(f"  cause: {message} ({tell_confirmed(subject)}) [{found.fault}]")
+            lines.append(f"  cause: {message} ({tell_confirmed(subject, found)}) [{found.fault}]")
         else:
             lines.append(f"  suspect: {message} (not confirmed) [{found.fault}]")
         if found.fix and found.confirmed:
@@ -114,11 +124,16 @@ def tell_causes(subject: Subject) -> list[str]:
     return lines
 
 
-def tell_confirmed(subject: Subject) -> str:
+def tell_confirmed(subject: Subject, cause: Diagnosis) -> str:
     """Say what it means that a cause was confirmed: of many images, it was on some of them."""
     some = 0 < subject.explained_on < subject.images
     where = f" on {subject.explained_on} of the images, the worst among them" if some else ""
-    return f"confirmed{where}: undoing it restores parity"
+    return f"confirmed{where}: {cause.evidence or 'undoing it restores parity'}"
+
+
+def tell_divergence(where: Divergence) -> str:
+    """Say where the two part; places are counted from 1."""
+    return where.told or f"operation {where.index + 1} of {where.of}, `{where.operation}` ({where.type})"
 
 
 def way(subject: Subject) -> str:

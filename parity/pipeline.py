@@ -26,8 +26,9 @@ from parity.backends import (
     find_backend,
     record_names,
 )
-from parity.backends.outputs import mapping_told, settle_output
+from parity.backends.outputs import mapping_told, settle_output, shape_told
 from parity.backends.recorded import Recorded
+from parity.backends.vision import vision_told
 from parity.compare import compare
 from parity.diagnosis.chain import guilty_hop
 from parity.diagnosis.explainer import Explainer
@@ -271,7 +272,13 @@ def judge_prediction(
         if comparison.verdict != "fail":
             break
     subject = _unjudged(reference, artifact, backend)
-    subject = replace(subject, tolerance_reason=allowed.reason, recorded_by=candidate.source)
+    strange = shape_told(artifact, candidate.answer_shape)
+    subject = replace(
+        subject,
+        tolerance_reason=allowed.reason,
+        recorded_by=candidate.source,
+        remarks=(*subject.remarks, *([strange] if strange else [])),
+    )
     if are_noise(reference.images.pixels):
         # No tolerance makes a proof of it, when it is judged again by another either.
         comparison = replace(comparison, required_tolerance=None)
@@ -291,7 +298,7 @@ def _unjudged(reference: Reference, artifact: Artifact, backend: str) -> Subject
         backend=backend,
         precision=artifact.precision,
         verdict="skipped",
-        remarks=(mapping_told(artifact),) if artifact.output else (),
+        remarks=tuple(filter(None, (mapping_told(artifact), vision_told(artifact)))),
     )
 
 

@@ -35,6 +35,7 @@ class Prediction:
     top1: the name that the model itself gave each image (Core ML's classLabel); None: the largest column.
     source: who answered and where, if it was not this process.
     same_pixels: whether answers from elsewhere are known to be to the very pixels that are asked for.
+    answer_shape: of the array that the file gives for one batch; empty for a dictionary, or where it is not known.
     """
 
     probabilities: np.ndarray
@@ -42,6 +43,7 @@ class Prediction:
     top1: tuple[str, ...] | None = None
     source: str = ""
     same_pixels: bool = False
+    answer_shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,21 +111,24 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Name a cause; confirmed where undoing it restored parity.
+    """Name a cause; confirmed where the two were run again without it and agreed, within the same tolerance.
 
-    fix: what to write instead, as a line of code, where there is one.
+    fix: what to write instead, as a line of code, where there is one, in the terms of the tool that wrote the file.
+    evidence: what was run again and agreed, in words; empty where the cause is not confirmed.
     """
 
     fault: str
     message: str
     confirmed: bool = False
     fix: str = ""
+    evidence: str = ""
 
 
 @dataclass(frozen=True)
 class Divergence:
     """Name the first operation whose inputs agree and whose output does not.
 
+    index: its place among the `of` operations of the file, counted from 0; text that people read counts from 1.
     module: the path of the PyTorch module that it stands for. told: where it is and what is different, in a line.
     """
 

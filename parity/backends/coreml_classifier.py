@@ -39,7 +39,7 @@ def classifier_predictions(
         first = found[0][0][probabilities]
         if not isinstance(first, dict):
             arrays = [np.asarray(answer[probabilities]).reshape(batch, -1)[:count] for answer, count in found]
-            return Prediction(np.concatenate(arrays), _labels(artifact))
+            return Prediction(np.concatenate(arrays), _labels(artifact), answer_shape=np.shape(first))
         labels = tuple(first)
         rows = [[answer[probabilities][label] for label in labels] for answer, _ in found]
         top1 = tuple(str(answer[named]) for answer, _ in found) if named else None

@@ -38,15 +38,20 @@ def classifier_predictions(
     labels = artifact.provenance.labels if artifact.provenance else ()
 
     def once(pixels: np.ndarray) -> np.ndarray:
-        found = np.asarray(run(output, {image: as_tensor(pixels)}))
-        # [N, classes, 1, 1] are the same numbers.
-        return found.reshape(found.shape[:2]) if found.ndim > 2 and set(found.shape[2:]) == {1} else found
+        return np.asarray(run(output, {image: as_tensor(pixels)}))
 
     def predict(pixels: np.ndarray) -> Prediction:
-        rows = [row[:count] for row, count in answers(artifact, accepted, pixels, batch, once)]
-        return Prediction(np.concatenate(rows), labels or None)
+        found = list(answers(artifact, accepted, pixels, batch, once))
+        rows = [_flat(row)[:count] for row, count in found]
+        return Prediction(np.concatenate(rows), labels or None, answer_shape=found[0][0].shape)
 
     return predict
+
+
+def _flat(answer: np.ndarray) -> np.ndarray:
+    """Read [N, classes, 1, 1] as [N, classes]: they are the same numbers."""
+    behind = answer.shape[2:]
+    return answer.reshape(answer.shape[:2]) if behind and set(behind) == {1} else answer
 
 
 def _image(artifact: Artifact, inputs: Mapping[str, Dims]) -> str:

@@ -45,6 +45,22 @@ def mapping_told(artifact: Artifact) -> str:
     )
 
 
+def shape_told(artifact: Artifact, shape: Shape) -> str:
+    """Say of an answer's shape that it has axes which mean nothing; empty where it is [classes] or [N, classes].
+
+    shape: as the file gives it for one batch.
+    """
+    # A NeuralNetwork's arrays may have five axes of the format's own, sequence and batch among them.
+    own = artifact.format == "neuralnetwork" and len(shape) == 5
+    if own or len(shape) < 3 or sum(size != 1 for size in shape[1:]) > 1:
+        return ""
+    classes = max(size or 1 for size in shape[1:])
+    return (
+        f"the output has the shape {told_shape(shape)}, and is read as [{shape[0]}, {classes}]: an app that "
+        "expects [N, classes] must drop the axes of one; let the model end with flatten(1)"
+    )
+
+
 def read_outputs(artifact: Artifact) -> tuple[str, dict[str, Shape]]:
     """Read the name that a classifier declares, empty without one, and the outputs that may hold probabilities.
 

@@ -58,7 +58,7 @@ class Examination:
     @property
     def tolerance(self) -> float:
         """The largest |dp| that is allowed."""
-        return max([self.given.tolerance, *(repair.allowance for repair in self.repairs)])
+        return self.given.tolerance
 
     @property
     def pixels(self) -> np.ndarray:

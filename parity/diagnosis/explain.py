@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from parity.diagnosis.repair import apply, badness, holds, repaired
+from parity.diagnosis.repair import apply, badness, evidence_of, holds, repaired
 from parity.diagnosis.suspects import GENERAL, SPECIFIC, Suspect
 from parity.diagnosis.suspects.precision import harmless
 from parity.results import Comparison, Diagnosis, Divergence
@@ -78,7 +78,7 @@ def explain(examination: Examination, seconds: float = 60.0, hops: bool = False)
     seconds: after which no further repair is tried. hops: run every hop of the route too.
     """
     if examination.given.verdict != "fail":
-        return Explanation(tuple(_diagnosis(s, False) for s in harmless(examination)))
+        return Explanation(tuple(_diagnosis(s) for s in harmless(examination)))
     search = _Search(time.monotonic() + seconds)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         # What is suspected is tried out: its warnings say nothing of the model.
@@ -90,9 +90,10 @@ def _explained(examination: Examination, search: _Search, hops: bool) -> Explana
     try:
         causes, others = _causes(examination, search)
         if causes:
-            found = tuple(_diagnosis(s, True, _fix(s, examination, search)) for s in causes)
+            evidence = evidence_of([s.repair for s in _distinct(causes) if s.repair])
+            found = tuple(_diagnosis(s, evidence, _fix(s, examination, search)) for s in causes)
         else:
-            found = tuple(_diagnosis(s, False) for s in others[:_SHOWN])
+            found = tuple(_diagnosis(s) for s in others[:_SHOWN])
         ran = _hops(examination) if hops else ()
         # Where labels are wrong, no operation is.
         computed = not causes or any(not cause.fault.startswith("lab-") for cause in causes)
@@ -148,18 +149,25 @@ def _causes(examination: Examination, search: _Search) -> tuple[list[Suspect], l
 
     Several faults that have names of their own come before one that undoes whatever it is.
     """
-    if examination.prediction is None and holds(examination.comparison):
-        # It gave no answer there, and the right one here: after any repair too, which is then no cause.
-        return [], []
     met: list[tuple[Suspect, Comparison]] = []
+    if holds(examination.comparison):
+        # It failed there, and agrees here with nothing undone: so it does after any repair, which proves nothing.
+        families = _families(examination, search, SPECIFIC) if examination.prediction is not None else ()
+        return [], [suspect for family in families for suspect in family if suspect.seen]
     found = _singly(examination, search, met, SPECIFIC)
+    if not found and any(suspect.suffices for suspect, _ in met):
+        return [], _likeliest(met)
     found = found or _several(examination, [pair for pair in met if pair[0].seen], search, _NAMED, SPECIFIC)
     found = found or _singly(examination, search, met, GENERAL)
     found = found or _several(examination, met, search, _DEPTH, (*SPECIFIC, *GENERAL))
     if found:
         return _needed(examination, found), []
-    # What was only guessed, and is not so, is not worth telling.
-    return [], [s for s, _ in sorted(met, key=lambda pair: badness(pair[1])) if s.seen]
+    return [], _likeliest(met)
+
+
+def _likeliest(met: Sequence[tuple[Suspect, Comparison]]) -> list[Suspect]:
+    """List what was seen; what was only guessed, and is not so, is not worth telling."""
+    return [s for s, _ in sorted(met, key=lambda pair: (not pair[0].suffices, badness(pair[1]))) if s.seen]
 
 
 def _singly(
@@ -270,9 +278,10 @@ def _families(examination: Examination, search: _Search, names: Sequence[str]) -
             LOG.info("the family %s broke", name, exc_info=True)
 
 
-def _diagnosis(suspect: Suspect, confirmed: bool, fix: str = "") -> Diagnosis:
+def _diagnosis(suspect: Suspect, evidence: str = "", fix: str = "") -> Diagnosis:
+    """Tell a suspect; evidence: what was run again without it and agreed, without which it is not confirmed."""
     fix = fix or suspect.fix or (suspect.repair.fix if suspect.repair else "")
-    return Diagnosis(suspect.fault, _printable(suspect.message), confirmed, _printable(fix))
+    return Diagnosis(suspect.fault, _printable(suspect.message), bool(evidence), _printable(fix), evidence)
 
 
 def _printable(text: str) -> str:

@@ -20,17 +20,22 @@ if TYPE_CHECKING:
     from parity.backends import Predict
     from parity.diagnosis.examination import Examination
 
+# What is proven where the fault was taken out of the candidate, or out of the reference.
+UNDONE = "undoing it restores parity"
+
 
 @dataclass(frozen=True)
 class Repair:
     """Undo one suspected fault; what is None stays as it is.
 
+    Nothing here loosens the tolerance: a repair confirms a cause by agreement within the leg's own, or not at all.
+
     pixels: changes uint8 [N, H, W, 3] before the artefact gets them. answers: changes what it gives.
-    edit: changes a copy of the file. batch: so many images go in at once. allowance: a
-    |dp| that the repair itself may leave, where it cannot be exact.
+    edit: changes a copy of the file. batch: so many images go in at once.
     run: makes what runs the file, in the place of the backend.
     reference: makes PyTorch's side otherwise, where what is suspected cannot be taken out of the candidate: the two
     then agree with the same done to PyTorch.
+    evidence: what it proves if the two agree then, in words that are true of what was done.
     fix: the same as a line of code for the user, where there is one.
     """
 
@@ -38,9 +43,9 @@ class Repair:
     answers: Callable[[Prediction], Prediction] | None = None
     edit: Edit | None = None
     batch: int | None = None
-    allowance: float = 0.0
     run: Callable[[Artifact], Predict] | None = None
     reference: Callable[[Reference], Reference] | None = None
+    evidence: str = UNDONE
     fix: str = ""
 
 
@@ -59,10 +64,10 @@ def repaired(examination: Examination, repairs: Sequence[Repair], rows: Sequence
 def apply(examination: Examination, repairs: Sequence[Repair], rows: Sequence[int] | None = None) -> Comparison:
     """Compare the repaired candidate with PyTorch, on the same backend and by the same tolerance.
 
-    Agreement with a reference that was changed until it proves nothing is none.
+    Agreement that proves nothing, as with answers that are all of one class, restores no parity.
     """
     found = repaired(examination, repairs, rows)
-    if rows is None and any(repair.reference for repair in repairs):
+    if rows is None:
         why = proves_nothing(found.expected, found.tolerance)
         if why:
             return Comparison("fail", why, found.tolerance, None, None, None, ())
@@ -72,6 +77,16 @@ def apply(examination: Examination, repairs: Sequence[Repair], rows: Sequence[in
 def judged(reference: Reference, candidate: Prediction, tolerance: float) -> Comparison:
     """Compare by a tolerance that was settled before."""
     return compare(reference.prediction, candidate, Tolerance(tolerance), reference.images.names)
+
+
+def evidence_of(repairs: Sequence[Repair]) -> str:
+    """Say what it proves that the two agree after these repairs together: of several, none did it alone."""
+    if len(repairs) == 1:
+        return repairs[0].evidence
+    if all(repair.evidence == UNDONE for repair in repairs):
+        return f"undoing all {len(repairs)} together restores parity"
+    each = "; ".join(dict.fromkeys(repair.evidence for repair in repairs))
+    return f"with all {len(repairs)} out of the way parity holds ({each})"
 
 
 def holds(comparison: Comparison) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from parity.diagnosis.fixes import compute_units
 from parity.environment import operating_system
 from parity.results import Diagnosis, Subject
 
@@ -62,7 +63,7 @@ def _told(one: Sibling, others: Sequence[Sibling]) -> Subject:
     if subject.verdict not in ("fail", "error") or one.artifact is None:
         return subject
     agreeing = [other for other in others if other.subject.verdict == "pass" and other.artifact is not None]
-    same = [other for other in agreeing if other.artifact and other.artifact.path == one.artifact.path]
+    same = [o for o in agreeing if o.artifact and o.artifact.path == one.artifact.path and _as_strict(o, one)]
     told = next(_elsewhere(one, [other for other in same if other.same_pixels and one.same_pixels]), None)
     if told and told.confirmed:
         return replace(subject, diagnoses=(told,))
@@ -70,6 +71,11 @@ def _told(one: Sibling, others: Sequence[Sibling]) -> Subject:
         return subject
     hint = told or next(_other_files(one, agreeing), None)
     return replace(subject, diagnoses=(*subject.diagnoses, hint)) if hint else subject
+
+
+def _as_strict(other: Sibling, one: Sibling) -> bool:
+    """Say whether what agrees does so by no looser tolerance than the one that fails had."""
+    return one.subject.tolerance is None or (other.subject.tolerance or 0.0) <= one.subject.tolerance
 
 
 def _elsewhere(one: Sibling, same: Sequence[Sibling]) -> Iterator[Diagnosis]:
@@ -82,7 +88,8 @@ def _elsewhere(one: Sibling, same: Sequence[Sibling]) -> Iterator[Diagnosis]:
                 f"{_EXACT} matches ({_apart(other.subject)}) but {one.unit} does not ({apart}): Core ML hardware "
                 "path, not the conversion; file it with Apple.",
                 confirmed=True,
-                fix=f"ct.models.MLModel(path, compute_units=ct.ComputeUnit.{_EXACT})",
+                fix=compute_units(one.artifact.format if one.artifact else "mlprogram", _EXACT),
+                evidence=f"the same file on {_EXACT} agrees",
             )
         for other in (other for other in same if other.subject.backend == "coreml-evaluator"):
             yield Diagnosis(
@@ -97,7 +104,9 @@ def _elsewhere(one: Sibling, same: Sequence[Sibling]) -> Iterator[Diagnosis]:
                 "v-os-update",
                 f"Same package, different OS build: it matches on {other.system} ({_apart(other.subject)}) and not "
                 f"on {one.system} ({apart}).",
-                confirmed=True,
+                # Where the units are not known they may be what differs.
+                confirmed=bool(one.unit),
+                evidence=f"the same file on {other.system} agrees" if one.unit else "",
             )
 
 

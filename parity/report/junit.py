@@ -78,7 +78,8 @@ def _cases(matrix_row: MatrixRow) -> Iterable[Element]:
 
 def _subject(s: SubjectView, suffix: str) -> Element:
     case = _case(f"{s.model}.{s.way}", ("conversion" if s.backend == "-" else s.backend) + suffix)
-    text = "\n".join([*s.explanation, *_causes(s)])
+    # The explanation has the causes, what to write instead and where the two part, as in the terminal.
+    text = "\n".join(s.explanation)
     if s.known:
         SubElement(case, "skipped", message=f"known issue: {s.known_reason} {s.known_link}".rstrip())
         SubElement(case, "system-out").text = text
@@ -89,13 +90,6 @@ def _subject(s: SubjectView, suffix: str) -> Element:
     elif s.verdict in ("error", "inconclusive"):
         SubElement(case, "error", message=s.reason, type=s.verdict).text = text
     return case
-
-
-def _causes(s: SubjectView) -> Iterable[str]:
-    for cause in s.causes:
-        yield f"  {'cause' if cause.confirmed else 'suspected'}: {cause.fault}: {cause.message}"
-    if s.divergence:
-        yield f"  first divergence: {s.divergence}"
 
 
 def _case(group: str, name: str) -> Element:

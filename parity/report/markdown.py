@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from parity.report.text import counted
-from parity.report.view import RunView, SubjectView, make_view
+from parity.report.view import Cause, RunView, SubjectView, make_view
 from parity.results import Run
 
 # A comment on GitHub takes 65,536 characters, and whoever posts this adds a line or two.
@@ -96,12 +96,19 @@ def _details(view: RunView) -> list[str]:
 def _detail(s: SubjectView) -> str:
     where = f"{data(s.model)} by {data(s.way)} on {data(s.backend)}"
     text = f"\n<details><summary>{_SIGNS[s.verdict]} {where}: {s.told}</summary>\n\n{block(s.explanation)}"
-    lines = [f"- {'Cause' if c.confirmed else 'Suspected'}: {data(c.fault)} {data(c.message)}\n" for c in s.causes]
+    lines = [line for cause in s.causes for line in _cause(cause)]
     if s.divergence:
         lines.append(f"- First divergence: {data(s.divergence)}\n")
     if s.known:
         lines.append(f"- Known issue: {' '.join(data(told) for told in (s.known_reason, s.known_link) if told)}\n")
     return f"{text}{chr(10) if lines else ''}{''.join(lines)}\n</details>\n"
+
+
+def _cause(cause: Cause) -> Iterator[str]:
+    what, told = ("Cause", f" ({data(cause.told)})") if cause.confirmed else ("Suspected", "")
+    yield f"- {what}: {data(cause.fault)} {data(cause.message)}{told}\n"
+    if cause.fix:
+        yield f"- Fix: {data(cause.fix)}\n"
 
 
 def _remarks(view: RunView) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from parity.accuracy import Accuracy, Share
-from parity.compare import explain_failure, rounded_up, tell_confirmed, way
+from parity.compare import explain_failure, rounded_up, tell_confirmed, tell_divergence, way
 from parity.distribution import Distribution
 from parity.report.case_view import (
     CaseView,
@@ -19,7 +19,7 @@ from parity.report.case_view import (
     with_sample,
 )
 from parity.report.text import counted, percent, small, visible, visible_lines
-from parity.results import VERDICTS, CaseVerdict, Run, Subject, Verdict, worst_first
+from parity.results import VERDICTS, CaseVerdict, Diagnosis, Run, Subject, Verdict, worst_first
 from parity.thumbnails import SHOWN as CARDS
 
 HEADLINES: Mapping[int, str] = {
@@ -34,12 +34,13 @@ _ALL_CARDS = 240
 
 @dataclass(frozen=True)
 class Cause:
-    """Show a cause that was found; told: whether it was confirmed, in words."""
+    """Show a cause that was found; told: whether it was confirmed, in words; fix: empty where there is none."""
 
     fault: str
     message: str
     confirmed: bool
     told: str
+    fix: str
 
 
 @dataclass(frozen=True)
@@ -224,18 +225,13 @@ def _subject(run: Run, s: Subject, number: int, of: int) -> SubjectView:
         tolerance_reason=visible(s.tolerance_reason),
         would_pass=rounded_up(s.required_tolerance) if s.required_tolerance else "",
         guilty_hop=visible(s.guilty_hop),
-        divergence=_divergence(s),
+        divergence=visible(tell_divergence(s.first_divergence)) if s.first_divergence else "",
         unexplained=visible(s.unexplained),
         recorded_by=visible(s.recorded_by),
         known=s.known_issue is not None,
         known_reason=visible(s.known_issue.reason) if s.known_issue else "",
         known_link=visible(link),
-        causes=tuple(
-            Cause(
-                visible(d.fault), visible(d.message), d.confirmed, tell_confirmed(s) if d.confirmed else "suspected"
-            )
-            for d in s.diagnoses
-        ),
+        causes=tuple(_cause(s, d) for d in s.diagnoses),
         explanation=() if passed else visible_lines(explain_failure(s)),
         remarks=tuple(visible(remark) for remark in s.remarks),
         counts=case_counts(s),
@@ -259,9 +255,10 @@ def _unreadable(run: Run) -> str:
     )
 
 
-def _divergence(s: Subject) -> str:
-    found = s.first_divergence
-    return f"{visible(found.operation)} ({visible(found.type)}), {found.index} of {found.of}" if found else ""
+def _cause(s: Subject, d: Diagnosis) -> Cause:
+    told = visible(tell_confirmed(s, d)) if d.confirmed else "suspected"
+    # What might be is not to be mended: as in the terminal, the fix goes with what is confirmed.
+    return Cause(visible(d.fault), visible(d.message), d.confirmed, told, visible(d.fix) if d.confirmed else "")
 
 
 def _accuracy(found: Accuracy | None) -> AccuracyView | None:

@@ -170,6 +170,6 @@ def test_answers_to_other_pixels_are_the_pixels_fault_and_not_the_converters(
         words in told.diagnoses[0].message
         for words in ("before blaming the converter", "and no fault of the converter")
     )
-    assert {d.fault for d in told.diagnoses if d.confirmed} <= {"pre-decoder"}
+    assert not any(d.confirmed for d in told.diagnoses)
     assert told.first_divergence is None
     assert told.guilty_hop.endswith("file -> recorded")

@@ -18,6 +18,7 @@ class Suspect:
     nothing can be undone here. seen: the fault itself was seen, in the file or between two values, rather than
     guessed from the answers. harmless: it is no fault, and is said only of a comparison that holds or of one image.
     fix: what the user can write, as a line of code, where there is one.
+    suffices: it would explain all of the difference, though nothing can be run again without it.
     """
 
     fault: str
@@ -26,6 +27,7 @@ class Suspect:
     seen: bool = False
     harmless: bool = False
     fix: str = ""
+    suffices: bool = False
 
 
 # In the order in which they are asked: cheap and specific first.

@@ -40,7 +40,10 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
                 "g-gelu-variant" if source == "gelu" and name.startswith("gelu") else "g-activation",
                 f"Activation {place(first.module)}, {source} in PyTorch, is {name} in the file "
                 f"(`{first.operation}`, {first.type}){more}.",
-                Repair(reference=partial(_answered, source, function, chosen)),
+                Repair(
+                    reference=partial(_answered, source, function, chosen),
+                    evidence="PyTorch with that function in its place gives the same answers",
+                ),
                 seen=True,
             )
 

@@ -33,7 +33,11 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
             "g-trace-constant",
             f"A Python branch was frozen while tracing: PyTorch takes {len(ways)} ways through its code, the file "
             f"one, right for {same} of {len(given)} image(s).",
-            Repair(reference=partial(_answered, frozen), fix="write the branch with torch.where or torch.cond"),
+            Repair(
+                reference=partial(_answered, frozen),
+                evidence="PyTorch held to that one way gives the same answers",
+                fix="write the branch with torch.where or torch.cond",
+            ),
         )
 
 

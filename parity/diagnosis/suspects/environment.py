@@ -33,7 +33,11 @@ def _reference(examination: Examination) -> Iterator[Suspect]:
             "mode-reference-in-train",
             f"The PyTorch reference was in training mode: in evaluation mode it answers otherwise, by {apart:.2g}; "
             "call .eval() before comparing.",
-            Repair(reference=asked_again, fix="module.eval()"),
+            Repair(
+                reference=asked_again,
+                evidence="PyTorch in evaluation mode gives the same answers",
+                fix="module.eval()",
+            ),
             seen=True,
         )
 

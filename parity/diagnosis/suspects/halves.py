@@ -37,7 +37,11 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
         return
     kind = next(iter((*casts.values(), *found)))
     where = f", first behind Cast `{next(iter(casts))}`" if casts else ""
-    repair = Repair(edit=_widened, fix="export in float32, or judge it by a tolerance for 16 bits")
+    repair = Repair(
+        edit=_widened,
+        evidence="the same file computed in fp32 agrees",
+        fix="export in float32, or judge it by a tolerance for 16 bits",
+    )
     if name := _overflowing(examination):
         yield Suspect(
             "p-fp16-overflow",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from parity.diagnosis import fixes
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.types import WRAPPER
@@ -205,7 +206,9 @@ def _told(fit: Fit, examination: Examination, repair: Repair) -> Iterator[Suspec
             else f"The channels enter the network in the order {order}, not RGB.",
             repair,
             seen=True,
-            fix="ct.ImageType(..., color_layout=ct.colorlayout.RGB)",
+            fix=fixes.channels(
+                examination, fit.source, not _permuted_statistics(fit, statistics.mean, statistics.std)
+            ),
         )
     # What the channel of PyTorch that this one shows was normalised with.
     mean, std = mean[list(fit.source)], std[list(fit.source)]
@@ -215,7 +218,13 @@ def _told(fit: Fit, examination: Examination, repair: Repair) -> Iterator[Suspec
     if fit.source != (0, 1, 2) and _permuted_statistics(fit, statistics.mean, statistics.std):
         return  # the right numbers, for channels in another order
     fault, message = _name(slope, offset, mean, std)
-    yield Suspect(fault, message, repair, seen=True, fix=_fix(examination))
+    yield Suspect(
+        fault,
+        message,
+        repair,
+        seen=True,
+        fix=fixes.normalisation(examination, bare=bool(np.allclose(slope / std / 255, 1, rtol=2e-3))),
+    )
 
 
 def _permuted_statistics(fit: Fit, mean: Sequence[float], std: Sequence[float]) -> bool:
@@ -330,16 +339,6 @@ def _repair(examination: Examination, entry: Entry) -> Repair:
     mean, std = np.array(statistics.mean, np.float64), np.array(statistics.std, np.float64)
     scale, bias = [float(x) for x in 1 / (255 * std)], [float(x) for x in -mean / std]
     return Repair(edit=lambda model: model.replace_input(entry.value, entry.readers, scale, bias))
-
-
-def _fix(examination: Examination) -> str:
-    statistics = examination.reference.classifier.preprocessing
-    mean, std = np.array(statistics.mean, np.float64), np.array(statistics.std, np.float64)
-    if float(std.max() - std.min()) < 1e-12:
-        bias = ", ".join(f"{x:.8g}" for x in -mean / std)
-        return f"ct.ImageType(scale={1 / (255 * std[0]):.8g}, bias=[{bias}], color_layout=ct.colorlayout.RGB)"
-    # One scale is all that Core ML's image input has.
-    return f"model = torch.nn.Sequential(transforms.Normalize({_list(255 * mean)}, {_list(255 * std)}), model)"
 
 
 def _list(numbers: np.ndarray) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from parity.diagnosis.fixes import fix
 from parity.diagnosis.repair import Repair, relabelled
 from parity.diagnosis.suspects import Suspect
 from parity.results import Prediction
@@ -30,7 +31,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
 
 def _list(given: tuple[str, ...], wanted: tuple[str, ...], examination: Examination) -> Iterator[Suspect]:
     outputs = None if examination.probabilities is None else examination.probabilities.shape[1]
-    right = Repair(edit=lambda model: model.set_labels(wanted), fix="ct.ClassifierConfig(list(classifier.labels))")
+    right = Repair(edit=lambda model: model.set_labels(wanted), fix=fix("labels", examination.artifact.format))
     by_place = Repair(answers=lambda found: _by_place(found, given, wanted), fix=right.fix)
     repeated = sorted({label for label in given if given.count(label) > 1})
     if repeated:

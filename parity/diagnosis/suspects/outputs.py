@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from parity.backends.outputs import WANTED, read_outputs, told_shape
+from parity.diagnosis.fixes import fix
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
 
@@ -48,13 +49,17 @@ def _unnamed(examination: Examination) -> Iterator[Suspect]:
         yield Suspect(
             "i-output-renamed",
             f"{asked}; the {artifact.format} model calls it `{name}` (its outputs: {listed}).",
-            Repair(run=partial(_read, name=name, batch=examination.batch), fix=_fix(artifact, name, declared)),
+            Repair(
+                run=partial(_read, name=name, batch=examination.batch),
+                evidence="read there, the answers agree",
+                fix=_fix(artifact, name, declared),
+            ),
         )
-    fix = _fix(artifact, next(iter(shapes)), declared)
+    named = _fix(artifact, next(iter(shapes)), declared)
     yield Suspect(
         "i-output-renamed",
         f"{asked}; the {artifact.format} model has no output of that name, and which of {listed} holds the "
-        f"probabilities cannot be told; name it, as by {fix}.",
+        f"probabilities cannot be told; name it, as by {named}.",
         seen=True,
     )
 
@@ -67,11 +72,7 @@ def _read(artifact: Artifact, name: str, batch: int) -> Predict:
 
 
 def _fix(artifact: Artifact, name: str, declared: str) -> str:
-    if artifact.format == "onnx":
-        return f'torch.onnx.export(..., output_names=["{WANTED}"])'
-    if declared:
-        return f'spec.description.predictedProbabilitiesName = "{name}"'
-    return f'ct.utils.rename_feature(spec, "{name}", "{WANTED}")'
+    return fix("declared output" if declared else "output's name", artifact.format, name=name, wanted=WANTED)
 
 
 def _wrong(examination: Examination) -> Iterator[Suspect]:
@@ -85,7 +86,10 @@ def _wrong(examination: Examination) -> Iterator[Suspect]:
             "i-wrong-output",
             f"The probabilities are taken from the wrong value: {_place(examination.artifact)} is "
             f"`{graph.output}`{_what(examination, graph)}, and PyTorch's answer is in `{name}`{by}.",
-            Repair(edit=partial(_pointed, was=graph.output, name=name), fix=_pointing(examination.artifact, name)),
+            Repair(
+                edit=partial(_pointed, was=graph.output, name=name),
+                fix=fix("wrong output", examination.artifact.format, name=name, wanted=WANTED),
+            ),
             seen=seen,
         )
 
@@ -178,14 +182,6 @@ def _what(examination: Examination, graph: Graph) -> str:
     if any(kind.lower() in _SOFTMAX for kind in readers):
         return ", the logits before softmax"
     return f", what {made.type} gives" if made else ""
-
-
-def _pointing(artifact: Artifact, name: str) -> str:
-    if artifact.format == "onnx":
-        return f"return `{name}` as the output {WANTED}"
-    if artifact.format == "mlprogram":
-        return f'ct.ClassifierConfig(labels, predicted_probabilities_output="{name}")'
-    return f'spec.neuralNetworkClassifier.labelProbabilityLayerName = "{name}"'
 
 
 def _pointed(model: Editable, was: str, name: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from parity.diagnosis.fixes import fix
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
 from parity.tolerance import FP16_FACTOR
@@ -25,7 +26,9 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
     artifact = examination.artifact
     if artifact.format != "mlprogram" or artifact.precision != "fp16":
         return
-    repair = Repair(run=_in_fp32, fix="ct.convert(..., compute_precision=ct.precision.FLOAT32)")
+    repair = Repair(
+        run=_in_fp32, evidence="the same file computed in fp32 agrees", fix=fix("fp32", artifact.format)
+    )
     name, largest = _largest(examination)
     if largest > LARGEST:
         told = (

@@ -35,7 +35,11 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
         "p-tf32-reference",
         f"The PyTorch reference is the noisy side: in fp64 it answers otherwise, by {apart:.2g} ({told}); rerun it "
         "on the CPU in full fp32.",
-        Repair(reference=in_fp64, fix='torch.set_float32_matmul_precision("highest")'),
+        Repair(
+            reference=in_fp64,
+            evidence="PyTorch in fp64 gives the same answers",
+            fix='torch.set_float32_matmul_precision("highest")',
+        ),
         seen=True,
     )
 

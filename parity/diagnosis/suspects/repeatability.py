@@ -58,7 +58,11 @@ def _batch_statistics(examination: Examination) -> Iterator[Suspect]:
         "mode-train-bn",
         "BatchNorm runs on batch statistics: PyTorch in training mode answers as the file does; the model was "
         "exported in training mode.",
-        Repair(reference=_in_training, fix="model.eval()"),
+        Repair(
+            reference=_in_training,
+            evidence="PyTorch in training mode gives the same answers",
+            fix="model.eval()",
+        ),
     )
 
 

@@ -53,6 +53,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
             "This CPU has no VNNI: ONNX Runtime int8 sums saturate; do not use it as reference.",
             Repair(
                 run=partial(_exact_sums, batch=examination.batch),
+                evidence="the same file with exact int8 sums agrees",
                 fix='options.add_session_config_entry("session.x64quantprecision", "1")',
             ),
         )
@@ -65,6 +66,7 @@ def _optimisation(examination: Examination) -> Suspect:
         f"agrees with PyTorch{_operation(examination, 'onnxruntime', 'unoptimised')}.",
         Repair(
             run=chain.unoptimised,
+            evidence="the same file, not optimised, agrees",
             fix="options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL",
         ),
         seen=True,
@@ -83,6 +85,7 @@ def _disagreement(examination: Examination, other: str) -> Suspect:
         f"{told[0].upper()}{told[1:]}with PyTorch.",
         Repair(
             run=partial(_loaded, backend=other, batch=examination.batch),
+            evidence=f"the same file run by {_PACKAGES[other][1]} agrees",
             fix=f"pip install --upgrade {package}" if package.startswith("onnx") else "",
         ),
         seen=True,

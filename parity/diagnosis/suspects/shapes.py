@@ -12,6 +12,7 @@ import numpy as np
 
 from parity.diagnosis.edit_onnx import image_of, insert_behind_image
 from parity.diagnosis.editing import settings
+from parity.diagnosis.fixes import fix
 from parity.diagnosis.repair import Repair, apply, holds
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.environment import asked_again
@@ -94,7 +95,7 @@ def _other_channels(examination: Examination, option: Sequence[Axis]) -> Iterato
         yield Suspect(
             "pre-colour-mode",
             "The file's input is a grey image, of one channel; the classifier's has three.",
-            Repair(edit=_in_colour, fix="ct.ImageType(color_layout=ct.colorlayout.RGB)"),
+            Repair(edit=_in_colour, fix=_shaped("grey input", examination)),
             seen=True,
         )
 
@@ -116,19 +117,30 @@ def _in_colour(model: Editable) -> None:
 def _fixed_batch(examination: Examination, fixed: int) -> Suspect:
     graph = examination.graph
     image = graph.input if graph else "image"
-    alone = Repair(batch=fixed, fix=f'dynamic_axes={{"{image}": {{0: "batch"}}}}')
+    alone = Repair(
+        batch=fixed,
+        evidence=f"given {fixed} at once, the images agree",
+        fix=_shaped("batch", examination, fixed=fixed, batch=examination.batch),
+    )
     if examination.artifact.format == "onnx":
         told = f"Batch axis is fixed at {fixed}: dynamic_axes names no existing input (it is called `{image}`)"
         return Suspect(
             "i-dynamic-axis-name", f"{told}; batches of {examination.batch} are refused.", alone, seen=True
         )
     told = f"The input `{image}` takes {fixed} image(s) at once, not {examination.batch}: its batch axis is fixed"
-    return Suspect("s-batch-baked", f"{told}.", replace(alone, fix='convert(..., dynamic="batch")'), seen=True)
+    return Suspect("s-batch-baked", f"{told}.", alone, seen=True)
+
+
+def _shaped(name: str, examination: Examination, **values: object) -> str:
+    """Write a fix that names the input and the classifier's size."""
+    height, width = examination.pixels.shape[1:3]
+    image = examination.graph.input if examination.graph else "image"
+    return fix(name, examination.artifact.format, image=image, height=height, width=width, **values)
 
 
 def _baked_batch(examination: Examination) -> Iterator[Suspect]:
     """Run alone what ran in a batch, and free the constants that hold the number of images."""
-    alone = Repair(batch=1, fix="batch=1")
+    alone = Repair(batch=1, evidence="given one by one, the images agree", fix="--batch 1")
     if not holds(apply(examination, [alone])):
         return
     fails = "fails" if examination.answers is None else "answers otherwise"
@@ -183,20 +195,25 @@ def _nearest(option: Sequence[Axis], size: Size) -> Size:
 
 def _other_size(examination: Examination, taken: Size, size: Size) -> Suspect:
     told = f"The file takes images of {_told(taken)} (height x width), the classifier's are {_told(size)}"
-    shape = f"(1, 3, {size[0]}, {size[1]})"
-    fixes = {"onnx": f"torch.onnx.export(module, torch.zeros{shape}, ...)"}
-    fix = fixes.get(examination.artifact.format, f"ct.ImageType(shape={shape})")
     return Suspect(
         "i-input-size",
         f"{told}: it was converted for another size.",
-        Repair(reference=partial(_at_size, size=taken), fix=f"{fix}, or Preprocessing(size={taken}, ...)"),
+        Repair(
+            reference=partial(_at_size, size=taken),
+            evidence=f"at {_told(taken)} the two agree",
+            fix=f"{_shaped('size', examination)}, or Preprocessing(size={taken}, ...)",
+        ),
         seen=True,
     )
 
 
 def _flexible(examination: Examination, accepted: InputShapes, own: Size, size: Size) -> Iterator[Suspect]:
     """Compare at the classifier's own size, at the smallest and at the largest that the file declares."""
-    at_own = Repair(reference=partial(_at_size, size=own), fix=f"image.resize({own[::-1]})")
+    at_own = Repair(
+        reference=partial(_at_size, size=own),
+        evidence=f"at {_told(own)} the two agree",
+        fix=f"image.resize({own[::-1]})",
+    )
     if not holds(apply(examination, [at_own], examination.screen)):
         return
     sizes = dict.fromkeys(one for one in (*_ends(accepted), own) if one != size)

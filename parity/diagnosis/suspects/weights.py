@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from parity.diagnosis import fixes
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.interface import name_permutation
@@ -58,7 +59,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
         worst = min(findings, key=lambda f: f.snr_db)
         repair = Repair(edit=replaced(findings), fix="convert(classifier, route, directory)")
         if order := _first_layer(examination, findings):
-            yield _channels(order, worst, repair)
+            yield _channels(examination, order, worst, repair)
         else:
             yield Suspect(_FAULTS[kind], _sentence(examination, worst, len(findings)), repair, seen=True)
     if len(by_kind) > 1 and len(others) > _MANY:
@@ -148,7 +149,7 @@ def _first_layer(examination: Examination, findings: Sequence[WeightFinding]) ->
     return None
 
 
-def _channels(order: tuple[int, ...], finding: WeightFinding, repair: Repair) -> Suspect:
+def _channels(examination: Examination, order: tuple[int, ...], finding: WeightFinding, repair: Repair) -> Suspect:
     letters = "".join("RGB"[i] for i in order)
     return Suspect(
         "pre-bgr-swap" if letters == "BGR" else "pre-channel-order",
@@ -156,4 +157,6 @@ def _channels(order: tuple[int, ...], finding: WeightFinding, repair: Repair) ->
         f"channels of its weights are exchanged, or, which is the same, it expects {letters} pixels and gets RGB.",
         repair,
         seen=True,
+        # The network's channel i wants the image's channel order[i], and gets its i-th.
+        fix=fixes.channels(examination, [order.index(i) for i in range(3)], normalised=True),
     )

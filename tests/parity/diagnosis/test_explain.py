@@ -9,16 +9,20 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from conversion import Classifier
+from parity.compare import compare
 from parity.diagnosis.explain import explain
 from parity.diagnosis.explainer import Explainer
-from parity.diagnosis.repair import Repair
+from parity.diagnosis.repair import Repair, apply, evidence_of, holds, only
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.environment import asked_again
 from parity.reference import Reference
 from parity.results import Prediction, Subject
+from parity.tolerance import Tolerance
 from tests.parity.diagnosis.faulty import (
     before_all,
     behind_all,
@@ -119,16 +123,72 @@ def test_an_error_elsewhere_gives_no_cause_to_a_file_that_answers_here() -> None
     assert Explainer()(subject, reference(), good("mlprogram"), None).diagnoses == ()
 
 
+def test_a_repair_that_changes_nothing_confirms_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    # It failed there and agrees here with nothing undone, and so it does after any repair.
+    nothing = Suspect("wt-scaled", "Nothing was done.", Repair(answers=lambda found: found), seen=True)
+    monkeypatch.setattr("parity.diagnosis.explain._families", lambda *asked: iter([[nothing]]))
+    examination = examined(good(ONNX), reference())
+
+    found = explain(replace(examination, given=replace(examination.given, verdict="fail")))
+
+    assert [(d.fault, d.confirmed, d.evidence) for d in found.diagnoses] == [("wt-scaled", False, "")]
+
+
+@settings(deadline=None, max_examples=25)
+@given(apart=st.floats(2e-5, 0.3), allowed=st.sampled_from([1e-5, 1e-3, 1e-2]))
+def test_nothing_is_confirmed_that_leaves_more_than_the_tolerance(apart: float, allowed: float) -> None:
+    assume(abs(apart / 2 - allowed) > 1e-9)
+    exact = np.asarray(reference().prediction.probabilities, np.float64)
+    moved = replace(reference().prediction, probabilities=exact + apart * np.sign(0.5 - exact))
+    examination = examined(good(ONNX), reference(), moved)
+    strict = replace(examination, given=replace(examination.given, tolerance=allowed))
+    half = Repair(answers=lambda found: replace(found, probabilities=(found.probabilities + exact) / 2))
+
+    assert holds(apply(strict, [half])) == (apart / 2 <= allowed)
+
+
+def test_agreement_that_proves_nothing_confirms_nothing() -> None:
+    twice = only(reference(), [0, 0])
+
+    found = explained(broken(good(ONNX), swapped), twice)
+
+    # A model that ignores its input would agree on these too: what was seen is told as a suspect.
+    assert compare(twice.prediction, twice.prediction, Tolerance(1e-5), twice.images.names).verdict == (
+        "inconclusive"
+    )
+    assert [(d.fault, d.confirmed) for d in found.diagnoses][:1] == [("pre-bgr-swap", False)]
+
+
+@pytest.mark.parametrize(
+    ("faults", "evidence"),
+    [
+        ([swapped], "undoing it restores parity"),
+        ([swapped, without_softmax], "undoing all 2 together restores parity"),
+    ],
+)
+def test_what_was_proven_is_said_of_all_that_it_takes(faults: list[Any], evidence: str) -> None:
+    found = explained(broken(good(ONNX), lambda model: [fault(model) for fault in faults]), reference())
+
+    assert len(found.diagnoses) == len(faults)
+    assert {d.evidence for d in found.diagnoses} == {evidence}
+
+
+def test_what_was_proven_of_unlike_repairs_names_each() -> None:
+    assert evidence_of([Repair(evidence="run here it agrees"), Repair()]) == (
+        "with all 2 out of the way parity holds (run here it agrees; undoing it restores parity)"
+    )
+
+
 def test_two_repairs_of_the_reference_are_no_cause_together(monkeypatch: pytest.MonkeyPatch) -> None:
     def mirrored(given: Reference) -> Reference:
         return asked_again(given, given.images.pixels[:, :, ::-1])
 
     both = [
-        Suspect("pre-exif-orientation", "Mirrored.", Repair(reference=mirrored, allowance=0.05), seen=True),
-        # It takes back what the first one did, and is left with its allowance.
+        Suspect("pre-exif-orientation", "Mirrored.", Repair(reference=mirrored), seen=True),
+        # It takes back what the first one did.
         Suspect("mode-reference-in-train", "Asked again.", Repair(reference=asked_again), seen=True),
     ]
-    monkeypatch.setattr("parity.diagnosis.explain._families", lambda *given: iter([both]))
+    monkeypatch.setattr("parity.diagnosis.explain._families", lambda *asked: iter([both]))
     answers = reference().prediction.probabilities.astype(np.float64)
     moved = answers + 0.03 * np.sign(0.5 - answers)
 

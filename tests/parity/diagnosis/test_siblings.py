@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from conversion import Artifact
 from conversion.artifact import open_artifact
 from conversion.deployed import deployed_module, example_pixels
 from parity.backends import coreml_evaluator, coreml_native
+from parity.compare import explain_failure
 from parity.diagnosis.siblings import Sibling, with_siblings
 from parity.explaining import explain_artifact
 from parity.pipeline import check
@@ -81,6 +83,9 @@ def test_one_unit_agrees_and_another_does_not(tmp_path: Path) -> None:
     assert message.startswith("CPU_ONLY matches (")
     assert "but ALL does not (0.1" in message
     assert message.endswith("Core ML hardware path, not the conversion; file it with Apple.")
+    assert found["recorded-all"].diagnoses[0].evidence == "the same file on CPU_ONLY agrees"
+    # Nothing was undone: what was run is said as it was.
+    assert "(confirmed: the same file on CPU_ONLY agrees)" in explain_failure(found["recorded-all"])
 
 
 def test_without_the_exact_unit_the_evaluator_is_a_hint(tmp_path: Path) -> None:
@@ -106,6 +111,34 @@ def test_one_system_agrees_and_another_does_not(tmp_path: Path) -> None:
 
     assert causes(found["recorded-new"]) == [("v-os-update", True)]
     assert "matches on macOS 13.6 arm64" in found["recorded-new"].diagnoses[0].message
+    assert found["recorded-new"].diagnoses[0].evidence == "the same file on macOS 13.6 arm64 agrees"
+
+
+def test_systems_whose_units_nobody_knows_are_a_hint(tmp_path: Path) -> None:
+    found = checked(
+        record_of(tmp_path / "old.json", "", system="macOS 13.6 arm64"),
+        record_of(tmp_path / "new.json", "", wrong=True),
+        backends=["recorded-old", "recorded-new"],
+    )
+
+    # The units may be what differs.
+    assert ("v-os-update", False) in causes(found["recorded-new"])
+    assert not any(d.confirmed or d.evidence for d in found["recorded-new"].diagnoses)
+
+
+def test_a_sibling_that_was_allowed_more_proves_nothing() -> None:
+    cpu = Subject("tiny", "-", "", "coreml-native", "fp32", "pass", max_abs_diff=0.02, tolerance=0.05)
+    other = Subject(
+        "tiny", "-", "", "recorded", "fp32", "fail", max_abs_diff=0.02, tolerance=0.01,
+        recorded_by="coreml-native (ALL) on macOS 15.1 arm64",
+    )  # fmt: skip
+
+    first, second = with_siblings([Sibling(cpu, artifact()), Sibling(other, artifact())])
+
+    assert (first.diagnoses, second.diagnoses) == ((), ())
+    allowed_alike = replace(cpu, tolerance=0.01)
+    _, told_now = with_siblings([Sibling(allowed_alike, artifact()), Sibling(other, artifact())])
+    assert causes(told_now) == [("p-compute-unit", True)]
 
 
 def test_explain_reads_all_units_of_a_record(tmp_path: Path) -> None:

@@ -57,6 +57,9 @@ def run_of(*subjects: Subject, **more: Any) -> Run:
     return Run(HERE, subjects, summary=summarise(subjects), **more)
 
 
+FIX = "image = image[:, [2, 1, 0]]"
+
+
 def full_run() -> Run:
     """Make a run in which everything that a report can show is there."""
     cases = (case("match", "good.png", 1e-3), case("flip", "bad.png", 0.5), case("error", "nan.png", None))
@@ -69,7 +72,10 @@ def full_run() -> Run:
         tolerance_reason="fp16: for the test",
         required_tolerance=0.5,
         guilty_hop="torch -> mlprogram",
-        diagnoses=(Diagnosis("pre-bgr-swap", "channels are swapped", True), Diagnosis("eps", "another epsilon")),
+        diagnoses=(
+            Diagnosis("pre-bgr-swap", "channels are swapped", True, FIX, "PyTorch shown BGR agrees"),
+            Diagnosis("eps", "another epsilon", fix="norm.eps = 1e-5"),
+        ),
         first_divergence=Divergence("conv_12", "conv", 18, 71),
         cases=cases,
         **measured,
@@ -112,7 +118,7 @@ def hostile_run(text: str = HOSTILE) -> Run:
         images=1,
         guilty_hop=text,
         recorded_by=text,
-        diagnoses=(Diagnosis(text, text),),
+        diagnoses=(Diagnosis(text, text), Diagnosis(text, text, True, text, text)),
         unexplained=text,
         first_divergence=Divergence(text, text, 1, 2),
         cases=(bad,),

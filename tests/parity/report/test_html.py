@@ -94,10 +94,10 @@ def test_everything_is_told() -> None:
     page = words(Page(to_html(full_run())))
 
     for told in (
-        "pre-bgr-swap channels are swapped confirmed: undoing it restores parity",
+        "pre-bgr-swap channels are swapped confirmed: PyTorch shown BGR agrees Fix: image = image[:, [2, 1, 0]]",
         "eps another epsilon suspected",
         "Guilty hop torch -> mlprogram",
-        "First divergence conv_12 (conv), 18 of 71",
+        "First divergence operation 19 of 71, `conv_12` (conv)",
         "Would pass with 0.5",
         "Known issue: hard swish https://example.org/1",
         "known issue (tiny) no longer fails; remove it",

@@ -80,9 +80,10 @@ def test_a_failure_tells_why() -> None:
     text = next(read(full_run()).iter("failure")).text or ""
 
     assert text.splitlines()[0] == "tiny by mlprogram on coreml-evaluator: fail: 1 flip, 1 error of 3 image(s)"
-    assert "  cause: pre-bgr-swap: channels are swapped" in text
-    assert "  suspected: eps: another epsilon" in text
-    assert "  first divergence: conv_12 (conv), 18 of 71" in text
+    assert text.count("  cause: channels are swapped (confirmed: PyTorch shown BGR agrees) [pre-bgr-swap]\n") == 1
+    assert text.count("  fix: image = image[:, [2, 1, 0]]\n") == 1
+    assert text.count("  suspect: another epsilon (not confirmed) [eps]\n") == 1
+    assert text.count("  first divergence: operation 19 of 71, `conv_12` (conv)") == 1
 
 
 def test_what_was_measured_is_in_the_properties() -> None:

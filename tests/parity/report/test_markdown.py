@@ -73,9 +73,11 @@ def test_failures_are_explained() -> None:
     for told in (
         "<details><summary>❌ <code>tiny</code> by <code>mlprogram</code> on <code>coreml-evaluator</code>: fail",
         "  worst image nan.png (error): PyTorch 'ant' at 0.75, candidate '-' without a finite probability",
-        "- Cause: <code>pre-bgr-swap</code> <code>channels are swapped</code>",
+        "- Cause: <code>pre-bgr-swap</code> <code>channels are swapped</code> "
+        "(<code>confirmed&#58; PyTorch shown BGR agrees</code>)",
+        "- Fix: <code>image &#61; image&#91;&#58;, &#91;2, 1, 0&#93;&#93;</code>",
         "- Suspected: <code>eps</code> <code>another epsilon</code>",
-        "- First divergence: <code>conv_12 (conv), 18 of 71</code>",
+        "- First divergence: <code>operation 19 of 71, &#96;conv_12&#96; (conv)</code>",
         "- Known issue: <code>hard swish</code> <code>https&#58;//example.org/1</code>",
         "❌ Stale: <code>known issue (tiny) no longer fails; remove it</code>",
         "➖ Skipped 1 × <code>coreml-native</code>: <code>no Mac</code>",

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import html
+import json
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import pytest
 
 from parity.distribution import Distribution
+from parity.report.html import to_html
+from parity.report.junit import to_junit
+from parity.report.markdown import to_markdown
+from parity.report.terminal import make_console, print_run
 from parity.report.text import clipped, compact, counted, visible, visible_lines
 from parity.report.view import make_view
-from parity.results import Answer, Case, ClassPair, Diagnosis, Part
+from parity.results import Answer, Case, ClassPair, Diagnosis, Divergence, Part, to_json
 from tests.parity.report.samples import case, complete_run, full_run, hostile_run, run_of, streamed_run, subject
 
 # What is shown
@@ -48,6 +54,25 @@ def test_a_cause_that_was_confirmed_on_some_images_says_so(explained_on: int, im
 
     assert [found.told for found in shown.causes] == [told]
     assert f"  cause: channels are swapped ({told}) [pre-bgr-swap]" in shown.explanation
+
+
+@pytest.mark.parametrize("told", ["", "operation 19 of 71, `conv_12` (conv): scaled by 2"])
+def test_all_reports_give_the_same_fix_and_count_operations_from_one(
+    told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    causes = (Diagnosis("eps", "another epsilon", True, "norm.eps = 1e-5", "PyTorch with it agrees"),)
+    where = Divergence("conv_12", "conv", 18, 71, told=told)
+    run = run_of(subject("fail", diagnoses=causes, first_divergence=where))
+    print_run(run, make_console())
+
+    texts = (capsys.readouterr().out, to_html(run), to_markdown(run), to_junit(run))
+
+    for text in map(html.unescape, texts):
+        assert "norm.eps = 1e-5" in text
+        assert "confirmed: PyTorch with it agrees" in text
+        assert "operation 19 of 71, `conv_12` (conv)" in text
+        assert "18 of 71" not in text
+    assert json.loads(to_json(run))["subjects"][0]["first_divergence"]["index"] == 18
 
 
 def test_what_cannot_be_explained_says_why() -> None:
@@ -93,8 +118,11 @@ def test_the_facts_of_a_failure() -> None:
     assert failed.title == "tiny by mlprogram on coreml-evaluator"
     assert (failed.top1, failed.max_abs_diff_told, failed.tolerance_told) == ("33%", "5.0e-01", "1.0e-02")
     assert (failed.would_pass, failed.guilty_hop) == ("0.5", "torch -> mlprogram")
-    assert failed.divergence == "conv_12 (conv), 18 of 71"
-    assert [(c.fault, c.confirmed) for c in failed.causes] == [("pre-bgr-swap", True), ("eps", False)]
+    assert failed.divergence == "operation 19 of 71, `conv_12` (conv)"
+    assert [(c.fault, c.confirmed, c.fix) for c in failed.causes] == [
+        ("pre-bgr-swap", True, "image = image[:, [2, 1, 0]]"),
+        ("eps", False, ""),
+    ]
     assert failed.explanation[0] == "tiny by mlprogram on coreml-evaluator: fail: 1 flip, 1 error of 3 image(s)"
     assert make_view(full_run()).subjects[0].explanation == ()
 

@@ -41,6 +41,7 @@ def test_the_function_is_named(break_it: Any, told: str) -> None:
     found = explained(broken(good("onnx-torchscript"), break_it), reference())
 
     assert causes(found) == ["g-activation"]
+    assert found.diagnoses[0].evidence == "PyTorch with that function in its place gives the same answers"
     assert f"Activation `leaky`, leaky_relu in PyTorch, {told}" in found.diagnoses[0].message
 
 

@@ -67,6 +67,7 @@ def test_a_kernel_that_is_wrong_is_named_by_a_third_opinion() -> None:
     (cause,) = explained_on("onnx-reference", artifact, given)
 
     assert (cause.fault, cause.confirmed) == ("v-runtime-regression", True)
+    assert cause.evidence.startswith("the same file")
     assert cause.message.startswith("The ONNX reference evaluator ")
     assert "disagree on operation AveragePool" in cause.message
     assert "ONNX Runtime agrees with PyTorch" in cause.message
@@ -78,6 +79,7 @@ def test_the_optimiser_of_onnx_runtime_is_named(monkeypatch: pytest.MonkeyPatch)
     (cause,) = explained_on("onnxruntime", good("onnx-torchscript", tiny), reference(tiny))
 
     assert (cause.fault, cause.confirmed) == ("v-runtime-regression", True)
+    assert cause.evidence.startswith("the same file")
     assert "once it has optimised the graph" in cause.message
     assert cause.fix.endswith("ORT_DISABLE_ALL")
 
@@ -89,6 +91,7 @@ def test_apples_runtime_against_the_evaluator(monkeypatch: pytest.MonkeyPatch) -
     (cause,) = explained_on("coreml-native", good("mlprogram-fp32", tiny), reference(tiny))
 
     assert (cause.fault, cause.confirmed) == ("v-runtime-regression", True)
+    assert cause.evidence.startswith("the same file")
     assert cause.message.startswith("Apple's runtime ")
     assert "the evaluator agrees with PyTorch" in cause.message
 

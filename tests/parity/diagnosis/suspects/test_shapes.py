@@ -69,7 +69,8 @@ def test_a_batch_axis_that_is_fixed_is_told_by_the_input() -> None:
     (cause,) = subject.diagnoses
     assert (subject.verdict, cause.fault, cause.confirmed) == ("error", "i-dynamic-axis-name", True)
     assert "Batch axis is fixed at 1: dynamic_axes names no existing input (it is called `image`)" in cause.message
-    assert cause.fix == 'dynamic_axes={"image": {0: "batch"}}'
+    assert cause.fix == 'torch.onnx.export(..., dynamic_axes={"image": {0: "batch"}})'
+    assert cause.evidence == "given 1 at once, the images agree"
 
 
 def test_an_image_of_core_ml_comes_alone() -> None:
