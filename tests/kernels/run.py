@@ -3,9 +3,9 @@
     python tests/kernels/run.py [--workers N] [pytest's arguments]
 
 PyTorch and oneDNN choose kernels by the processor. A tolerance that holds under one choice only is a tolerance of
-one machine. Each row of the table is one run of pytest in a process of its own, with the environment variables that
-tell PyTorch and oneDNN what to use. A choice that the processor lacks is skipped with its reason. The exit code is 1
-if any run failed, and 3 if none could be run.
+one machine. Each row of the table is one run of pytest in a process of its own, with the environment variables
+that tell PyTorch and oneDNN what to use. A choice that the processor lacks is skipped with its reason. The exit
+code is 1 if any run failed, and 3 if none could be run.
 """
 
 from __future__ import annotations
