@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from parity.reference import Reference
     from parity.suite import ModelEntry, Suite
 
-# good, bad: its numbers; bad are wrong ones that come without an error. refused, crashed, nonsense: it raises one, as
-# in an upgrade. untried: the release cannot be installed or loaded here; unknown: what it answers proves nothing. Both
-# are passed over.
+# good, bad: its numbers; bad are wrong ones that come without an error. refused, crashed, nonsense: there is an
+# error, as in an upgrade. untried: the release cannot be installed or loaded here; unknown: what it answers proves
+# nothing. These two are passed over.
 State = Literal["good", "bad", "refused", "crashed", "nonsense", "untried", "unknown"]
 _OF_SIDES: Mapping[SideState, State] = {
     "right": "good",

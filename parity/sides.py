@@ -191,8 +191,8 @@ class Bench:
     ) -> Subject:
         """Put causes into a side's subject, looked for with the packages of that side.
 
-        Where its own runtime gave the answers, and cannot be asked in the tool chain, nothing is looked for: another
-        runtime would accuse itself.
+        Where its own runtime gave the answers, and cannot be asked again, nothing is looked for: another runtime
+        would accuse itself.
         """
         subject, images = outcome.subject, reference.images
         own_runtime = self._runs(subject.backend)

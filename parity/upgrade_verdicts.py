@@ -3,8 +3,8 @@
 Each side is first judged by itself against PyTorch. The table then follows three rules:
 
 - Wrong numbers without an error are the worst, because nobody notices. After anything else they are worse.
-- Where a file ran before, right or wrong, and none does after, it is broken. Of what raises an error on both sides,
-  that is worse which is noticed later: first a refusal with its reason, then a crash, then a file that does not run.
+- Where a file ran before, right or wrong, and none does after, it is broken. Where there is an error on both sides,
+  the one that is noticed later is worse: a refusal with its reason, then a crash, then a file that does not run.
 - What was not tried says nothing of the upgrade, whatever the other side does.
 """
 
@@ -83,7 +83,9 @@ def judge_upgrade(
 
 def _reason(old: Subject, new: Subject, before: SideState, after: SideState, verdict: UpgradeVerdict) -> str:
     if verdict == "untried":
-        return new.reason if before != "untried" else old.reason
+        reason = old.reason if before == "untried" else new.reason
+        alone = f"; the new side by itself fails: {new.reason}" if after == "wrong" else ""
+        return f"{reason}{alone}"
     if verdict == "skipped":
         return old.reason if before == "skipped" else new.reason
     if verdict == "inconclusive":

@@ -109,10 +109,12 @@ def _last_line(found: Upgrade) -> str:
 
 def print_bisection(found: Bisection, console: Console) -> None:
     """Print how each release did that was tried, and which was the first bad and the first fixed one."""
-    tried = {trial.version for history in found.histories for trial in history.trials}
+    trials = [trial for history in found.histories for trial in history.trials]
+    tried = {trial.version for trial in trials if trial.state != "untried"}
+    untried = {trial.version for trial in trials} - tried
     console.print(
         f"{found.package}: {len(found.releases)} releases from {found.releases[0]} to {found.releases[-1]}, "
-        f"{len(tried)} tried",
+        f"{len(tried)} tried{f', {len(untried)} cannot be tried here' if untried else ''}",
         soft_wrap=True,
     )
     for history in found.histories:

@@ -230,7 +230,7 @@ def test_a_diagnosis_is_told_where_there_is_one(said: Said, monkeypatch: pytest.
 
     _, lines, _ = said("--with", "onnx==1.17.0")
 
-    assert "  after: shared-bias: two share one" in lines
+    assert "  after: suspect: two share one (not confirmed) [shared-bias]" in lines
 
 
 def test_legs_that_were_skipped_for_one_reason_share_a_line(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
