@@ -141,6 +141,84 @@ def test_a_conversion_that_crashes_is_a_result_with_its_last_lines(
     assert found.exit_code == 1
 
 
+REFUSED = ToolChainFailure("convert", ("RuntimeError: no such operation",))
+CRASHED = ToolChainFailure("convert", ("the process was killed by SIGSEGV",), died=True)
+NONSENSE = ToolChainFailure("open", ("no model",))
+UNLOADED = ToolChainFailure("load", ("ImportError: cannot import name 'runtime_version'",))
+
+
+@pytest.mark.parametrize("failure", [REFUSED, CRASHED, NONSENSE])
+def test_wrong_numbers_where_an_error_was_are_worse_and_their_cause_is_looked_for(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failure: ToolChainFailure
+) -> None:
+    sides(monkeypatch, lambda route: Made(failure=failure), wrong)
+
+    found = upgrade(suite, OLD, NEW, models=["tiny"], artifacts=tmp_path)
+
+    (leg,) = found.legs
+    assert (leg.verdict, leg.after) == ("worse", "wrong")
+    assert leg.reason == f"wrong without an error: {leg.new.reason}; the old side raised one: {failure}"
+    assert [d.fault for d in leg.new.diagnoses] == ["wt-stale-artifact"]
+    assert found.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "verdict", "code"),
+    [
+        (REFUSED, None, "better", 0),
+        (CRASHED, None, "better", 0),
+        (REFUSED, REFUSED, "same", 0),
+        (CRASHED, CRASHED, "same", 0),
+        (REFUSED, CRASHED, "worse", 1),
+        (CRASHED, REFUSED, "better", 0),
+        (None, REFUSED, "broken", 1),
+        (None, NONSENSE, "broken", 1),
+        (UNLOADED, None, "untried", 3),
+        (None, UNLOADED, "untried", 3),
+        (UNLOADED, CRASHED, "untried", 3),
+    ],
+)
+def test_errors_on_either_side(
+    suite: Suite,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    old: ToolChainFailure | None,
+    new: ToolChainFailure | None,
+    verdict: str,
+    code: int,
+) -> None:
+    old_made, new_made = (
+        (lambda route, failure=failure: Made(failure=failure)) if failure else good for failure in (old, new)
+    )
+    sides(monkeypatch, old_made, new_made)
+
+    found = upgrade(suite, OLD, NEW, models=["tiny"], artifacts=tmp_path)
+
+    assert ([leg.verdict for leg in found.legs], found.exit_code) == ([verdict], code)
+
+
+def test_two_sides_that_are_wrong_alike_got_no_worse(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sides(monkeypatch, wrong, wrong)
+
+    found = upgrade(suite, OLD, NEW, models=["tiny"], artifacts=tmp_path)
+
+    (leg,) = found.legs
+    assert (leg.verdict, leg.reason) == ("same", f"both sides fail: {leg.new.reason}")
+    assert found.exit_code == 0
+
+
+def test_a_side_that_cannot_be_tried_does_not_hide_that_the_other_is_wrong(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sides(monkeypatch, lambda route: Made(failure=UNLOADED), wrong)
+
+    (leg,) = upgrade(suite, OLD, NEW, models=["tiny"], artifacts=tmp_path).legs
+
+    assert leg.reason == f"{UNLOADED}; the new side by itself fails: {leg.new.reason}"
+
+
 def test_what_was_skipped_on_both_sides_proves_nothing(
     suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
