@@ -165,7 +165,8 @@ def test_bisect_tells_a_crash_a_refusal_and_wrong_numbers_apart(
     assert lines[0] == "onnx: 5 releases from 1.14.0 to 1.17.0, 4 tried, 1 cannot be tried here"
     assert lines[1] == (
         "tiny by onnx-torchscript on onnxruntime: fixed in 1.15.0, refused in 1.14.0; "
-        "first crashed 1.16.0, good in 1.15.0 (between them, not to be judged: 1.13.0); first bad 1.17.0, crashed in 1.16.0"
+        "first crashed 1.16.0, good in 1.15.0 (between them, not to be judged: 1.13.0); "
+        "first bad 1.17.0, crashed in 1.16.0"
     )
     assert [line.split()[1].rstrip(":") for line in lines[2:7]] == ["refused", "good", "untried", "crashed", "bad"]
     (history,) = json.loads((tmp_path / "b.json").read_text())["histories"]
