@@ -18,7 +18,7 @@ _SCALAR_TOO = (
 _HINTS: Sequence[tuple[re.Pattern[str], str]] = (
     (
         re.compile("only 0-dimensional arrays can be converted to Python scalars"),
-        "coremltools 9.0 does not work with numpy 2.4 or later: pip install 'numpy<2.4'",
+        "coremltools up to 9.0 does not work with numpy 2.4 or later: pip install 'numpy<2.4'",
     ),
     # Of an ML Program: the three numbers stand where the image's width does.
     (re.compile(r"Incompatible dim 3 in shapes \(\w+, 3, \w+, \w+\) vs\. \(1, 1, 1, 3\)"), _SCALAR),

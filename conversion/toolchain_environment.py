@@ -28,6 +28,8 @@ STATE = "toolchain.json"
 # Counted up when environments are built in another way, so that those of before are not taken for whole.
 FORMAT = 1
 LINES = 12
+# Before the converter or the runtime has its say: what fails there says nothing of it.
+UNTRIED_STAGES = frozenset({"resolve", "install", "check", "start", "load"})
 
 _BUILD_SECONDS = 1800
 # With the CUDA packages that its wheels for Linux ask for.
@@ -67,11 +69,18 @@ class ToolChain:
 class ToolChainFailure:
     """Say at which stage a tool chain failed, and the last lines that were said.
 
-    stage: resolve, install, check, start, load, convert, open or run.
+    stage: resolve, install, check, start, load, convert, open or run; load also where a package cannot be
+        imported, however late that shows. died: its process crashed or hung, and raised no error.
     """
 
     stage: str
     last_lines: tuple[str, ...]
+    died: bool = False
+
+    @property
+    def untried(self) -> bool:
+        """Whether it failed before it was asked for anything: it is then neither good nor bad."""
+        return self.stage in UNTRIED_STAGES
 
     def __str__(self) -> str:
         """Put it into one line."""

@@ -59,7 +59,7 @@ class Session:
         except queue.Empty:
             said = self._said()
             self._end()
-            return ToolChainFailure(stage, (*said, f"no answer after {timeout:g} s: given up"))
+            return ToolChainFailure(stage, (*said, f"no answer after {timeout:g} s: given up"), died=True)
         except OSError as error:
             if self._process is None:
                 return ToolChainFailure(stage, (f"{self.environment.python} does not start: {error}",))
@@ -68,7 +68,7 @@ class Session:
             self._end()
             raise
         if "failed" in message:
-            return ToolChainFailure(stage, last_lines(message["failed"]))
+            return ToolChainFailure("load" if message["importing"] else stage, last_lines(message["failed"]))
         return message["answer"]
 
     def _start(self) -> subprocess.Popen[str]:
@@ -100,15 +100,20 @@ class Session:
         assert self._process is not None
         code = self._process.wait()
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        said = self._said()
+        log = self._read_log()
         self._end()
-        return ToolChainFailure(stage, (*said, f"the process {how}"))
+        return ToolChainFailure(
+            "load" if _crashed_while_importing(log) else stage, (*last_lines(log), f"the process {how}"), died=True
+        )
 
     def _said(self) -> tuple[str, ...]:
+        return last_lines(self._read_log())
+
+    def _read_log(self) -> str:
         if self._log is None:
-            return ()
+            return ""
         self._log.seek(0)
-        return last_lines(self._log.read())
+        return self._log.read()
 
     def _end(self, patience: float = 0) -> None:
         """End the process; patience: seconds in which it may do so by itself, and remove its temporary files."""
@@ -126,6 +131,13 @@ class Session:
         self._listener.join()
         if self._log is not None:
             self._log.close()
+
+
+def _crashed_while_importing(log: str) -> bool:
+    """Say whether the stack that faulthandler wrote at the end of a log runs through an import."""
+    _, crash, stacks = log.rpartition("Fatal Python error")
+    current = stacks.partition("Current thread")[2].partition("\n\n")[0]
+    return bool(crash) and "<frozen importlib._bootstrap" in current
 
 
 def _listen(process: subprocess.Popen[str], heard: queue.Queue[dict[str, Any] | None]) -> None:

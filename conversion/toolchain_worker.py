@@ -89,7 +89,27 @@ def main(paths: list[str]) -> None:
             tell({"answer": VERBS[request["verb"]](tell, **request["arguments"])})
         except BaseException as error:  # a converter may call sys.exit
             traceback.print_exc()
-            tell({"failed": "".join(traceback.format_exception_only(type(error), error))})
+            told = "".join(traceback.format_exception_only(type(error), error))
+            tell({"failed": told, "importing": raised_while_importing(error)})
+
+
+def raised_while_importing(error: BaseException | None) -> bool:
+    """Say whether an error, or the one that it was raised from, came out of an import: nothing was tried then.
+
+    Whatever its class: packages of different times part with an AttributeError or a TypeError as well.
+    """
+    while error is not None:
+        if isinstance(error, ImportError):
+            return True
+        trace = error.__traceback__
+        while trace is not None:
+            code = trace.tb_frame.f_code
+            # What is evaluated from text is called <module> too, and stands in no file.
+            if code.co_name == "<module>" and code.co_filename == trace.tb_frame.f_globals.get("__file__"):
+                return True
+            trace = trace.tb_next
+        error = error.__cause__
+    return False
 
 
 def _called(function: str, arguments: dict[str, Any]) -> Any:

@@ -19,19 +19,32 @@ from parity.errors import ParityError
 from parity.pipeline import load_entry
 from parity.sides import Bench, Side, opened, runtime_for
 from parity.upgrade import TIMEOUT, Progress
+from parity.upgrade_verdicts import REGRESSIONS, TABLE, SideState
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
     from parity.reference import Reference
-    from parity.results import Subject
     from parity.suite import ModelEntry, Suite
 
-# `unknown`: the release cannot be installed here, or says nothing; it is passed over.
-State = Literal["good", "bad", "unknown"]
-
-# Stages before the converter has had its say.
-_BEFORE = ("resolve", "install", "check")
+# good, bad: its numbers; bad are wrong ones that come without an error. refused, crashed, nonsense: there is an
+# error, as in an upgrade. untried: the release cannot be installed or loaded here; unknown: what it answers proves
+# nothing. These two are passed over.
+State = Literal["good", "bad", "refused", "crashed", "nonsense", "untried", "unknown"]
+_OF_SIDES: Mapping[SideState, State] = {
+    "right": "good",
+    "wrong": "bad",
+    "refused": "refused",
+    "crashed": "crashed",
+    "nonsense": "nonsense",
+    "inconclusive": "unknown",
+    "untried": "untried",
+    "skipped": "untried",
+}
+# How an upgrade calls what is judged.
+_JUDGED: Mapping[State, SideState] = {
+    state: side for side, state in _OF_SIDES.items() if state not in ("untried", "unknown")
+}
 
 
 @dataclass(frozen=True)
@@ -47,8 +60,9 @@ class Trial:
 class History:
     """Hold what the releases made of one model by one route.
 
-    trials: those that were tried, oldest first. first_bad: the first that is bad after a good one, with every
-    release between the two tried; first_fixed: the first that is good again after it.
+    trials: those that were asked for, oldest first. first_bad: the first that is worse than the one before, as an
+    upgrade from one to the other would be, with every release between the two asked for: bad or broken after a good
+    one, bad after one that raised an error. first_fixed: the first that is good after one that is not.
     """
 
     model: str
@@ -72,9 +86,9 @@ class Bisection:
 
     @property
     def exit_code(self) -> int:
-        """0 no release is bad, 1 one is, 3 nothing can be concluded."""
+        """0 no release is bad or broken, 1 one is, 3 nothing can be concluded."""
         states = {trial.state for history in self.histories for trial in history.trials}
-        if "bad" in states:
+        if states & _JUDGED.keys() - {"good"}:
             return 1
         return 0 if "good" in states else 3
 
@@ -131,11 +145,11 @@ def search(states: Sequence[Callable[[], State]]) -> dict[int, State]:
 
     Both ends first. Where they are alike the range may still hold good, bad, good: then what lies between is asked
     for, the middle first, until one differs. From there on every change is narrowed down to two neighbours; a place
-    that is unknown does not count as one.
+    that was not judged does not count as one.
     """
     found = {place: states[place]() for place in dict.fromkeys((0, len(states) - 1))}
     for place in _middles(0, len(states) - 1):
-        if len(set(found.values()) - {"unknown"}) > 1:
+        if len(set(found.values()) & _JUDGED.keys()) > 1:
             break
         found[place] = states[place]()
     while (gap := _open_gap(found)) is not None:
@@ -155,8 +169,8 @@ def _middles(low: int, high: int) -> Iterator[int]:
 
 
 def _open_gap(found: Mapping[int, State]) -> int | None:
-    """Find a place between a good and a bad one that was not asked for; None where there is none left."""
-    known = sorted(place for place, state in found.items() if state != "unknown")
+    """Find a place between two that differ that was not asked for; None where there is none left."""
+    known = sorted(place for place, state in found.items() if state in _JUDGED)
     for low, high in pairwise(known):
         open_places = [place for place in range(low + 1, high) if place not in found]
         if found[low] != found[high] and open_places:
@@ -166,25 +180,27 @@ def _open_gap(found: Mapping[int, State]) -> int | None:
 
 def conclude(releases: Sequence[str], trials: Sequence[Trial]) -> tuple[str | None, str | None, str]:
     """Read the first bad release and the first fixed one out of trials, and say it in a sentence."""
-    known = [trial for trial in trials if trial.state != "unknown"]
+    known = [trial for trial in trials if trial.state in _JUDGED]
     if not known:
         reason = next((trial.reason for trial in trials if trial.reason), "")
         return None, None, f"no release could be judged: {reason}"
-    states = {trial.state for trial in known}
-    if states == {"good"}:
-        return None, None, "good in every release that was tried"
-    if states == {"bad"}:
-        return None, None, f"bad in every release that was tried: {known[0].reason}"
+    if len(states := {trial.state for trial in known}) == 1:
+        (state,) = states
+        why = f": {known[0].reason}" if known[0].reason else ""
+        return None, None, f"{state} in every release that was tried{why if state != 'good' else ''}"
     bad = fixed = None
-    told = []
+    told: dict[State, str] = {}
     for before, after in pairwise(known):
-        if before.state == "good" and after.state == "bad" and bad is None:
-            bad = after.version
-            told.append(f"first bad {bad}, good in {before.version}{_passed_over(releases, before, after)}")
-        if before.state == "bad" and after.state == "good" and fixed is None:
-            fixed = after.version
-            told.append(f"fixed in {fixed}, bad in {before.version}{_passed_over(releases, before, after)}")
-    return bad, fixed, "; ".join(told)
+        if before.state == after.state:
+            continue
+        if TABLE[_JUDGED[before.state], _JUDGED[after.state]] in REGRESSIONS:
+            bad = bad or after.version
+        if after.state == "good":
+            fixed = fixed or after.version
+        change = f"fixed in {after.version}" if after.state == "good" else f"first {after.state} {after.version}"
+        between = _passed_over(releases, before, after)
+        told.setdefault(after.state, f"{change}, {before.state} in {before.version}{between}")
+    return bad, fixed, "; ".join(told.values())
 
 
 def _passed_over(releases: Sequence[str], before: Trial, after: Trial) -> str:
@@ -194,15 +210,8 @@ def _passed_over(releases: Sequence[str], before: Trial, after: Trial) -> str:
 
 def _try(suite: Suite, version: str, bench: Bench, entry: ModelEntry, reference: Reference, route: str) -> Trial:
     made = bench.make(suite, entry, reference, route)
-    if made.failure and made.failure.stage in _BEFORE:
-        return Trial(version, "unknown", str(made.failure))
-    subject, _ = bench.judge(reference, made, runtime_for(route), entry, route)
-    return Trial(version, _state(subject), subject.reason)
-
-
-def _state(subject: Subject) -> State:
-    states: Mapping[str, State] = {"pass": "good", "fail": "bad", "error": "bad"}
-    return states.get(subject.verdict, "unknown")
+    outcome = bench.judge(reference, made, runtime_for(route), entry, route)
+    return Trial(version, _OF_SIDES[outcome.state], outcome.subject.reason)
 
 
 def installed_version(package: str) -> str:

@@ -13,7 +13,8 @@ import numpy as np
 
 from conversion.errors import ConversionError
 from conversion.routes import ROUTES, convert
-from conversion.toolchain_packages import normal, requirement
+from conversion.toolchain_packages import installed, normal, requirement
+from conversion.toolchain_worker import raised_while_importing
 from conversion.toolchains import (
     TOOLCHAINS,
     Environment,
@@ -27,10 +28,12 @@ from conversion.toolchains import (
     why_not,
 )
 from parity.backends import backends_for, find_backend
+from parity.diagnosis.explainer import Explainer
 from parity.environment import environment
 from parity.errors import ParityError
 from parity.pipeline import judge_prediction, judge_with_prediction
-from parity.results import Prediction, Subject
+from parity.results import Diagnosis, Divergence, Prediction, Subject
+from parity.upgrade_verdicts import SideState, state_of
 
 if TYPE_CHECKING:
     from conversion import Artifact
@@ -99,8 +102,20 @@ class Made:
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """Hold how one side did: against PyTorch, with its answers where it gave any.
+
+    state: what upgrade_verdicts.TABLE goes by; it tells a refusal from a crash, as the subject's verdict does not.
+    """
+
+    subject: Subject
+    answers: Prediction | None
+    state: SideState
+
+
+@dataclass(frozen=True)
 class Bench:
-    """Hold an opened side: it converts and it predicts.
+    """Hold an opened side: it converts, it predicts, and it explains what it got wrong.
 
     failure: why its environment could not be built. skipped: why that was not even tried.
     """
@@ -116,6 +131,11 @@ class Bench:
     def versions(self) -> Mapping[str, str]:
         """Return the versions of this side's packages: of a tool chain those that are not the installed ones."""
         return self.session.environment.packages if self.session else environment().packages
+
+    def version(self, package: str) -> str:
+        """Return this side's version of a package; empty where it has none."""
+        own = self.session.environment.packages if self.session else {}
+        return own.get(package) or installed().get(package, "")
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -134,16 +154,9 @@ class Bench:
             try:
                 return Made(convert(reference.classifier, route, self.directory, *axes))
             except ConversionError as error:
-                return Made(failure=ToolChainFailure("convert", (str(error),)))
-        source = Source(
-            "parity.toolchain_side:make_classifier",
-            {
-                "factory": entry.factory,
-                "arguments": dict(entry.arguments),
-                "name": entry.name,
-                "directory": str(suite.directory.absolute()),
-            },
-        )
+                stage = "load" if raised_while_importing(error) else "convert"
+                return Made(failure=ToolChainFailure(stage, (str(error),)))
+        source = Source("parity.toolchain_side:make_classifier", _factory(suite, entry))
         made = convert_in(
             self.session, reference.classifier, source, route, self.directory, *axes, timeout=self.timeout
         )
@@ -151,32 +164,106 @@ class Bench:
 
     def judge(
         self, reference: Reference, made: Made, backend: str, entry: ModelEntry, route: str, scale: float = 1.0
-    ) -> tuple[Subject, Prediction | None]:
+    ) -> Outcome:
         """Run what was made on a backend and compare it with PyTorch."""
         tolerance = entry.tolerance.get(route)
         if made.artifact is None:
             subject = Subject(entry.name, route, "", backend, ROUTES[route].precision, "skipped", made.skipped)
-            return (replace(subject, verdict="error", reason=str(made.failure)) if made.failure else subject), None
-        if self.session is None or not self.side.runs(backend):
-            return judge_with_prediction(reference, made.artifact, backend, tolerance, scale)
-        found = self._predict(made.artifact, backend, reference.images.pixels)
+            return _failed(subject, made.failure) if made.failure else Outcome(subject, None, "skipped")
+        if not self._runs(backend):
+            subject, answers = judge_with_prediction(reference, made.artifact, backend, tolerance, scale)
+            # The runtime is not what is being tried: that it does not take the file is the file's fault.
+            return Outcome(subject, answers, "nonsense" if subject.verdict == "error" else state_of(subject))
+        request = {"artifact": str(made.artifact.path.absolute()), "backend": backend}
+        found = self._ask_parity("predict", request, {"pixels": reference.images.pixels})
         if isinstance(found, ToolChainFailure):
             subject = Subject(entry.name, route, made.artifact.path.name, backend, made.artifact.precision, "error")
-            return replace(subject, reason=str(found)), None
-        return judge_prediction(reference, made.artifact, backend, found, tolerance, scale), found
+            return _failed(subject, found)
+        rows = [[float.fromhex(p) for p in row] for row in found["probabilities"]]
+        answers = Prediction(np.array(rows), _names(found["labels"]), _names(found["top1"]))
+        subject = judge_prediction(reference, made.artifact, backend, answers, tolerance, scale)
+        # Which hop is to blame was looked for with the installed runtime, which did not give these answers.
+        subject = replace(subject, guilty_hop="")
+        return Outcome(subject, answers, state_of(subject))
 
-    def _predict(self, artifact: Artifact, backend: str, pixels: np.ndarray) -> Prediction | ToolChainFailure:
+    def explain(
+        self, suite: Suite, entry: ModelEntry, reference: Reference, artifact: Artifact, outcome: Outcome
+    ) -> Subject:
+        """Put causes into a side's subject, looked for with the packages of that side.
+
+        Where its own runtime gave the answers, and cannot be asked again, nothing is looked for: another runtime
+        would accuse itself.
+        """
+        subject, images = outcome.subject, reference.images
+        own_runtime = self._runs(subject.backend)
+        if not own_runtime and not self._reads_otherwise(artifact):
+            return Explainer()(subject, reference, artifact, outcome.answers)
+        if self.side.toolchain and not self.side.toolchain.kept:
+            # PyTorch is another one in there, and the installed one is the reference.
+            return replace(subject, unexplained=_UNEXPLAINED.format("its torch is not the reference's"))
+        from conversion.provenance import weights_hash
+
+        request = {
+            "source": _factory(suite, entry),
+            "weights": weights_hash(reference.classifier),
+            "artifact": str(artifact.path.absolute()),
+            "route": artifact.route,
+            "backend": subject.backend,
+            "names": images.names,
+            "files": [str(Path(file).absolute()) for file in images.files],
+            "tolerance": subject.tolerance,
+        }
+        arrays = {"pixels": images.pixels, "expected": np.asarray(reference.prediction.probabilities)}
+        found = self._ask_parity("explain", request, arrays)
+        if isinstance(found, ToolChainFailure):
+            return replace(subject, unexplained=_UNEXPLAINED.format(found))
+        where = found["first_divergence"]
+        return replace(
+            subject,
+            guilty_hop=found["guilty_hop"],
+            diagnoses=tuple(Diagnosis(**diagnosis) for diagnosis in found["diagnoses"]),
+            first_divergence=Divergence(**where) if where else None,
+        )
+
+    def _runs(self, backend: str) -> bool:
+        return self.session is not None and self.side.runs(backend)
+
+    def _reads_otherwise(self, artifact: Artifact) -> bool:
+        """Whether an explanation would read and run a file with another onnx than this side's."""
+        if self.session is None or self.session.environment.toolchain.python is not None:
+            return False
+        return artifact.format == "onnx" and "onnx" in self.session.environment.packages
+
+    def _ask_parity(self, function: str, arguments: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Any:
+        """Call a function of parity.toolchain_side in there; arrays: arguments that cross as .npy files."""
         assert self.session is not None
         with tempfile.TemporaryDirectory(prefix="coreml-parity-") as scratch:
-            file = Path(scratch) / "pixels.npy"
-            np.save(file, pixels)
-            arguments = {"artifact": str(artifact.path.absolute()), "backend": backend, "pixels": str(file)}
-            request = {"function": "parity.toolchain_side:predict", "arguments": arguments}
-            answer = self.session.ask("call", request, self.timeout)
-        if isinstance(answer, ToolChainFailure):
-            return answer
-        rows = [[float.fromhex(p) for p in row] for row in answer["probabilities"]]
-        return Prediction(np.array(rows), _names(answer["labels"]), _names(answer["top1"]))
+            files = {name: str(Path(scratch) / f"{name}.npy") for name in arrays}
+            for name, array in arrays.items():
+                np.save(files[name], array)
+            request = {"function": f"parity.toolchain_side:{function}", "arguments": {**arguments, **files}}
+            return self.session.ask("call", request, self.timeout)
+
+
+_UNEXPLAINED = "the cause cannot be looked for with the packages of this side: {}"
+
+
+def _factory(suite: Suite, entry: ModelEntry) -> dict[str, Any]:
+    """Write down how another process makes the classifier of an entry: arguments of `make_classifier`."""
+    return {
+        "factory": entry.factory,
+        "arguments": dict(entry.arguments),
+        "name": entry.name,
+        "directory": str(suite.directory.absolute()),
+    }
+
+
+def _failed(subject: Subject, failure: ToolChainFailure) -> Outcome:
+    """Tell what a failure says of a side: nothing, where its tool chain never came to do its work."""
+    if failure.untried:
+        return Outcome(replace(subject, verdict="skipped", reason=str(failure)), None, "untried")
+    state: SideState = "crashed" if failure.died else "nonsense" if failure.stage == "open" else "refused"
+    return Outcome(replace(subject, verdict="error", reason=str(failure)), None, state)
 
 
 @contextmanager

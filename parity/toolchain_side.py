@@ -1,11 +1,12 @@
-"""What parity lets a tool chain's process do: make a classifier, and predict with the runtime that is in there.
+"""What parity lets a tool chain's process do: make a classifier, predict with its runtime, and say what is wrong.
 
 Called by name from the other side (`parity.toolchain_side:predict`); what goes in and out is what JSON can hold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,14 @@ import numpy as np
 
 from conversion.artifact import open_artifact
 from parity.backends import find_backend
+from parity.diagnosis.explainer import Explainer
+from parity.errors import ParityError
+from parity.images import ImageSet
 from parity.models import load_classifier
+from parity.pipeline import judge_with_prediction
+from parity.reference import Reference
+from parity.results import Prediction
+from parity.tolerance import Tolerance
 
 if TYPE_CHECKING:
     from conversion import Classifier
@@ -32,4 +40,40 @@ def predict(artifact: str, backend: str, pixels: str) -> dict[str, Any]:
         "probabilities": [[float(p).hex() for p in row] for row in found.probabilities],
         "labels": found.labels,
         "top1": found.top1,
+    }
+
+
+def explain(
+    source: Mapping[str, Any],
+    weights: str,
+    artifact: str,
+    route: str,
+    backend: str,
+    names: Sequence[str],
+    files: Sequence[str],
+    tolerance: float | None,
+    pixels: str,
+    expected: str,
+) -> dict[str, Any]:
+    """Judge an artefact again with the runtime that is in here, and look for the causes where it fails.
+
+    source: arguments of `make_classifier`; weights: the hash that its classifier must have. names, files, pixels:
+    the images, these in a .npy file; expected: PyTorch's answers to them, in another. tolerance: the largest |dp|
+    allowed; None chooses by format and precision.
+    """
+    from conversion.provenance import weights_hash
+
+    classifier = make_classifier(**source)
+    if weights_hash(classifier) != weights:
+        raise ParityError(f"{classifier.name}: the factory gives other weights every time it is called; seed it")
+    images = ImageSet(tuple(names), np.load(pixels), tuple(map(Path, files)))
+    reference = Reference(classifier, images, Prediction(np.load(expected), tuple(classifier.labels)))
+    opened = replace(open_artifact(artifact), route=route)
+    allowed = None if tolerance is None else Tolerance(tolerance)
+    subject, answers = judge_with_prediction(reference, opened, backend, allowed)
+    explained = Explainer()(subject, reference, opened, answers)
+    return {
+        "guilty_hop": explained.guilty_hop,
+        "diagnoses": [asdict(diagnosis) for diagnosis in explained.diagnoses],
+        "first_divergence": explained.first_divergence and asdict(explained.first_divergence),
     }

@@ -9,7 +9,7 @@ PyTorch stays the reference of both: better and worse are distances from PyTorch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from parity.attributes import changed_attributes
 from parity.compare import compare
-from parity.diagnosis.explainer import Explainer
 from parity.errors import ParityError
 from parity.facts import artifact_digest, changed_facts, facts
 from parity.pipeline import load_entry
-from parity.results import Case, Environment, Prediction, Subject
-from parity.sides import Bench, Made, Side, opened, runtime_for
+from parity.results import Case, Diagnosis, Environment, Prediction, Subject
+from parity.sides import RUNTIMES, Bench, Made, Outcome, Side, opened, runtime_for
 from parity.tolerance import Tolerance
+from parity.upgrade_verdicts import REGRESSIONS, UPGRADE_VERDICTS, SideState, UpgradeVerdict, judge_upgrade
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -34,10 +34,6 @@ if TYPE_CHECKING:
 
 SCHEMA = "parity-upgrade/1"
 TIMEOUT = 900.0
-
-UpgradeVerdict = Literal["better", "same", "worse", "broken", "inconclusive", "skipped"]
-UPGRADE_VERDICTS: tuple[UpgradeVerdict, ...] = ("better", "same", "worse", "broken", "inconclusive", "skipped")
-REGRESSIONS: frozenset[UpgradeVerdict] = frozenset({"worse", "broken"})
 
 Progress = Callable[[str, float | None], None]
 
@@ -50,6 +46,7 @@ class UpgradeLeg:
     flips: images whose top-1 differs between the sides by more than a tie.
     old, new: each side against PyTorch; what is diagnosed of a side stands in its `diagnoses`.
     said: the last lines of a tool chain that failed.
+    before, after: the states of the two sides, by which the verdict is read out of upgrade_verdicts.TABLE.
     """
 
     model: str
@@ -63,6 +60,8 @@ class UpgradeLeg:
     max_abs_diff: float | None = None
     flips: int | None = None
     said: tuple[str, ...] = ()
+    before: SideState = "inconclusive"
+    after: SideState = "inconclusive"
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class Upgrade:
         verdicts = {leg.verdict for leg in self.legs}
         if verdicts & REGRESSIONS:
             return 1
-        return 0 if verdicts & {"better", "same"} and "inconclusive" not in verdicts else 3
+        return 0 if verdicts & {"better", "same"} and not verdicts & {"inconclusive", "untried"} else 3
 
 
 def upgrade(
@@ -131,66 +130,53 @@ def upgrade(
     return Upgrade(old.name, new.name, tuple(legs), environment(), packages, remarks, summary)
 
 
-def judge_upgrade(old: Subject, new: Subject) -> tuple[UpgradeVerdict, str]:
-    """Say whether the new side is better or worse than the old one, and why.
-
-    A difference counts from the tolerance on: within it both are as good as PyTorch, as far as can be told.
-    """
-    if "skipped" in (old.verdict, new.verdict):
-        return "skipped", old.reason if old.verdict == "skipped" else new.reason
-    if new.verdict == "error":
-        return "broken", new.reason + ("; so was the old side" if old.verdict == "error" else "")
-    if old.verdict == "error":
-        return "better" if new.verdict == "pass" else "inconclusive", f"the old side was broken: {old.reason}"
-    if (old.verdict, new.verdict) in (("pass", "fail"), ("fail", "pass")):
-        return ("worse", new.reason) if new.verdict == "fail" else ("better", f"the old side fails: {old.reason}")
-    if "inconclusive" in (old.verdict, new.verdict):
-        return "inconclusive", new.reason or old.reason
-    if new.verdict == "fail" and (apart := _further_off(old, new)):
-        return apart, f"both sides fail: {old.reason} before, {new.reason} after"
-    return "same", ""
-
-
-def _further_off(old: Subject, new: Subject) -> UpgradeVerdict | None:
-    """Rank two failing sides: by answers that are no numbers, then by flips, then by the distance."""
-    was, now = (_rank(subject.cases) for subject in (old, new))
-    if was[:2] != now[:2]:
-        return "worse" if now[:2] > was[:2] else "better"
-    allowed = max(subject.tolerance or 0.0 for subject in (old, new))
-    if abs(now[2] - was[2]) <= allowed:
-        return None
-    return "worse" if now[2] > was[2] else "better"
-
-
-def _rank(cases: Sequence[Case]) -> tuple[int, int, float]:
-    kinds = [case.verdict for case in cases]
-    apart = max((case.max_abs_diff or 0.0 for case in cases), default=1.0)
-    return kinds.count("error"), kinds.count("flip"), apart
-
-
 def _leg(
-    suite: Suite, entry: ModelEntry, reference: Reference, route: str, before: Bench, after: Bench
+    suite: Suite, entry: ModelEntry, reference: Reference, route: str, old_bench: Bench, new_bench: Bench
 ) -> UpgradeLeg:
-    was, now = (bench.make(suite, entry, reference, route) for bench in (before, after))
+    was, now = (bench.make(suite, entry, reference, route) for bench in (old_bench, new_bench))
     backend = runtime_for(route)
-    old, answers = before.judge(reference, was, backend, entry, route)
-    new, answers_now = after.judge(reference, now, backend, entry, route)
-    verdict, reason = judge_upgrade(old, new)
-    if verdict in REGRESSIONS and now.artifact:
-        new = Explainer()(new, reference, now.artifact, answers_now)
-    leg = UpgradeLeg(
-        entry.name, route, backend, verdict, reason, old, new, said=_said(before, was) + _said(after, now)
-    )
+    before = old_bench.judge(reference, was, backend, entry, route)
+    after = new_bench.judge(reference, now, backend, entry, route)
+    verdict, reason = judge_upgrade(before.subject, after.subject, before.state, after.state)
+    new, changes = after.subject, tuple[str, ...]()
     if was.artifact and now.artifact:
-        leg = replace(leg, changes=changed_files(was.artifact, now.artifact))
-    if answers is None or answers_now is None:
+        changes = changed_files(was.artifact, now.artifact)
+    if verdict in REGRESSIONS and now.artifact:
+        new = new_bench.explain(suite, entry, reference, now.artifact, after)
+        if was.artifact and artifact_digest(was.artifact) == artifact_digest(now.artifact):
+            new = replace(new, diagnoses=(*_accused(old_bench, new_bench, before, after), *new.diagnoses))
+    leg = UpgradeLeg(
+        *(entry.name, route, backend, verdict, reason, before.subject, new, changes),
+        said=_said(old_bench, was) + _said(new_bench, now),
+        before=before.state,
+        after=after.state,
+    )
+    if before.answers is None or after.answers is None:
         return leg
-    between = _between(reference, answers, answers_now, new.tolerance)
+    between = _between(reference, before.answers, after.answers, new.tolerance)
     if not between:
         return leg
     apart = [case.max_abs_diff for case in between if case.max_abs_diff is not None]
     flips = sum(case.verdict == "flip" for case in between)
     return replace(leg, max_abs_diff=max(apart, default=None), flips=flips)
+
+
+def _accused(old_bench: Bench, new_bench: Bench, before: Outcome, after: Outcome) -> Iterator[Diagnosis]:
+    """Say what two runtimes' answers to one file prove: with the other runtime it is right, so the file is."""
+    backend = after.subject.backend
+    package = next((name for name, runtime in RUNTIMES.items() if runtime == backend), "")
+    old, new = (bench.version(package) for bench in (old_bench, new_bench))
+    if before.state != "right" or not package or old == new:
+        return
+    apart = after.subject.max_abs_diff
+    answered = "gives no answer to this file" if after.answers is None else "answers this file wrongly"
+    told = "" if apart is None else f", by up to {apart:.2g}"
+    yield Diagnosis(
+        "v-runtime-regression",
+        f"{package} {new} {answered}{told}; {package} {old} answers the same file as PyTorch does.",
+        confirmed=True,
+        fix=f"pip install {package}=={old}",
+    )
 
 
 def changed_files(before: Artifact, now: Artifact) -> tuple[str, ...]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from parity.upgrade import REGRESSIONS, Upgrade, UpgradeLeg
+from parity.compare import tell_causes
+from parity.upgrade import Upgrade, UpgradeLeg
+from parity.upgrade_verdicts import REGRESSIONS
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from parity.bisect import Bisection
     from parity.results import Subject
+    from parity.upgrade_verdicts import SideState
 
 _COLOURS = {
     "better": "green",
@@ -19,6 +22,7 @@ _COLOURS = {
     "worse": "red",
     "broken": "red",
     "inconclusive": "yellow",
+    "untried": "yellow",
     "skipped": "dim",
 }
 _LISTED = 8  # lines of one file's changes; the JSON file has them all
@@ -46,8 +50,8 @@ def print_upgrade(found: Upgrade, console: Console) -> None:
             leg.route,
             leg.backend,
             Text(leg.verdict, _COLOURS[leg.verdict]),
-            _distance(leg.old),
-            _distance(leg.new),
+            _distance(leg.old, leg.before),
+            _distance(leg.new, leg.after),
             _number(leg.new.tolerance or leg.old.tolerance),
             _number(leg.max_abs_diff),
             "" if leg.flips is None else str(leg.flips),
@@ -57,9 +61,9 @@ def print_upgrade(found: Upgrade, console: Console) -> None:
         console.print(line, soft_wrap=True)
 
 
-def _distance(subject: Subject) -> str:
+def _distance(subject: Subject, state: SideState) -> str:
     if subject.max_abs_diff is None:
-        return {"error": "broken", "skipped": ""}.get(subject.verdict, subject.verdict)
+        return "" if state == "skipped" else state
     flips = sum(case.verdict == "flip" for case in subject.cases)
     return f"{_number(subject.max_abs_diff)}{f', {flips} flips' if flips else ''}"
 
@@ -73,11 +77,11 @@ def _reasons(found: Upgrade) -> Iterator[str]:
     for leg in found.legs:
         if leg.verdict == "skipped":
             skipped[leg.reason] = skipped.get(leg.reason, 0) + 1
-        elif leg.verdict != "same":
+        elif leg.verdict != "same" or leg.reason:
             yield f"{leg.model} by {leg.route}: {leg.verdict}: {leg.reason}"
             yield from (f"  {line}" for line in leg.said)
             for side, subject in (("before", leg.old), ("after", leg.new)):
-                yield from (f"  {side}: {d.fault}: {d.message}" for d in subject.diagnoses)
+                yield from (f"  {side}: {line.strip()}" for line in tell_causes(subject))
     yield from (f"skipped {count} ×: {reason}" for reason, count in skipped.items())
 
 
@@ -105,10 +109,12 @@ def _last_line(found: Upgrade) -> str:
 
 def print_bisection(found: Bisection, console: Console) -> None:
     """Print how each release did that was tried, and which was the first bad and the first fixed one."""
-    tried = {trial.version for history in found.histories for trial in history.trials}
+    trials = [trial for history in found.histories for trial in history.trials]
+    tried = {trial.version for trial in trials if trial.state != "untried"}
+    untried = {trial.version for trial in trials} - tried
     console.print(
         f"{found.package}: {len(found.releases)} releases from {found.releases[0]} to {found.releases[-1]}, "
-        f"{len(tried)} tried",
+        f"{len(tried)} tried{f', {len(untried)} cannot be tried here' if untried else ''}",
         soft_wrap=True,
     )
     for history in found.histories:

@@ -38,12 +38,30 @@ def complain():
 
 def where():
     return __file__
+
+def fetch(module):
+    try:
+        __import__(module)
+    except Exception as error:
+        raise RuntimeError("the conversion failed") from error
+
+def evaluate(text):
+    eval(text)
 """
+# Packages of different times do not part with an ImportError alone.
+PACKAGES = {
+    "parted": "from json import no_such_name",
+    "descriptors": "raise TypeError('Descriptors cannot be created directly.')",
+    "attribute": "import json; json.no_such_name",
+    "crashing": "import ctypes; ctypes.string_at(0)",
+}
 
 
 @pytest.fixture
 def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
     (tmp_path / "converter.py").write_text(MODULE)
+    for name, content in PACKAGES.items():
+        (tmp_path / f"{name}.py").write_text(content)
     monkeypatch.syspath_prepend(tmp_path)
     with Session(Environment(ToolChain("this", ()), Path(sys.executable), {}, ("built before",))) as opened:
         yield opened
@@ -74,7 +92,7 @@ def test_a_segmentation_fault_is_a_result_with_its_last_lines(session: Session) 
     found = call(session, "crash")
 
     assert isinstance(found, ToolChainFailure)
-    assert found.stage == "run"
+    assert (found.stage, found.died, found.untried) == ("run", True, False)
     assert found.last_lines[0] == "about to read nothing"
     assert "Segmentation fault" in found.last_lines[1]
     assert found.last_lines[-1] == "the process was killed by SIGSEGV"
@@ -93,6 +111,7 @@ def test_a_process_that_hangs_is_given_up(session: Session) -> None:
 
     assert isinstance(found, ToolChainFailure)
     assert (found.stage, found.last_lines[-1]) == ("run", "no answer after 1 s: given up")
+    assert found.died
     assert "waiting" in found.last_lines
     assert call(session, "double", number=4) == 8
 
@@ -114,6 +133,29 @@ def test_an_exception_is_a_result_too_and_the_process_lives_on(
     assert call(session, function) == ToolChainFailure("run", lines)
     assert session._process is not None
     assert session._process.poll() is None
+
+
+@pytest.mark.parametrize("module", PACKAGES)
+def test_what_cannot_be_imported_was_not_tried_however_late_that_shows(session: Session, module: str) -> None:
+    found = call(session, "fetch", module=module)
+
+    assert isinstance(found, ToolChainFailure)
+    assert (found.stage, found.untried, found.died) == ("load", True, module == "crashing")
+
+
+def test_a_crash_after_a_failed_import_is_a_crash(session: Session) -> None:
+    call(session, "fetch", module="parted")
+
+    found = call(session, "crash")
+
+    assert isinstance(found, ToolChainFailure)
+    assert (found.stage, found.died) == ("run", True)
+
+
+def test_code_that_is_evaluated_is_no_import(session: Session) -> None:
+    assert call(session, "evaluate", text="1 / 0") == ToolChainFailure(
+        "run", ("ZeroDivisionError: division by zero",)
+    )
 
 
 def test_an_interpreter_that_is_gone_is_a_result(tmp_path: Path) -> None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import io
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conversion import toolchain_worker
+from conversion.errors import ConversionError
+from conversion.routes import ROUTES, convert_by
 from conversion.toolchain_environment import WORKER
-from conversion.toolchain_worker import VERBS, _extend, versions
+from conversion.toolchain_worker import VERBS, _extend, raised_while_importing, versions
+from tests.parity.tiny import tiny
 
 
 def quiet(message: dict[str, Any]) -> None:
@@ -103,3 +108,25 @@ def test_an_onnx_file_goes_through_onnx_coreml_and_into_a_file(monkeypatch: pyte
     VERBS["onnx_coreml"](quiet, "a.onnx", "b.mlmodel", {"mode": "classifier"})
 
     assert saved.getvalue() == "('a.onnx', {'mode': 'classifier'}) b.mlmodel\n"
+
+
+def test_an_import_that_fails_inside_a_conversion_is_seen_through_its_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "parted_converter.py").write_text("import json\njson.no_such_name\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def importing(*given: Any) -> None:
+        importlib.import_module("parted_converter")
+
+    def refusing(*given: Any) -> None:
+        raise RuntimeError("no such operation")
+
+    assert raised_while_importing(_error_of(importing, tmp_path))
+    assert not raised_while_importing(_error_of(refusing, tmp_path))
+
+
+def _error_of(write: Any, directory: Path) -> ConversionError:
+    with pytest.raises(ConversionError) as caught:
+        convert_by(replace(ROUTES["onnx"], name=write.__name__, write=write), tiny(), directory)
+    return caught.value

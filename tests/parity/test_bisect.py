@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conversion.toolchains import ToolChainFailure
 from parity import bisect as module
 from parity.bisect import (
     Bisection,
@@ -27,10 +27,18 @@ from parity.bisect import (
 )
 from parity.errors import ParityError
 from parity.results import Subject
-from parity.sides import Made
+from parity.sides import Made, Outcome
 from parity.suite import ModelEntry, Suite
 
-LETTERS: dict[str, State] = {"g": "good", "b": "bad", "u": "unknown"}
+LETTERS: dict[str, State] = {
+    "g": "good",
+    "b": "bad",
+    "u": "unknown",
+    "r": "refused",
+    "c": "crashed",
+    "n": "nonsense",
+    "x": "untried",
+}
 
 
 def states(letters: str) -> list[State]:
@@ -55,21 +63,24 @@ def trials(letters: str) -> list[Trial]:
         ("gggbbbggg", [0, 2, 3, 4, 5, 6, 8]),
         ("gub", [0, 1, 2]),
         ("ugbu", [0, 1, 2, 3]),
+        ("xgbx", [0, 1, 2, 3]),
+        ("rrrrbbbb", [0, 2, 3, 4, 7]),  # an error is something else than wrong numbers
+        ("xxrbbbb", [0, 1, 2, 3, 4, 6]),
     ],
 )
 def test_as_few_are_asked_as_show_every_change(letters: str, places: list[int]) -> None:
     assert sorted(searched(letters)) == places
 
 
-@given(st.text("gbu", min_size=1, max_size=20))
+@given(st.text("gbrcnux", min_size=1, max_size=20))
 def test_every_change_that_is_found_lies_between_neighbours(letters: str) -> None:
     found = searched(letters)
-    known = [place for place in sorted(found) if found[place] != "unknown"]
+    known = [place for place in sorted(found) if letters[place] not in "ux"]
 
     assert all(found[place] == state for place, state in enumerate(states(letters)) if place in found)
     for low, high in pairwise(known):
         if found[low] != found[high]:
-            assert set(letters[low + 1 : high]) <= {"u"}
+            assert set(letters[low + 1 : high]) <= {"u", "x"}
             assert all(place in found for place in range(low, high))
 
 
@@ -95,6 +106,14 @@ def test_one_change_takes_no_more_than_halving(first_bad: int) -> None:
         ("bb", None, None, "bad in every release that was tried: why"),
         ("uu", None, None, "no release could be judged: why"),
         ("gbgbg", "1", "2", "first bad 1, good in 0; fixed in 2, bad in 1"),
+        ("xxrbb", "3", None, "first bad 3, refused in 2"),
+        ("gxb", "2", None, "first bad 2, good in 0 (between them, not to be judged: 1)"),
+        ("xbb", None, None, "bad in every release that was tried: why"),
+        ("rr", None, None, "refused in every release that was tried: why"),
+        ("xx", None, None, "no release could be judged: why"),
+        ("gcb", "1", None, "first crashed 1, good in 0; first bad 2, crashed in 1"),
+        ("crg", None, "2", "first refused 1, crashed in 0; fixed in 2, refused in 1"),
+        ("gn", "1", None, "first nonsense 1, good in 0"),
     ],
 )
 def test_what_was_found_is_said_in_a_sentence(letters: str, bad: str | None, fixed: str | None, told: str) -> None:
@@ -162,22 +181,21 @@ def test_an_index_that_does_not_answer_is_no_empty_one(tmp_path: Path, monkeypat
 
 
 class Bench:
-    """Stands in for an opened tool chain: `bad` breaks in versions 2 and 3, `good` never, 1 does not install."""
+    """Stands in for an opened tool chain: `bad` breaks in versions 2 and 3, `good` never, 1 cannot be tried."""
 
     def __init__(self, version: str) -> None:
         self.version, self.remarks = version, (f"remark on {version}",)
 
     def make(self, suite: Suite, entry: ModelEntry, reference: Any, route: str) -> Made:
-        return Made(failure=ToolChainFailure("resolve", ("no wheel",))) if self.version == "1" else Made()
+        return Made()
 
-    def judge(
-        self, reference: Any, made: Made, backend: str, entry: ModelEntry, route: str
-    ) -> tuple[Subject, None]:
-        fails = entry.name == "bad" and self.version in ("2", "3")
-        subject = Subject(
-            entry.name, route, "", backend, "fp32", "fail" if fails else "pass", "flips" if fails else ""
-        )
-        return subject, None
+    def judge(self, reference: Any, made: Made, backend: str, entry: ModelEntry, route: str) -> Outcome:
+        subject = Subject(entry.name, route, "", backend, "fp32", "pass")
+        if self.version == "1":
+            return Outcome(replace(subject, verdict="skipped", reason="resolve: no wheel"), None, "untried")
+        if entry.name == "bad" and self.version in ("2", "3"):
+            return Outcome(replace(subject, verdict="fail", reason="flips"), None, "wrong")
+        return Outcome(subject, None, "right")
 
 
 def entry(name: str, *routes: str) -> ModelEntry:
@@ -227,7 +245,10 @@ def test_selections_leave_models_and_routes_out(opened: list[str]) -> None:
     assert found.histories[0].told == "bad in every release that was tried: flips"
 
 
-@pytest.mark.parametrize(("letters", "code"), [("ug", 0), ("gb", 1), ("u", 3), ("", 3)])
+@pytest.mark.parametrize(
+    ("letters", "code"),
+    [("ug", 0), ("gb", 1), ("gr", 1), ("gc", 1), ("gn", 1), ("gx", 0), ("u", 3), ("x", 3), ("", 3)],
+)
 def test_exit_codes(letters: str, code: int) -> None:
     history = History("m", "onnx", "onnxruntime", tuple(trials(letters)))
 

@@ -31,7 +31,12 @@ factory = "models.py:tiny"
 [toolchains.spring]
 packages = ["onnx==1.17.0"]
 """
-CRASH = ToolChainFailure("convert", ("Segmentation fault", "the process was killed by SIGSEGV"))
+CRASH = ToolChainFailure("convert", ("Segmentation fault", "the process was killed by SIGSEGV"), died=True)
+FAILURES = {
+    "1.16.0": CRASH,
+    "1.14.0": ToolChainFailure("convert", ("RuntimeError: no such operation",)),
+    "1.13.0": ToolChainFailure("load", ("ImportError: cannot import name 'runtime_version'",)),
+}
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +51,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def opened(place: Path, monkeypatch: pytest.MonkeyPatch) -> list[Side]:
-    """Put stand-ins in the place of tool chains: onnx 1.17.0 is wrong, 1.16.0 crashes, all else is right."""
+    """Put stand-ins in the place of tool chains.
+
+    onnx 1.17.0 is wrong, 1.16.0 crashes, 1.14.0 refuses, 1.13.0 cannot be loaded, all else is right.
+    """
     monkeypatch.chdir(place)
     sides: list[Side] = []
 
     class Making(Bench):
         def make(self, suite: Suite, entry: ModelEntry, reference: Any, route: str) -> Made:
-            if "1.16.0" in str(self.side.toolchain):
-                return Made(failure=CRASH)
+            for version, failure in FAILURES.items():
+                if version in str(self.side.toolchain):
+                    return Made(failure=failure)
             wrong = "1.17.0" in str(self.side.toolchain) and entry.name == "tiny"
             return Made(converted(route, shifted) if wrong else converted(route))
 
@@ -111,6 +120,57 @@ def test_a_crash_is_told_with_its_last_lines(said: Said) -> None:
         "  onnx==1.16.0: Segmentation fault",
         "  onnx==1.16.0: the process was killed by SIGSEGV",
     ]
+
+
+def test_wrong_numbers_in_the_place_of_an_error_are_worse(said: Said) -> None:
+    code, lines, _ = said("--from", "onnx==1.14.0", "--to", "onnx==1.17.0", "--model", "tiny")
+
+    assert code == 1
+    (row,) = [line.split() for line in lines if line.startswith((" tiny", "tiny  "))]
+    assert row[3:5] == ["worse", "refused"]
+    assert lines[-1] == "onnx==1.14.0 -> onnx==1.17.0: something got worse: 1 worse"
+    assert any(line.startswith("  after: cause: ") and "(confirmed: " in line for line in lines)
+
+
+def test_two_sides_that_break_alike_are_told_and_fail_nothing(said: Said) -> None:
+    code, lines, _ = said("--from", "onnx==1.16.0", "--to", "onnx<1.16.1,>=1.16.0", "--model", "tiny")
+
+    assert code == 0
+    told = "tiny by onnx-torchscript: same: both sides crash or hang: convert: the process was killed by SIGSEGV"
+    assert told in lines
+    assert lines[-1].endswith(": nothing got worse: 1 same")
+
+
+def test_a_tool_chain_that_cannot_be_loaded_is_untried(said: Said) -> None:
+    code, lines, _ = said("--with", "onnx==1.13.0", "--model", "tiny")
+
+    assert code == 3
+    told = "tiny by onnx-torchscript: untried: load: ImportError: cannot import name 'runtime_version'"
+    assert told in lines
+    assert lines[-1] == "onnx==1.13.0 -> installed: nothing can be concluded: 1 untried"
+
+
+def test_bisect_tells_a_crash_a_refusal_and_wrong_numbers_apart(
+    said: Said, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    releases = ("1.14.0", "1.15.0", "1.13.0", "1.16.0", "1.17.0")
+    monkeypatch.setattr(bisect, "list_releases", lambda *given: releases)
+
+    code, lines, _ = said(
+        *("--bisect", "onnx", "--from", "1.14.0", "--to", "1.17.0", "--model", "tiny"),
+        *("--json", str(tmp_path / "b.json")),
+    )
+
+    assert code == 1
+    assert lines[0] == "onnx: 5 releases from 1.14.0 to 1.17.0, 4 tried, 1 cannot be tried here"
+    assert lines[1] == (
+        "tiny by onnx-torchscript on onnxruntime: fixed in 1.15.0, refused in 1.14.0; "
+        "first crashed 1.16.0, good in 1.15.0 (between them, not to be judged: 1.13.0); "
+        "first bad 1.17.0, crashed in 1.16.0"
+    )
+    assert [line.split()[1].rstrip(":") for line in lines[2:7]] == ["refused", "good", "untried", "crashed", "bad"]
+    (history,) = json.loads((tmp_path / "b.json").read_text())["histories"]
+    assert (history["first_bad"], history["first_fixed"]) == ("1.16.0", "1.15.0")
 
 
 def test_files_that_are_the_same_are_said_to_be(said: Said) -> None:
@@ -230,7 +290,7 @@ def test_a_diagnosis_is_told_where_there_is_one(said: Said, monkeypatch: pytest.
 
     _, lines, _ = said("--with", "onnx==1.17.0")
 
-    assert "  after: shared-bias: two share one" in lines
+    assert "  after: suspect: two share one (not confirmed) [shared-bias]" in lines
 
 
 def test_legs_that_were_skipped_for_one_reason_share_a_line(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,10 +126,12 @@ def test_what_could_not_be_built_makes_nothing(tmp_path: Path, reference: Refere
     assert broken == Made(failure=failure)
     assert skipped == Made(skipped="no Python 3.7 here")
     here = Bench(Side("installed"), tmp_path, 60)
-    subject, answers = here.judge(reference, broken, "onnxruntime", ENTRY, "onnx")
-    assert (subject.verdict, subject.reason, answers) == ("error", "install: disk full", None)
-    subject, answers = here.judge(reference, skipped, "onnxruntime", ENTRY, "onnx")
-    assert (subject.verdict, subject.reason, answers) == ("skipped", "no Python 3.7 here", None)
+    untried = here.judge(reference, broken, "onnxruntime", ENTRY, "onnx")
+    assert (untried.subject.verdict, untried.subject.reason) == ("skipped", "install: disk full")
+    assert (untried.answers, untried.state) == (None, "untried")
+    passed_over = here.judge(reference, skipped, "onnxruntime", ENTRY, "onnx")
+    assert (passed_over.subject.verdict, passed_over.subject.reason) == ("skipped", "no Python 3.7 here")
+    assert (passed_over.answers, passed_over.state) == (None, "skipped")
 
 
 def test_a_route_that_a_chain_lacks_is_skipped(tmp_path: Path, reference: Reference) -> None:
@@ -158,11 +160,12 @@ def test_predictions_of_a_runtime_in_a_tool_chain_lose_nothing(
     here = Bench(Side("installed"), tmp_path, 60)
     made = Made(converted(route))
 
-    subject, answers = there.judge(reference, made, backend, ENTRY, route)
-    expected, answers_here = here.judge(reference, made, backend, ENTRY, route)
+    outcome = there.judge(reference, made, backend, ENTRY, route)
+    expected = here.judge(reference, made, backend, ENTRY, route)
 
-    assert subject == expected
-    assert subject.verdict == "pass"
+    answers, answers_here = outcome.answers, expected.answers
+    assert outcome.subject == expected.subject
+    assert outcome.state == expected.state == "right"
     assert answers is not None
     assert answers_here is not None
     np.testing.assert_array_equal(answers.probabilities, answers_here.probabilities)
@@ -174,20 +177,59 @@ def test_numbers_that_are_none_cross_too(tmp_path: Path, reference: Reference) -
     answer = {"probabilities": [["nan", "inf"] + ["0x0p+0"] * 6] * 6, "labels": None, "top1": None}
     there = bench(tmp_path, answer, "onnxruntime==1.22.0")
 
-    subject, _ = there.judge(
-        reference, Made(converted("onnx-torchscript")), "onnxruntime", ENTRY, "onnx-torchscript"
-    )
+    outcome = there.judge(reference, Made(converted("onnx-torchscript")), "onnxruntime", ENTRY, "onnx-torchscript")
 
-    assert subject.verdict == "fail"
-    assert subject.reason == "6 error of 6 image(s)"
+    assert (outcome.subject.verdict, outcome.state) == ("fail", "wrong")
+    assert outcome.subject.reason == "6 error of 6 image(s)"
+    assert outcome.subject.guilty_hop == ""  # the installed runtime, which is right, is not to be asked
 
 
-def test_a_runtime_that_breaks_is_a_result(tmp_path: Path, reference: Reference) -> None:
-    there = bench(tmp_path, ToolChainFailure("run", ("killed by SIGSEGV",)), "onnxruntime==1.22.0")
+@pytest.mark.parametrize(
+    ("failure", "verdict", "state"),
+    [
+        (ToolChainFailure("run", ("killed by SIGSEGV",), died=True), "error", "crashed"),
+        (ToolChainFailure("run", ("no opset 99",)), "error", "refused"),
+        (ToolChainFailure("load", ("cannot import name 'onnx'",)), "skipped", "untried"),
+        (ToolChainFailure("start", ("no python",)), "skipped", "untried"),
+    ],
+)
+def test_a_runtime_that_breaks_is_a_result(
+    tmp_path: Path, reference: Reference, failure: ToolChainFailure, verdict: str, state: str
+) -> None:
+    there = bench(tmp_path, failure, "onnxruntime==1.22.0")
 
-    subject, answers = there.judge(reference, Made(converted("onnx-torchscript")), "onnxruntime", ENTRY, "onnx")
+    outcome = there.judge(reference, Made(converted("onnx-torchscript")), "onnxruntime", ENTRY, "onnx")
 
-    assert (subject.verdict, subject.reason, answers) == ("error", "run: killed by SIGSEGV", None)
+    assert (outcome.subject.verdict, outcome.answers, outcome.state) == (verdict, None, state)
+    assert outcome.subject.reason == str(failure)
+
+
+@pytest.mark.parametrize(
+    ("failure", "state"),
+    [
+        (ToolChainFailure("resolve", ("no such release",)), "untried"),
+        (ToolChainFailure("install", ("disk full",)), "untried"),
+        (ToolChainFailure("check", ("numpy has gone",)), "untried"),
+        (ToolChainFailure("load", ("protobuf of another time",), died=True), "untried"),
+        (ToolChainFailure("convert", ("no such operation",)), "refused"),
+        (ToolChainFailure("convert", ("killed by SIGSEGV",), died=True), "crashed"),
+        (ToolChainFailure("open", ("no model",)), "nonsense"),
+    ],
+)
+def test_how_a_conversion_failed_is_a_state(
+    tmp_path: Path, reference: Reference, failure: ToolChainFailure, state: str
+) -> None:
+    here = Bench(Side("installed"), tmp_path, 60)
+
+    assert here.judge(reference, Made(failure=failure), "onnxruntime", ENTRY, "onnx").state == state
+
+
+def test_a_file_that_the_same_runtime_does_not_take_is_nonsense(tmp_path: Path, reference: Reference) -> None:
+    (tmp_path / "tiny.onnx").write_bytes(b"nonsense")
+    artifact = replace(converted("onnx-torchscript"), path=tmp_path / "tiny.onnx")
+    here = Bench(Side("installed"), tmp_path, 60)
+
+    assert here.judge(reference, Made(artifact), "onnxruntime", ENTRY, "onnx").state == "nonsense"
 
 
 def test_versions_and_remarks_are_the_tool_chains(tmp_path: Path) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 from conversion.provenance import weights_hash
+from parity.errors import ParityError
 from parity.images import load_images
-from parity.toolchain_side import make_classifier, predict
+from parity.toolchain_side import explain, make_classifier, predict
 from tests.parity import tiny
-from tests.parity.tiny import LABELS, PREPROCESSING, converted, pictures
+from tests.parity.tiny import LABELS, PREPROCESSING, converted, pictures, shifted
 
 
 def test_a_classifier_is_made_as_the_suite_says(tmp_path: Path) -> None:
@@ -40,3 +43,51 @@ def test_predictions_keep_all_their_digits(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, expected)
     assert tuple(answer["labels"]) == LABELS
     assert answer["top1"] is None
+
+
+def explained(directory: Path, weights: str, file: Path) -> dict[str, Any]:
+    """Ask why a file does not agree, through JSON as a process would be asked."""
+    import torch
+
+    from conversion.deployed import deployed_module
+
+    shutil.copy(tiny.__file__, directory / "models.py")
+    images = load_images(pictures(), PREPROCESSING)
+    module = deployed_module(tiny.tiny())
+    pixels = torch.from_numpy(images.pixels.transpose(0, 3, 1, 2).astype(np.float32))
+    with torch.inference_mode():
+        np.save(directory / "expected.npy", module(pixels).numpy())
+    np.save(directory / "pixels.npy", images.pixels)
+    source = {"factory": "models.py:tiny", "arguments": {}, "name": "tiny", "directory": str(directory)}
+    request = {
+        "source": source,
+        "weights": weights,
+        "artifact": str(file),
+        "route": "onnx-torchscript",
+        "backend": "onnxruntime",
+        "names": images.names,
+        "files": [],
+        "tolerance": 1e-5,
+        "pixels": str(directory / "pixels.npy"),
+        "expected": str(directory / "expected.npy"),
+    }
+    found: dict[str, Any] = json.loads(json.dumps(explain(**json.loads(json.dumps(request)))))
+    return found
+
+
+def test_a_cause_is_found_and_written_down(tmp_path: Path) -> None:
+    found = explained(tmp_path, weights_hash(tiny.tiny()), converted("onnx-torchscript", shifted).path)
+
+    assert [(d["fault"], d["confirmed"]) for d in found["diagnoses"]] == [("wt-stale-artifact", True)]
+    assert found["guilty_hop"] == "torch -> onnx"
+
+
+def test_nothing_is_explained_of_what_agrees(tmp_path: Path) -> None:
+    found = explained(tmp_path, weights_hash(tiny.tiny()), converted("onnx-torchscript").path)
+
+    assert found["diagnoses"] == []
+
+
+def test_a_factory_that_gives_other_weights_is_found_out(tmp_path: Path) -> None:
+    with pytest.raises(ParityError, match="tiny: the factory gives other weights every time it is called; seed it"):
+        explained(tmp_path, "another", converted("onnx-torchscript").path)

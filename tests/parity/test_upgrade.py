@@ -18,69 +18,17 @@ from parity import upgrade as module
 from parity.errors import ParityError
 from parity.pipeline import judge_with_prediction
 from parity.reference import Reference
-from parity.results import Answer, Case, Environment, Prediction, Subject
-from parity.sides import Bench, Made, Side
+from parity.results import Environment, Prediction, Subject
+from parity.sides import Bench, Made, Outcome, Side
 from parity.suite import ModelEntry, Suite, read_suite
-from parity.upgrade import Upgrade, UpgradeLeg, changed_files, judge_upgrade, upgrade, upgrade_to_json
+from parity.upgrade import Upgrade, UpgradeLeg, changed_files, upgrade, upgrade_to_json
 from tests.parity import tiny as tiny_module
 from tests.parity.tiny import converted, save_pictures, shifted
 
 OLD, NEW = Side("old", ToolChain("old", ("onnx==1.17.0",))), Side("installed")
 
 
-def subject(verdict: str, reason: str = "", *cases: tuple[str, float | None]) -> Subject:
-    answer = Answer("cat", 1.0)
-    listed = tuple(Case(f"{i}", kind, answer, answer, apart) for i, (kind, apart) in enumerate(cases))  # type: ignore[arg-type]
-    return Subject("m", "onnx", "m.onnx", "onnxruntime", "fp32", verdict, reason, tolerance=0.1, cases=listed)  # type: ignore[arg-type]
-
-
-PASS, FAIL, ERROR = subject("pass"), subject("fail", "drift"), subject("error", "no file")
-SKIPPED, NOTHING = subject("skipped", "no Python 3.7 here"), subject("inconclusive", "flat")
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "verdict", "reason"),
-    [
-        (PASS, PASS, "same", ""),
-        (PASS, FAIL, "worse", "drift"),
-        (FAIL, PASS, "better", "the old side fails: drift"),
-        (FAIL, FAIL, "same", ""),
-        (PASS, ERROR, "broken", "no file"),
-        (FAIL, ERROR, "broken", "no file"),
-        (ERROR, ERROR, "broken", "no file; so was the old side"),
-        (ERROR, PASS, "better", "the old side was broken: no file"),
-        (ERROR, FAIL, "inconclusive", "the old side was broken: no file"),
-        (SKIPPED, PASS, "skipped", "no Python 3.7 here"),
-        (PASS, SKIPPED, "skipped", "no Python 3.7 here"),
-        (SKIPPED, ERROR, "skipped", "no Python 3.7 here"),
-        (NOTHING, NOTHING, "inconclusive", "flat"),
-        (NOTHING, PASS, "inconclusive", "flat"),
-        (PASS, NOTHING, "inconclusive", "flat"),
-        (NOTHING, ERROR, "broken", "no file"),
-    ],
-)
-def test_a_side_is_judged_by_its_distance_from_pytorch(
-    old: Subject, new: Subject, verdict: str, reason: str
-) -> None:
-    assert judge_upgrade(old, new) == (verdict, reason)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "verdict"),
-    [
-        ([("drift", 0.2)], [("drift", 0.35)], "worse"),
-        ([("drift", 0.35)], [("drift", 0.2)], "better"),
-        ([("drift", 0.2)], [("drift", 0.25)], "same"),  # nearer than the tolerance
-        ([("drift", 0.9)], [("flip", 0.2)], "worse"),
-        ([("flip", 0.2), ("flip", 0.2)], [("flip", 0.9), ("match", 0.0)], "better"),
-        ([("flip", 0.2)], [("error", None)], "worse"),
-        ([("error", None)], [("error", None)], "same"),
-    ],
-)
-def test_of_two_failing_sides_the_one_further_off_is_worse(
-    old: list[tuple[str, float]], new: list[tuple[str, float]], verdict: str
-) -> None:
-    assert judge_upgrade(subject("fail", "a", *old), subject("fail", "b", *new))[0] == verdict
+PASS = Subject("m", "onnx", "m.onnx", "onnxruntime", "fp32", "pass")
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +84,15 @@ def test_the_same_from_both_is_the_same(suite: Suite, monkeypatch: pytest.Monkey
         ("other", "mlprogram-fp32", "coreml-evaluator"),
     ]
     assert {(leg.verdict, leg.changes, leg.max_abs_diff, leg.flips) for leg in found.legs} == {("same", (), 0.0, 0)}
-    assert found.summary == {"better": 0, "same": 3, "worse": 0, "broken": 0, "inconclusive": 0, "skipped": 0}
+    assert found.summary == {
+        "better": 0,
+        "same": 3,
+        "worse": 0,
+        "broken": 0,
+        "inconclusive": 0,
+        "untried": 0,
+        "skipped": 0,
+    }
     assert found.exit_code == 0
     assert said[:2] == ["preparing tool chains", "tiny: PyTorch"]
 
@@ -185,6 +141,84 @@ def test_a_conversion_that_crashes_is_a_result_with_its_last_lines(
     assert found.exit_code == 1
 
 
+REFUSED = ToolChainFailure("convert", ("RuntimeError: no such operation",))
+CRASHED = ToolChainFailure("convert", ("the process was killed by SIGSEGV",), died=True)
+NONSENSE = ToolChainFailure("open", ("no model",))
+UNLOADED = ToolChainFailure("load", ("ImportError: cannot import name 'runtime_version'",))
+
+
+@pytest.mark.parametrize("failure", [REFUSED, CRASHED, NONSENSE])
+def test_wrong_numbers_where_an_error_was_are_worse_and_their_cause_is_looked_for(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failure: ToolChainFailure
+) -> None:
+    sides(monkeypatch, lambda route: Made(failure=failure), wrong)
+
+    found = upgrade(suite, OLD, NEW, models=["tiny"], artifacts=tmp_path)
+
+    (leg,) = found.legs
+    assert (leg.verdict, leg.after) == ("worse", "wrong")
+    assert leg.reason == f"wrong without an error: {leg.new.reason}; the old side raised one: {failure}"
+    assert [d.fault for d in leg.new.diagnoses] == ["wt-stale-artifact"]
+    assert found.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "verdict", "code"),
+    [
+        (REFUSED, None, "better", 0),
+        (CRASHED, None, "better", 0),
+        (REFUSED, REFUSED, "same", 0),
+        (CRASHED, CRASHED, "same", 0),
+        (REFUSED, CRASHED, "worse", 1),
+        (CRASHED, REFUSED, "better", 0),
+        (None, REFUSED, "broken", 1),
+        (None, NONSENSE, "broken", 1),
+        (UNLOADED, None, "untried", 3),
+        (None, UNLOADED, "untried", 3),
+        (UNLOADED, CRASHED, "untried", 3),
+    ],
+)
+def test_errors_on_either_side(
+    suite: Suite,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    old: ToolChainFailure | None,
+    new: ToolChainFailure | None,
+    verdict: str,
+    code: int,
+) -> None:
+    old_made, new_made = (
+        (lambda route, failure=failure: Made(failure=failure)) if failure else good for failure in (old, new)
+    )
+    sides(monkeypatch, old_made, new_made)
+
+    found = upgrade(suite, OLD, NEW, models=["tiny"], artifacts=tmp_path)
+
+    assert ([leg.verdict for leg in found.legs], found.exit_code) == ([verdict], code)
+
+
+def test_two_sides_that_are_wrong_alike_got_no_worse(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sides(monkeypatch, wrong, wrong)
+
+    found = upgrade(suite, OLD, NEW, models=["tiny"], artifacts=tmp_path)
+
+    (leg,) = found.legs
+    assert (leg.verdict, leg.reason) == ("same", f"both sides fail: {leg.new.reason}")
+    assert found.exit_code == 0
+
+
+def test_a_side_that_cannot_be_tried_does_not_hide_that_the_other_is_wrong(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sides(monkeypatch, lambda route: Made(failure=UNLOADED), wrong)
+
+    (leg,) = upgrade(suite, OLD, NEW, models=["tiny"], artifacts=tmp_path).legs
+
+    assert leg.reason == f"{UNLOADED}; the new side by itself fails: {leg.new.reason}"
+
+
 def test_what_was_skipped_on_both_sides_proves_nothing(
     suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -218,7 +252,8 @@ def test_an_environment_that_cannot_be_built_is_a_result(
     monkeypatch.setattr(module, "opened", opened)
     (leg,) = upgrade(suite, OLD, NEW, models=["tiny"], artifacts=tmp_path).legs
 
-    assert (leg.verdict, leg.reason) == ("better", "the old side was broken: install: disk full")
+    assert (leg.verdict, leg.reason) == ("untried", "install: disk full")
+    assert (leg.before, leg.after) == ("untried", "right")
     assert leg.said == ("old: disk full",)
 
 
@@ -240,6 +275,8 @@ def leg(verdict: str) -> UpgradeLeg:
         (["broken"], 1),
         (["inconclusive", "worse"], 1),
         (["same", "inconclusive"], 3),
+        (["same", "untried"], 3),
+        (["untried", "worse"], 1),
         (["skipped"], 3),
         ([], 3),
     ],
@@ -274,10 +311,10 @@ def test_sides_that_answer_in_other_shapes_are_not_compared_with_each_other(
 ) -> None:
     sides(monkeypatch, good, good)
 
-    def narrow(self: Bench, reference: Reference, made: Made, *rest: Any) -> tuple[Subject, Prediction]:
+    def narrow(self: Bench, reference: Reference, made: Made, *rest: Any) -> Outcome:
         assert made.artifact is not None
         judged, _ = judge_with_prediction(reference, made.artifact, "onnxruntime")
-        return judged, Prediction(np.zeros((6, 3)))
+        return Outcome(judged, Prediction(np.zeros((6, 3))), "right")
 
     monkeypatch.setattr(Bench, "judge", narrow)
     (leg,) = upgrade(suite, OLD, NEW, models=["tiny"], artifacts=tmp_path).legs
