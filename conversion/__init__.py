@@ -11,6 +11,10 @@ from conversion.errors import ConversionError as ConversionError
 from conversion.errors import ImageError as ImageError
 from conversion.routes import ROUTES as ROUTES
 from conversion.routes import convert as convert
+from conversion.torchvision_guard import watch as _watch
+
+# Here, because all that loads a user's file comes through here first.
+_watch()
 
 __all__ = [
     "ROUTES",

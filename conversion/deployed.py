@@ -170,7 +170,8 @@ def answer_singly(
     """
     import torch
 
-    with torch.inference_mode():
+    # Not inference_mode, in which some modules cannot be run at all, and none whose operations are rounded.
+    with torch.no_grad():
         return np.stack([module(feed(pixels_to_tensor(image[None])))[0].numpy() for image in pixels])
 
 

@@ -26,6 +26,7 @@ from conversion.onnx import TORCHSCRIPT_OPSET, export_onnx, export_onnx_torchscr
 from conversion.provenance import Provenance, package_versions, source_hash, weights_hash
 from conversion.quiet import chatter_to
 from conversion.shapes import Dynamic, OpenAxes, open_axes
+from conversion.torch_defaults import with_torch_defaults
 
 if TYPE_CHECKING:
     from conversion.classifier import Classifier
@@ -106,6 +107,7 @@ def convert(
     return convert_by(find_route(route), classifier, directory, dynamic, bounds, sizes)
 
 
+@with_torch_defaults
 def convert_by(
     recipe: Route,
     classifier: Classifier,

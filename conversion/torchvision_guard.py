@@ -1,9 +1,20 @@
-"""Import torchvision, also beside a PyTorch that its C++ extension was not built for."""
+"""Import torchvision, also beside a PyTorch that its C++ extension was not built for.
+
+The registry's wheel of torchvision is built for CUDA. Beside a CPU torch its extension cannot load, which
+torchvision itself forgives; but it then registers fake kernels for the operators `nms` and `qnms`, which only that
+extension declares, and the import dies with "operator torchvision::nms does not exist". So does every import of
+timm, and of what transformers has for images. A declaration without a kernel lets the import pass. No classifier
+calls either operator; they are parts of object detectors, and there torchvision goes on refusing with an error of
+its own.
+
+`watch` sees to it that this is done before whoever imports torchvision first, a user's file among them.
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from types import ModuleType
@@ -14,18 +25,43 @@ if TYPE_CHECKING:
 
 # PyTorch forgets what a Library has declared as soon as the object is collected.
 _declared: list[torch.library.Library] = []
+_preparing = False
+
+
+class _Watch:
+    """Stand at the head of sys.meta_path, find nothing, and declare the operators before torchvision is loaded."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name == "torchvision":
+            prepare()
+
+
+def watch() -> None:
+    """Make every later `import torchvision` pass in this process, whoever writes it; a second call does nothing.
+
+    It imports nothing: torch is loaded when torchvision is, which needs it anyway.
+    """
+    if not any(isinstance(finder, _Watch) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Watch())
 
 
 def torchvision() -> ModuleType:
     """Import torchvision; where its C++ extension cannot load, declare first what its import asks for."""
-    # The registry's wheel of torchvision is built for CUDA. Beside a CPU torch its extension cannot load, which
-    # torchvision itself forgives; but it then registers fake kernels for the operators `nms` and `qnms`, which
-    # only that extension declares, and the import dies with "operator torchvision::nms does not exist".
-    # A declaration without a kernel lets the import pass. No classifier calls either operator; they are parts of
-    # object detectors, and there torchvision goes on refusing with an error of its own.
-    if not extension_loads():
-        _declare_operators()
+    prepare()
     return importlib.import_module("torchvision")
+
+
+def prepare() -> None:
+    """Declare what the import of torchvision asks for, where it is installed and its extension cannot load."""
+    global _preparing
+    if _preparing:  # what looks for the extension asks where torchvision is, and so comes by here again
+        return
+    _preparing = True
+    try:
+        if importlib.util.find_spec("torchvision") and not extension_loads():
+            _declare_operators()
+    finally:
+        _preparing = False
 
 
 def extension_loads() -> bool:

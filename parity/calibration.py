@@ -18,6 +18,7 @@ import numpy as np
 
 from conversion.images import find_images, read_pixels
 from conversion.routes import ROUTES
+from conversion.torch_defaults import with_torch_defaults
 from parity import noise
 from parity.backends import RECORDED, Predict, backends_for, find_backend
 from parity.backends.pytorch import load_reference
@@ -66,6 +67,7 @@ class Calibration:
         return 0 if any(proposal.state == "proposed" for proposal in self.proposals) else 3
 
 
+@with_torch_defaults
 def calibrate(
     suite: Suite,
     models: Sequence[str] = (),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conversion.torch_defaults import with_torch_defaults
 from parity.backends import RECORDED, backends_for, find_backend
 from parity.backends.outputs import settle_output
 from parity.backends.recorded import source_of
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from conversion import Artifact, Classifier
 
 
+@with_torch_defaults
 def explain_artifact(
     classifier: Classifier,
     artifact: Artifact,

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from conversion.torch_defaults import kept_torch_defaults
 from parity.errors import ParityError
 
 if TYPE_CHECKING:
@@ -58,8 +59,10 @@ def load_classifier(
             given = {**({"weights": weights} if weights else {}), **(arguments or {})}
             classifier: Any = torchvision_classifier(model, **_with_weights_in(directory, given))
         else:
-            function = _attribute(_module(module_name, directory or Path()), attribute, factory)
-            classifier = function(**(arguments or {}))
+            # What a user's file sets for all of PyTorch is not for us, nor for the next file.
+            with kept_torch_defaults():
+                function = _attribute(_module(module_name, directory or Path()), attribute, factory)
+                classifier = function(**(arguments or {}))
     except (ParityError, ConversionError):
         raise
     except Exception as error:  # the user's own code

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from conversion.artifact import Artifact, open_artifact
 from conversion.errors import ConversionError
 from conversion.routes import ROUTES, convert
+from conversion.torch_defaults import with_torch_defaults
 from parity.backends import (
     Backend,
     CannotRunError,
@@ -42,7 +43,7 @@ from parity.reference import Reference, make_reference
 from parity.results import Comparison, Prediction, Run, Subject, summarise
 from parity.suite import ModelEntry, Suite
 from parity.thumbnails import add_thumbnails, worst_thumbnails
-from parity.tolerance import Tolerance, scaled, tolerances_for
+from parity.tolerance import Tolerance, scaled, tolerances_for, too_costly
 
 if TYPE_CHECKING:
     from conversion import Classifier
@@ -69,6 +70,7 @@ class Leg:
     prediction: Prediction | None = None
 
 
+@with_torch_defaults
 def check(
     classifier: Classifier,
     artifacts: Sequence[Artifact | str | Path] | Artifact | str | Path,
@@ -137,6 +139,7 @@ def run(
     return Run(environment(), marked, stale, summarise(marked), thumbnails)
 
 
+@with_torch_defaults
 def run_legs(
     suite: Suite,
     models: Sequence[str] = (),
@@ -181,6 +184,7 @@ def _gather(legs: Iterable[Leg]) -> tuple[tuple[Subject, ...], dict[str, str]]:
     return tuple(subjects), thumbnails
 
 
+@with_torch_defaults
 def judge_artifact(
     reference: Reference,
     artifact: Artifact,
@@ -217,6 +221,7 @@ def judge(
     return judge_with_prediction(reference, artifact, backend, tolerance, tolerance_scale, batch)[0]
 
 
+@with_torch_defaults
 def judge_with_prediction(
     reference: Reference,
     artifact: Artifact,
@@ -286,6 +291,8 @@ def judge_prediction(
             comparison = replace(comparison, verdict="inconclusive", reason=NOISE)
     judged = with_comparison(subject, comparison)
     if comparison.verdict == "fail":
+        costly = too_costly(artifact, allowed, comparison.max_abs_diff)
+        judged = replace(judged, reason="; ".join(filter(None, (judged.reason, costly))))
         judged = replace(judged, guilty_hop=guilty_hop(reference, artifact, backend, comparison))
     return judged
 
@@ -341,6 +348,7 @@ def _steps(
     return step
 
 
+@with_torch_defaults
 def load_entry(suite: Suite, entry: ModelEntry) -> Reference:
     """Load a model of the suite and its images, and let PyTorch answer."""
     classifier = load_classifier(entry.factory, entry.arguments, entry.name, suite.directory)

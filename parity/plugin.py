@@ -6,6 +6,7 @@ fixture is met. A run that uses nothing of this pays for the options and one loo
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,19 @@ import pytest
 if TYPE_CHECKING:
     from parity.testing.fixture import Checker
     from parity.testing.items import SuiteFile
+
+
+class _TorchvisionWatch:
+    """Let test files and conftest.py begin with `import timm`: see conversion/torchvision_guard.py."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name == "torchvision":
+            from conversion.torchvision_guard import prepare
+
+            prepare()
+
+
+sys.meta_path.insert(0, _TorchvisionWatch())
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

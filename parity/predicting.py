@@ -10,6 +10,7 @@ import numpy as np
 
 from conversion.artifact import Artifact, input_size, open_artifact
 from conversion.classifier import Preprocessing
+from conversion.torch_defaults import with_torch_defaults
 from parity.backends import backends_for, find_backend
 from parity.errors import ParityError
 from parity.images import load_images
@@ -28,6 +29,7 @@ class TopAnswer:
     top: tuple[tuple[str, float], ...]
 
 
+@with_torch_defaults
 def predict_top(path: Path, images: Sequence[str], top: int = 5, backend: str | None = None) -> Iterator[TopAnswer]:
     """Predict for each image; images go through the preprocessing that the artefact's provenance names."""
     artifact = open_artifact(path)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from conversion.artifact import Artifact, open_artifact
+from conversion.torch_defaults import with_torch_defaults
 from parity.backends import coreml_native, find_backend
 from parity.environment import cpu, environment, operating_system
 from parity.errors import ParityError
@@ -27,6 +28,7 @@ from parity.records import (
 from parity.results import Prediction
 
 
+@with_torch_defaults
 def record(
     paths: Sequence[str | Path], images: Any, backend: str | None = None, compute_unit: str | None = None
 ) -> RecordFile:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from conversion.torch_defaults import with_torch_defaults
 from parity.backends.pytorch import check_repeatable, load_reference
 from parity.images import ImageSet
 from parity.results import Prediction
@@ -41,6 +42,7 @@ class Reference:
         return self.fp16_cost if precision == "fp16" else self.fp32_cost
 
 
+@with_torch_defaults
 def make_reference(classifier: Classifier, images: ImageSet) -> Reference:
     """Let PyTorch answer for every image; a module that does not answer twice the same is a ParityError."""
     predict = load_reference(classifier)

@@ -41,17 +41,23 @@ FP16_FACTOR, FP16_FLOOR, FP16_CAP = 3.0, 1e-2, 5e-2
 class Tolerance:
     """Bound the largest difference of a probability, |dp|, between reference and candidate.
 
-    reason: where the number comes from; printed beside it.
+    reason: where the number comes from; printed beside it. cost: what the precision costs PyTorch itself, as a
+    largest |dp|; None where nobody measured it.
     """
 
     probability: float
     reason: str = "given"
+    cost: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.probability < 1:
             raise ParityError(
                 f"a tolerance is a difference of probabilities between 0 and 1, not {self.probability}"
             )
+
+
+class CostUnknownError(ParityError):
+    """Say why nobody can measure what a precision costs a module."""
 
 
 def tolerances_for(
@@ -61,7 +67,7 @@ def tolerances_for(
 
     cost: measures what a precision costs PyTorch itself for this model and these images, as `measure_fp32_cost` and
     `measure_fp16_cost` do. Called only if the floor is not enough: it costs as much as another backend.
-    measured_on: what on.
+    Where it raises CostUnknownError the floor decides, and the reason says so. measured_on: what on.
     """
     if artifact.precision == "fp32":
         floor, reason = FP32[artifact.format]
@@ -71,11 +77,34 @@ def tolerances_for(
         floor, reason = FP16_FLOOR, "fp16"
         yield Tolerance(floor, f"{reason}: {floor:g}, within which no cause is sought")
         factor, cap, what = FP16_FACTOR, FP16_CAP, "rounding the PyTorch module costs"
-    found = cost(artifact.precision)
+    try:
+        measured = cost(artifact.precision)
+    except CostUnknownError as error:
+        yield Tolerance(floor, f"{reason}: {floor:g}; {error}")
+        return
     yield Tolerance(
-        min(max(factor * found, floor), cap),
-        f"{reason}: {factor:g} times what {what} on {measured_on} ({found:.1e}), "
+        min(max(factor * measured, floor), cap),
+        f"{reason}: {factor:g} times what {what} on {measured_on} ({measured:.1e}), "
         f"at least {floor:g}, at most {cap:g}",
+        cost=measured,
+    )
+
+
+def too_costly(artifact: Artifact, allowed: Tolerance, max_abs_diff: float | None) -> str:
+    """Say that fp16 is what a failing artefact fails by; empty where more than that may be wrong with it.
+
+    So it is where rounding moves PyTorch's own answers by more than is ever allowed, and the artefact is no further
+    off than they are. allowed: as it was judged by. max_abs_diff: the artefact's largest |dp|.
+    """
+    cost = allowed.cost
+    if artifact.precision != "fp16" or cost is None or max_abs_diff is None or not allowed.probability < cost:
+        return ""
+    if max_abs_diff > cost:
+        return ""
+    return (
+        f"rounding to fp16 moves PyTorch's own answers by {cost:.1e}, more than the {allowed.probability:.1e} "
+        f"allowed, and this file is no further off ({max_abs_diff:.1e}): fp16 cannot hold this network; "
+        "convert it in fp32"
     )
 
 
@@ -86,7 +115,8 @@ def scaled(tolerance: Tolerance, scale: float) -> Tolerance:
     if scale == 1:
         return tolerance
     # Nothing differs by 1 or more that is a probability at all.
-    return Tolerance(min(tolerance.probability * scale, 0.999), f"{tolerance.reason}, times {scale:g}")
+    probability = min(tolerance.probability * scale, 0.999)
+    return Tolerance(probability, f"{tolerance.reason}, times {scale:g}", tolerance.cost)
 
 
 def measure_fp32_cost(classifier: Classifier, pixels: np.ndarray, reference: np.ndarray) -> float:
@@ -158,12 +188,19 @@ def measure_fp16_cost(classifier: Classifier, pixels: np.ndarray, reference: np.
 
     Weights, activations, normalisation and softmax are rounded, operation by operation. Never measured on the
     artefact under test, which would excuse its own faults. pixels: uint8 [N, H, W, 3]; reference: [N, classes].
+    A module whose operations cannot be rounded one by one is a CostUnknownError.
     """
     from conversion.deployed import deployed_module
 
     if not len(pixels):
         return 0.0
-    differences = np.abs(fp16_answers(deployed_module(classifier), pixels) - reference).max(axis=1)
+    try:
+        answers = fp16_answers(deployed_module(classifier), pixels)
+    except Exception as error:  # the module's own, or one of torch, whose every operation is met here
+        LOG.info("what fp16 costs cannot be measured", exc_info=True)
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise CostUnknownError(f"what rounding the PyTorch module costs cannot be measured: {said}") from error
+    differences = np.abs(answers - reference).max(axis=1)
     # A network that overflows in fp16 has no bound of its own; the cap then decides.
     return float(np.where(np.isfinite(differences), differences, FP16_CAP).max())
 
@@ -180,29 +217,53 @@ def fp16_answers(module: torch.nn.Module, pixels: np.ndarray) -> np.ndarray:
 
 
 def _rounding_mode() -> Any:
-    """Make a torch mode that rounds what every operation reads and gives to fp16, computing in fp32."""
+    """Make a torch mode that rounds what every operation reads and gives to fp16, computing in fp32.
+
+    Not for use under inference_mode: a view of a weight is there a view of its rounded copy, and torch keeps no
+    count of versions for a tensor that was made in inference mode.
+    """
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_map
 
-    def rounded(value: Any) -> Any:
-        """Return the tensor itself where it holds fp16 numbers already: ReLU(inplace=True) writes into it."""
-        if not isinstance(value, torch.Tensor) or value.dtype is not torch.float32:
-            return value
-        half = value.to(torch.float16).to(torch.float32)
+    def half(value: torch.Tensor) -> torch.Tensor | None:
+        """Return a rounded copy; None for a tensor that holds fp16 numbers already."""
+        copied = value.to(torch.float16).to(torch.float32)
         # By their bits, because NaN differs from itself.
-        return value if torch.equal(half.view(torch.int32), value.view(torch.int32)) else half
+        return None if torch.equal(copied.view(torch.int32), value.view(torch.int32)) else copied
 
-    def round_in_place(value: Any) -> Any:
-        """Round a result where it lies: it may be what an operation wrote into, or what a view shows."""
-        half = rounded(value)
-        return value if half is value else value.copy_(half)
+    def is_rounded(value: Any) -> bool:
+        return not isinstance(value, torch.Tensor) or value.dtype is not torch.float32
 
     class Rounding(TorchDispatchMode):
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            # Inside a mode torch calls its own operations without the mode, so this does not recurse. Weights are
-            # copied when they are read: they stay what they are. All else was rounded when it was made.
-            result = func(*tree_map(rounded, args), **tree_map(rounded, kwargs or {}))
-            return tree_map(round_in_place, result)
+        def __init__(self) -> None:
+            super().__init__()  # type: ignore[no-untyped-call]
+            # Weights stay what they are: each has one copy, which stands for it to the end. So what a module writes
+            # into a buffer is there when it reads it again. The weight is kept with its copy, so that no other
+            # tensor can take over its id.
+            self.copies: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
-    return Rounding()  # type: ignore[no-untyped-call]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            # Inside a mode torch calls its own operations without the mode, so this does not recurse.
+            result = func(*tree_map(self.rounded, args), **tree_map(self.rounded, kwargs or {}))
+            return tree_map(self.round_in_place, result)
+
+        def rounded(self, value: Any) -> Any:
+            """Return the tensor itself where it holds fp16 numbers already: ReLU(inplace=True) writes into it."""
+            if is_rounded(value):
+                return value
+            if id(value) in self.copies:
+                return self.copies[id(value)][1]
+            copied = half(value)
+            if copied is None:
+                return value
+            self.copies[id(value)] = value, copied
+            return copied
+
+        def round_in_place(self, value: Any) -> Any:
+            """Round a result where it lies: it may be what an operation wrote into, or what a view shows."""
+            if is_rounded(value) or (copied := half(value)) is None:
+                return value
+            return value.copy_(copied)
+
+    return Rounding()

@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from conversion.torch_defaults import with_torch_defaults
 from parity.audit import attributes, geometry, head, labels, preprocessing, shapes, weights
 from parity.audit import input as inside
 from parity.audit.advice import advise
@@ -41,6 +42,7 @@ FAMILIES: Mapping[str, tuple[Family, tuple[str, ...]]] = {
 }
 
 
+@with_torch_defaults
 def audit_suite(
     suite: Suite,
     models: Sequence[str] = (),

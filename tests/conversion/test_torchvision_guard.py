@@ -36,14 +36,52 @@ with torch.inference_mode():
 
 def test_a_plain_import_that_failed_before_does_no_harm() -> None:
     script = """
-from conversion.torchvision_guard import torchvision
 try:
     import torchvision.models
 except RuntimeError:
     pass
-print(torchvision().models.resnet18.__name__)
+from conversion.torchvision_guard import torchvision as guarded
+print(guarded().models.resnet18.__name__)
 """
     assert run(script) == "resnet18"
+
+
+@pytest.mark.parametrize(
+    "first", ["import torchvision", "from torchvision.models import resnet18", "import wrapped"]
+)
+def test_after_conversion_a_plain_import_passes(first: str, tmp_path: Path) -> None:
+    (tmp_path / "wrapped").mkdir()
+    (tmp_path / "wrapped" / "__init__.py").write_text("from torchvision import models\n", encoding="utf-8")
+
+    script = f"import sys; sys.path.append({str(tmp_path)!r})\nimport conversion\n{first}\nprint('passes')"
+    assert run(script) == "passes"
+
+
+def test_watching_loads_no_torch_and_stands_once() -> None:
+    script = """
+import sys
+from conversion.torchvision_guard import _Watch, watch
+watch()
+print("torch" in sys.modules, sum(isinstance(finder, _Watch) for finder in sys.meta_path))
+"""
+    assert run(script) == "False 1"
+
+
+def test_without_torchvision_its_absence_is_what_is_told() -> None:
+    script = """
+import importlib.machinery
+import sys
+import conversion
+
+plain = importlib.machinery.PathFinder.find_spec
+importlib.machinery.PathFinder.find_spec = lambda name, *more: None if name == "torchvision" else plain(name, *more)
+sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in repr(f)]
+try:
+    import torchvision
+except ModuleNotFoundError as error:
+    print(error, "torch" in sys.modules)
+"""
+    assert run(script) == "No module named 'torchvision' False"
 
 
 @pytest.mark.parametrize("loads", [True, False])

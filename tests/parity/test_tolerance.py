@@ -17,7 +17,7 @@ from parity.images import ImageSet
 from parity.pipeline import judge_prediction
 from parity.reference import make_reference
 from parity.results import Prediction
-from parity.tolerance import measure_fp16_cost, measure_fp32_cost, scaled, tolerances_for
+from parity.tolerance import measure_fp16_cost, measure_fp32_cost, scaled, tolerances_for, too_costly
 from tests.parity.tiny import pictures, tiny
 
 # Nothing may be read from an artefact: a file that does not exist has a tolerance all the same.
@@ -382,3 +382,121 @@ def test_a_tolerance_is_multiplied_and_says_so(scale: float, budget: float) -> N
 def test_what_multiplies_no_tolerance(scale: float) -> None:
     with pytest.raises(ParityError, match="a number above 0"):
         scaled(Tolerance(0.02), scale)
+
+
+# Modules that look at a weight through a view, or write into what they hold
+
+
+class Token(Small):
+    """Add a parameter that is seen through a view, as a vision transformer does with its class token."""
+
+    def __init__(self, look: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.token = torch.nn.Parameter(torch.tensor([0.1, 0.2, 0.3]).reshape(1, 3, 1, 1))
+        self.look = look
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return super().forward(image + self.look(self.token))
+
+
+VIEWS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "itself": lambda token: token,
+    "expand": lambda token: token.expand(1, -1, 2, 2),
+    "reshape": lambda token: token.view(3).reshape(1, 3, 1, 1),
+    "split": lambda token: torch.cat(token.split(1, dim=1), dim=1),
+    "chunk and unbind": lambda token: torch.stack(token.view(3).unbind()).reshape(1, 3, 1, 1),
+    "transpose": lambda token: token.transpose(0, 1).transpose(0, 1),
+    "slice": lambda token: torch.cat([token[:, :1], token[:, 1:]], dim=1),
+    "detach": lambda token: token.detach(),
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_view_of_a_weight_is_as_rounded_as_the_weight(view: str) -> None:
+    plain, viewed = classifier_of(Token(VIEWS["itself"])), classifier_of(Token(VIEWS[view]))
+    before = viewed.module.token.detach().clone()  # type: ignore[operator]
+
+    assert measure_fp16_cost(viewed, PIXELS, EXACT) == measure_fp16_cost(plain, PIXELS, EXACT)
+    assert torch.equal(viewed.module.token, before)  # type: ignore[arg-type]
+
+
+class Remembering(Small):
+    """Write into a buffer, whole and in part, and read it again."""
+
+    def __init__(self, write: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.register_buffer("memory", torch.tensor([0.1, 0.2, 0.3]).reshape(1, 3, 1, 1))
+        self.write = write
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        self.write(self.memory)
+        return super().forward(image + self.memory)
+
+
+def by_slice(memory: torch.Tensor) -> None:
+    memory[:, :2] = torch.tensor([4.0, 5.0]).reshape(1, 2, 1, 1)
+    memory[:, 2] = 6.0
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda memory: memory.copy_(torch.tensor([4.0, 5.0, 6.0]).reshape(1, 3, 1, 1)),
+        by_slice,
+        lambda memory: memory.view(3).copy_(torch.tensor([4.0, 5.0, 6.0])),
+    ],
+)
+def test_what_is_written_into_a_buffer_is_read_again(write: Callable[[torch.Tensor], Any]) -> None:
+    class Shifted(Small):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return super().forward(image + torch.tensor([4.0, 5.0, 6.0]).reshape(1, 3, 1, 1))
+
+    cost = measure_fp16_cost(classifier_of(Shifted()), PIXELS, EXACT)
+
+    assert measure_fp16_cost(classifier_of(Remembering(write)), PIXELS, EXACT) == cost
+
+
+def test_a_module_that_cannot_be_rounded_is_judged_by_the_floor_and_told_so() -> None:
+    class Picky(Small):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+            if _get_current_dispatch_mode() is not None:
+                raise RuntimeError("no modes here")
+            return super().forward(image)
+
+    def cost(precision: str) -> float:
+        return measure_fp16_cost(classifier_of(Picky()), PIXELS, EXACT)
+
+    *_, last = tolerances_for(Artifact(NOWHERE, "mlprogram", "fp16"), cost)
+
+    assert last.probability == 1e-2
+    assert last.reason.endswith("what rounding the PyTorch module costs cannot be measured: no modes here")
+
+
+# What fp16 cannot hold
+
+
+FP16, IN_FP32 = Artifact(NOWHERE, "mlprogram", "fp16"), Artifact(NOWHERE, "mlprogram", "fp32")
+
+
+@pytest.mark.parametrize(
+    ("artifact", "cost", "apart", "said"),
+    [
+        (FP16, 7.3e-2, 6.3e-2, True),
+        (FP16, 7.3e-2, 7.3e-2, True),
+        (FP16, 7.3e-2, 8.0e-2, False),  # further off than rounding explains
+        (FP16, 1.0e-2, 6.3e-2, False),
+        (FP16, None, 6.3e-2, False),
+        (IN_FP32, 7.3e-2, 6.3e-2, False),
+        (FP16, 7.3e-2, None, False),
+    ],
+)
+def test_a_network_that_fp16_cannot_hold_is_called_so(
+    artifact: Artifact, cost: float | None, apart: float | None, said: bool
+) -> None:
+    reason = too_costly(artifact, Tolerance(5e-2, "fp16", cost), apart)
+
+    assert bool(reason) == said
+    if said:
+        assert "moves PyTorch's own answers by 7.3e-02, more than the 5.0e-02 allowed" in reason
