@@ -9,7 +9,7 @@ import numpy as np
 
 from parity.cases import make_cases
 from parity.errors import ParityError
-from parity.results import FAILING_CASES, Answer, Case, Comparison, Prediction, Run, Subject
+from parity.results import FAILING_CASES, VERDICTS, Answer, Case, Comparison, Prediction, Run, Subject
 from parity.tally import judge, tally_of, variety_of
 from parity.tolerance import Tolerance
 
@@ -53,10 +53,29 @@ def proves_nothing(reference: np.ndarray, allowed: float) -> str:
     return variety_of(reference).lacking(allowed)
 
 
+def conclusion(run: Run) -> str:
+    """Say in a few words what a run's exit code means; every report says it in these."""
+    if run.exit_code != 3:
+        return "parity does not hold" if run.exit_code else "parity holds"
+    unexpected = any(s.verdict == "inconclusive" and s.known_issue is None for s in run.subjects)
+    if any(s.known_issue for s in run.subjects) and not unexpected:
+        return "nothing can be concluded, because nothing passed"
+    return "nothing can be concluded"
+
+
+def summary_line(run: Run) -> str:
+    """Say what a run found in one line: what it means, on which part of the images, and how many of each verdict."""
+    where = f" on shard {run.shard} of the images" if run.shard else ""
+    listed = ", ".join(f"{count} {v}" for v in VERDICTS if (count := run.summary.get(v, 0)))
+    known = sum(s.known_issue is not None for s in run.subjects)
+    counts = f"{listed} ({known} known)" if known else listed
+    return f"{conclusion(run)}{where}: {counts or 'nothing was run'}"
+
+
 def assert_parity(found: Run | Comparison) -> None:
     """Raise AssertionError with the few lines that matter unless parity holds.
 
-    Known issues of the suite do not raise; skipped subjects do not either, but a run that compared nothing does.
+    Known issues of the suite do not raise; skipped subjects do not either, but a run in which nothing passed does.
     """
     __tracebackhide__ = True
     if isinstance(found, Comparison):
@@ -67,6 +86,8 @@ def assert_parity(found: Run | Comparison) -> None:
         return
     bad = [s for s in found.subjects if s.verdict not in ("pass", "skipped") and s.known_issue is None]
     parts = [*(explain_failure(s) for s in bad), *found.stale_known_issues]
+    if not parts and any(s.known_issue for s in found.subjects):
+        parts = [summary_line(found)]
     skipped = [f"skipped: {s.backend}: {s.reason}" for s in found.subjects]
     raise AssertionError("\n\n".join(parts or ["nothing was compared", *skipped]))
 

@@ -255,18 +255,19 @@ class Run:
 
     @property
     def exit_code(self) -> int:
-        """0 parity holds, 1 it does not, 3 nothing was compared or nothing can be concluded."""
+        """0 parity holds, 1 it does not, 3 nothing passed or nothing can be concluded.
+
+        A failure that is expected is no reason to fail, but it is no parity either.
+        """
         unexpected = [s for s in self.subjects if s.known_issue is None]
         if self.stale_known_issues or any(s.verdict in ("fail", "error") for s in unexpected):
             return 1
         # Of images that are all unreadable nothing can be concluded, not even that parity does not hold.
         if self.unreadable and self.unreadable.allowed < self.unreadable.share < 1:
             return 1
-        if any(s.verdict == "inconclusive" for s in unexpected) or not any(
-            s.verdict == "pass" or s.known_issue for s in self.subjects
-        ):
+        if any(s.verdict == "inconclusive" for s in unexpected):
             return 3
-        return 0
+        return 0 if any(s.verdict == "pass" for s in self.subjects) else 3
 
 
 def summarise(subjects: tuple[Subject, ...]) -> dict[str, int]:

@@ -361,6 +361,25 @@ def test_a_known_issue_holds_until_it_is_gone(place: Path, parity: Parity) -> No
     assert "(model tiny, route *, backend *: not trained yet) no longer fails" in stale.out
 
 
+def test_known_issues_alone_conclude_nothing_whoever_judges(place: Path, parity: Parity) -> None:
+    issue = '[[known_issues]]\nmodel = "*"\nreason = "the reference is another model"\n'
+    models = '[models.shifted]\nfactory = "models.py:swapped"\nroutes = ["onnx-torchscript"]\n'
+    (place / "all_known.toml").write_text(f'images = ["photos/*.png"]\n{models}{issue}', encoding="utf-8")
+    streamed = ("--images", "photos", "--workers", "0", "--json", "streamed.json")
+    told = "nothing can be concluded, because nothing passed: 2 fail (2 known)"
+
+    for command in (
+        ("run", "all_known.toml", "--no-explain", "--json", "all_known.json"),
+        ("judge", "all_known.json"),
+        ("run", "all_known.toml", "--no-explain", *streamed),
+        ("merge", "streamed.cases.jsonl"),
+        ("judge", "streamed.json"),
+    ):
+        done = parity(*command)
+
+        assert (command, done.code, done.out.splitlines()[-1]) == (command, 3, told)
+
+
 # Exit code 2: one line
 
 
