@@ -64,7 +64,7 @@ def conclusion(run: Run) -> str:
 
 
 def summary_line(run: Run) -> str:
-    """Say what a run found in one line: what it means, on which part of the images, and how many of each verdict."""
+    """Say what a run found in one line: what it means, on which part of the images, how many of each verdict."""
     where = f" on shard {run.shard} of the images" if run.shard else ""
     listed = ", ".join(f"{count} {v}" for v in VERDICTS if (count := run.summary.get(v, 0)))
     known = sum(s.known_issue is not None for s in run.subjects)

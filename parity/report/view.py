@@ -124,7 +124,8 @@ class MatrixRow:
 class RunView:
     """Show a run.
 
-    told: the answer in one line; headline: its first part, what it means. shard: which part of the images this is, where it is one.
+    told: the answer in one line; headline: its first part, what it means.
+    shard: which part of the images this is, where it is one.
     counts: verdict -> subjects. ties: images over all subjects.
     unreadable: how many images could not be read, in words; unreadable_fails: that they are more than allowed;
     unreadable_images: the first of them, and why.
