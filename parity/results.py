@@ -13,6 +13,7 @@ import numpy as np
 from parity.accuracy import Accuracy
 from parity.distribution import Distribution
 from parity.errors import ParityError
+from parity.file_kinds import results_beside, schema_of, tell_kind
 from parity.schemas import counts_schema, written_schema
 
 if TYPE_CHECKING:
@@ -304,12 +305,17 @@ def from_json(text: str) -> Run:
 
 def read_run(path: Path) -> Run:
     """Read a results.json file."""
-    if not path.is_file():
+    if not path.is_file() and not tell_kind(path):
         raise ParityError(f"{path}: no such file; `parity run --json {path}` writes one")
     try:
         return from_json(path.read_text(encoding="utf-8"))
     except (ParityError, OSError, UnicodeDecodeError) as error:
-        raise ParityError(f"{path}: {error}") from error
+        if told := tell_kind(path, "parity-run"):
+            beside = results_beside(path)
+            give = beside if schema_of(path) == "parity-cases" and beside.is_file() else "results.json of a run"
+            raise ParityError(f"{path}: {told}; give {give}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ParityError(f"{path}: {reason}") from error
 
 
 def json_schema() -> dict[str, Any]:
