@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from conversion.errors import ConversionError
+from conversion.git_lfs import tell_pointer
+from conversion.model_files import GIVE, external_files, why_no_model, why_no_weights
 from conversion.provenance import KEY, Provenance
 
 Format = Literal["onnx", "mlprogram", "neuralnetwork"]
@@ -40,11 +42,10 @@ def open_artifact(path: str | Path) -> Artifact:
     """Look at a file that somebody converted and say what it is; what cannot be read is a ConversionError."""
     path = Path(path)
     if not path.exists():
-        raise ConversionError(f"{path}: no such file; give a .onnx, a .mlmodel or a .mlpackage")
-    readers = {".onnx": _open_onnx, ".mlmodel": _open_coreml, ".mlpackage": _open_coreml}
-    if path.suffix not in readers:
-        raise ConversionError(f"{path}: the ending {path.suffix or '(none)'} is none of {', '.join(readers)}")
-    return readers[path.suffix](path)
+        raise ConversionError(f"{path}: no such file; {GIVE}")
+    if told := why_no_model(path):
+        raise ConversionError(f"{path}: {told}")
+    return _open_onnx(path) if path.suffix == ".onnx" else _open_coreml(path)
 
 
 def input_size(artifact: Artifact) -> tuple[int, int] | None:
@@ -68,7 +69,14 @@ def _open_onnx(path: Path) -> Artifact:
     import onnx
 
     try:
-        model = onnx.load(str(path))
+        model = onnx.load(str(path), load_external_data=False)
+        beside = list(external_files(model))
+        if told := why_no_weights(path, iter(beside)):
+            raise ConversionError(f"{path}: {told}")
+        if beside:
+            onnx.load_external_data_for_model(model, str(path.parent))
+    except ConversionError:
+        raise
     except Exception as error:  # protobuf's and onnx's own, another class in each version
         raise ConversionError(
             f"{path}: not an ONNX model, or a truncated one ({_first_line(error)}); export it again"
@@ -111,6 +119,8 @@ def _open_coreml(path: Path) -> Artifact:
             f"{path}: a Core ML model of the kind {kind}; give an mlProgram or {', '.join(_NEURAL_NETWORKS)}"
         )
     for weights in _weight_files(path, specification):
+        if told := tell_pointer(weights):
+            raise ConversionError(f"{path}: its weights {weights} are {told}")
         if not weights.is_file():
             raise ConversionError(
                 f"{path}: its weights {weights} are missing; copy the whole .mlpackage directory, or convert again"
@@ -167,8 +177,12 @@ def _artifact(path: Path, kind: Format, precision: Precision, note: str | None) 
         precision,
         route=provenance.route if provenance else "-",
         provenance=provenance,
-        intermediate=intermediate if kind != "onnx" and intermediate.is_file() else None,
+        intermediate=intermediate if kind != "onnx" and _is_whole(intermediate) else None,
     )
+
+
+def _is_whole(intermediate: Path) -> bool:
+    return intermediate.is_file() and not tell_pointer(intermediate)
 
 
 def _first_line(error: Exception) -> str:

@@ -17,18 +17,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from conversion.classifier import Preprocessing
 from conversion.errors import ImageError
+from conversion.git_lfs import tell_pointer
 from conversion.quiet import chatter_to
+from conversion.suffixes import COMPILED_SUFFIX, IMAGE_SUFFIXES, MODEL_SUFFIXES
 from conversion.torchvision_guard import torchvision
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-# What a directory or a glob is searched for. HEIC is what phones save and Pillow cannot read: it is found
-# all the same, because a photo that is passed over in silence is a photo that was never checked.
-IMAGE_SUFFIXES = (
-    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
-    *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
-)
 
 # Resizing the shorter side of a very long image makes a giant: 1x5000 becomes 256x1280000, a gigabyte.
 RESIZED_PIXELS_LIMIT = 2**26
@@ -65,6 +60,12 @@ def load_image(path: str | Path) -> Image.Image:
             "down, or raise PIL.Image.MAX_IMAGE_PIXELS if its source is trusted"
         ) from None
     except UnidentifiedImageError:
+        if told := tell_pointer(path):
+            raise ImageError(f"{path} is {told}") from None
+        if path.suffix in MODEL_SUFFIXES:
+            raise ImageError(
+                f"{path} is a converted model, not an image: give a photo, or a directory of them"
+            ) from None
         raise ImageError(
             f"{path} is not an image that Pillow can read; it begins with {_first_bytes(path)!r}: "
             "save it as JPEG or PNG"
@@ -207,6 +208,8 @@ def _matches(pattern: Path, relative_to: Path) -> list[Path]:
 
 def _images_inside(directory: Path) -> list[Path]:
     found = [path for path in directory.iterdir() if _is_image_file(path)]
+    if not found and directory.suffix in (*MODEL_SUFFIXES, COMPILED_SUFFIX):
+        raise ImageError(f"{directory} is a converted model, not a directory of images: give one of photos")
     if not found:
         raise ImageError(
             f"directory {directory} holds no images ({_suffixes()}): subdirectories are searched only by a pattern "

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from conversion.errors import ConversionError
+from conversion.git_lfs import tell_pointer
 from conversion.torchvision_guard import torchvision
 
 _FORMS = 'a list ["tench", ...], {"0": "tench", ...} or {"0": ["n01440764", "tench"], ...}'
@@ -97,6 +98,9 @@ def imagenet_labels() -> tuple[str, ...]:
 
 
 def _read_text(path: Path) -> str:
+    # Read as text, a pointer is three labels.
+    if told := tell_pointer(path):
+        raise ConversionError(f"label file {path} is {told}")
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:

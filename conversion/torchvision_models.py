@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from conversion.classifier import Classifier, Preprocessing
 from conversion.errors import ConversionError
+from conversion.git_lfs import tell_pointer
 from conversion.labels import check_labels, unique_labels
 from conversion.torchvision_guard import torchvision
 
@@ -120,6 +121,8 @@ def _downloaded(name: str, origin: Any) -> Any:
 def _read(path: Path) -> Any:
     if not path.is_file():
         raise ConversionError(f'weights file {path} does not exist: check the path, or pass "DEFAULT" or None')
+    if told := tell_pointer(path):
+        raise ConversionError(f"weights file {path} is {told}")
     try:
         if path.suffix == ".safetensors":
             return _read_safetensors(path)

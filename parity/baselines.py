@@ -25,6 +25,7 @@ from parity.backends import backends_for
 from parity.environment import cpu, environment, operating_system
 from parity.errors import ParityError
 from parity.facts import ArtifactFacts, changed_facts, facts
+from parity.file_kinds import tell_kind
 from parity.images import pixels_digest
 
 if TYPE_CHECKING:
@@ -175,7 +176,8 @@ def read_baseline(path: Path) -> Baseline:
         dict(content["environment"].get("packages", {}))  # raises here rather than where it is looked at
         return Baseline(**{**content, "images": images, "artifact": _facts(content.get("artifact"))})
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ParityError(f"{path}: not a baseline ({error}); record it again, or delete it") from error
+        reason = tell_kind(path, "parity-baseline") or error
+        raise ParityError(f"{path}: not a baseline ({reason}); record it again, or delete it") from error
 
 
 def write_baseline(path: Path, baseline: Baseline) -> bool:

@@ -155,13 +155,21 @@ def convert_command(model: str, route: str, out: Path, suite: Path | None) -> in
 @click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="How many classes to print.")
 @click.option("--backend", help="By default the first that runs here.")
 def predict_command(artifact: Path, images: tuple[str, ...], top: int, backend: str | None) -> int:
-    """Run any artefact on images, on any system, and print the most probable classes."""
+    """Run any artefact on images, on any system, and print the most probable classes.
+
+    Where the numbers are no probabilities, or the file has no labels, that is said: beside the image, and below.
+    """
     from parity.predicting import predict_top
 
+    remarks: dict[str, None] = {}
     for answer in predict_top(artifact, images, top, backend):
-        click.echo(f"{answer.image}  ({answer.backend})")
+        doubt = f": no probabilities: {answer.no_probabilities}" if answer.no_probabilities else ""
+        click.echo(f"{answer.image}  ({answer.backend}){doubt}")
         for label, probability in answer.top:
             click.echo(f"  {probability:8.4f}  {label if label.isprintable() else repr(label)}")
+        remarks.update(dict.fromkeys(answer.remarks))
+    for remark in remarks:
+        click.echo(f"note: {remark}")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from decimal import ROUND_CEILING, Context
 
@@ -11,6 +12,7 @@ from parity.cases import make_cases
 from parity.errors import ParityError
 from parity.results import (
     FAILING_CASES,
+    VERDICTS,
     Answer,
     Case,
     Comparison,
@@ -63,10 +65,29 @@ def proves_nothing(reference: np.ndarray, allowed: float) -> str:
     return variety_of(reference).lacking(allowed)
 
 
+def conclusion(run: Run) -> str:
+    """Say in a few words what a run's exit code means; every report says it in these."""
+    if run.exit_code != 3:
+        return "parity does not hold" if run.exit_code else "parity holds"
+    unexpected = any(s.verdict == "inconclusive" and s.known_issue is None for s in run.subjects)
+    if any(s.known_issue for s in run.subjects) and not unexpected:
+        return "nothing can be concluded, because nothing passed"
+    return "nothing can be concluded"
+
+
+def summary_line(run: Run) -> str:
+    """Say what a run found in one line: what it means, on which part of the images, how many of each verdict."""
+    where = f" on shard {run.shard} of the images" if run.shard else ""
+    listed = ", ".join(f"{count} {v}" for v in VERDICTS if (count := run.summary.get(v, 0)))
+    known = sum(s.known_issue is not None for s in run.subjects)
+    counts = f"{listed} ({known} known)" if known else listed
+    return f"{conclusion(run)}{where}: {counts or 'nothing was run'}"
+
+
 def assert_parity(found: Run | Comparison) -> None:
     """Raise AssertionError with the few lines that matter unless parity holds.
 
-    Known issues of the suite do not raise; skipped subjects do not either, but a run that compared nothing does.
+    Known issues of the suite do not raise; skipped subjects do not either, but a run in which nothing passed does.
     """
     __tracebackhide__ = True
     if isinstance(found, Comparison):
@@ -77,6 +98,8 @@ def assert_parity(found: Run | Comparison) -> None:
         return
     bad = [s for s in found.subjects if s.verdict not in ("pass", "skipped") and s.known_issue is None]
     parts = [*(explain_failure(s) for s in bad), *found.stale_known_issues]
+    if not parts and any(s.known_issue for s in found.subjects):
+        parts = [summary_line(found)]
     skipped = [f"skipped: {s.backend}: {s.reason}" for s in found.subjects]
     raise AssertionError("\n\n".join(parts or ["nothing was compared", *skipped]))
 
@@ -190,14 +213,38 @@ def align(labels: tuple[str, ...], candidate: Prediction) -> tuple[np.ndarray | 
     if values.ndim != 2 or values.shape[1] != len(candidate.labels):
         return None, f"outputs of shape {list(values.shape)} for {len(candidate.labels)} labels; convert again"
     places = {label: i for i, label in enumerate(candidate.labels)}
-    absent = [label for label in labels if label not in places]
-    if absent or len(candidate.labels) != len(labels):
-        strange = sorted(set(places) - set(labels))
-        return None, (
-            f"the candidate has {len(candidate.labels)} labels, the classifier {len(labels)}; "
-            f"absent {_few(absent)}, unknown {_few(strange)}; convert again with the classifier's labels"
-        )
+    if places.keys() != set(labels) or len(candidate.labels) != len(labels):
+        apart = tell_labels_apart("the candidate", candidate.labels, labels)
+        return None, f"{apart}; convert again with the classifier's labels"
     return values[:, [places[label] for label in labels]], ""
+
+
+def tell_labels_apart(whose: str, theirs: Sequence[str], labels: Sequence[str]) -> str:
+    """Say how the labels of `whose` differ from a classifier's: in number, in names, in order; empty if not at all.
+
+    theirs: in the order of the columns; labels: the classifier's. Indices count from 0.
+    """
+    if list(theirs) == list(labels):
+        return ""
+    absent = [index for index, label in enumerate(labels) if label not in set(theirs)]
+    strange = [label for label in theirs if label not in set(labels)]
+    alike = f"{whose} has as many labels as the classifier, {len(labels)}"
+    repeated, counts = "", Counter(theirs)
+    if label := next((label for label in theirs if counts[label] > 1), ""):
+        first, second, *_ = [index for index, other in enumerate(theirs) if other == label]
+        repeated = f"; labels {first} and {second} are both {label!r}"
+    if repeated or len(theirs) != len(labels):
+        count = f"{whose} has {len(theirs)} labels, the classifier {len(labels)}"
+        names = f"absent {_few([labels[index] for index in absent])}, unknown {_few(strange)}"
+        return f"{alike if len(theirs) == len(labels) else count}{repeated}; {names}"
+    differing = absent or [i for i, (one, other) in enumerate(zip(theirs, labels, strict=True)) if one != other]
+    index = differing[0]
+    differ = f"but {len(absent)} of other names" if absent else "but in another order"
+    if absent and theirs[index] not in strange:
+        first_names = f"label {index} of the classifier, {labels[index]!r}, is not there, and {strange[0]!r} is"
+    else:
+        first_names = f"label {index} is {theirs[index]!r} there and {labels[index]!r} in the classifier"
+    return f"{alike}, {differ}: {first_names}"
 
 
 def _few(names: Sequence[str]) -> str:

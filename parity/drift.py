@@ -56,6 +56,11 @@ class Drift:
         return bool(self.trouble) or any(change.matters for change in self.changes.values())
 
     @property
+    def compared(self) -> bool:
+        """Tell whether any image has an answer of then and one of now."""
+        return any(change.kind not in ("new", "gone") for change in self.changes.values())
+
+    @property
     def counts(self) -> dict[Kind, int]:
         """Count the images of each kind of change."""
         found = Counter(change.kind for change in self.changes.values())
@@ -74,7 +79,7 @@ class Drifts:
         """0 nothing moved, 1 something did, 3 there was nothing to compare, or to store."""
         if any(leg.matters for leg in self.legs):
             return 1
-        return 0 if any(leg.changes or leg.written or leg.kept for leg in self.legs) else 3
+        return 0 if any(leg.compared or leg.written or leg.kept for leg in self.legs) else 3
 
 
 def follow_suite(

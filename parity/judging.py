@@ -15,7 +15,7 @@ from parity.cases import SHOWN, judge_case
 from parity.errors import ParityError
 from parity.results import Case, Run, Subject, Verdict, read_run, summarise
 from parity.stream.aggregate import aggregate, with_explanations
-from parity.stream.cases_file import HeadLeg, Line, parse_header, read_explained, read_lines
+from parity.stream.cases_file import HeadLeg, Line, parse_header, read_lines, read_rest
 from parity.tally import tally_of
 from parity.tolerance import Tolerance
 
@@ -134,7 +134,7 @@ def _judge_cases_file(run: Run, path: Path, allowed: float | None) -> Run:
 
         unreadable = run.unreadable.allowed if run.unreadable else 1.0
         judged = aggregate(replace(header, legs=legs), again(), unreadable, run.cases_file)
-        judged = with_explanations(judged, read_explained(header, file))
+        judged = with_explanations(judged, read_rest(path, header, file))
     return replace(judged, thumbnails=run.thumbnails)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from conversion.torch_defaults import kept_torch_defaults
 from parity.errors import ParityError
+from parity.file_kinds import tell_kind
 
 if TYPE_CHECKING:
     from conversion import Classifier
@@ -23,10 +24,23 @@ def find_classifier(model: str, suite: Path | None) -> Classifier:
 
     if ":" in model:
         return load_classifier(model)
-    found = read_suite(find_suite(suite))
+    # A name that is also a file's is first of all a name, where there is a suite.
+    told = tell_kind(Path(model)) if Path(model).exists() else ""
+    strange = ParityError(
+        f"{model}: {told}; MODEL, which comes first, is a name in the suite file, `file.py:callable`, "
+        "`package.module:callable` or `torchvision:name`"
+    )
+    try:
+        found = read_suite(find_suite(suite))
+    except ParityError:
+        if told and suite is None:
+            raise strange from None
+        raise
     for entry in found.models:
         if entry.name == model:
             return load_classifier(entry.factory, entry.arguments, entry.name, found.directory)
+    if told:
+        raise strange
     raise ParityError(f"{found.path}: no model `{model}` (models: {', '.join(e.name for e in found.models)})")
 
 

@@ -30,7 +30,7 @@ from parity.backends import (
 from parity.backends.outputs import mapping_told, settle_output, shape_told
 from parity.backends.recorded import Recorded
 from parity.backends.vision import vision_told
-from parity.compare import compare
+from parity.compare import compare, tell_labels_apart
 from parity.diagnosis.chain import guilty_hop
 from parity.diagnosis.explainer import Explainer
 from parity.diagnosis.siblings import Sibling, with_siblings
@@ -294,6 +294,10 @@ def judge_prediction(
         costly = too_costly(artifact, allowed, comparison.max_abs_diff)
         judged = replace(judged, reason="; ".join(filter(None, (judged.reason, costly))))
         judged = replace(judged, guilty_hop=guilty_hop(reference, artifact, backend, comparison))
+        # Core ML's dictionary binds a number to its name; a list of names beside an array may be in a wrong order.
+        if comparison.cases and candidate.labels and candidate.top1 is None:
+            apart = tell_labels_apart("the file", candidate.labels, reference.classifier.labels)
+            judged = replace(judged, remarks=(*judged.remarks, *([apart] if apart else [])))
     return judged
 
 

@@ -24,6 +24,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from parity.errors import ParityError
+from parity.file_kinds import tell_kind
 
 SCHEMA: Final = "parity-record/1"
 
@@ -115,6 +116,8 @@ def read_records(path: Path) -> RecordFile:
     except OSError as error:
         raise ParityError(f"{path}: cannot be read ({error.strerror})") from error
     except ValidationError as error:
+        if told := tell_kind(path, "parity-record"):
+            raise ParityError(f"{path}: {told}; give what `parity record` wrote, or an app") from error
         # A file of another schema is wrong in many places; that it is one says it all.
         first = min(error.errors(), key=lambda problem: problem["loc"] != ("schema",))
         where = ".".join(str(part) for part in first["loc"]) or "the file"

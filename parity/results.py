@@ -13,6 +13,7 @@ import numpy as np
 from parity.accuracy import Accuracy
 from parity.distribution import Distribution
 from parity.errors import ParityError
+from parity.file_kinds import results_beside, schema_of, tell_kind
 from parity.schemas import counts_schema, written_schema
 
 if TYPE_CHECKING:
@@ -260,18 +261,19 @@ class Run:
 
     @property
     def exit_code(self) -> int:
-        """0 parity holds, 1 it does not, 3 nothing was compared or nothing can be concluded."""
+        """0 parity holds, 1 it does not, 3 nothing passed or nothing can be concluded.
+
+        A failure that is expected is no reason to fail, but it is no parity either.
+        """
         unexpected = [s for s in self.subjects if s.known_issue is None]
         if self.stale_known_issues or any(s.verdict in ("fail", "error") for s in unexpected):
             return 1
         # Of images that are all unreadable nothing can be concluded, not even that parity does not hold.
         if self.unreadable and self.unreadable.allowed < self.unreadable.share < 1:
             return 1
-        if any(s.verdict == "inconclusive" for s in unexpected) or not any(
-            s.verdict == "pass" or s.known_issue for s in self.subjects
-        ):
+        if any(s.verdict == "inconclusive" for s in unexpected):
             return 3
-        return 0
+        return 0 if any(s.verdict == "pass" for s in self.subjects) else 3
 
 
 def summarise(subjects: tuple[Subject, ...]) -> dict[str, int]:
@@ -308,12 +310,17 @@ def from_json(text: str) -> Run:
 
 def read_run(path: Path) -> Run:
     """Read a results.json file."""
-    if not path.is_file():
+    if not path.is_file() and not tell_kind(path):
         raise ParityError(f"{path}: no such file; `parity run --json {path}` writes one")
     try:
         return from_json(path.read_text(encoding="utf-8"))
     except (ParityError, OSError, UnicodeDecodeError) as error:
-        raise ParityError(f"{path}: {error}") from error
+        if told := tell_kind(path, "parity-run"):
+            beside = results_beside(path)
+            give = beside if schema_of(path) == "parity-cases" and beside.is_file() else "results.json of a run"
+            raise ParityError(f"{path}: {told}; give {give}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ParityError(f"{path}: {reason}") from error
 
 
 def json_schema() -> dict[str, Any]:

@@ -78,8 +78,9 @@ class RunDiff:
         """0 nothing got worse, 1 something did, 3 there is nothing that was judged in both runs."""
         if self.stale or any(s.worse for s in self.subjects):
             return 1
-        idle = (None, "skipped")
-        return 0 if any(s.old_verdict not in idle and s.new_verdict not in idle for s in self.subjects) else 3
+        # What is inconclusive, or never answered, was not judged: that it still is not says nothing.
+        judged = ("pass", "fail")
+        return 0 if any(s.old_verdict in judged and s.new_verdict in judged for s in self.subjects) else 3
 
 
 def compare_runs(old: Run, new: Run) -> RunDiff:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from conversion.routes import ROUTES, find_route
 from parity.backends import backends_for, find_backend, record_names
 from parity.errors import ParityError
+from parity.records import read_records
 
 if TYPE_CHECKING:
     from conversion import Artifact
@@ -51,6 +52,8 @@ def check_selection(suite: Suite, models: Sequence[str], routes: Sequence[str], 
 
 def check_backends(artifacts: Sequence[Artifact], backends: Sequence[str], records: Sequence[Path] = ()) -> None:
     """Raise ParityError for an artefact that no backend runs, and a backend that runs none; empty means all."""
+    for path in records:
+        read_records(path)  # a file of another kind is bad input, not an artefact that fails
     recorded = {name: tuple(a.format for a in artifacts) for name in record_names(records)}
     runs = {backend: recorded.get(backend) or find_backend(backend).FORMATS for backend in backends}
     for artifact in artifacts if runs else ():

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from conversion.git_lfs import tell_pointer
 from parity.errors import ParityError
+from parity.file_kinds import tell_kind
 from parity.tolerance import Tolerance
 
 if TYPE_CHECKING:
@@ -86,6 +88,11 @@ def read_suite(path: Path) -> Suite:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        # A suite file with a mistake in it is a suite file all the same.
+        if path.suffix != ".toml" and (told := tell_kind(path)):
+            raise ParityError(f"{path}: {told}; give a suite file, parity.toml") from error
+        if told := tell_pointer(path):
+            raise ParityError(f"{path}: {told}") from error
         raise ParityError(f"{path}: not valid TOML: {error}") from error
     from parity.suite_file import validate  # pydantic and the routes load when a suite is read, not before
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from conversion.artifact import Format
 from parity.backends import NotRecordedError
+from parity.compare import tell_labels_apart
 from parity.errors import ParityError
 from parity.facts import artifact_digest
 from parity.images import pixels_digest
@@ -87,16 +88,16 @@ class Recorded:
         raise NotRecordedError(f"{self.file} has no record of it (it has {names})")
 
     def _check_labels(self, prediction: RecordedPrediction) -> None:
-        found = prediction.probabilities
-        if isinstance(found, list):
-            strange = [] if len(found) == len(self.labels) else [f"{len(found)} numbers"]
-        else:
-            strange = sorted(found.keys() ^ set(self.labels))
-        if strange:
+        found, again = prediction.probabilities, "record again with the classifier's labels"
+        if isinstance(found, list) and len(found) != len(self.labels):
             raise ParityError(
-                f"{self.file}: made for other labels: {len(found)} there, {len(self.labels)} in the classifier, "
-                f"{strange[0]!r} in one of the two only; record again with the classifier's labels"
+                f"{self.file}: made for other labels: {len(found)} numbers there, {len(self.labels)} labels in the "
+                f"classifier; {again}"
             )
+        # A dictionary has no order that could be another.
+        if isinstance(found, dict) and found.keys() != set(self.labels):
+            apart = tell_labels_apart("the record", tuple(found), self.labels)
+            raise ParityError(f"{self.file}: made for other labels: {apart}; {again}")
 
 
 def source_of(record: Record, platform: str) -> str:

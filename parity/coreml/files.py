@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from conversion.git_lfs import tell_first_pointer, tell_pointer
+from conversion.model_files import COMPILED, is_compiled
 from conversion.quiet import import_coremltools
 from parity.errors import CoreMLError
 
@@ -36,11 +38,10 @@ def open_model(model: Any) -> ModelFile:
 def _open_path(path: Path) -> ModelFile:
     if not path.exists():
         raise CoreMLError(f"{path}: no such file; give the path of a .mlpackage directory or a .mlmodel file")
-    if path.suffix == ".mlmodelc":
-        raise CoreMLError(
-            f"{path}: a compiled model, which only Apple's runtime reads; give the .mlpackage or .mlmodel that it "
-            "was compiled from"
-        )
+    if is_compiled(path):
+        raise CoreMLError(f"{path}: {COMPILED}")
+    if told := tell_first_pointer(path) if path.is_dir() else tell_pointer(path):
+        raise CoreMLError(f"{path}: {told}")
     if path.is_dir():
         item = _root_model(path)
         return ModelFile(_parse(item, path), item.parent / "weights", str(path))

@@ -83,7 +83,8 @@ def _last_line(found: Drifts) -> str:
         counts.update(leg.counts)
     listed = ", ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind]) or "no answers"
     if found.exit_code == 3:
-        return f"nothing to compare with: no baseline of what runs here; {ACCEPT_BY_COMMAND} stores them"
+        what = "no image that has an answer of then and one of now" if counts else "no baseline of what runs here"
+        return f"nothing to compare with: {what}; {ACCEPT_BY_COMMAND} stores them"
     if found.exit_code == 1:
         return f"answers moved: {listed}; to accept them: {ACCEPT_BY_COMMAND}"
     return f"answers are as stored: {listed}"

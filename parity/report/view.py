@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from parity.accuracy import Accuracy, Share
-from parity.compare import explain_failure, rounded_up, tell_confirmed, tell_divergence, way
+from parity.compare import explain_failure, rounded_up, summary_line, tell_confirmed, tell_divergence, way
 from parity.distribution import Distribution
 from parity.report.case_view import (
     CaseView,
@@ -22,11 +22,6 @@ from parity.report.text import counted, percent, small, visible, visible_lines
 from parity.results import VERDICTS, CaseVerdict, Diagnosis, Run, Subject, Verdict, worst_first
 from parity.thumbnails import SHOWN as CARDS
 
-HEADLINES: Mapping[int, str] = {
-    0: "parity holds",
-    1: "parity does not hold",
-    3: "nothing can be concluded",
-}
 # A report that somebody opens is a page, not a database: results.json has every case that was kept.
 _ROWS, _ALL_ROWS = 40, 1_200
 _ALL_CARDS = 240
@@ -130,7 +125,8 @@ class MatrixRow:
 class RunView:
     """Show a run.
 
-    told: the answer in one line. shard: which part of the images this is, where it is one.
+    told: the answer in one line; headline: its first part, what it means.
+    shard: which part of the images this is, where it is one.
     counts: verdict -> subjects. ties: images over all subjects.
     unreadable: how many images could not be read, in words; unreadable_fails: that they are more than allowed;
     unreadable_images: the first of them, and why.
@@ -162,16 +158,11 @@ def make_view(run: Run) -> RunView:
     subjects = tuple(_subject(run, s, number, len(run.subjects)) for number, s in enumerate(run.subjects, 1))
     counts = {v: run.summary.get(v, 0) for v in VERDICTS if run.summary.get(v, 0)}
     known = sum(s.known_issue is not None for s in run.subjects)
-    listed = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-    if known:
-        listed += f" ({known} known)"
-    headline = HEADLINES[run.exit_code]
-    if run.shard:
-        headline += f" on shard {run.shard} of the images"
+    told = summary_line(run)
     return RunView(
         exit_code=run.exit_code,
-        headline=headline,
-        told=f"{headline}: {listed or 'nothing was run'}",
+        headline=told.partition(": ")[0],
+        told=told,
         shard=str(run.shard or ""),
         counts=counts,
         known=known,

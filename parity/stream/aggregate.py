@@ -20,8 +20,8 @@ from parity.stream.cases_file import (
     HeadModel,
     Line,
     parse_header,
-    read_explained,
     read_lines,
+    read_rest,
     unpack,
 )
 from parity.stream.job import Shard
@@ -69,7 +69,7 @@ def read_results(path: Path, allowed_unreadable: float, named: bool = True, expl
         header = parse_header(path, file.readline())
         name = path.name if named else ""
         run = aggregate(header, read_lines(path, header, file), allowed_unreadable, name)
-        return with_explanations(run, read_explained(header, file)) if explained else run
+        return with_explanations(run, read_rest(path, header, file) if explained else ())
 
 
 def with_explanations(run: Run, explained: Iterable[Explained]) -> Run:

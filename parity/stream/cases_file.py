@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from parity.errors import ParityError
+from parity.file_kinds import schema_of, tell_kind
 from parity.results import Case, Diagnosis, Divergence, Environment, Subject, Verdict
-from parity.stream.job import Shard
+from parity.stream.job import Shard, cases_beside
 from parity.suite import KnownIssueEntry
 from parity.tally import Variety
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 SCHEMA = "parity-cases/1"
+# How a line that explains a failure begins, and how much of a line an error shows.
+_EXPLAINED, _SHOWN = b'{"explained":', 40
 
 
 @dataclass(frozen=True)
@@ -205,6 +208,12 @@ def parse_header(path: Path, line: bytes) -> Header:
     try:
         return _header_adapter().validate_json(line)
     except ValidationError as error:
+        told = tell_kind(path, "parity-cases")
+        if schema_of(path) == "parity-run":
+            beside = cases_beside(path)
+            told += f"; give its cases, {beside}" if beside.is_file() else "; this run has no cases file beside it"
+        if told:
+            raise ParityError(f"{path}: {told}; a cases file is what `parity run --images` writes") from error
         raise ParityError(
             f"{path}: not a cases file of schema {SCHEMA}; `parity run --images` writes one"
         ) from error
@@ -212,9 +221,6 @@ def parse_header(path: Path, line: bytes) -> Header:
 
 def read_lines(path: Path, header: Header, raw: Iterable[bytes]) -> Iterator[Line]:
     """Read the lines behind the header; they must be those of all batches of the shard."""
-    from pydantic import ValidationError
-
-    adapter = _line_adapter()
     given = iter(raw)
     for number, place in enumerate((p for batch in header.batches for p in header.places(batch)), start=2):
         text = next(given, b"")
@@ -222,13 +228,24 @@ def read_lines(path: Path, header: Header, raw: Iterable[bytes]) -> Iterator[Lin
             raise ParityError(
                 f"{path}:{number}: not finished: {number - 2} images are done; start the same `parity run` again"
             )
-        try:
-            line = adapter.validate_json(text)
-        except ValidationError as error:
-            raise ParityError(f"{path}:{number}: damaged: {error.errors()[0]['msg']}; run anew") from error
-        if line.index != place:
-            raise ParityError(f"{path}:{number}: image {line.index} stands where {place} should; run anew")
-        yield line
+        yield parse_line(path, number, header, text, place)
+
+
+def parse_line(path: Path, number: int, header: Header, text: bytes, place: int) -> Line:
+    """Read the line of an image. number: of the line in the file, from 1; place: of the image in the list."""
+    from pydantic import ValidationError
+
+    try:
+        line = _line_adapter().validate_json(text)
+    except ValidationError as error:
+        raise ParityError(f"{path}:{number}: damaged: {error.errors()[0]['msg']}; run anew") from error
+    if line.index != place:
+        raise ParityError(f"{path}:{number}: image {line.index} stands where {place} should; run anew")
+    if not line.unreadable and len(line.cases) != len(header.running):
+        raise ParityError(
+            f"{path}:{number}: damaged: {len(line.cases)} cases for {len(header.running)} comparisons; run anew"
+        )
+    return line
 
 
 def read_explained(header: Header, raw: Iterable[bytes]) -> Iterator[Explained]:
@@ -246,6 +263,30 @@ def read_explained(header: Header, raw: Iterable[bytes]) -> Iterator[Explained]:
         if not text.endswith(b"\n") or not all(0 <= one.leg < len(header.legs) for one in found.explained):
             return
         yield found
+
+
+def read_rest(path: Path, header: Header, raw: Iterable[bytes]) -> Iterator[Explained]:
+    """Read the lines behind those of all images: what explains failures, and nothing else.
+
+    The last line may be torn, where the run was stopped while it wrote: it has no end, and begins as such a line
+    does, or is the zeros that a machine leaves which lost its power. Any other line that cannot be read is a
+    ParityError.
+    """
+    images = sum(len(header.places(batch)) for batch in header.batches)
+    for number, text in enumerate(raw, start=2 + images):
+        whole = next(read_explained(header, [text]), None)
+        if whole is not None:
+            yield whole
+        elif text.endswith(b"\n") or not _is_torn(text):
+            shown = repr(text[:_SHOWN].decode("utf-8", "replace").rstrip("\n"))
+            raise ParityError(
+                f"{path}:{number}: damaged: {shown} stands behind the last image, and no run writes that; delete "
+                "the line, or run anew"
+            )
+
+
+def _is_torn(text: bytes) -> bool:
+    return not text.strip(b"\0") or text.startswith(_EXPLAINED) or _EXPLAINED.startswith(text)
 
 
 @cache

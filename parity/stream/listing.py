@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from conversion.images import IMAGE_SUFFIXES
+from conversion.suffixes import IMAGE_SUFFIXES
 from parity.errors import ParityError
 
 

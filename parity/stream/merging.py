@@ -15,9 +15,10 @@ from parity.stream.aggregate import aggregate, read_results, with_explanations
 from parity.stream.cases_file import (
     Header,
     parse_header,
-    read_explained,
+    parse_line,
     read_header,
     read_lines,
+    read_rest,
     to_explained_line,
 )
 from parity.stream.job import Shard, cases_beside
@@ -30,7 +31,7 @@ def merged_results(paths: Sequence[Path], json_file: Path | None, allowed_unread
         lines = merged_lines(paths)
         header = parse_header(paths[0], next(lines))
         run = aggregate(header, read_lines(paths[0], header, lines), allowed_unreadable)
-        return with_explanations(run, read_explained(header, lines))
+        return with_explanations(run, read_rest(paths[0], header, lines))
     target = cases_beside(json_file)
     # The cases of a run in one piece are their own.
     if [path.resolve() for path in paths] != [target.resolve()] or read_header(target).shard != Shard():
@@ -78,11 +79,15 @@ def merged_lines(paths: Sequence[Path]) -> Iterator[bytes]:
         for file in files.values():
             file.readline()
         yield whole.to_json()
+        counts = dict.fromkeys(files, 1)  # lines of each file that were read: its header
         for number in whole.batches:
             shard = number % first.shard.of + 1
-            yield from _lines(found[shard], files[shard], whole, number)
-        if first.shard == whole.shard:
-            yield from map(to_explained_line, read_explained(whole, files[1]))
+            yield from _lines(found[shard], files[shard], whole, number, counts[shard] + 1)
+            counts[shard] += len(whole.places(number))
+        for shard, file in sorted(files.items()):
+            explained = read_rest(found[shard], replace(first, shard=Shard(shard, first.shard.of)), file)
+            lines = [to_explained_line(one) for one in explained]
+            yield from lines if first.shard == whole.shard else ()
 
 
 def _check_same_run(one: Path, first: Header, path: Path, header: Header) -> None:
@@ -94,13 +99,16 @@ def _check_same_run(one: Path, first: Header, path: Path, header: Header) -> Non
         raise ParityError(f"{one} and {path}: of different runs: {differs}; run the shards alike")
 
 
-def _lines(path: Path, file: IO[bytes], header: Header, number: int) -> Iterator[bytes]:
-    for place in header.places(number):
+def _lines(path: Path, file: IO[bytes], header: Header, batch: int, first_line: int) -> Iterator[bytes]:
+    for number, place in enumerate(header.places(batch), start=first_line):
         line = file.readline()
         if not line.endswith(b"\n"):
             raise ParityError(
                 f"{path}: not finished: image {place} is not in it; start the same `parity run` again"
             )
         if not line.startswith(b'{"index":%d,' % place):
-            raise ParityError(f"{path}: damaged: image {place} is not where it should be; run the shard anew")
+            raise ParityError(
+                f"{path}:{number}: damaged: image {place} is not where it should be; run the shard anew"
+            )
+        parse_line(path, number, header, line, place)
         yield line

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from parity.errors import ParityError
+from parity.file_kinds import tell_kind
 from parity.stream.listing import ImageList, shown
 
 _UNKNOWN = -1
@@ -126,6 +127,8 @@ def _checked(file: Path, entries: Iterator[_Entry], classifiers: Mapping[str, Se
 
 
 def _read(file: Path) -> Iterator[_Entry]:
+    if told := tell_kind(file):
+        raise ParityError(f"{file}: {told}; give CSV of lines `file,label`, or a JSON object file -> label")
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -68,7 +68,9 @@ def finish(session: pytest.Session, reported: Iterable[Sequence[Any]]) -> Findin
                 {f"{file}: nothing in the suite uses this baseline": None for file in unused_baselines(suite)}
             )
     run = Run(environment(), tuple(subjects), tuple(stale), count(tuple(subjects)), thumbnails)
-    if stale and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+    # A suite of which nothing passed, only failed as expected or was skipped, is no success.
+    idle = bool(suites) and all(s.verdict == "skipped" or s.known_issue for s in subjects)
+    if (stale or idle) and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     target: Path | None = session.config.getoption("parity_json")
     if target is not None:

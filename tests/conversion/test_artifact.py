@@ -242,7 +242,9 @@ def test_a_missing_file(tmp_path: Path) -> None:
     assert ".mlpackage" in message
 
 
-@pytest.mark.parametrize(("name", "ending"), [("model.pth", ".pth"), ("model", "(none)"), (".onnx", "(none)")])
+@pytest.mark.parametrize(
+    ("name", "ending"), [("model.tflite", ".tflite"), ("model", "(none)"), (".onnx", "(none)")]
+)
 def test_an_unknown_ending(name: str, ending: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"")
 
@@ -312,7 +314,7 @@ def test_a_truncated_file_is_refused(
 def test_a_reader_of_many_words_or_none_is_quoted_with_one_line(
     text: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ValueError(text)
 
     monkeypatch.setattr(onnx, "load", fail)

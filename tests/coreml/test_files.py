@@ -110,6 +110,16 @@ def test_a_compiled_model(tmp_path: Path) -> None:
         open_model(tmp_path / "tiny.mlmodelc")
 
 
+def test_a_git_lfs_pointer_says_what_to_do(copied: Path, tmp_path: Path) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"
+    (tmp_path / "tiny.mlmodel").write_text(pointer, encoding="utf-8")
+    (copied / "Data" / "com.apple.CoreML" / "weights" / "weight.bin").write_text(pointer, encoding="utf-8")
+
+    for path in (tmp_path / "tiny.mlmodel", copied):
+        with pytest.raises(CoreMLError, match="a Git LFS pointer .*; run `git lfs pull` in its repository"):
+            Evaluator(path)
+
+
 def test_an_encrypted_model_says_so_among_what_it_may_be(tmp_path: Path) -> None:
     # What `coremlcompiler --encrypt` leaves is no protobuf; 16 bytes of a block cipher do for it.
     (tmp_path / "secret.mlmodel").write_bytes(bytes.fromhex("69c4e0d86a7b0430d8cdb78070b4c55a"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from conversion.provenance import KEY
 from parity import ParityError, check
 from parity.backends import (
     BACKENDS,
@@ -23,7 +25,7 @@ from parity.backends import (
 )
 from parity.backends.pytorch import check_repeatable
 from parity.results import Prediction, Subject
-from tests.parity.tiny import converted, pictures, tiny, untrained
+from tests.parity.tiny import LABELS, converted, pictures, tiny, untrained
 
 ONNX_BACKENDS = ("onnxruntime", "onnx-reference")
 
@@ -89,6 +91,21 @@ def test_a_model_with_two_inputs_is_an_error_that_names_them(backend: str, tmp_p
     assert subject.verdict == "error"
     assert "takes image" in subject.reason
     assert "mask" in subject.reason
+
+
+@pytest.mark.parametrize("backend", ONNX_BACKENDS)
+def test_a_file_whose_labels_are_only_in_another_order_is_told_so(backend: str, tmp_path: Path) -> None:
+    def reverse_labels(model: Any) -> None:
+        (note,) = (entry for entry in model.metadata_props if entry.key == KEY)
+        note.value = json.dumps({**json.loads(note.value), "labels": LABELS[::-1]})
+
+    subject = judged(edited(tmp_path, reverse_labels), backend)
+
+    assert subject.verdict == "fail"
+    assert subject.remarks == (
+        "the file has as many labels as the classifier, 8, but in another order: label 0 is 'hen' there and 'ant' "
+        "in the classifier",
+    )
 
 
 def test_an_untrained_network_proves_nothing_however_well_it_agrees() -> None:

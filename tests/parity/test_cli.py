@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 import jsonschema
 import pytest
+import torch
 from PIL import Image
 
 from parity.cli import COMMANDS as LAZY
@@ -286,6 +287,36 @@ def test_prediction_prints_the_most_probable_classes(parity: Parity) -> None:
     assert label in LABELS
 
 
+@pytest.mark.filterwarnings("ignore:You are using the legacy TorchScript-based ONNX export")
+def test_prediction_says_what_numbers_from_elsewhere_are(place: Path, parity: Parity) -> None:
+    """The classic export: logits, no labels, no note of how images are made ready."""
+    module = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 2))
+    with torch.no_grad():
+        module[2].weight.copy_(torch.tensor([[-0.5, 0.0, 0.0], [0.0, -1.0, 0.0]]))
+        module[2].bias.zero_()
+    torch.onnx.export(module, (torch.zeros(1, 3, 8, 8),), str(place / "logits.onnx"), dynamo=False)
+    Image.new("RGB", (8, 8), (57, 51, 0)).save(place / "even.png")
+    Image.new("RGB", (8, 8), (2, 4, 0)).save(place / "dark.png")
+
+    done = parity("predict", "logits.onnx", "even.png", "dark.png")
+
+    assert (done.code, done.err) == (0, "")
+    told = done.out.splitlines()
+    # -0.5 * 57 and -51; -0.5 * 2 and -4. Images come sorted.
+    assert told[:6] == [
+        "dark.png  (onnxruntime): no probabilities: the smallest is -4 and their sum is -5",
+        "   -1.0000  class 0",
+        "   -4.0000  class 1",
+        "even.png  (onnxruntime): no probabilities: the smallest is -51 and their sum is -79.5",
+        "  -28.5000  class 0",
+        "  -51.0000  class 1",
+    ]
+    # Each once, however many images there are.
+    assert [line.partition(":")[0] for line in told[6:]] == ["note"] * 4
+    assert told[6] == "note: the file has no labels: classes are indices of its output, from 0"
+    assert told[8].startswith("note: the pixels went in as float32 0..255, red, green, blue; the file declares")
+
+
 def test_the_doctor_reports(parity: Parity) -> None:
     done = parity("doctor")
 
@@ -359,6 +390,25 @@ def test_a_known_issue_holds_until_it_is_gone(place: Path, parity: Parity) -> No
     assert "known issue: not trained yet" in known.out
     assert stale.code == 1
     assert "(model tiny, route *, backend *: not trained yet) no longer fails" in stale.out
+
+
+def test_known_issues_alone_conclude_nothing_whoever_judges(place: Path, parity: Parity) -> None:
+    issue = '[[known_issues]]\nmodel = "*"\nreason = "the reference is another model"\n'
+    models = '[models.shifted]\nfactory = "models.py:swapped"\nroutes = ["onnx-torchscript"]\n'
+    (place / "all_known.toml").write_text(f'images = ["photos/*.png"]\n{models}{issue}', encoding="utf-8")
+    streamed = ("--images", "photos", "--workers", "0", "--json", "streamed.json")
+    told = "nothing can be concluded, because nothing passed: 2 fail (2 known)"
+
+    for command in (
+        ("run", "all_known.toml", "--no-explain", "--json", "all_known.json"),
+        ("judge", "all_known.json"),
+        ("run", "all_known.toml", "--no-explain", *streamed),
+        ("merge", "streamed.cases.jsonl"),
+        ("judge", "streamed.json"),
+    ):
+        done = parity(*command)
+
+        assert (command, done.code, done.out.splitlines()[-1]) == (command, 3, told)
 
 
 # Exit code 2: one line

@@ -159,6 +159,19 @@ def test_what_is_new_or_unused_is_listed_and_fails_nothing(place: Path, parity: 
     assert lines[-1] == "answers are as stored: 11 same bits, 1 new"
 
 
+def test_answers_to_other_images_alone_are_nothing_to_compare_with(place: Path, parity: Parity) -> None:
+    parity("record", "--reason", "first release")
+    for number, file in enumerate(sorted((place / "photos").iterdir())):
+        file.rename(file.with_name(f"another{number}.png"))
+
+    done = parity("check")
+
+    assert done.code == 3
+    assert done.out.splitlines()[-1] == (
+        f"nothing to compare with: no image that has an answer of then and one of now; {ACCEPT} stores them"
+    )
+
+
 def test_without_baselines_there_is_nothing_to_compare_with(place: Path, parity: Parity) -> None:
     done = parity("check")
 

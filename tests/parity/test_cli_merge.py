@@ -122,7 +122,7 @@ def test_the_cases_of_a_whole_run_are_judged_again(parity: Parity, place: Path) 
         (SHARDS[:2], "no cases of shard 3/3 are given, only of 2 of 3"),
         ((*SHARDS, SHARDS[0]), "both are shard 1/3"),
         ((*SHARDS[:2], "whole/results.cases.jsonl"), "of different runs"),
-        (("parity.toml",), "parity.toml: not a cases file"),
+        (("parity.toml",), "parity.toml: a suite file, which `parity run` takes; a cases file is what"),
         (("gone.jsonl",), "gone.jsonl: cannot be read"),
         ((*SHARDS, "--json", "1.json"), "1.cases.jsonl: would be overwritten"),
         ((*SHARDS, "--json", "nowhere/r.json"), "the directory does not exist"),

@@ -16,7 +16,7 @@ from scipy.special import rel_entr
 
 import parity
 from parity import ParityError, Tolerance, assert_parity, compare
-from parity.compare import explain_failure, proves_nothing
+from parity.compare import explain_failure, proves_nothing, tell_labels_apart
 from parity.results import Case, Comparison, Environment, KnownIssue, Prediction, Run, Subject, Verdict
 
 LABELS = ("ant", "bee", "cat", "dog")
@@ -184,6 +184,19 @@ def test_labels_in_another_order_over_the_same_columns_fail() -> None:
     assert compared([ANT, DOG], [ANT, DOG], labels=("dog", "ant", "bee", "cat")).verdict == "fail"
 
 
+@given(
+    st.lists(st.sampled_from("abcdef"), max_size=6, unique=True), st.lists(st.sampled_from("abcdef"), max_size=6)
+)
+def test_no_two_lists_of_labels_are_told_apart_by_a_number_that_is_the_same(
+    labels: list[str], theirs: list[str]
+) -> None:
+    told = tell_labels_apart("the file", theirs, labels)
+
+    assert (told == "") == (theirs == labels)
+    assert (f"has {len(theirs)} labels, the classifier" in told) == (len(theirs) != len(labels))
+    assert ("in another order" in told) == (theirs != labels and sorted(theirs) == sorted(labels))
+
+
 def test_a_candidate_without_labels_is_read_by_position() -> None:
     assert compared([ANT, DOG], [ANT, DOG], labels=None).verdict == "pass"
     assert compared([ANT, DOG], [ANT[::-1], DOG[::-1]], labels=None).verdict == "fail"
@@ -198,10 +211,34 @@ def test_a_candidate_without_labels_is_read_by_position() -> None:
             "3 labels, the classifier 4; absent 'dog', unknown none",
         ),
         ((*LABELS, "elk"), [[*ANT, 0.0]] * 2, "5 labels, the classifier 4; absent none, unknown 'elk'"),
-        (("ant", "bee", "cat", "Dog"), [ANT] * 2, "4 labels, the classifier 4; absent 'dog', unknown 'Dog'"),
-        (("ant", "bee", "cat", "dog", "dog"), [[*ANT, 0.0]] * 2, "5 labels, the classifier 4; absent none"),
-        (("ant", "bee", "cat", "cat"), [ANT] * 2, "absent 'dog'"),
-        (("w", "x", "y", "z"), [ANT] * 2, "absent 'ant', 'bee', 'cat', ..., unknown 'w', 'x', 'y', ..."),
+        (
+            ("ant", "bee", "cat", "Dog"),
+            [ANT] * 2,
+            "4, but 1 of other names: label 3 is 'Dog' there and 'dog' in the classifier",
+        ),
+        (
+            ("ant", "bee", "cat", "dog", "dog"),
+            [[*ANT, 0.0]] * 2,
+            "5 labels, the classifier 4; labels 3 and 4 are both 'dog'; absent none",
+        ),
+        (("ant", "bee", "cat", "cat"), [ANT] * 2, "4; labels 2 and 3 are both 'cat'; absent 'dog', unknown none"),
+        (
+            ("dog", "bee", "Cat", "ant"),
+            [ANT] * 2,
+            "the candidate has as many labels as the classifier, 4, but 1 of other names: label 2 is 'Cat' there "
+            "and 'cat' in the classifier; convert again",
+        ),
+        (
+            ("dog", "Cat", "bee", "ant"),
+            [ANT] * 2,
+            "label 2 of the classifier, 'cat', is not there, and 'Cat' is; convert again",
+        ),
+        (("w", "x", "y", "z"), [ANT] * 2, "but 4 of other names: label 0 is 'w' there and 'ant' in the classifier"),
+        (
+            ("v", "w", "x", "y", "z"),
+            [[*ANT, 0.0]] * 2,
+            "5 labels, the classifier 4; absent 'ant', 'bee', 'cat', ..., unknown 'v', 'w', 'x', ...",
+        ),
         (LABELS, [[*ANT, 0.0]] * 2, r"outputs of shape [2, 5] for 4 labels"),
         (LABELS, [[*ANT, 0.0, 0.0]] * 2, r"outputs of shape [2, 6] for 4 labels"),
         (LABELS, [[ANT]] * 2, r"outputs of shape [2, 1, 4] for 4 labels"),

@@ -189,6 +189,7 @@ SUBJECT = Subject("tiny", "onnx", "net.onnx", "onnxruntime", "fp32", "pass")
     ("kinds", "code"),
     [
         ([], 3),
+        (["new", "gone"], 3),
         (["same bits"], 0),
         (["within noise", "tie", "new", "gone"], 0),
         (["same bits", "moved"], 1),

@@ -71,7 +71,7 @@ def test_distance_goes_by_label() -> None:
     assert distance([reference, Prediction(np.array([[0.25, 0.75]]), ("bee", "ant"))]).tolist() == pytest.approx(
         [0.05]
     )
-    with pytest.raises(Exception, match="unknown 'cat'"):
+    with pytest.raises(Exception, match="label 1 of the classifier, 'bee', is not there, and 'cat' is"):
         distance([reference, Prediction(np.array([[0.25, 0.75]]), ("cat", "ant"))])
     with pytest.raises(Exception, match=r"outputs of shape \[1, 3\] for 2 labels"):
         distance([reference, Prediction(np.zeros((1, 3)))])

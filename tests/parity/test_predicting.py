@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from onnx import TensorProto, helper
 from PIL import Image
 
-from conversion import Artifact, ConversionError, Preprocessing, open_artifact
+from conversion import Artifact, ConversionError, Preprocessing, convert, open_artifact
 from conversion.provenance import KEY, Provenance
 from parity import ParityError
 from parity.backends.pytorch import load_reference
 from parity.images import load_images
-from parity.predicting import TopAnswer, predict_top, preprocessing_of
+from parity.predicting import fed_pixels, predict_top, preprocessing_of, why_no_probabilities
 from tests.parity.tiny import LABELS, PREPROCESSING, converted, save_pictures, tiny
 
 
@@ -118,7 +123,8 @@ def red(tmp_path: Path) -> str:
 def test_classes_without_labels_are_numbered(shape: list[int], tmp_path: Path, red: str) -> None:
     (found,) = predict_top(onnx_model(tmp_path / "means.onnx", shape), [red])
 
-    assert found == TopAnswer("red.png", "onnxruntime", (("class 0", 200.0), ("class 1", 100.0), ("class 2", 50.0)))
+    assert found.top == (("class 0", 200.0), ("class 1", 100.0), ("class 2", 50.0))
+    assert found.remarks[0] == "the file has no labels: classes are indices of its output, from 0"
 
 
 def test_labels_that_do_not_fit_the_outputs_are_not_used(tmp_path: Path, red: str) -> None:
@@ -127,6 +133,73 @@ def test_labels_that_do_not_fit_the_outputs_are_not_used(tmp_path: Path, red: st
     (found,) = predict_top(onnx_model(tmp_path / "means.onnx", [1, 3], note), [red])
 
     assert found.top[0] == ("class 0", 200.0)
+    assert found.remarks[0] == "the file has 8 labels for 3 numbers: classes are indices, from 0"
+
+
+# Numbers that are no probabilities
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ([0.25, 0.75], ""),
+        ([1.0, 0.0], ""),
+        ([0.3335, 0.3333, 0.3333], ""),
+        ([-28.5, -50.9], "the smallest is -50.9 and their sum is -79.4"),
+        ([1.5, -0.5], "the smallest is -0.5"),
+        ([0.9, 0.8], "their sum is 1.7"),
+        ([0.0, 0.0], "their sum is 0"),
+        ([float("nan"), 0.5, float("inf")], "2 of 3 numbers are not finite"),
+    ],
+)
+def test_why_numbers_are_no_probabilities(row: list[float], told: str) -> None:
+    assert why_no_probabilities(np.array(row, np.float32)) == told
+
+
+@settings(deadline=None)
+@given(
+    arrays(np.float64, st.integers(2, 1200), elements=st.floats(-30, 30)), st.sampled_from([np.float16, np.float32])
+)
+def test_a_softmax_is_probabilities_in_either_precision_and_its_logits_are_not(
+    logits: np.ndarray, dtype: type[np.floating[Any]]
+) -> None:
+    powers = np.exp(logits - logits.max())
+
+    assert why_no_probabilities((powers / powers.sum()).astype(dtype)) == ""
+    assert why_no_probabilities(np.append(logits, -0.5)) != ""
+
+
+def test_the_numbers_of_a_file_from_elsewhere_come_with_what_they_are(tmp_path: Path, red: str) -> None:
+    (found,) = predict_top(onnx_model(tmp_path / "means.onnx", [1, 3]), [red])
+
+    assert found.no_probabilities == "their sum is 350"
+    assert found.remarks[1].startswith("the numbers are no probabilities: they are the file's output as it is")
+    assert found.remarks[2] == (
+        "the pixels went in as float32 0..255, red, green, blue; the file declares `image` as an array of float; "
+        "it normalises them itself, or nobody does"
+    )
+    # 4 pixels are cropped of 4 * 256 / 224 = 4.57.
+    assert "the shorter side was resized to 5, and 4x4 cropped from the centre" in found.remarks[3]
+
+
+@pytest.mark.parametrize("route", ["onnx-torchscript", "mlprogram-fp32"])
+def test_of_what_was_converted_here_nothing_has_to_be_said(route: str, photos: Path) -> None:
+    found = list(predict_top(converted(route).path, [str(photos)]))
+
+    assert {(answer.no_probabilities, answer.remarks) for answer in found} == {("", ())}
+
+
+def test_an_array_of_a_core_ml_file_says_its_type(tmp_path: Path) -> None:
+    # An open batch cannot be an image.
+    assert fed_pixels(convert(tiny(), "mlprogram-fp32", tmp_path, dynamic="batch", bounds=(1, 8))) == (
+        "as float32 0..255, red, green, blue; the file declares `image` as an array of float32"
+    )
+
+
+def test_a_core_ml_file_says_that_its_pixels_are_an_image() -> None:
+    assert fed_pixels(converted("mlprogram-fp32")) == (
+        "as an 8-bit image, uint8 0..255; the file declares `image` as an image, RGB"
+    )
 
 
 # What cannot be predicted

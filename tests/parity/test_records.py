@@ -427,9 +427,12 @@ def other_schema(content: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (drop_label, "made for other labels: 7 there, 8 in the classifier, 'hen' in one of the two only"),
-        (rename_label, "made for other labels: 8 there, 8 in the classifier, 'hen' in one of the two only"),
-        (short_list, "made for other labels: 7 there, 8 in the classifier, '7 numbers' in one"),
+        (
+            drop_label,
+            "made for other labels: the record has 7 labels, the classifier 8; absent 'hen', unknown none",
+        ),
+        (rename_label, "has as many labels as the classifier, 8, but 1 of other names: label 7"),
+        (short_list, "made for other labels: 7 numbers there, 8 labels in the classifier"),
         (other_artifact, "made from another tiny.mlpackage: its sha256 is 000000000000..., this one's "),
         (other_artifact_of_any_route, "made from another tiny.mlpackage"),
         (

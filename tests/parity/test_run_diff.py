@@ -179,6 +179,8 @@ def test_the_environment_is_compared() -> None:
         (run_of(), run_of(), 3),
         (run_of(subject("skipped")), run_of(subject("skipped")), 3),
         (run_of(), run_of(subject()), 3),
+        (run_of(subject("inconclusive")), run_of(subject("inconclusive")), 3),
+        (run_of(subject("error")), run_of(subject("error")), 3),
     ],
 )
 def test_exit_code(old: Run, new: Run, code: int) -> None:

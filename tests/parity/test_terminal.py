@@ -109,6 +109,14 @@ def test_an_expected_failure_is_marked() -> None:
     assert text[-1] == "parity holds: 1 pass, 1 fail (1 known)"
 
 
+def test_expected_failures_alone_are_not_parity() -> None:
+    known = [subject("fail", known_issue=KnownIssue("hard swish", ""))] * 3
+
+    text = lines(printed(run_of(*known, subject("skipped", "coreml-native", reason="no Mac"))))
+
+    assert text[-1] == "nothing can be concluded, because nothing passed: 3 fail, 1 skipped (3 known)"
+
+
 # Below the table
 
 

@@ -66,6 +66,7 @@ def test_all_skipped_is_not_parity(project: Project, monkeypatch: pytest.MonkeyP
     result = project.run("parity.toml", "-k", "native")
 
     result.assert_outcomes(skipped=3, deselected=9)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["nothing can be concluded: 1 skipped"])
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import html
+import io
 import json
+import re
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import pytest
 
+from parity.compare import assert_parity
 from parity.distribution import Distribution
 from parity.report.html import to_html
 from parity.report.junit import to_junit
@@ -16,7 +19,7 @@ from parity.report.markdown import to_markdown
 from parity.report.terminal import make_console, print_run
 from parity.report.text import clipped, compact, counted, visible, visible_lines
 from parity.report.view import make_view
-from parity.results import Answer, Case, ClassPair, Diagnosis, Divergence, Part, to_json
+from parity.results import Answer, Case, ClassPair, Diagnosis, Divergence, KnownIssue, Part, to_json
 from tests.parity.report.samples import case, complete_run, full_run, hostile_run, run_of, streamed_run, subject
 
 # What is shown
@@ -280,3 +283,18 @@ def test_numbers_are_written_for_people() -> None:
         "12,000 images",
         "2 classes",
     ]
+
+
+def test_every_report_says_the_same_in_one_line() -> None:
+    run = run_of(subject("fail", known_issue=KnownIssue("why", "")), subject("skipped"))
+    told = "nothing can be concluded, because nothing passed: 1 fail, 1 skipped (1 known)"
+    screen = io.StringIO()
+    print_run(run, make_console(screen))
+
+    assert screen.getvalue().splitlines()[-1] == told
+    assert to_markdown(run).splitlines()[0] == f"### ❔ coreml-parity: {told}"
+    assert f'<meta name="description" content="{told}">' in to_html(run)
+    assert "Nothing can be concluded, because nothing passed</h1>" in to_html(run)
+    assert f'message="{told}"' in to_junit(run)
+    with pytest.raises(AssertionError, match=re.escape(told)):
+        assert_parity(run)

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from parity import ParityError
+from parity.stream.aggregate import read_results
 from parity.stream.cases_file import Header
 from parity.stream.job import Shard
 from parity.stream.journal import open_journal
-from parity.stream.merging import merge_cases, merged_lines
+from parity.stream.merging import merge_cases, merged_lines, merged_results
 from tests.parity.stream.test_journal import BATCHES, HEADER
 
 
@@ -85,7 +86,7 @@ def test_a_shard_that_is_damaged_is_told(tmp_path: Path) -> None:
     lines = two.read_bytes().splitlines(keepends=True)
     two.write_bytes(b"".join([lines[0], *lines[:0:-1]]))
 
-    assert f"{two}: damaged: image 4 is not where it should be" in refused([one, two])
+    assert f"{two}:2: damaged: image 4 is not where it should be" in refused([one, two])
 
 
 def test_no_shard_is_overwritten(tmp_path: Path) -> None:
@@ -105,3 +106,74 @@ def test_where_merging_fails_nothing_is_left(tmp_path: Path) -> None:
         merge_cases([one], tmp_path / "merged.jsonl")
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1.jsonl", "2.jsonl"]
+
+
+JUNK = [b"junk\n", b"{}\n", b"\n", b"hello", b'{"index":0,"image":"a.png"}\n', b'{"explained":[{"leg":99}]}\n']
+TORN = [b'{"expl', b'{"explained":[{"leg":0,"ima', b'{"explained":[]}', b"\0\0\0\0"]
+
+
+def results_of(paths: list[Path], json_file: Path | None) -> str:
+    try:
+        merged_results(paths, json_file, 1.0)
+    except ParityError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("to_file", [True, False], ids=["file", "screen"])
+@pytest.mark.parametrize("junk", JUNK)
+def test_a_line_behind_the_last_image_that_no_run_writes_is_refused(
+    junk: bytes, to_file: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    target = tmp_path / "out" / "r.json" if to_file else None
+    one, two = shards(tmp_path, 2)
+    images = two.read_bytes().count(b"\n") - 1
+    with two.open("ab") as file:
+        file.write(junk)
+
+    for paths in ([one, two], [two, one]):
+        told = results_of(paths, target)
+        assert told.startswith(f"{two}:{images + 2}: damaged: ")
+        assert "\n" not in told
+    assert not list((tmp_path / "out").iterdir())
+
+    whole = write(tmp_path / "whole.jsonl", HEADER)
+    images = whole.read_bytes().count(b"\n") - 1
+    with whole.open("ab") as file:
+        file.write(junk)
+    assert results_of([whole], target).startswith(f"{whole}:{images + 2}: damaged: ")
+    with pytest.raises(ParityError, match=f"whole.jsonl:{images + 2}: damaged: "):
+        read_results(whole, 1.0)
+
+
+@pytest.mark.parametrize("torn", TORN)
+def test_a_last_line_that_is_torn_is_no_damage(torn: bytes, tmp_path: Path) -> None:
+    one, two = shards(tmp_path, 2)
+    whole = write(tmp_path / "whole.jsonl", HEADER)
+    for path in (two, whole):
+        with path.open("ab") as file:
+            file.write(torn)
+
+    assert results_of([one, two], None) == ""
+    assert results_of([whole], None) == ""
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "told"),
+    [
+        (b'"image"', b'"imago"', "damaged: Field required"),
+        (b'"unreadable":""', b'"unreadable":', "damaged: Invalid JSON"),
+        (b'"cases":[', b'"cases":[],"casus":[', "damaged: 0 cases for "),
+    ],
+)
+def test_a_line_of_an_image_that_cannot_be_read_is_named_in_its_own_file(
+    was: bytes, becomes: bytes, told: str, tmp_path: Path
+) -> None:
+    one, two = shards(tmp_path, 2)
+    lines = two.read_bytes().splitlines(keepends=True)
+    assert was in lines[3]
+    lines[3] = lines[3].replace(was, becomes, 1)
+    two.write_bytes(b"".join(lines))
+
+    assert refused([one, two]).startswith(f"{two}:4: {told}")
