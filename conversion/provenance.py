@@ -121,6 +121,17 @@ def weights_hash(classifier: Classifier) -> str:
     return digest.hexdigest()
 
 
+def code_hash(classifier: Classifier) -> str:
+    """Hash all that the module computes with besides its weights, and its preprocessing.
+
+    It runs the module once, so that what forward imports is there. Raises ConversionError where that fails.
+    """
+    from conversion.probe import probe
+
+    probe(classifier)
+    return reach(classifier.module).digest
+
+
 def source_hash(classifier: Classifier) -> str:
     """Hash all that decides the converted model besides weights: structure, settings, code, preprocessing, labels.
 
