@@ -5,21 +5,18 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import linecache
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from conversion.classifier import Preprocessing
 from conversion.errors import ConversionError
+from conversion.reach import ADDRESSES, describe_tensor, file_text, reach
 
 if TYPE_CHECKING:
-    import torch
-
     from conversion.classifier import Classifier
 
 # One key in the file's metadata, so that it survives tools that copy metadata and is easy to find in Xcode.
@@ -120,70 +117,37 @@ def weights_hash(classifier: Classifier) -> str:
     }
     digest = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
-        digest.update(f"{name} {_tensor(tensor)}\n".encode())
+        digest.update(f"{name} {describe_tensor(tensor)}\n".encode())
     return digest.hexdigest()
+
+
+def code_hash(classifier: Classifier) -> str:
+    """Hash all that the module computes with besides its weights, and its preprocessing.
+
+    It runs the module once, so that what forward imports is there. Raises ConversionError where that fails.
+    """
+    from conversion.probe import probe
+
+    probe(classifier)
+    return reach(classifier.module).digest
 
 
 def source_hash(classifier: Classifier) -> str:
     """Hash all that decides the converted model besides weights: structure, settings, code, preprocessing, labels.
 
-    Code counts by the file: those of every class in the module, so that an edited `forward`, or a function beside
-    it, is converted anew, and those of this package, which adds normalisation and softmax.
+    Code that cannot be followed has another hash every time, so that it is converted anew. See conversion.reach.
     """
+    reached = reach(classifier.module)
     parts = list(classifier.module.named_modules())
     content = [repr((classifier.name, classifier.preprocessing, classifier.labels)), str(classifier.module)]
-    content += [f"{path} {type(part).__qualname__} {_settings(part)}" for path, part in parts]
+    content += [f"{path} {type(part).__qualname__}" for path, part in parts]
+    content += [reached.digest, "" if reached.known else uuid4().hex]
+    # Also of classes that were installed: somebody may have edited them in place.
     files = {file for kind in {type(part) for _, part in parts} for file in _files(kind)}
-    content += sorted(map(_lines, files))
+    content += sorted(map(file_text, files))
     content += [file.read_text(encoding="utf-8") for file in sorted(Path(__file__).parent.glob("*.py"))]
     # The separator keeps two lists apart whose elements join to the same text.
-    return hashlib.sha256(_addresses.sub("", "\0".join(content)).encode(errors="surrogatepass")).hexdigest()
-
-
-# Where an object happens to lie in memory: another place in every process.
-_addresses = re.compile(r" at 0x[0-9a-fA-F]+")
-
-
-def _settings(part: torch.nn.Module) -> str:
-    """Describe what a module's own code stored on it; its repr shows only what `extra_repr` chose to show."""
-    import torch
-
-    own = vars(part).keys() - vars(torch.nn.Module()).keys()
-    return _describe({name: vars(part)[name] for name in sorted(own)})
-
-
-def _describe(value: Any) -> str:
-    """Write a value the same way in every process; objects without a repr of their own all look alike."""
-    import numpy as np
-    import torch
-
-    if isinstance(value, torch.Tensor):  # the repr leaves most of the numbers out, numpy's too
-        return _tensor(value)
-    if isinstance(value, np.ndarray):
-        return _describe((str(value.dtype), value.tolist()))
-    if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{_describe(key)}: {_describe(item)}' for key, item in value.items())}}}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_describe, value))}]"
-    if isinstance(value, set | frozenset):
-        return f"[{', '.join(sorted(map(_describe, value)))}]"
-    if isinstance(value, partial):
-        return _describe((value.func, value.args, value.keywords))
-    if isinstance(value, type):
-        return value.__qualname__
-    if inspect.isfunction(value):
-        code = value.__code__
-        return f"{value.__qualname__} {code.co_firstlineno} {_lines(code.co_filename)}"
-    return repr(value)
-
-
-def _tensor(tensor: torch.Tensor) -> str:
-    import torch
-
-    array = tensor.detach().cpu().contiguous()
-    # As bytes, because numpy has no bfloat16.
-    content = array.reshape(-1).view(torch.uint8).numpy().tobytes()
-    return f"{array.dtype} {tuple(array.shape)} {hashlib.sha256(content).hexdigest()}"
+    return hashlib.sha256(ADDRESSES.sub("", "\0".join(content)).encode(errors="surrogatepass")).hexdigest()
 
 
 def _files(kind: type[Any]) -> Iterator[str]:
@@ -196,8 +160,3 @@ def _files(kind: type[Any]) -> Iterator[str]:
             code = getattr(inspect.unwrap(member) if inspect.isroutine(member) else None, "__code__", None)
             if code is not None:
                 yield code.co_filename
-
-
-def _lines(file: str) -> str:
-    linecache.checkcache(file)
-    return "".join(linecache.getlines(file))

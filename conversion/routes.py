@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +24,15 @@ from conversion.limits import told_limit
 from conversion.mlprogram import convert_mlprogram
 from conversion.neuralnetwork import OPSET, convert_onnx_coreml
 from conversion.onnx import TORCHSCRIPT_OPSET, export_onnx, export_onnx_torchscript
+from conversion.probe import answers_alike, probe, write_probe
 from conversion.provenance import Provenance, package_versions, source_hash, weights_hash
 from conversion.quiet import chatter_to
 from conversion.shapes import Dynamic, OpenAxes, open_axes
 from conversion.torch_defaults import with_torch_defaults
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from conversion.classifier import Classifier
 
 
@@ -101,8 +105,9 @@ def convert(
 
     dynamic, bounds, sizes: which axes of the input stay open, and how far; see `conversion.shapes.open_axes`.
         Unless asked, ONNX has an open batch, and Core ML takes one image of the classifier's size.
-    The result is found by content: weights, code, preprocessing, labels, route, options and the versions of all
-    converters. What the converters print is in `convert.log` beside it. Raises ConversionError.
+    The result is found by content: weights, all code and values that the module reaches, preprocessing, labels,
+    route, options and the versions of all converters; and it counts only if the module still answers as it did when
+    it was converted. What the converters print is in `convert.log` beside it. Raises ConversionError.
     """
     return convert_by(find_route(route), classifier, directory, dynamic, bounds, sizes)
 
@@ -123,6 +128,8 @@ def convert_by(
     """
     opened = open_axes(classifier.preprocessing, dynamic, bounds, sizes) or OpenAxes()
     check_module(classifier)
+    # Before anything is hashed: what forward imports or fills in on its first call is there from then on.
+    answers = probe(classifier)
     provenance = Provenance(
         model=classifier.name,
         route=recipe.name,
@@ -136,9 +143,11 @@ def convert_by(
     # A name may hold a slash ("timm/resnet18"); the key tells apart what becomes the same here.
     name = re.sub(r"[^\w.-]|^\.+", "_", classifier.name) or "_"
     home = Path(directory) / name / f"{recipe.name}-{hashlib.sha256(content).hexdigest()[:12]}"
-    path = home / f"{name}{recipe.suffix}"
-    if not path.exists():
-        _convert(classifier, recipe, provenance, opened, home, path.name)
+    file = f"{name}{recipe.suffix}"
+    place = _find(home, file, answers)
+    if not (place / file).exists():
+        place = _convert(classifier, recipe, provenance, opened, home, file, answers)
+    path = place / file
     intermediate = path.with_suffix(".onnx")
     return Artifact(
         path,
@@ -150,20 +159,38 @@ def convert_by(
     )
 
 
+def _find(home: Path, file: str, answers: np.ndarray) -> Path:
+    """Find where the result of a module that answers so lies, or is to lie.
+
+    Modules that nothing but their answers tells apart get directories beside each other: another process may still
+    read the one that is there.
+    """
+    places = (home if number == 1 else home.with_name(f"{home.name}-{number}") for number in count(1))
+    return next(place for place in places if not (place / file).exists() or answers_alike(place, answers))
+
+
 def _convert(
-    classifier: Classifier, recipe: Route, provenance: Provenance, opened: OpenAxes, home: Path, name: str
-) -> None:
+    classifier: Classifier,
+    recipe: Route,
+    provenance: Provenance,
+    opened: OpenAxes,
+    home: Path,
+    name: str,
+    answers: np.ndarray,
+) -> Path:
     """Convert into a directory of its own and move it into place when it is whole; processes take turns."""
     with _turn_to_make(home) as scratch:
-        if (home / name).exists():  # another process was faster
-            return
+        place = _find(home, name, answers)
+        if (place / name).exists():  # another process was faster
+            return place
         check_classifier(classifier)
         log = scratch / "convert.log"
         try:
             with chatter_to(log), _freed_on_failure():
                 recipe.write(classifier, scratch / name, provenance, opened)
-            shutil.rmtree(home, ignore_errors=True)
-            scratch.replace(home)
+            write_probe(scratch, answers)
+            shutil.rmtree(place, ignore_errors=True)
+            scratch.replace(place)
         except ConversionError:
             raise
         except Exception as error:
@@ -171,6 +198,7 @@ def _convert(
             with suppress(OSError):  # a full disk is told by the error itself
                 log.replace(kept)
             raise ConversionError(_explain(classifier, recipe, error, kept)) from error
+        return place
 
 
 @contextmanager

@@ -129,7 +129,8 @@ def _judge_cases_file(run: Run, path: Path, allowed: float | None) -> Run:
 
         def again() -> Iterator[Line]:
             for line in read_lines(path, header, file):
-                pairs = zip(line.cases, tolerances, strict=False)
+                seeing = () if line.unreadable else header.seeing(line.index)
+                pairs = zip(line.cases, (tolerances[number] for number in seeing), strict=True)
                 yield replace(line, cases=tuple(c if t is None else judge_case_again(c, t) for c, t in pairs))
 
         unreadable = run.unreadable.allowed if run.unreadable else 1.0

@@ -67,6 +67,7 @@ def run(
 
     With --images, on a directory of any number of images: its cases go to a file beside --json as they come, and a
     run that was stopped goes on where it was. Why legs fail is looked for at the end, on a few of the images.
+    onnx-reference, which is slow, sees 64 of them, evenly spaced, unless --backend asks for it.
     """
     given = {name: value for name, value in streamed.items() if value is not None}
     if images is not None:

@@ -17,7 +17,6 @@ from parity.stream.cases_file import (
     Explained,
     Header,
     HeadLeg,
-    HeadModel,
     Line,
     parse_header,
     read_lines,
@@ -97,6 +96,7 @@ def aggregate(header: Header, lines: Iterable[Line], allowed_unreadable: float, 
     places = {model.name: {label: i for i, label in enumerate(model.labels)} for model in header.models}
     totals = [Totals() for _ in header.running]
     varieties: dict[str, Variety] = {}
+    spots: dict[str, Variety] = {}
     images, lost, first_lost = 0, 0, list[UnreadableImage]()
     for batch in _batches(header, lines):
         images += len(batch)
@@ -104,17 +104,21 @@ def aggregate(header: Header, lines: Iterable[Line], allowed_unreadable: float, 
         lost += len(bad)
         first_lost += [UnreadableImage(line.image, line.unreadable) for line in bad[: NAMED - len(first_lost)]]
         good = [line for line in batch if not line.unreadable]
+        cases: list[list[tuple[int, Case]]] = [[] for _ in header.running]
+        for line in good:
+            for number, case in zip(header.seeing(line.index), line.cases, strict=True):
+                cases[number].append((line.index, case))
         for number, leg in enumerate(header.running):
-            cases = [(line.index, line.cases[number]) for line in good]
-            totals[number] = totals[number].merge(totals_of(cases, places[leg.model]))
-        for model, packed in zip(header.models, batch[-1].varieties, strict=False):
-            found = unpack(packed, len(model.labels))
-            varieties[model.name] = varieties[model.name].merge(found) if model.name in varieties else found
+            totals[number] = totals[number].merge(totals_of(cases[number], places[leg.model]))
+        for merged, ended in ((varieties, batch[-1].varieties), (spots, batch[-1].spots)):
+            for model, packed in zip(header.models, ended, strict=False):
+                found = unpack(packed, len(model.labels))
+                merged[model.name] = merged[model.name].merge(found) if model.name in merged else found
     summed = iter(totals)
     subjects = tuple(
         leg.subject(leg.verdict)
         if leg.verdict
-        else _judged(leg, header.models, next(summed), varieties.get(leg.model))
+        else _judged(leg, header, next(summed), (spots if leg.spots else varieties).get(leg.model))
         for leg in header.legs
     )
     marked, stale = mark_known_issues(subjects, header.known_issues, partial=header.partial)
@@ -130,11 +134,13 @@ def aggregate(header: Header, lines: Iterable[Line], allowed_unreadable: float, 
     )
 
 
-def _judged(leg: HeadLeg, models: Sequence[HeadModel], totals: Totals, variety: Variety | None) -> Subject:
+def _judged(leg: HeadLeg, header: Header, totals: Totals, variety: Variety | None) -> Subject:
+    spotted = f"spot check on {totals.tally.images} of {header.images} images, evenly spaced"
+    remarks = (f"{spotted}; --backend {leg.backend} asks for all",) if leg.spots else ()
     if variety is None or leg.tolerance is None:
-        return replace(leg.subject("inconclusive"), reason="no images were compared")
+        return replace(leg.subject("inconclusive"), reason="no images were compared", remarks=remarks)
     verdict, reason, required = judge(totals.tally, variety, leg.tolerance)
-    labels = next(model.labels for model in models if model.name == leg.model)
+    labels = next(model.labels for model in header.models if model.name == leg.model)
     return replace(
         leg.subject(verdict),
         reason=reason,
@@ -147,6 +153,7 @@ def _judged(leg: HeadLeg, models: Sequence[HeadModel], totals: Totals, variety: 
         counts=dict(sorted(totals.tally.counts.items())),
         distribution=totals.distribution,
         accuracy=accuracy_of(totals.accuracy, labels),
+        remarks=remarks,
     )
 
 

@@ -1,14 +1,15 @@
 """The cases file: a header, then one JSON line for each image in the order of the list, batch by batch.
 
 The last line of each batch also has what the batch's answers tell of the reference's variety (parity/tally.py), one
-entry for each model. Behind all images comes a line for each artefact that fails, once somebody looked why.
+entry for each model, and the same of those images that spot checks see. Behind all images comes a line for each
+artefact that fails, once somebody looked why.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -35,7 +36,7 @@ class HeadModel:
     """Name a model, with the digest of its weights and its labels in the order of the columns.
 
     at_once: how many images go into PyTorch together. truth: the labels that images are said to show are all this
-    model's.
+    model's. code: the digest of all code and values that it reaches besides its weights.
     """
 
     name: str
@@ -43,6 +44,8 @@ class HeadModel:
     labels: tuple[str, ...]
     at_once: int
     truth: bool
+    code: str = ""
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class HeadLeg:
     """Name a model by a route on a backend, and what it is judged by.
 
     digest: of the artefact. at_once: how many images go into it together.
+    spots: how many images it sees, evenly spaced over the whole list; 0 stands for all.
     verdict: of a leg that does not run, with its reason; None where every line has a case for it.
     """
 
@@ -64,6 +68,15 @@ class HeadLeg:
     tolerance_reason: str = ""
     verdict: Verdict | None = None
     reason: str = ""
+    spots: int = 0
+
+    def sees(self, place: int, images: int) -> bool:
+        """Say whether the image at a place among `images` is one that this leg sees."""
+        if not self.spots or images <= self.spots:
+            return True
+        # The spots are at number * images // spots.
+        number = -(-place * self.spots // images)
+        return number < self.spots and number * images // self.spots == place
 
     def subject(self, verdict: Verdict) -> Subject:
         """Make the subject that reports this leg."""
@@ -84,6 +97,7 @@ class Header:
     """Say what a cases file was made from; another run has another header.
 
     images, digest: the number of images in the list, of all shards, and the list's digest. truth: where it is from.
+    truth_digest: of what the images show.
     threads: of PyTorch, whose sums are split among them: with others the last bits of an answer are others.
     known_issues, partial: of the suite, as parity.known_issues takes them.
     """
@@ -99,6 +113,7 @@ class Header:
     shard: Shard
     known_issues: tuple[KnownIssueEntry, ...] = ()
     partial: bool = False
+    truth_digest: str = ""
     schema: Literal["parity-cases/1"] = "parity-cases/1"
 
     @property
@@ -110,6 +125,10 @@ class Header:
     def running(self) -> tuple[HeadLeg, ...]:
         """List the legs that have cases, in the order in which every line has them."""
         return tuple(leg for leg in self.legs if leg.verdict is None)
+
+    def seeing(self, place: int) -> list[int]:
+        """List the running legs, by number, that see the image at a place: those that its line has cases of."""
+        return [number for number, leg in enumerate(self.running) if leg.sees(place, self.images)]
 
     def places(self, number: int) -> range:
         """List the places of a batch's images in the list."""
@@ -133,7 +152,11 @@ class PackedVariety:
 
 @dataclass(frozen=True)
 class Line:
-    """Hold what is known of one image: a case for each running leg, or why it could not be read."""
+    """Hold what is known of one image: a case for each running leg that sees it, or why it could not be read.
+
+    varieties: of the batch that ends here, for each model; spots: of those of its images that spot checks see.
+    content: the digest of the file, in hexadecimal.
+    """
 
     index: int
     image: str
@@ -141,6 +164,8 @@ class Line:
     unreadable: str = ""
     cases: tuple[Case, ...] = ()
     varieties: tuple[PackedVariety, ...] = ()
+    spots: tuple[PackedVariety, ...] = ()
+    content: str = ""
 
 
 @dataclass(frozen=True)
@@ -241,10 +266,9 @@ def parse_line(path: Path, number: int, header: Header, text: bytes, place: int)
         raise ParityError(f"{path}:{number}: damaged: {error.errors()[0]['msg']}; run anew") from error
     if line.index != place:
         raise ParityError(f"{path}:{number}: image {line.index} stands where {place} should; run anew")
-    if not line.unreadable and len(line.cases) != len(header.running):
-        raise ParityError(
-            f"{path}:{number}: damaged: {len(line.cases)} cases for {len(header.running)} comparisons; run anew"
-        )
+    if not line.unreadable and len(line.cases) != len(header.seeing(place)):
+        counts = f"{len(line.cases)} cases of image {place}, not {len(header.seeing(place))}"
+        raise ParityError(f"{path}:{number}: damaged: {counts}; run anew")
     return line
 
 

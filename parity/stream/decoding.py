@@ -19,6 +19,7 @@ from conversion.images import read_pixels_for
 from parity.errors import ParityError
 from parity.images import SMALLEST
 from parity.stream.listing import ImageList, shown
+from parity.stream.stamps import content_digest
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
@@ -35,10 +36,12 @@ class Decoded:
 
     pixels: for each way of preprocessing uint8 [N, H, W, 3] of the images that could be read.
     reasons: for every image of the batch why it could not be read; empty where it could.
+    contents: for every image of the batch the digest of its file.
     """
 
     pixels: tuple[np.ndarray, ...]
     reasons: tuple[str, ...]
+    contents: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Decoder:
             np.stack([row[place] for row in rows]) if rows else np.zeros((0, *size, 3), np.uint8)
             for place, size in enumerate(sizes)
         )
-        return Decoded(pixels, tuple(reasons))
+        return Decoded(pixels, tuple(reasons), tuple(content_digest(path) for path, _ in index))
 
 
 def same_pixels(preprocessing: Preprocessing) -> Preprocessing:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,12 @@ from parity.stream.aggregate import read_results
 from parity.stream.cases_file import read_header
 from parity.stream.causes import explain_run
 from parity.stream.job import Job, Shard, kept_cases
-from parity.stream.merging import merge_cases
+from parity.stream.journal import is_finished
+from parity.stream.merging import merge_cases, split_cases
 from parity.stream.running import Done, Progress, run_shard
+from parity.stream.stamps import forget
+
+_SUFFIX = ".cases.jsonl"
 
 Engine = Callable[[Job, Progress], list[Done]]
 
@@ -49,6 +56,7 @@ def stream(
         merge_cases([part.cases for part in parts], path)
         for part in parts:
             part.cases.unlink()
+            forget(job.artifacts, part.cases)
     progress("summing up", 0, None)
     run = read_results(path, allowed_unreadable, named=job.cases is not None, explained=explain)
     remarks = dict.fromkeys(remark for part in parts for remark in part.remarks)
@@ -57,6 +65,7 @@ def stream(
         remarks |= dict.fromkeys(more)
     if job.cases is None:
         path.unlink()
+        forget(job.artifacts, path)
     return Streamed(run, tuple(remarks))
 
 
@@ -68,8 +77,9 @@ def run_here(job: Job, progress: Progress) -> list[Done]:
 def run_on_ray(job: Job, progress: Progress) -> list[Done]:
     """Cut a job into shards and run them as tasks of Ray, on the cluster that RAY_ADDRESS names or on a local one.
 
-    As many shards as the cluster has room for tasks with as many threads as a run here would have. All machines
-    have to see the same directories, and should be alike: the last bits of an answer depend on the processor.
+    As many shards as the cluster has room for tasks with as many threads as a run here would have, or as many as an
+    earlier start made, which are gone on with. All machines have to see the same directories, and should be alike:
+    the last bits of an answer depend on the processor.
     """
     if job.shard != Shard():
         raise ParityError(f"--shard {job.shard} and --engine ray: Ray makes shards of its own; give one of the two")
@@ -85,10 +95,13 @@ def run_on_ray(job: Job, progress: Progress) -> list[Done]:
             stack.callback(ray.shutdown)
         nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
         # More than a machine has would never be given.
-        threads = max(1, min(torch.get_num_threads(), *nodes)) if nodes else 1
+        threads = max(1, min(_threads_before(job) or torch.get_num_threads(), *nodes)) if nodes else 1
         count = max(1, sum(processors // threads for processors in nodes))
+        job = replace(job, threads=threads)
+        if job.cases is not None and not job.fresh and is_finished(job.cases):
+            return [_run_with_threads(job, progress)]
         task: Any = ray.remote(num_cpus=threads)(run_shard)
-        waiting = [task.remote(part) for part in shards_of(replace(job, threads=threads), count)]
+        waiting = [task.remote(part) for part in _begun(job, count)]
         every = list(waiting)
         progress("shards on Ray", 0, len(every))
         while waiting:
@@ -101,6 +114,53 @@ def run_on_ray(job: Job, progress: Progress) -> list[Done]:
                 raise ParityError(str(error.cause)) from error
             raise
         return done
+
+
+def _parts(cases: Path) -> dict[Shard, Path]:
+    """Find the journals of a run's shards that are there."""
+    stem = cases.name.removesuffix(_SUFFIX)
+    found: dict[Shard, Path] = {}
+    for path in cases.parent.glob(f"{escape(stem)}.*-of-*{_SUFFIX}"):
+        match = re.fullmatch(r"(\d+)-of-(\d+)", path.name.removeprefix(f"{stem}.").removesuffix(_SUFFIX))
+        if match:
+            found[Shard(int(match[1]), int(match[2]))] = path
+    return found
+
+
+def _threads_before(job: Job) -> int | None:
+    """Return how many threads PyTorch had in what is done of a job; None where nothing is."""
+    if job.cases is None or job.fresh:
+        return None
+    there = [path for path in (job.cases, *_parts(job.cases).values()) if path.is_file() and path.stat().st_size]
+    return read_header(there[0]).threads if there else None
+
+
+def _begun(job: Job, count: int) -> list[Job]:
+    """Cut a job into shards so that what an earlier start has done of it stays done."""
+    if job.cases is None:
+        return shards_of(job, count)
+    parts = _parts(job.cases)
+    if job.fresh:
+        for path in parts.values():
+            path.unlink()
+        return shards_of(job, count)
+    # Another number of shards would begin again.
+    made = Counter(shard.of for shard in parts)
+    shards = shards_of(job, made.most_common(1)[0][0] if made else count)
+    if len(shards) > 1 and job.cases.is_file() and job.cases.stat().st_size:
+        split_cases(job.cases, {part.shard: part.cases for part in shards if part.cases is not None})
+    return shards
+
+
+def _run_with_threads(job: Job, progress: Progress) -> Done:
+    """Run here, and leave PyTorch as it was."""
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        return run_shard(job, progress)
+    finally:
+        torch.set_num_threads(before)
 
 
 def shards_of(job: Job, count: int) -> list[Job]:
@@ -122,7 +182,7 @@ def shards_of(job: Job, count: int) -> list[Job]:
 def _part(cases: Path | None, shard: Shard) -> Path | None:
     if cases is None:
         return None
-    return cases.with_name(f"{cases.name.removesuffix('.cases.jsonl')}.{shard.number}-of-{shard.of}.cases.jsonl")
+    return cases.with_name(f"{cases.name.removesuffix(_SUFFIX)}.{shard.number}-of-{shard.of}{_SUFFIX}")
 
 
 ENGINES: Mapping[str, Engine] = {"local": run_here, "ray": run_on_ray}

@@ -69,9 +69,11 @@ def cases_beside(json_file: Path) -> Path:
 
 def kept_cases(job: Job, header: Header) -> Path:
     """Name the journal of a job: as it says, or by what it runs."""
+    from parity.stream.identity import identity
+
     if job.cases is not None:
         return job.cases
-    key = hashlib.sha256(header.to_json()).hexdigest()[:16]
+    key = hashlib.sha256(identity(header).to_json()).hexdigest()[:16]
     return job.artifacts / "runs" / f"{key}.cases.jsonl"
 
 

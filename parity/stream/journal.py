@@ -9,11 +9,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from parity.errors import ParityError
 from parity.stream.cases_file import (
@@ -25,16 +26,26 @@ from parity.stream.cases_file import (
     to_explained_line,
     to_line,
 )
+from parity.stream.identity import tell_difference
+from parity.stream.job import Shard
+from parity.stream.stamps import DIGEST
 
 # What has been written survives the end of the process; that of the machine may cost this many seconds.
 _SYNC_SECONDS = 2.0
 
 
 class Journal:
-    """Append to a cases file. done: how many of the shard's batches it has; explained: which failures."""
+    """Append to a cases file.
 
-    def __init__(self, file: IO[bytes], done: int, explained: Sequence[Explained] = ()) -> None:
+    done: how many of the shard's batches it had when it was opened, and has since; explained: which failures.
+    contents: the digests of the images that it had, one after the other.
+    """
+
+    def __init__(
+        self, file: IO[bytes], done: int, explained: Sequence[Explained] = (), contents: bytes = b""
+    ) -> None:
         self.done = done
+        self.contents = contents
         self.explained = list(explained)
         self._file = file
         self._synced = time.monotonic()
@@ -64,23 +75,23 @@ class Journal:
 def open_journal(path: Path, header: Header, fresh: bool = False) -> Iterator[Journal]:
     """Open the journal of a run and go on behind its last whole batch; only one process may at a time.
 
-    A file of another run is a ParityError, unless `fresh` starts it anew.
+    A file of another run is a ParityError, unless `fresh` starts it anew; see parity.stream.identity.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ParityError(f"{path}: another run writes it; wait for its end, or give another --json") from error
+    with ExitStack() as stack:
+        file = stack.enter_context(_locked(path))
         first = file.readline()
-        done, explained = 0, list[Explained]()
+        done, explained, contents = 0, list[Explained](), b""
         if fresh or not first.endswith(b"\n"):
             file.seek(0)
             file.truncate()
             file.write(header.to_json())
         else:
             _check_same(path, first, header)
-            end, done = _whole_batches(file, header, len(first))
+            if first != header.to_json():
+                file = stack.enter_context(_with_header(path, file, header))
+                first = file.readline()
+            end, done, contents = _whole_batches(file, header, len(first))
             file.seek(end)
             if done == len(header.batches):
                 for found in read_explained(header, iter(file.readline, b"")):
@@ -90,47 +101,74 @@ def open_journal(path: Path, header: Header, fresh: bool = False) -> Iterator[Jo
             file.truncate()
         file.flush()
         os.fsync(file.fileno())
-        journal = Journal(file, done, explained)
+        journal = Journal(file, done, explained, contents)
         try:
             yield journal
         finally:
             journal.sync()
 
 
-def first_difference(there: Any, here: Any, place: str = "") -> str:
-    """Name the first place where two JSON values differ, and what they have there; empty where they are equal."""
-    if type(there) is type(here) and isinstance(there, dict) and there.keys() == here.keys():
-        parts = ((f"{place}.{key}", there[key], here[key]) for key in there)
-        return next(filter(None, (first_difference(a, b, where.lstrip(".")) for where, a, b in parts)), "")
-    if isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
-        pairs = enumerate(zip(there, here, strict=True))
-        return next(filter(None, (first_difference(a, b, f"{place}.{i}") for i, (a, b) in pairs)), "")
-    if there == here:
-        return ""
-    told = [json.dumps(value, ensure_ascii=False) for value in (there, here)]
-    short = [text if len(text) <= 60 else f"{text[:60]}..." for text in told]
-    return f"{place} is {short[0]} there and {short[1]} here"
+def is_finished(path: Path) -> bool:
+    """Say whether a file is the journal of a whole run that has all its batches."""
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file:
+        first = file.readline()
+        header = parse_header(path, first)
+        return header.shard == Shard() and _whole_batches(file, header, len(first))[1] == len(header.batches)
+
+
+def _locked(path: Path) -> IO[bytes]:
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise ParityError(f"{path}: another run writes it; wait for its end, or give another --json") from error
+    return file
+
+
+def _with_header(path: Path, file: IO[bytes], header: Header) -> IO[bytes]:
+    """Put another header of the same run before what is done; the file is whole at every moment."""
+    partial = path.with_name(f"{path.name}.part")
+    renewed = _locked(partial)
+    try:
+        renewed.truncate()
+        renewed.write(header.to_json())
+        shutil.copyfileobj(file, renewed)
+        renewed.flush()
+        os.fsync(renewed.fileno())
+        partial.replace(path)
+    except BaseException:
+        renewed.close()
+        partial.unlink(missing_ok=True)
+        raise
+    renewed.seek(0)
+    return renewed
 
 
 def _check_same(path: Path, first: bytes, header: Header) -> None:
-    there = parse_header(path, first)
-    if there != header:
-        differs = first_difference(*(json.loads(one.to_json()) for one in (there, header)))
+    if differs := tell_difference(parse_header(path, first), header):
         raise ParityError(f"{path}: is of another run: {differs}; --fresh starts it anew")
 
 
-def _whole_batches(file: IO[bytes], header: Header, start: int) -> tuple[int, int]:
-    """Find the end of the last whole batch, and how many there are."""
+def _whole_batches(file: IO[bytes], header: Header, start: int) -> tuple[int, int, bytes]:
+    """Find the end of the last whole batch, how many there are, and the digests of their images."""
     end, place = start, start
+    contents = bytearray()
     for done, number in enumerate(header.batches):
+        batch = bytearray()
         for index in header.places(number):
             text = file.readline()
             place += len(text)
             try:
-                whole = text.endswith(b"\n") and json.loads(text)["index"] == index
+                line = json.loads(text)
+                whole = text.endswith(b"\n") and line["index"] == index
+                batch += bytes.fromhex(line.get("content", "")).ljust(DIGEST, b"\0")[:DIGEST]
             except (ValueError, TypeError, LookupError):  # what a machine that lost its power left
                 whole = False
             if not whole:
-                return end, done
+                return end, done, bytes(contents)
         end = place
-    return end, len(header.batches)
+        contents += batch
+    return end, len(header.batches), bytes(contents)

@@ -7,7 +7,7 @@ import os
 import stat
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from conversion.suffixes import IMAGE_SUFFIXES
@@ -20,12 +20,14 @@ class ImageList:
 
     text: all names, one after the other; ends: where each ends in it.
     digest: SHA-256 of all names and sizes, which a journal of other images does not have.
+    stamps: of each file's status, which is another once the file was written to; empty where nobody asked.
     """
 
     directory: Path
     text: bytes
     ends: array[int]
     digest: str
+    stamps: array[int] = field(default_factory=lambda: array("Q"))
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -46,16 +48,18 @@ def list_images(directory: Path) -> ImageList:
     """
     if not directory.is_dir():
         raise ParityError(f"{directory}: no such directory of images")
-    text, ends, digest = bytearray(), array("Q"), hashlib.sha256()
+    text, ends, stamps, digest = bytearray(), array("Q"), array("Q"), hashlib.sha256()
     status = directory.stat()
-    for name, size in _files(str(directory), "", frozenset({(status.st_dev, status.st_ino)})):
+    for name, found in _files(str(directory), "", frozenset({(status.st_dev, status.st_ino)})):
         encoded = os.fsencode(name)
         text += encoded
         ends.append(len(text))
+        stamps.append(_stamp(found))
+        size = found.st_size if found is not None else -1
         digest.update(b"%s\0%d\n" % (encoded, size))
     if not ends:
         raise ParityError(f"{directory}: holds no images, in no directory below it ({' '.join(IMAGE_SUFFIXES)})")
-    return ImageList(directory, bytes(text), ends, digest.hexdigest())
+    return ImageList(directory, bytes(text), ends, digest.hexdigest(), stamps)
 
 
 def shown(name: str) -> str:
@@ -63,8 +67,24 @@ def shown(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _files(directory: str, inside: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, int]]:
-    """Give the names and sizes of images; above: the directories on the way here, which a link may lead back to."""
+def _stamp(status: os.stat_result | None) -> int:
+    """Write what changes when a file is written to, or another is put in its place, as 64 bits.
+
+    The time of the last change of the status cannot be set back, as that of the content can.
+    """
+    if status is None:
+        return 0
+    told = b"%d %d %d %d" % (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    return int.from_bytes(hashlib.blake2b(told, digest_size=8).digest(), "little")
+
+
+def _files(
+    directory: str, inside: str, above: frozenset[tuple[int, int]]
+) -> Iterator[tuple[str, os.stat_result | None]]:
+    """Give the names and status of images.
+
+    above: the directories on the way here, which a link may lead back to.
+    """
     try:
         names = sorted(os.listdir(directory))  # noqa: PTH208 - a million Path objects are too many
     except OSError as error:
@@ -85,4 +105,4 @@ def _files(directory: str, inside: str, above: frozenset[tuple[int, int]]) -> It
             if itself not in above:
                 yield from _files(path, f"{inside}{name}/", above | {itself})
         elif os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122 - as above
-            yield f"{inside}{name}", status.st_size if status is not None else -1
+            yield f"{inside}{name}", status

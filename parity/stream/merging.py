@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +20,8 @@ from parity.stream.cases_file import (
     read_rest,
     to_explained_line,
 )
+from parity.stream.identity import tell_difference
 from parity.stream.job import Shard, cases_beside
-from parity.stream.journal import first_difference
 
 
 def merged_results(paths: Sequence[Path], json_file: Path | None, allowed_unreadable: float) -> Run:
@@ -90,9 +89,31 @@ def merged_lines(paths: Sequence[Path]) -> Iterator[bytes]:
             yield from lines if first.shard == whole.shard else ()
 
 
+def split_cases(path: Path, parts: Mapping[Shard, Path]) -> None:
+    """Give each shard what the journal of the whole run has of it, as far as that goes; the reverse of merging.
+
+    A shard that has a journal already keeps it.
+    """
+    header = read_header(path)
+    with ExitStack() as stack, path.open("rb") as file:
+        file.readline()
+        written = {
+            shard.number: stack.enter_context(part.open("wb")) for shard, part in parts.items() if not part.exists()
+        }
+        for shard in parts:
+            if shard.number in written:
+                written[shard.number].write(replace(header, shard=shard).to_json())
+        for number in header.batches:
+            lines = [file.readline() for _ in header.places(number)]
+            if not all(line.startswith(b'{"index":') and line.endswith(b"\n") for line in lines):
+                return
+            shard_number = number % len(parts) + 1
+            if shard_number in written:
+                written[shard_number].writelines(lines)
+
+
 def _check_same_run(one: Path, first: Header, path: Path, header: Header) -> None:
-    whole = [replace(first, shard=Shard()), replace(header, shard=Shard())]
-    differs = first_difference(*(json.loads(one.to_json()) for one in whole))
+    differs = tell_difference(replace(first, shard=Shard()), replace(header, shard=Shard()))
     if not differs and header.shard.of != first.shard.of:
         differs = f"shard is {first.shard} there and {header.shard} here"
     if differs:

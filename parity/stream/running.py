@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from conversion.classifier import Preprocessing
-from conversion.provenance import weights_hash
+from conversion.provenance import code_hash, weights_hash
 from parity.backends import Predict
 from parity.cases import make_cases
 from parity.compare import align
@@ -20,9 +21,10 @@ from parity.selection import check_selection
 from parity.stream.cases_file import Header, HeadLeg, HeadModel, Line, PackedVariety, pack
 from parity.stream.decoding import Batches, Decoded, decode, same_pixels, start_workers_early
 from parity.stream.job import Job, kept_cases
-from parity.stream.journal import open_journal
+from parity.stream.journal import Journal, open_journal
 from parity.stream.legs import LiveModel, live_model, load_models
 from parity.stream.listing import ImageList, list_images, shown
+from parity.stream.stamps import DIGEST, check_unchanged, places_of
 from parity.stream.truth import Truth, find_truth
 from parity.suite import read_suite
 from parity.tally import variety_of
@@ -63,6 +65,7 @@ def write_cases(job: Job, work: Shardwork, progress: Progress = lambda message, 
     remarks = [work.truth.remark] if work.truth.remark else []
     with open_journal(path, header, job.fresh) as journal:
         left = header.batches[journal.done :]
+        _check_images(job, work, path, journal, progress)
         if journal.done:
             told = f"{journal.done} of {len(header.batches)} batches were done before"
             remarks.append(f"{path}: {told}; --fresh starts anew")
@@ -78,6 +81,15 @@ def write_cases(job: Job, work: Shardwork, progress: Progress = lambda message, 
     return Done(path, tuple(remarks))
 
 
+def _check_images(job: Job, work: Shardwork, path: Path, journal: Journal, progress: Progress) -> None:
+    """Refuse to go on with a journal whose images changed."""
+    places = list(places_of(map(work.header.places, work.header.batches[: journal.done])))
+    if places:
+        progress("looking for images that changed", 0, None)
+    contents = (journal.contents[start : start + DIGEST] for start in range(0, len(places) * DIGEST, DIGEST))
+    check_unchanged(path, job.artifacts, work.images, places, contents)
+
+
 def prepare(job: Job, progress: Progress = lambda message, done, total: None) -> Shardwork:
     """Find the images, load the models, and settle everything that the header says."""
     import torch
@@ -91,6 +103,7 @@ def prepare(job: Job, progress: Progress = lambda message, done, total: None) ->
     images = list_images(job.images)
     entries = [entry for entry in suite.models if not job.models or entry.name in job.models]
     classifiers = load_models(suite, entries)
+    codes = {name: code_hash(classifier) for name, classifier in classifiers.items()}
     truth = find_truth(images, job.labels, {name: c.labels for name, c in classifiers.items()})
 
     def step(message: str) -> None:
@@ -107,6 +120,8 @@ def prepare(job: Job, progress: Progress = lambda message, done, total: None) ->
                 tuple(model.classifier.labels),
                 model.at_once,
                 model.classifier.name in truth.models,
+                codes[model.classifier.name],
+                json.loads(json.dumps(asdict(model.classifier.preprocessing))),
             )
             for model in models
         ),
@@ -119,6 +134,7 @@ def prepare(job: Job, progress: Progress = lambda message, done, total: None) ->
         shard=job.shard,
         known_issues=suite.known_issues,
         partial=bool(job.models or job.routes or job.backends),
+        truth_digest=truth.digest,
     )
     return Shardwork(images, truth, models, header)
 
@@ -131,27 +147,44 @@ def lines_of(work: Shardwork, ways: Sequence[Preprocessing], number: int, decode
     read = [row for row, reason in enumerate(decoded.reasons) if not reason]
     cases: list[list[Case]] = [[] for _ in read]
     varieties: list[PackedVariety] = []
+    spots: list[PackedVariety] = []
+    # All spot checks see the same images.
+    check = next((leg for leg in work.header.running if leg.spots), None)
+    total = work.header.images
+    checked = [row for row, at in enumerate(read) if check is not None and check.sees(places[at], total)]
     for model in work.models if read else ():
         pixels = decoded.pixels[ways.index(same_pixels(model.classifier.preprocessing))]
         reference = model.predict(pixels)
-        varieties.append(
-            pack(variety_of(reference.probabilities.astype(np.float64)), reference.probabilities.dtype)
-        )
+        varieties.append(_variety(reference.probabilities))
+        if checked:
+            spots.append(_variety(reference.probabilities[checked]))
         known = model.classifier.name in work.truth.models
         shown_truths = [truths[row] if known else None for row in read]
         for leg in model.legs:
-            if leg.predict is not None:
-                found = _compare(
-                    leg.head, leg.predict, pixels, reference, [names[row] for row in read], shown_truths
+            seen = [row for row, at in enumerate(read) if leg.head.sees(places[at], total)]
+            if leg.predict is not None and seen:
+                compared = _compare(
+                    leg.head,
+                    leg.predict,
+                    pixels[seen],
+                    replace(reference, probabilities=reference.probabilities[seen]),
+                    [names[read[row]] for row in seen],
+                    [shown_truths[row] for row in seen],
                 )
-                for row, case in zip(cases, found, strict=True):
-                    row.append(case)
+                for row, case in zip(seen, compared, strict=True):
+                    cases[row].append(case)
     made = iter(cases)
     lines = [
-        Line(place, name, truth, reason, () if reason else tuple(next(made)))
-        for place, name, truth, reason in zip(places, names, truths, decoded.reasons, strict=True)
+        Line(place, name, truth, reason, () if reason else tuple(next(made)), content=content.hex())
+        for place, name, truth, reason, content in zip(
+            places, names, truths, decoded.reasons, decoded.contents, strict=True
+        )
     ]
-    return [*lines[:-1], replace(lines[-1], varieties=tuple(varieties))]
+    return [*lines[:-1], replace(lines[-1], varieties=tuple(varieties), spots=tuple(spots))]
+
+
+def _variety(probabilities: np.ndarray) -> PackedVariety:
+    return pack(variety_of(probabilities.astype(np.float64)), probabilities.dtype)
 
 
 def _compare(

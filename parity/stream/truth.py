@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import difflib
+import hashlib
 import json
 import re
+import sys
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +35,17 @@ class Truth:
     places: array[int] = field(default_factory=lambda: array("l"))
     models: frozenset[str] = frozenset()
     remark: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 of what each image shows; empty where nothing is known."""
+        if not self.source:
+            return ""
+        labels = "\0".join(self.labels).encode(errors="surrogatepass")
+        places = array("q", self.places)
+        if sys.byteorder == "big":
+            places.byteswap()
+        return hashlib.sha256(labels + b"\0\0" + places.tobytes()).hexdigest()
 
     def of(self, index: int) -> str | None:
         """Return what an image shows; None where that is not known."""

@@ -176,7 +176,13 @@ def test_what_was_converted_once_is_found_by_another_object(stub: SimpleNamespac
     assert len(stub.calls) == 1
     assert first.path.read_text(encoding="utf-8") == "whole"
     home = first.path.parent.relative_to(tmp_path)
-    assert files_in(tmp_path) == ["tiny", str(home), f"{home}/convert.log", f"{home}/tiny.onnx"]
+    assert files_in(tmp_path) == [
+        "tiny",
+        str(home),
+        f"{home}/convert.log",
+        f"{home}/probe.json",
+        f"{home}/tiny.onnx",
+    ]
     assert (first.path.parent / "convert.log").read_text(encoding="utf-8") == "chatter\n"
 
 
@@ -394,7 +400,8 @@ print(convert(classifier, "onnx-torchscript", {str(tmp_path / "out")!r}).path)
     onnx.checker.check_model(onnx.load(str(path)))
     assert open_artifact(path).route == "onnx-torchscript"
     home = path.parent.relative_to(tmp_path)
-    assert files_in(tmp_path) == ["calls", "out", "out/tiny", f"{home}", f"{home}/convert.log", f"{home}/tiny.onnx"]
+    inside = [f"{home}/{name}" for name in ("convert.log", "probe.json", "tiny.onnx")]
+    assert files_in(tmp_path) == ["calls", "out", "out/tiny", f"{home}", *inside]
 
 
 # Places that cannot be written to

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import builtins
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +15,7 @@ import torch
 
 from parity import ParityError
 from parity.results import to_json
+from parity.stream import running
 from parity.stream.engines import ENGINES, shards_of, stream
 from parity.stream.job import Job, Shard, cases_beside, default_workers, parse_shard
 from tests.parity.stream.jobs import job_over, save_pictures, save_suite
@@ -118,3 +123,124 @@ def test_the_cases_lie_beside_the_results(json: str, cases: str) -> None:
 
 def test_there_is_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_workers() >= 1
+
+
+# Ray, as far as it is asked anything, so that what is gone on with is tested where it is not installed
+
+
+class FakeRay:
+    """Run tasks where they are asked for. kills: how many may end before the cluster goes away."""
+
+    exceptions = SimpleNamespace(RayTaskError=type("RayTaskError", (Exception,), {"cause": None}))
+
+    def __init__(self, processors: int, kills: int | None = None) -> None:
+        self.processors, self.kills = processors, kills
+        self.shards: list[str] = []
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"Alive": True, "Resources": {"CPU": float(self.processors)}}]
+
+    def remote(self, num_cpus: int) -> Any:
+        def decorate(function: Any) -> Any:
+            def start(job: Job) -> Any:
+                if self.kills is not None and len(self.shards) == self.kills:
+                    raise KeyboardInterrupt
+                self.shards.append(str(job.shard))
+                return function(job)
+
+            return SimpleNamespace(remote=start)
+
+        return decorate
+
+    def wait(self, waiting: list[Any]) -> tuple[list[Any], list[Any]]:
+        return waiting[:1], waiting[1:]
+
+    def get(self, every: list[Any]) -> list[Any]:
+        return every
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """List the batches that are computed."""
+    numbers: list[int] = []
+    lines_of = running.lines_of
+
+    def counting(work: Any, ways: Any, number: int, decoded: Any) -> Any:
+        numbers.append(number)
+        return lines_of(work, ways, number, decoded)
+
+    monkeypatch.setattr(running, "lines_of", counting)
+    return numbers
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_finished_run_on_ray_computes_nothing_again(
+    place: Path, tmp_path: Path, batches: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", FakeRay(2))
+    job = job_over(place / "pictures", place, cases=tmp_path / "r.cases.jsonl")
+    first = stream(job, "ray")
+    assert sorted(batches) == list(range(6))
+    written = (tmp_path / "r.cases.jsonl").read_bytes()
+    batches.clear()
+
+    again = stream(job, "ray")
+
+    assert batches == []
+    assert to_json(again.run) == to_json(first.run)
+    assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [("r.cases.jsonl", written)]
+    stream(replace(job, fresh=True), "ray")
+    assert sorted(batches) == list(range(6))
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("processors", [2, 3])
+def test_a_run_on_ray_that_was_stopped_keeps_the_shards_that_were_done(
+    place: Path, tmp_path: Path, batches: list[int], monkeypatch: pytest.MonkeyPatch, processors: int
+) -> None:
+    job = job_over(place / "pictures", place, cases=tmp_path / "r.cases.jsonl")
+    monkeypatch.setitem(sys.modules, "ray", FakeRay(2, kills=1))
+    with pytest.raises(KeyboardInterrupt):
+        stream(job, "ray")
+    assert batches == [0, 2, 4]
+
+    # Also on a cluster that became larger meanwhile.
+    monkeypatch.setitem(sys.modules, "ray", FakeRay(processors))
+    found = stream(job, "ray")
+
+    assert sorted(batches) == list(range(6))
+    here = stream(replace(job, cases=tmp_path / "here" / "r.cases.jsonl"))
+    assert to_json(found.run) == to_json(here.run)
+    assert (tmp_path / "r.cases.jsonl").read_bytes() == (tmp_path / "here" / "r.cases.jsonl").read_bytes()
+    assert {one.name for one in tmp_path.iterdir()} == {"r.cases.jsonl", "here"}
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_run_that_was_begun_here_goes_on_on_ray(
+    place: Path, tmp_path: Path, batches: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "r.cases.jsonl"
+    job = job_over(place / "pictures", place, cases=path)
+    stream(job)
+    whole = path.read_bytes()
+    path.write_bytes(b"".join(whole.splitlines(keepends=True)[: 1 + 3 * 4 + 1]))
+    batches.clear()
+    ray = FakeRay(2)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+
+    stream(job, "ray")
+
+    assert ray.shards == ["1/2", "2/2"]
+    assert sorted(batches) == [3, 4, 5]
+    assert path.read_bytes() == whole

@@ -29,8 +29,9 @@ from parity.stream.cases_file import (
     to_line,
     unpack,
 )
+from parity.stream.identity import first_difference
 from parity.stream.job import Shard
-from parity.stream.journal import first_difference, open_journal
+from parity.stream.journal import open_journal
 from parity.tally import variety_of
 
 LEG = HeadLeg("tiny", "onnx", "onnxruntime", "tiny.onnx", "fp32", "digest", 4, 1e-5, "given")
