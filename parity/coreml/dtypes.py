@@ -44,11 +44,18 @@ NUMPY: Mapping[str, np.dtype[np.generic]] = {
     **{f"uint{bits}": np.dtype(f"uint{bits}") for bits in (8, 16, 32, 64)},
 }
 
-_WRAPPED_BITS = {"int8": 8, "int16": 16, "uint8": 8, "uint16": 16, "int4": 4, "uint4": 4, "uint32": 32}
+_WRAPPED_BITS = {
+    **{f"uint{bits}": bits for bits in (1, 2, 3, 4, 6, 8, 16, 32)},
+    **{f"int{bits}": bits for bits in (4, 8, 16)},
+}
 
 
 def settle(value: torch.Tensor, dtype: str) -> torch.Tensor:
     """Bring a computed tensor to its declared type: round fp16 to nearest even, wrap small integers."""
+    if dtype == "fp16" and value.dtype is torch.float64:
+        # torch goes by way of float32, and what is rounded twice may miss the nearest number; NumPy rounds once.
+        with np.errstate(over="ignore"):
+            return torch.from_numpy(value.numpy().astype(np.float16).astype(np.float32))
     if dtype == "fp16":
         return value.to(torch.float16).to(torch.float32)
     carrier = CARRIERS[dtype]

@@ -138,12 +138,11 @@ class _Running:
 def _runner(
     function: Callable[..., Any], running: tuple[_Running, ...], outputs: tuple[Value, ...], *, exact: bool
 ) -> Callable[..., tuple[Any, ...]]:
-    """Make the function that a Node runs: name the arguments, convert the few that are no tensors, settle."""
-    # A computed fp32 is itself, and an exact result needs no rounding: most nodes have nothing to settle.
-    settled = tuple(
-        v.dtype if v.dtype in CARRIERS and not (v.dtype == "fp32" or (exact and v.dtype == "fp16")) else None
-        for v in outputs
-    )
+    """Make the function that a Node runs: name the arguments, convert the few that are no tensors, settle.
+
+    exact: a float result holds only numbers of the declared type already, so that it need not be rounded.
+    """
+    settlers = tuple(_settler(v.dtype, exact=exact) for v in outputs)
 
     shapes = tuple(v.shape if v.dtype in CARRIERS else None for v in outputs)
     fixed = tuple((i, shape) for i, shape in enumerate(shapes) if shape is not None and None not in shape)
@@ -161,8 +160,8 @@ def _runner(
             at += len(r.names)
         result = function(**arguments)
         results = result if isinstance(result, tuple) else (result,)
-        if len(results) != len(settled):
-            raise ValueError(f"the file names {len(settled)} output(s), the operation gives {len(results)}")
+        if len(results) != len(settlers):
+            raise ValueError(f"the file names {len(settlers)} output(s), the operation gives {len(results)}")
         for i, shape in fixed:
             if getattr(results[i], "shape", shape) != shape:
                 raise ValueError(_misshapen(results[i], outputs[i]))
@@ -171,11 +170,22 @@ def _runner(
                 raise ValueError(_misshapen(results[i], outputs[i]))
         # classify answers a label, which is an int64 by its declaration and no tensor.
         return tuple(
-            settle(value, dtype) if dtype is not None and isinstance(value, torch.Tensor) else value
-            for value, dtype in zip(results, settled, strict=True)
+            settler(value) if settler is not None and isinstance(value, torch.Tensor) else value
+            for value, settler in zip(results, settlers, strict=True)
         )
 
     return run
+
+
+def _settler(dtype: str, *, exact: bool) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """Make the function that brings a result to its declared type; None for what is no tensor."""
+    if dtype not in CARRIERS:
+        return None
+    if not exact or dtype != "fp16":
+        return partial(settle, dtype=dtype)
+    # Exact speaks of numbers, not of what carries them: a cast's bool or int32 is still to become a float.
+    carrier = CARRIERS[dtype]
+    return lambda value: value if value.dtype is carrier else settle(value, dtype)
 
 
 def _misshapen(result: torch.Tensor, declared: Value) -> str:

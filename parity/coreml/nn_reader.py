@@ -8,7 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from parity.coreml.blocks import captured_by, make_block, with_blocks
+from parity.coreml.dtypes import settle
 from parity.coreml.layers.clamp import Clamp
 from parity.coreml.nn_blocks import LEAVE, UNWRITTEN, networks, reads, writes
 from parity.coreml.program import Graph, Node, Value
@@ -167,14 +170,14 @@ def _prepare(
 
 
 def runner(function: Callable[..., Any], count: int) -> Callable[..., tuple[Any, ...]]:
-    """Make a node's function, which returns a tuple."""
+    """Make a node's function, which returns a tuple; every number of a NeuralNetwork is a float32."""
 
     def run(*values: Any) -> tuple[Any, ...]:
         result = function(*values)
         results = result if isinstance(result, tuple) else (result,)
         if len(results) != count:
             raise ValueError(f"the file names {count} output(s), the layer gives {len(results)}; convert again")
-        return results
+        return tuple(settle(r, "fp32") if isinstance(r, torch.Tensor) else r for r in results)
 
     return run
 

@@ -15,6 +15,7 @@ import torch
 
 from conversion.quiet import chatter_to, import_coremltools
 from parity.coreml import Evaluator
+from parity.coreml.dtypes import CARRIERS
 
 ct = import_coremltools()
 with chatter_to():
@@ -76,6 +77,9 @@ def check_nodes(evaluator: Evaluator, fed: Mapping[str, Any]) -> None:
             inputs = [values[name] for name in node.inputs]
             before = [x.clone() if isinstance(x, torch.Tensor) else x for x in inputs]
             results = node.run(*inputs)
+            for value, result in zip(node.outputs, results, strict=True):
+                if value.dtype in CARRIERS and isinstance(result, torch.Tensor):
+                    assert result.dtype is CARRIERS[value.dtype], f"{node.type} gives no {value.dtype}: {result}"
             tensors = [(x, copy) for x, copy in zip(inputs, before, strict=True) if isinstance(x, torch.Tensor)]
             for x, copy in tensors:
                 torch.testing.assert_close(

@@ -25,12 +25,17 @@ _TYPES = {"f": types.fp32, "i": types.int32}
 
 
 def convert(
-    body: Body, *shapes: tuple[int, ...] | np.ndarray, precision: str = "fp32", target: str = "iOS15"
+    body: Body,
+    *shapes: tuple[int, ...] | np.ndarray,
+    precision: str = "fp32",
+    target: str = "iOS15",
+    passes: str | None = None,
 ) -> Any:
     """Convert a function of coremltools variables, one per shape.
 
     shapes: of fp32 inputs; an array stands for its shape and type.
     precision: what the program computes floats in, fp32 or fp16; its boundary is fp32.
+    passes: `empty` keeps the operations as they are written; what coremltools does by itself where absent.
     """
     examples = [_native(np.zeros(s, np.float32) if isinstance(s, tuple) else s) for s in shapes]
     specs = [Builder.TensorSpec(shape=e.shape, dtype=_TYPES[e.dtype.kind]) for e in examples]
@@ -46,9 +51,19 @@ def convert(
                 minimum_deployment_target=opset,
                 compute_precision=ct.precision.FLOAT16 if precision == "fp16" else ct.precision.FLOAT32,
                 skip_model_load=True,
+                pass_pipeline=_pipeline(passes, precision),
             )
     finally:
         gc.unfreeze()
+
+
+def _pipeline(passes: str | None, precision: str) -> Any:
+    if passes is None:
+        return None
+    pipeline = ct.PassPipeline.EMPTY
+    if precision == "fp16":
+        pipeline.append_pass("common::add_fp16_cast")
+    return pipeline
 
 
 def evaluator(body: Body, *shapes: tuple[int, ...] | np.ndarray, **options: str) -> Evaluator:

@@ -36,6 +36,34 @@ def test_fp16_overflows_underflows_and_rounds_to_even(value: float, rounded: flo
     assert settle(torch.tensor([value]), "fp16").item() == rounded
 
 
+def test_a_double_is_rounded_to_fp16_once() -> None:
+    # Above the middle of 1 and 1 + 2^-10 by less than float32 can say, so that by way of float32 it becomes 1.
+    just_above_half_way = 1 + 2.0**-11 + 2.0**-40
+
+    found = settle(torch.tensor([just_above_half_way], dtype=torch.float64), "fp16")
+
+    assert found.tolist() == [1 + 2.0**-10]
+    assert found.dtype is torch.float32
+
+
+@pytest.mark.parametrize("target", CARRIERS)
+@pytest.mark.parametrize("source", CARRIERS)
+def test_every_type_becomes_every_other_as_numpy_casts_it(source: str, target: str) -> None:
+    array = np.array([[0, 1], [1, 0]] if source in ("bool", "uint1") else [[0, 1], [3, 2]]).astype(NUMPY[source])
+    if source.startswith("fp"):
+        array = (array * np.array([[1, -1.75], [0.5, 1.5]])).astype(NUMPY[source])
+    # What an unsigned integer makes of a float below zero is not defined.
+    array = np.abs(array) if target.startswith("u") and source.startswith("fp") else array
+    expected = array.astype(NUMPY[target])
+    # NumPy has no single bit; 2 and 3 are more than one holds.
+    expected = expected % 2 if target == "uint1" else expected
+
+    settled = settle(carry(array, source), target)
+
+    assert settled.dtype is CARRIERS[target]
+    np.testing.assert_array_equal(uncarry(settled, target), expected)
+
+
 def test_nan_stays_nan() -> None:
     assert torch.isnan(settle(torch.tensor([float("nan")]), "fp16")).all()
 

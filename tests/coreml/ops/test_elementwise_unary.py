@@ -5,11 +5,15 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tests.coreml.programs import Builder, call, call_inplace, compare_with_folded, run
+from conversion.quiet import chatter_to
+from parity.coreml import Evaluator
+from tests.coreml.networks import check_nodes, ct
+from tests.coreml.programs import Builder, call, call_inplace, compare_with_folded, convert, run
 
 _WIDE = np.linspace(-4, 4, 24, dtype=np.float32).reshape(2, 3, 4)
 _UNIT = np.linspace(-0.99, 0.99, 24, dtype=np.float32).reshape(2, 3, 4)
@@ -131,6 +135,92 @@ def test_casting_to_an_integer_cuts_the_fraction_off() -> None:
     x = np.array([-1.9, -0.5, 0.5, 1.9], np.float32)
 
     np.testing.assert_array_equal(run(lambda x: Builder.cast(x=x, dtype="int32"), x)[0], [-1, 0, 0, 1])
+
+
+# What a program may cast between, by opset, and how NumPy calls it.
+_CASTS: dict[str, dict[str, type[np.generic]]] = {
+    "iOS15": {"bool": np.bool_, "int32": np.int32, "fp16": np.float16, "fp32": np.float32},
+    "iOS17": {"int8": np.int8, "uint8": np.uint8, "int16": np.int16, "uint16": np.uint16},
+}
+_CASTS["iOS17"] |= _CASTS["iOS15"]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("target", _CASTS)
+def test_every_cast_gives_the_type_that_it_declares(target: str, precision: str) -> None:
+    # Nothing below zero: what an unsigned integer makes of it is not defined.
+    x = np.array([0, 0.25, 1, 2.75, 100.5, 127], np.float32)
+    pairs = [(source, wanted) for source in _CASTS[target] for wanted in _CASTS[target] if source != wanted]
+
+    def body(x: object) -> list[object]:
+        return [
+            Builder.cast(x=Builder.cast(x=x, dtype=source, name=f"from_{source}_{i}"), dtype=wanted, name=f"to_{i}")
+            for i, (source, wanted) in enumerate(pairs)
+        ]
+
+    program = convert(body, x, precision=precision, target=target, passes="empty")
+    fed = {program.get_spec().description.input[0].name: x}
+    model = Evaluator(program)
+    check_nodes(model, fed)
+    found = model.trace(fed)
+
+    for i, (source, wanted) in enumerate(pairs):
+        expected = x.astype(_CASTS[target][source]).astype(_CASTS[target][wanted])
+        np.testing.assert_array_equal(found[f"to_{i}"], expected, f"{source} to {wanted}")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("source", ["bool", "int32"])
+def test_what_a_cast_makes_a_float_is_computed_with_as_a_float(source: str, precision: str) -> None:
+    x = np.array([0, 1, 3], np.int32)
+
+    def body(x: object) -> list[object]:
+        number = Builder.cast(x=Builder.greater(x=x, y=1) if source == "bool" else x, dtype="fp32")
+        return [
+            Builder.sub(x=np.float32(1), y=number),
+            Builder.real_div(x=number, y=np.float32(2)),
+            Builder.mul(x=number, y=np.float32(0.5)),
+            Builder.reduce_mean(x=number, axes=[0]),
+            Builder.floor_div(x=number, y=np.float32(2)),
+        ]
+
+    n = (x > 1).astype(np.float32) if source == "bool" else x.astype(np.float32)
+
+    for found, wanted in zip(run(body, x, precision=precision), [1 - n, n / 2, n / 2, [n.mean()], n // 2]):
+        np.testing.assert_allclose(found, wanted, rtol=0 if precision == "fp32" else 1e-3)
+        assert found.dtype == np.float32
+
+
+class _Gates(torch.nn.Module):
+    """Compute with what comparisons, counts and indices become when they are made floats."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        gate = 1.0 - (x > 0.6).float()
+        best = x.argmax(1, keepdim=True).float() / 2
+        whole = (x * 10).int().float() / 4
+        return gate * x + best - whole + (x == 0).to(x.dtype).mean(1, keepdim=True)
+
+
+@pytest.mark.parametrize("precision", ["FLOAT32", "FLOAT16"])
+def test_a_converted_network_that_makes_truth_and_integers_floats(precision: str) -> None:
+    x = np.array([[[0, 0.25, 0.75], [1, 0.625, 0.5]], [[0, 2, 0.375], [0, 0.875, -0.75]]], np.float32)
+    with chatter_to():
+        traced = torch.jit.trace(_Gates(), torch.from_numpy(x))
+        model = ct.convert(
+            traced,
+            inputs=[ct.TensorType("x", x.shape)],
+            outputs=[ct.TensorType("y", dtype=np.float32)],
+            compute_precision=getattr(ct.precision, precision),
+            minimum_deployment_target=ct.target.iOS15,
+            skip_model_load=True,
+        )
+    best = np.argmax(x, 1, keepdims=True) / np.float32(2)
+    whole = np.trunc(x * 10) / np.float32(4)
+    wanted = np.where(x > 0.6, 0, x) + best - whole + (x == 0).mean(1, keepdims=True)
+
+    found = Evaluator(model).predict({"x": x})["y"]
+
+    np.testing.assert_allclose(found, wanted, rtol=1e-6 if precision == "FLOAT32" else 1e-3, atol=1e-6)
 
 
 def test_casting_to_bool_asks_for_what_is_not_zero() -> None:
