@@ -11,11 +11,11 @@ from typing import Any, Literal
 from conversion.errors import ConversionError
 from conversion.git_lfs import tell_pointer
 from conversion.model_files import GIVE, external_files, why_no_model, why_no_weights
+from conversion.precision import Precision as Precision
+from conversion.precision import mlprogram_precision, onnx_precision
 from conversion.provenance import KEY, Provenance
 
 Format = Literal["onnx", "mlprogram", "neuralnetwork"]
-Precision = Literal["fp32", "fp16"]
-
 _NEURAL_NETWORKS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
 
 
@@ -73,6 +73,7 @@ def _open_onnx(path: Path) -> Artifact:
         beside = list(external_files(model))
         if told := why_no_weights(path, iter(beside)):
             raise ConversionError(f"{path}: {told}")
+        precision = onnx_precision(model)
         if beside:
             onnx.load_external_data_for_model(model, str(path.parent))
     except ConversionError:
@@ -87,9 +88,7 @@ def _open_onnx(path: Path) -> Artifact:
             f"{path}: the file holds no whole ONNX graph; it is empty or truncated, export it again"
         )
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    half = onnx.TensorProto.FLOAT16
-    is_fp16 = any(weight.data_type == half for weight in model.graph.initializer)
-    return _artifact(path, "onnx", "fp16" if is_fp16 else "fp32", metadata.get(KEY))
+    return _artifact(path, "onnx", precision, metadata.get(KEY))
 
 
 def _open_coreml(path: Path) -> Artifact:
@@ -125,7 +124,7 @@ def _open_coreml(path: Path) -> Artifact:
             raise ConversionError(
                 f"{path}: its weights {weights} are missing; copy the whole .mlpackage directory, or convert again"
             )
-    return _artifact(path, "mlprogram", _mlprogram_precision(specification), note)
+    return _artifact(path, "mlprogram", mlprogram_precision(specification), note)
 
 
 def _missing_part(package: Path) -> Path | None:
@@ -136,15 +135,6 @@ def _missing_part(package: Path) -> Path | None:
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None  # a file, or a table that coremltools will complain about
     return next((part for part in parts if not part.exists()), None)
-
-
-def _mlprogram_precision(specification: Any) -> Precision:
-    """Decide by the results of the operations: a program that computes anything in fp16 is judged as fp16."""
-    half = 10  # MIL.proto: DataType.FLOAT16
-    for operation in _operations(specification):
-        if operation.type != "const" and any(o.type.tensorType.dataType == half for o in operation.outputs):
-            return "fp16"
-    return "fp32"
 
 
 def _weight_files(path: Path, specification: Any) -> list[Path]:
