@@ -14,7 +14,8 @@ from uuid import uuid4
 
 from conversion.classifier import Preprocessing
 from conversion.errors import ConversionError
-from conversion.reach import ADDRESSES, describe_tensor, file_text, reach
+from conversion.reach import reach
+from conversion.values import ADDRESSES, describe_tensor, file_text
 
 if TYPE_CHECKING:
     from conversion.classifier import Classifier

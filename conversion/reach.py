@@ -15,10 +15,8 @@ import functools
 import hashlib
 import importlib.util
 import io
-import linecache
 import logging
 import os
-import re
 import sys
 import threading
 import weakref
@@ -31,18 +29,24 @@ from typing import TYPE_CHECKING, Any
 
 from conversion.installed import file_of_class, home_of, is_users, release_of
 from conversion.mentions import Names, describe_file, find_source, names_in, sha256
+from conversion.values import (
+    ADDRESSES,
+    SPECIAL,
+    decides,
+    describe_tensor,
+    file_text,
+    has_value,
+    sort_key,
+    stored_on,
+)
 
 if TYPE_CHECKING:
     import torch
 
-# Where an object happens to lie in memory: another place in every process.
-ADDRESSES = re.compile(r" at 0x[0-9a-fA-F]+")
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented))
 _COPIES = (tuple, frozenset)
 # What computes nothing.
 _IDLE = (io.IOBase, threading.local, type(threading.Lock()), type(threading.RLock()), weakref.ref, threading.Thread)
-_SPECIAL = re.compile(r"__\w+__")
-_DESCRIPTORS = (property, functools.cached_property, staticmethod, classmethod)
 
 
 @dataclass(frozen=True)
@@ -71,27 +75,6 @@ def reach(module: torch.nn.Module) -> Reach:
     # The separator keeps two lists apart whose elements join to the same text.
     content = "\0".join([*records, *texts]).encode(errors="surrogatepass")
     return Reach(hashlib.sha256(content).hexdigest(), walk.known)
-
-
-def describe_tensor(tensor: torch.Tensor) -> str:
-    """Write a tensor's type, shape and the digest of its bytes."""
-    import torch
-
-    plain = tensor.detach().cpu()
-    if plain.is_quantized or plain.layout != torch.strided:
-        saved = io.BytesIO()
-        torch.save(plain, saved)
-        return f"{plain.dtype} {plain.layout} {tuple(plain.shape)} {hashlib.sha256(saved.getvalue()).hexdigest()}"
-    array = plain.resolve_conj().resolve_neg().contiguous()
-    # As bytes, because numpy has no bfloat16.
-    content = array.reshape(-1).view(torch.uint8).numpy().tobytes()
-    return f"{array.dtype} {tuple(array.shape)} {hashlib.sha256(content).hexdigest()}"
-
-
-def file_text(file: str) -> str:
-    """Read a source file as it is now, or what a notebook keeps in its place; empty where there is none."""
-    linecache.checkcache(file)
-    return "".join(linecache.getlines(file))
 
 
 @dataclass
@@ -177,7 +160,7 @@ class _Walk:
             ((staticmethod, classmethod), lambda v: self.refer(v.__func__)),
             (Mapping, self._mapping),
             ((list, tuple, deque), lambda v: f"{self.refer_all(v)} {self._state(v)}"),
-            ((set, frozenset), lambda v: f"{self.refer_all(sorted(v, key=_shallow))} {self._state(v)}"),
+            ((set, frozenset), lambda v: f"{self.refer_all(sorted(v, key=sort_key))} {self._state(v)}"),
             (logging.Logger, lambda v: repr(v.name)),
             (PurePath, lambda v: f"{v.as_posix()!r} {describe_file(str(v))}"),
             (CodeType, self._code),
@@ -216,7 +199,7 @@ class _Walk:
     def _class(self, value: type[Any]) -> str:
         file = file_of_class(value)
         release = release_of(file) if file else "python"
-        members = {name: member for name, member in vars(value).items() if _counts(name, member)}
+        members = {name: member for name, member in vars(value).items() if decides(name, member)}
         if release is None:
             assert file is not None
             self._sources.add(file)
@@ -237,13 +220,13 @@ class _Walk:
         release = release_of(value.__code__.co_filename)
         if release is not None:
             # What the installed code was closed over may be the user's: a decorator, an activation.
-            held = [cell.cell_contents for cell in value.__closure__ or () if _is_full(cell)]
+            held = [cell.cell_contents for cell in value.__closure__ or () if has_value(cell)]
             return f"{value.__qualname__} of {release} {self.refer_all(held)} {self.refer(value.__defaults__)}"
         space = value.__globals__
         self._sources.add(value.__code__.co_filename)
         self._spaces.setdefault(id(space), space)
         cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
-        closed = {name: cell.cell_contents for name, cell in cells if _is_full(cell)}
+        closed = {name: cell.cell_contents for name, cell in cells if has_value(cell)}
         return " ".join(
             [
                 value.__qualname__,
@@ -265,7 +248,7 @@ class _Walk:
     def _mentioned(self, function: Any, space: dict[str, Any], closed: Mapping[str, Any]) -> str:
         """Describe all that a user's function names outside of itself."""
         mentions = names_in(function.__code__)
-        used = {name: space[name] for name in mentions.names if name in space and not _SPECIAL.fullmatch(name)}
+        used = {name: space[name] for name in mentions.names if name in space and not SPECIAL.fullmatch(name)}
         # Names that are looked up by text may be any.
         by_text = mentions.names & {"getattr", "vars", "dir"} or "__dict__" in mentions.attributes
         modules = {name: one for name, one in {**used, **closed}.items() if isinstance(one, ModuleType)}
@@ -274,7 +257,7 @@ class _Walk:
             whole = by_text and is_users(module)
             told.append(f"{name}: {self._namespace(module, mentions.attributes, whole=whole)}")
         if "globals" in mentions.names:
-            told.append(self.refer_named({k: v for k, v in space.items() if not _SPECIAL.fullmatch(k)}))
+            told.append(self.refer_named({k: v for k, v in space.items() if not SPECIAL.fullmatch(k)}))
         told += [
             self._imported(name, space.get("__package__") or "", mentions) for name in sorted(mentions.imports)
         ]
@@ -339,7 +322,7 @@ class _Walk:
             if isinstance(value, ModuleType):
                 if id(value) not in above:
                     told.append(f"{name}: {self._namespace(value, wanted, above)}")
-            elif not _SPECIAL.fullmatch(name) and (release is None or is_users(value)):
+            elif not SPECIAL.fullmatch(name) and (release is None or is_users(value)):
                 told.append(f"{name}: {self.refer(value)}")
         return f"{release or ''} {{{', '.join(told)}}}"
 
@@ -348,7 +331,7 @@ class _Walk:
         kind = f"{type(value).__qualname__} {self.refer(type(value))}"
         if callable(inner := getattr(value, "__wrapped__", None)):
             kind += f" {self.refer(inner)}"
-        stored = _attributes(value)
+        stored = stored_on(value)
         copied = copyreg.dispatch_table.get(type(value))
         plain = all(getattr(type(value), name) is getattr(object, name) for name in ("__reduce_ex__", "__reduce__"))
         if copied is None and plain and stored:
@@ -372,41 +355,3 @@ def _plain_names() -> frozenset[str]:
     import torch
 
     return frozenset(vars(torch.nn.Module()))
-
-
-def _shallow(value: Any) -> str:
-    """Give a text to sort by that is the same in every process."""
-    return f"{type(value).__qualname__} {getattr(value, '__qualname__', '')} {ADDRESSES.sub('', repr(value))}"
-
-
-def _is_full(cell: Any) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018 - it raises where the variable has no value yet
-    except ValueError:
-        return False
-    return True
-
-
-def _counts(name: str, member: Any) -> bool:
-    """Say whether a member of a class can decide what it computes."""
-    routine = isinstance(member, (FunctionType, *_DESCRIPTORS))
-    return routine if _SPECIAL.fullmatch(name) else name != "_abc_impl" and not _is_slot(member)
-
-
-def _is_slot(member: Any) -> bool:
-    return type(member).__name__ in ("member_descriptor", "getset_descriptor")
-
-
-def _attributes(value: Any) -> dict[str, Any] | None:
-    """Return what is stored on an object; None where it has no place for attributes."""
-    slots = [
-        name
-        for base in type(value).__mro__
-        if "__slots__" in vars(base)
-        for name, member in vars(base).items()
-        if type(member).__name__ == "member_descriptor" and not _SPECIAL.fullmatch(name)
-    ]
-    own = getattr(value, "__dict__", None)
-    if not isinstance(own, dict) and not slots:
-        return None
-    return {**{name: getattr(value, name) for name in slots if hasattr(value, name)}, **(own or {})}

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
@@ -72,9 +72,15 @@ class Journal:
 
 
 @contextmanager
-def open_journal(path: Path, header: Header, fresh: bool = False) -> Iterator[Journal]:
+def open_journal(
+    path: Path,
+    header: Header,
+    fresh: bool = False,
+    check: Callable[[int, bytes], None] = lambda done, contents: None,
+) -> Iterator[Journal]:
     """Open the journal of a run and go on behind its last whole batch; only one process may at a time.
 
+    check: called with how many batches are done and the digests of their images, before anything is written.
     A file of another run is a ParityError, unless `fresh` starts it anew; see parity.stream.identity.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,10 +94,12 @@ def open_journal(path: Path, header: Header, fresh: bool = False) -> Iterator[Jo
             file.write(header.to_json())
         else:
             _check_same(path, first, header)
-            if first != header.to_json():
-                file = stack.enter_context(_with_header(path, file, header))
-                first = file.readline()
             end, done, contents = _whole_batches(file, header, len(first))
+            check(done, contents)
+            if first != header.to_json():
+                file.seek(len(first))
+                end += len(header.to_json()) - len(first)
+                file = stack.enter_context(_with_header(path, file, header))
             file.seek(end)
             if done == len(header.batches):
                 for found in read_explained(header, iter(file.readline, b"")):
@@ -143,7 +151,6 @@ def _with_header(path: Path, file: IO[bytes], header: Header) -> IO[bytes]:
         renewed.close()
         partial.unlink(missing_ok=True)
         raise
-    renewed.seek(0)
     return renewed
 
 

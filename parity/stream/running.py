@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -21,10 +22,10 @@ from parity.selection import check_selection
 from parity.stream.cases_file import Header, HeadLeg, HeadModel, Line, PackedVariety, pack
 from parity.stream.decoding import Batches, Decoded, decode, same_pixels, start_workers_early
 from parity.stream.job import Job, kept_cases
-from parity.stream.journal import Journal, open_journal
+from parity.stream.journal import open_journal
 from parity.stream.legs import LiveModel, live_model, load_models
 from parity.stream.listing import ImageList, list_images, shown
-from parity.stream.stamps import DIGEST, check_unchanged, places_of
+from parity.stream.stamps import check_unchanged, keep_stamps
 from parity.stream.truth import Truth, find_truth
 from parity.suite import read_suite
 from parity.tally import variety_of
@@ -63,9 +64,19 @@ def write_cases(job: Job, work: Shardwork, progress: Progress = lambda message, 
     header = work.header
     path = kept_cases(job, header)
     remarks = [work.truth.remark] if work.truth.remark else []
-    with open_journal(path, header, job.fresh) as journal:
+
+    def places_of(done: int) -> list[int]:
+        return [place for number in header.batches[:done] for place in header.places(number)]
+
+    def check(done: int, contents: bytes) -> None:
+        progress("looking for images that changed", 0, None)
+        check_unchanged(path, job.artifacts, work.images, places_of(done), contents)
+
+    with ExitStack() as stack:
+        journal = stack.enter_context(open_journal(path, header, job.fresh, check))
+        stamped = (places_of(journal.done), journal.contents)
+        keep = stack.enter_context(keep_stamps(path, job.artifacts, work.images, *stamped))
         left = header.batches[journal.done :]
-        _check_images(job, work, path, journal, progress)
         if journal.done:
             told = f"{journal.done} of {len(header.batches)} batches were done before"
             remarks.append(f"{path}: {told}; --fresh starts anew")
@@ -76,18 +87,10 @@ def write_cases(job: Job, work: Shardwork, progress: Progress = lambda message, 
         batches = Batches(work.images, header.batch, left)
         for number, decoded in zip(left, decode(batches, ways, job.workers), strict=True):
             journal.append(lines_of(work, ways, number, decoded))
+            keep(header.places(number), decoded.contents)
             behind += len(decoded.reasons)
             progress("comparing", behind, total)
     return Done(path, tuple(remarks))
-
-
-def _check_images(job: Job, work: Shardwork, path: Path, journal: Journal, progress: Progress) -> None:
-    """Refuse to go on with a journal whose images changed."""
-    places = list(places_of(map(work.header.places, work.header.batches[: journal.done])))
-    if places:
-        progress("looking for images that changed", 0, None)
-    contents = (journal.contents[start : start + DIGEST] for start in range(0, len(places) * DIGEST, DIGEST))
-    check_unchanged(path, job.artifacts, work.images, places, contents)
 
 
 def prepare(job: Job, progress: Progress = lambda message, done, total: None) -> Shardwork:

@@ -1,8 +1,8 @@
 """Have images changed since they were compared? Not where their files' status is the same; else content tells.
 
 A journal has the digest of every image that was compared. To read a million files again only to find that nothing
-happened would take as long as a good part of the run, so their status at the last start is kept among artefacts. It
-may go at any time: then all that was compared is read once more.
+happened would take as long as a good part of the run, so their status then is kept among the artefacts. It may go
+at any time: then all that was compared is read once more.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from parity.stream.listing import ImageList, shown
 
 # Bytes of an image's digest.
 DIGEST = 16
+_ENTRY = 8 + DIGEST
 _NAMED = 3
 
 
@@ -35,18 +36,18 @@ def content_digest(path: str) -> bytes:
 
 
 def check_unchanged(
-    cases: Path, artifacts: Path, images: ImageList, places: Sequence[int], contents: Iterable[bytes]
+    cases: Path, artifacts: Path, images: ImageList, places: Sequence[int], contents: bytes
 ) -> None:
-    """Refuse to go on where an image changed that was compared, and keep the status of all for the next start.
+    """Refuse to go on where an image changed that was compared.
 
-    cases: the journal. places: of the images that it has, contents: their digests; none where it has none.
+    cases: the journal. places: of the images that it has. contents: their digests, one after the other.
     """
-    file = _file_of(artifacts, cases)
-    before, now = _read(file, cases, images), images.stamps
+    kept = _read(artifacts, cases)
     changed = (
         place
-        for place, content in zip(places, contents, strict=True)
-        if (before is None or before[place] != now[place]) and content_digest(images.path(place)) != content
+        for number, place in enumerate(places)
+        if _entry(images, place, (content := _digest(contents, number))) != kept[number * _ENTRY :][:_ENTRY]
+        and content_digest(images.path(place)) != content
     )
     names = [shown(images[place]) for place in islice(changed, _NAMED + 1)]
     if names:
@@ -55,8 +56,26 @@ def check_unchanged(
             f"{cases}: {listed}: changed since compared, by content; put back what was there, or --fresh compares "
             "all images anew"
         )
-    if len(now):
-        _write(file, cases, images)
+
+
+@contextmanager
+def keep_stamps(
+    cases: Path, artifacts: Path, images: ImageList, places: Sequence[int], contents: bytes
+) -> Iterator[Callable[[Sequence[int], Sequence[bytes]], None]]:
+    """Keep the status of images that were checked, and of others as they are compared, batch by batch.
+
+    Gives what to call with the places and digests of a batch's images.
+    """
+    path = _file_of(artifacts, cases)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.writelines(_entry(images, place, _digest(contents, number)) for number, place in enumerate(places))
+
+        def keep(places: Sequence[int], contents: Sequence[bytes]) -> None:
+            file.writelines(_entry(images, *pair) for pair in zip(places, contents, strict=True))
+            file.flush()
+
+        yield keep
 
 
 def forget(artifacts: Path, cases: Path) -> None:
@@ -64,37 +83,21 @@ def forget(artifacts: Path, cases: Path) -> None:
     _file_of(artifacts, cases).unlink(missing_ok=True)
 
 
-def places_of(batches: Iterable[range]) -> Iterator[int]:
-    """List the places of the images of some batches."""
-    return (place for batch in batches for place in batch)
-
-
 def _file_of(artifacts: Path, cases: Path) -> Path:
     return artifacts / "stamps" / hashlib.sha256(os.fsencode(cases.resolve())).hexdigest()[:16]
 
 
-def _head(cases: Path, images: ImageList) -> bytes:
-    """Tell this journal from another one that was put in its place."""
-    status = cases.stat()
-    return hashlib.sha256(f"{status.st_dev} {status.st_ino} {images.digest}".encode()).digest()
+def _digest(contents: bytes, number: int) -> bytes:
+    return contents[number * DIGEST : (number + 1) * DIGEST]
 
 
-def _read(file: Path, cases: Path, images: ImageList) -> array[int] | None:
+def _entry(images: ImageList, place: int, content: bytes) -> bytes:
+    """Tie an image's status to what it held then, so that no other journal of that name takes it for its own."""
+    return images.stamps[place].to_bytes(8, "little") + content
+
+
+def _read(artifacts: Path, cases: Path) -> memoryview:
     try:
-        content = file.read_bytes()
+        return memoryview(_file_of(artifacts, cases).read_bytes())
     except OSError:
-        return None
-    head = _head(cases, images)
-    if content[: len(head)] != head or len(content) != len(head) + 8 * len(images.stamps):
-        return None
-    return array("Q", content[len(head) :])
-
-
-def _write(file: Path, cases: Path, images: ImageList) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f"{file.name}.{os.getpid()}")
-    try:
-        partial.write_bytes(_head(cases, images) + images.stamps.tobytes())
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
+        return memoryview(b"")

@@ -476,7 +476,7 @@ def test_installed_releases_are_known_by_their_version_and_the_users_files_by_co
         assert release_of(file) is None
 
 
-@pytest.mark.parametrize("url", [None, '{"url": "file:///home/me/mine", "dir_info": {"editable": false}}'])
+@pytest.mark.parametrize("url", [None, '{"url": "file:///mine", "dir_info": {"editable": false}}'])
 def test_a_release_from_a_directory_is_the_users(url: str | None, tmp_path: Path) -> None:
     site = tmp_path / "site-packages"
     files = {
