@@ -9,6 +9,7 @@ import torch
 
 from parity.coreml.layers.tensor_shape import integers
 from parity.coreml.layers.weights import read_weights
+from parity.coreml.ops.tensor_operation import evenly_spaced
 from parity.coreml.registry import layer
 
 
@@ -69,4 +70,4 @@ def range_dynamic(params: Any) -> Callable[..., torch.Tensor]:
 
 
 def _range(end: float, start: float, step: float) -> torch.Tensor:
-    return torch.arange(start, end, step, dtype=torch.float32)
+    return evenly_spaced(start, end, step, "fp32").float()

@@ -46,17 +46,12 @@ _OLD_NAMES = {
 _OLD_AXES: dict[str, _Axes] = {"CHW": (-3, -2, -1), "HW": (-2, -1), "C": (-3,), "H": (-2,), "W": (-1,)}
 
 
-def at_least_vector(x: torch.Tensor) -> torch.Tensor:
-    """Give a number without axes the shape (1,): Core ML's tensors have at least one axis."""
-    return x if x.ndim else x[None]
-
-
 def _register(kind: str, function: _Reduction) -> None:
     @layer(kind)
     def make(params: Any) -> Callable[[torch.Tensor], torch.Tensor]:
         keep = bool(params.keepDims)
         axes = () if params.reduceAll else tuple(int(axis) for axis in params.axes)
-        return lambda x: at_least_vector(function(x, axes or tuple(range(x.ndim)), keep))
+        return lambda x: function(x, axes or tuple(range(x.ndim)), keep)
 
 
 for _kind, _function in _REDUCTIONS.items():
@@ -83,14 +78,14 @@ def reduce(params: Any) -> Callable[[torch.Tensor], torch.Tensor]:
 def arg_max(params: Any) -> Callable[[torch.Tensor], torch.Tensor]:
     """Give the index of the largest element along an axis."""
     axis, keep = int(params.axis), not params.removeDim
-    return lambda x: at_least_vector(x.argmax(axis, keepdim=keep).float())
+    return lambda x: x.argmax(axis, keepdim=keep).float()
 
 
 @layer("argMin")
 def arg_min(params: Any) -> Callable[[torch.Tensor], torch.Tensor]:
     """Give the index of the smallest element along an axis."""
     axis, keep = int(params.axis), not params.removeDim
-    return lambda x: at_least_vector(x.argmin(axis, keepdim=keep).float())
+    return lambda x: x.argmin(axis, keepdim=keep).float()
 
 
 @layer("topK")

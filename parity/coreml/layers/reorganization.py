@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from parity.coreml.layers.weights import as_before, as_images, border, pair
 from parity.coreml.ops.conv import pad_spatial
+from parity.coreml.ops.tensor_operation import padded_elements
 from parity.coreml.registry import layer
 
 _Function = Callable[[torch.Tensor], torch.Tensor]
@@ -114,7 +115,7 @@ def crop(params: Any, layer: Any) -> Callable[..., torch.Tensor]:
 
 @layer("padding", view=True)
 def padding(params: Any) -> _Function:
-    """Pad height and width with a constant, the reflection of the image, or its border."""
+    """Pad height and width with a constant, the reflection of the image, or its border; by any amount."""
     amounts = border(params.paddingAmounts)
     kind = params.WhichOneof("PaddingType")
     if kind is None:
@@ -126,7 +127,9 @@ def padding(params: Any) -> _Function:
         if kind == "constant":
             y = pad_spatial(images, amounts, params.constant.value)
         else:
-            y = F.pad(images, (left, right, top, bottom), "reflect" if kind == "reflection" else "replicate")
+            mode = "reflect" if kind == "reflection" else "replicate"
+            y = images.index_select(-2, padded_elements(images.shape[-2], top, bottom, mode))
+            y = y.index_select(-1, padded_elements(images.shape[-1], left, right, mode))
         return as_before(y, x) if x.ndim > 2 else y[0, 0]
 
     return run

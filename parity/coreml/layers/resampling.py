@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from parity.coreml.layers.weights import pair
+from parity.coreml.ops.image_resizing import repeated_elements, scaled_size
 from parity.coreml.registry import layer
 
 
@@ -24,9 +25,9 @@ def upsample(params: Any) -> Callable[[torch.Tensor], torch.Tensor]:
     def run(x: torch.Tensor) -> torch.Tensor:
         for axis, scale in zip((-2, -1), scales, strict=True):
             size = x.shape[axis]
-            count = int(size * scale)
+            count = scaled_size(size, scale)
             if nearest:
-                x = x.index_select(axis, torch.arange(count) * size // count)
+                x = x.index_select(axis, repeated_elements(size, count))
             else:
                 x = _interpolate(x, axis, _upsampling_grid(mode, size, count))
         return x

@@ -19,7 +19,8 @@ def concat_nd(params: Any) -> _Joining:
     """Join the inputs along an axis, one after the other or interleaved element by element."""
     axis = int(params.axis)
     if not params.interleave:
-        return lambda *inputs: torch.cat(inputs, axis)
+        # A single number is joined as a vector of one.
+        return lambda *inputs: torch.cat([x if x.ndim else x[None] for x in inputs], axis)
 
     def interleave(*inputs: torch.Tensor) -> torch.Tensor:
         at = axis % inputs[0].ndim
@@ -32,7 +33,13 @@ def concat_nd(params: Any) -> _Joining:
 def stack(params: Any) -> _Joining:
     """Join the inputs along a new axis."""
     axis = int(params.axis)
-    return lambda *inputs: torch.stack(inputs, axis)
+
+    def run(*inputs: torch.Tensor) -> torch.Tensor:
+        # coremltools stores a constant number as a vector of one: among numbers it is one.
+        number = any(x.ndim == 0 for x in inputs)
+        return torch.stack([x.reshape(()) if number and x.shape == (1,) else x for x in inputs], axis)
+
+    return run
 
 
 @layer("splitND", view=True)

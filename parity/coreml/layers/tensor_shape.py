@@ -1,4 +1,9 @@
-"""Other shapes for the same elements. Source: NeuralNetwork.proto, the layers squeeze to rankPreservingReshape."""
+"""Other shapes for the same elements. Source: NeuralNetwork.proto, the layers squeeze to rankPreservingReshape.
+
+A single number has no axes between layers, as rangeDynamic's inputs tell ("a scalar, or rank 1 and shape (1,)"):
+only an output of the model has at least one. Apple's tests of the torch front end slice a number out of a vector,
+insert an axis, and expect one.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,6 @@ from typing import Any
 
 import torch
 
-from parity.coreml.layers.reduction import at_least_vector
 from parity.coreml.registry import layer
 
 _Function = Callable[[torch.Tensor], torch.Tensor]
@@ -50,16 +54,16 @@ def expand_dims(params: Any) -> _Function:
 
 @layer("squeeze", view=True)
 def squeeze(params: Any) -> _Function:
-    """Remove axes of size 1, the named ones or all; one axis is left."""
+    """Remove axes of size 1, the named ones or all."""
     axes = [int(axis) for axis in params.axes]
     if params.squeezeAll:
-        return lambda x: at_least_vector(x.squeeze())
+        return lambda x: x.squeeze()
 
     def run(x: torch.Tensor) -> torch.Tensor:
         for axis in axes:
             if x.shape[axis] != 1:
                 raise ValueError(f"axis {axis} has the size {x.shape[axis]}; only axes of size 1 can be removed")
-        return at_least_vector(x.squeeze(axes))
+        return x.squeeze(axes)
 
     return run
 

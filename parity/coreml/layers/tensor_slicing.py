@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from parity.coreml.layers.reduction import at_least_vector
 from parity.coreml.layers.tensor_shape import integers
 from parity.coreml.registry import layer
 
@@ -59,7 +58,7 @@ def _slice(
             x = x[(slice(None),) * axis + (slice(taken.start, taken.stop, taken.step),)]
         else:
             x = x.index_select(axis, torch.tensor(list(taken), dtype=torch.int64))
-    return at_least_vector(x.squeeze(squeezed))
+    return x.squeeze(squeezed)
 
 
 @layer("sliceBySize", view=True)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
+from parity.coreml.dtypes import NUMPY, settle
+from parity.coreml.program import Value
 from parity.coreml.registry import op
 
 
@@ -171,6 +176,23 @@ class _Zeros:
         return F.pad(x, [columns, columns, rows, rows])
 
 
+def padded_elements(size: int, before: int, after: int, mode: str) -> torch.Tensor:
+    """Return which of `size` elements stand in a padded axis. mode: `reflect`, or `replicate`.
+
+    A reflection goes back and forth between the edges, as often as it takes, and neither edge is repeated. Apple
+    says "at most size - 1", but Core ML answers what is wider (test_fusion_with_pad_reflective_op_0 of coremltools
+    pads [11, 6, 2, 3] by up to 4), and coremltools itself works it out by numpy.pad, which does this.
+    """
+    if not size:
+        raise ValueError("an axis of size 0 has no element to pad with")
+    index = torch.arange(-before, size + after)
+    if mode != "reflect":
+        return index.clamp(0, size - 1)
+    # There and back is one period; a single element is all there is.
+    there = index % max(1, 2 * (size - 1))
+    return torch.minimum(there, 2 * (size - 1) - there)
+
+
 def _prepare_pad(pad: tuple[int, ...], mode: str = "constant", constant_val: float = 0.0) -> _Zeros | None:
     before, after = pad[::2], pad[1::2]
     alike = before == after and not any(before[:-2]) and len(before) >= 2 and min(before) >= 0
@@ -185,18 +207,42 @@ def pad(x: torch.Tensor, pad: tuple[int, ...], mode: str = "constant", constant_
         return F.pad(x, [side for pair in reversed(pairs) for side in pair], value=constant_val)
     for axis, (before, after) in enumerate(pairs, x.ndim - len(pairs)):
         if before or after:
-            last = x.shape[axis] - 1
-            index = torch.arange(-before, last + 1 + after)
-            # torch's own modes reach three axes only. A reflection folds the index back at either edge.
-            index = last - (last - index.abs()).abs() if mode == "reflect" else index.clamp(0, last)
-            x = x.index_select(axis, index)
+            # torch's own modes reach three axes only, and its reflection no further than the other edge.
+            x = x.index_select(axis, padded_elements(x.shape[axis], before, after, mode))
     return x
 
 
+def evenly_spaced(start: float, end: float, step: float, dtype: str) -> torch.Tensor:
+    """Return start, start + step, ... up to and without end, as numpy.arange does; not rounded to `dtype` yet.
+
+    How many there are is ceil((end - start) / step) in the arithmetic of `dtype`, as coremltools infers it: of
+    0.3 by 0.1 there are 3 in float32, and 4 in double, in which float32(0.3) is above three times float32(0.1).
+    """
+    number: Any = NUMPY[dtype].type
+    if step == 0:
+        raise ValueError(f"the step from {start:g} to {end:g} is 0; it has to lead from one to the other")
+    if NUMPY[dtype].kind == "f":
+        with np.errstate(all="ignore"):
+            ratio = (number(end) - number(start)) / number(step)
+        if not np.isfinite(ratio):
+            raise ValueError(
+                f"{ratio:g} steps of {step:g} lead from {start:g} to {end:g}; their number is not finite"
+            )
+        count = math.ceil(ratio)
+        return torch.arange(max(0, count), dtype=torch.float64) * step + start
+    # In integers: a quotient in double would be wrong beyond 2^53.
+    count = -((int(start) - int(end)) // int(step))
+    return torch.arange(max(0, count)) * int(step) + int(start)
+
+
 @op("range_1d")
-def range_1d(start: torch.Tensor, end: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+def range_1d(
+    start: torch.Tensor, end: torch.Tensor, step: torch.Tensor, *, outputs: tuple[Value, ...] = ()
+) -> torch.Tensor:
     """Count from start by step, up to and without end."""
-    return torch.arange(start.item(), end.item(), step.item(), dtype=start.dtype)
+    carried = "fp32" if start.is_floating_point() else "int32"
+    dtype = outputs[0].dtype if outputs else carried
+    return settle(evenly_spaced(start.item(), end.item(), step.item(), dtype), dtype)
 
 
 @op("shape")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -60,3 +61,14 @@ def test_range(end: float, start: float, step: float) -> None:
     close(run(dynamic("e"), e=[end]), expected)
     close(run(dynamic("e", "s"), e=[end], s=[start]), expected)
     close(run(dynamic("e", "s", "d"), e=[end], s=[start], d=[step]), expected)
+
+
+@pytest.mark.parametrize(
+    ("end", "start", "step", "count"), [(0.3, 0, 0.1, 3), (-0.7, -0.1, -0.6, 1), (2, 1.9, 0.1, 2)]
+)
+def test_a_range_is_counted_in_float32(end: float, start: float, step: float, count: int) -> None:
+    expected = np.float32(start) + np.arange(count) * np.float32(step)
+    assert count == math.ceil((np.float32(end) - np.float32(start)) / np.float32(step))
+
+    close(run(lambda b: b.add_range_static("r", "y", None, end, start, step), x=[0]), expected)
+    close(run(lambda b: b.add_range_dynamic("r", ["e", "s", "d"], "y"), e=[end], s=[start], d=[step]), expected)

@@ -135,6 +135,34 @@ def test_crop() -> None:
 _MODES = {"constant": "constant", "reflection": "reflect", "replication": "edge"}
 
 
+def _pad_of(shape: tuple[int, ...], amounts: tuple[int, int, int, int]) -> list[tuple[int, int]]:
+    top, bottom, left, right = amounts
+    return [(0, 0)] * (len(shape) - 2) + [(top, bottom), (left, right)]
+
+
+@pytest.mark.parametrize("kind", _MODES)
+@pytest.mark.parametrize(
+    ("shape", "amounts"),
+    [
+        # As coremltools' test_fusion_with_pad_reflective_op_0 pads: wider than the image.
+        ((11, 6, 2, 3), (1, 2, 3, 4)),
+        ((2, 1, 1), (3, 2, 0, 5)),
+        ((1, 2, 3), (17, 8, 9, 11)),
+    ],
+)
+def test_padding_wider_than_the_image(
+    kind: str, shape: tuple[int, ...], amounts: tuple[int, int, int, int]
+) -> None:
+    x = normal(*shape)
+    how = {"constant_values": 7.5} if kind == "constant" else {}
+    top, bottom, left, right = amounts
+
+    def add(b: Any) -> None:
+        b.add_padding("p", left, right, top, bottom, 7.5, "x", "y", padding_type=kind)
+
+    close(run(add, x=x), np.pad(x, _pad_of(shape, amounts), _MODES[kind], **how))
+
+
 @pytest.mark.parametrize("kind", _MODES)
 @pytest.mark.parametrize("shape", [(4, 5), (3, 4, 5), (2, 3, 4, 5), (1, 2, 3, 4, 5)])
 def test_padding(shape: tuple[int, ...], kind: str) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.coreml.networks import close, normal, run
+from tests.coreml.programs import call
 
 
 def _sample(x: np.ndarray, grid: np.ndarray, axis: int) -> np.ndarray:
@@ -66,6 +67,35 @@ def test_nearest_upsampling_repeats_pixels(shape: tuple[int, ...]) -> None:
     found = run(lambda b: b.add_upsample("u", 2, 3, "x", "y", mode="NN"), x=x)
 
     close(found, x.repeat(2, -2).repeat(3, -1))
+
+
+@pytest.mark.parametrize(("size", "scale"), [(3, 5 / 3), (7, 9 / 7), (49, 1 / 49), (161, 3 / 161), (14, 110 / 14)])
+@pytest.mark.parametrize("mode", ["ALIGN_CORNERS_TRUE", "ALIGN_CORNERS_FALSE"])
+def test_upsampling_by_a_ratio_of_sizes_gives_the_second_size(size: int, scale: float, mode: str) -> None:
+    x = normal(1, size, 2)
+
+    found = run(
+        lambda b: b.add_upsample("u", scale, 2.5, "x", "y", mode="BILINEAR", linear_upsample_mode=mode), x=x
+    )
+
+    assert found.shape == (1, round(size * scale), 5)
+
+
+# Of all pairs of sizes below 300, those for which floats and integers disagree on a pixel: multiples, mostly.
+@pytest.mark.parametrize(("size", "target"), [(14, 110), (28, 220), (25, 275), (49, 294), (161, 299), (299, 161)])
+def test_the_nearest_pixel_is_that_of_a_program(size: int, target: int) -> None:
+    x = np.arange(size, dtype=np.float32).reshape(1, 1, size)
+    exact = np.arange(target) * size // target
+
+    def add(b: Any) -> None:
+        b.add_upsample("u", 1, 1, "x", "y", mode="NN")
+        layer = b.nn_spec.layers[0].upsample
+        layer.ClearField("scalingFactor")
+        layer.fractionalScalingFactor.extend([1, (target + 1e-4) / size])
+
+    np.testing.assert_array_equal(run(add, x=x)[0, 0], exact)
+    program = call("resize_nearest_neighbor", x=x, target_size_height=1, target_size_width=target)
+    np.testing.assert_array_equal(program[0, 0], exact)
 
 
 _SAMPLING = ["STRICT_ALIGN_ENDPOINTS_MODE", "ALIGN_ENDPOINTS_MODE", "UPSAMPLE_MODE", "ROI_ALIGN_MODE"]

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.coreml.networks import close, normal, run
+from conversion.quiet import chatter_to
+from parity.coreml import Evaluator
+from tests.coreml.networks import close, ct, normal, run
 
 _X = normal(5, 5, 5)
 # The two examples of the specification.
@@ -111,3 +115,65 @@ def test_gather_nd(shape: tuple[int, ...]) -> None:
     found = run(lambda b: b.add_gather_nd("g", ["x", "p"], "y"), x=_X, p=points)
 
     close(found, _X[tuple(np.moveaxis(points, -1, 0))])
+
+
+@pytest.mark.parametrize("kind", ["slice", "squeeze", "reduce", "arg_max"])
+def test_a_number_between_layers_has_no_axes(kind: str) -> None:
+    adders: dict[str, Callable[[Any], Any]] = {
+        "slice": lambda b: b.add_slice_static(
+            "s",
+            "x",
+            "n",
+            begin_ids=[2],
+            end_ids=[3],
+            strides=[1],
+            begin_masks=[0],
+            end_masks=[0],
+            squeeze_masks=[1],
+        ),
+        "squeeze": lambda b: b.add_squeeze("s", "one", "n", squeeze_all=True),
+        "reduce": lambda b: b.add_reduce_max("s", "x", "n", axes=[0], keepdims=False),
+        "arg_max": lambda b: b.add_argmax("s", "x", "n", axis=0, keepdims=False),
+    }
+
+    def add(b: Any) -> None:
+        b.add_slice_static(
+            "one", "x", "one", begin_ids=[2], end_ids=[3], strides=[1], begin_masks=[0], end_masks=[0]
+        )
+        adders[kind](b)
+        b.add_expand_dims("e", "n", "vector", axes=[0])
+        b.add_stack("t", ["n", "n"], "stacked", axis=0)
+        b.add_concat_nd("c", ["n", "x"], "joined", axis=0)
+
+    number = 2.0 if kind == "arg_max" else 5.0
+
+    found = run(add, outputs=("n", "vector", "stacked", "joined"), x=[3.0, 4.0, 5.0])
+
+    # An output has at least one axis.
+    for value, expected in zip(found, ([number], [number], [number] * 2, [number, 3, 4, 5]), strict=True):
+        close(value, expected)
+
+
+class _Linspace(torch.nn.Module):
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.linspace(x[0], x[1], self.steps)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10])
+@pytest.mark.parametrize("kind", ["neuralnetwork", "mlprogram"])
+def test_torchs_linspace_has_as_many_numbers_as_steps(kind: str, steps: int) -> None:
+    ends = np.float32([-0.1, -0.7])
+    precision = {} if kind == "neuralnetwork" else {"compute_precision": ct.precision.FLOAT32}
+    with chatter_to():
+        traced = torch.jit.trace(_Linspace(steps), torch.from_numpy(ends))
+        model = ct.convert(
+            traced, inputs=[ct.TensorType("x", (2,))], convert_to=kind, skip_model_load=True, **precision
+        )
+
+    (found,) = Evaluator(model).predict({"x": ends}).values()
+
+    close(found, np.linspace(-0.1, -0.7, steps))

@@ -186,10 +186,10 @@ def test_what_a_cast_makes_a_float_is_computed_with_as_a_float(source: str, prec
 
     n = (x > 1).astype(np.float32) if source == "bool" else x.astype(np.float32)
 
-    expected = [1 - n, n / 2, n / 2, [n.mean()], n // 2]
-    for found, wanted in zip(run(body, x, precision=precision), expected, strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=0 if precision == "fp32" else 1e-3)
-        assert found.dtype == np.float32
+    wanted = [1 - n, n / 2, n / 2, [n.mean()], n // 2]
+    for answer, numbers in zip(run(body, x, precision=precision), wanted, strict=True):
+        np.testing.assert_allclose(answer, numbers, rtol=0 if precision == "fp32" else 1e-3)
+        assert answer.dtype == np.float32
 
 
 class _Gates(torch.nn.Module):

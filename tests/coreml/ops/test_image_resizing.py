@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from parity.coreml import Evaluator
+from parity.coreml.ops.image_resizing import grid, nearest_elements, repeated_elements, scaled_size
 from parity.errors import CoreMLError
-from tests.coreml.programs import Builder, call, run
+from tests.coreml.programs import Builder, call, convert, edited, run
 
 _RANDOM = np.random.default_rng(0)
 
@@ -80,6 +84,88 @@ def test_nearest_neighbours_are_pytorchs(sizes: tuple[int, int], target: tuple[i
     found = call("resize_nearest_neighbor", x=x, target_size_height=target[0], target_size_width=target[1])
 
     np.testing.assert_array_equal(found, F.interpolate(torch.from_numpy(x), target, mode="nearest"))
+
+
+_SIZES = range(1, 300)
+
+
+def test_a_scaled_size_is_what_coremltools_infers_for_all_sizes_below_300() -> None:
+    for size in _SIZES:
+        # As a ratio, as torch hands it over, and as coremltools' torch front end writes it.
+        for scale in ([t / size for t in _SIZES], [(t + 1e-4) / size for t in _SIZES]):
+            # The line of upsample_bilinear.type_inference, where `val` is a float32 and the size a Python int.
+            inferred = [int(np.floor(val * size)) for val in np.float32(scale)]
+
+            assert [scaled_size(size, float(val)) for val in np.float32(scale)] == inferred
+
+
+def test_repeated_elements_are_exact_quotients_for_all_sizes_below_300() -> None:
+    places = np.concatenate([np.arange(target) for target in _SIZES])
+    targets = np.repeat(_SIZES, _SIZES)
+    for size in _SIZES:
+        elements = torch.cat([repeated_elements(size, target) for target in _SIZES]).numpy()
+
+        # What floor(places * size / targets) means, without a division.
+        assert np.all(elements * targets <= places * size)
+        assert np.all(places * size < (elements + 1) * targets)
+
+
+@pytest.mark.parametrize(
+    "mode", ["DEFAULT", "UNALIGN_CORNERS", "OFFSET_CORNERS", "ALIGN_CORNERS", "STRICT_ALIGN_CORNERS"]
+)
+@given(size=st.integers(1, 300), target=st.integers(1, 300))
+@example(size=14, target=110)
+@example(size=25, target=275)
+def test_the_nearest_element_is_that_of_the_exact_grid(mode: str, size: int, target: int) -> None:
+    def point(i: int) -> Fraction:
+        """Apply Apple's formulas, in exact fractions."""
+        if mode == "DEFAULT":
+            return i * Fraction(size, target)
+        if mode == "UNALIGN_CORNERS":
+            return i * Fraction(size, target) + Fraction(size, 2 * target) - Fraction(1, 2)
+        if mode == "OFFSET_CORNERS":
+            delta = Fraction(max(1, size - 1), target)
+            return delta / 2 + i * delta
+        if target == 1:
+            return Fraction(size - 1, 2) if mode == "ALIGN_CORNERS" else Fraction(0)
+        return i * Fraction(size - 1, target - 1)
+
+    points = [min(Fraction(size - 1), max(Fraction(0), point(i))) for i in range(target)]
+    half = Fraction(1, 2)
+    wanted = [math.ceil(p - half) if mode == "DEFAULT" else math.floor(p + half) for p in points]
+
+    assert nearest_elements(size, target, mode).tolist() == wanted
+    np.testing.assert_allclose(grid(torch.tensor(size), target, mode), np.array(points, float), atol=1e-12)
+
+
+@pytest.mark.parametrize(("size", "scale"), [(3, 5 / 3), (7, 9 / 7), (49, 1 / 49), (161, 3 / 161), (14, 110 / 14)])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_program_gives_the_size_that_it_declares(size: int, scale: float, precision: str) -> None:
+    x = np.arange(size * 2, dtype=np.float32).reshape(1, size, 2)
+
+    def body(x: Any) -> list[Any]:
+        scales = {"scale_factor_height": np.float32(scale), "scale_factor_width": np.float32(2.5)}
+        return [Builder.upsample_bilinear(x=x, **scales), Builder.upsample_nearest_neighbor(x=x, **scales)]
+
+    smooth, coarse = run(body, x, precision=precision)
+
+    # round, because every one of these scales was a size by a size.
+    assert smooth.shape == coarse.shape == (1, round(size * scale), 5)
+
+
+def test_a_size_that_was_declared_from_a_product_in_double_is_kept() -> None:
+    x = np.float32([[[1], [2], [3]]])
+    model = convert(lambda x: Builder.upsample_nearest_neighbor(x=x, scale_factor_height=np.float32(5 / 3)), x)
+
+    def declare(operations: Any) -> None:
+        for operation in operations:
+            if operation.type == "upsample_nearest_neighbor":
+                operation.outputs[0].type.tensorType.dimensions[1].constant.size = 4
+
+    # float32(5/3) is 1.66666662..., and three times that below 5.
+    old = Evaluator(edited(model, declare))
+
+    assert next(iter(old.predict({"x": x}).values())).tolist() == [[[1], [1], [2], [3]]]
 
 
 @pytest.mark.parametrize("aligned", [False, True])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from parity.coreml.ops.tensor_operation import evenly_spaced
 from tests.coreml.programs import Builder, call, compare_with_folded, run
 
 _X = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
@@ -134,14 +136,12 @@ def test_one_hot_inserts_an_axis(axis: int) -> None:
 
 @given(st.data())
 def test_pad_follows_numpy_on_the_last_axes(data: st.DataObject) -> None:
-    shape = data.draw(st.tuples(*[st.integers(2, 4)] * data.draw(st.integers(1, 5))))
+    shape = data.draw(st.tuples(*[st.integers(1, 4)] * data.draw(st.integers(1, 5))))
     x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     mode = data.draw(st.sampled_from(["constant", "reflect", "replicate"]))
     count = data.draw(st.integers(1, len(shape)))
-    limit = {"constant": [5] * 9, "reflect": [n - 1 for n in shape], "replicate": list(shape)}[mode]
-    pairs = [
-        data.draw(st.tuples(*[st.integers(0, limit[axis])] * 2)) for axis in range(len(shape) - count, len(shape))
-    ]
+    # Wider than the axis too: coremltools folds it by numpy.pad, and Core ML answers it.
+    pairs = [data.draw(st.tuples(*[st.integers(0, 9)] * 2)) for _ in range(count)]
 
     found = call("pad", x=x, pad=tuple(side for pair in pairs for side in pair), mode=mode, constant_val=7.0)
 
@@ -171,6 +171,50 @@ def test_range_1d_excludes_its_end() -> None:
     assert call("range_1d", **numbers(2, 9, 3)).tolist() == [2, 5, 8]
     assert call("range_1d", **numbers(1.0, 2.0, 0.25)).tolist() == [1, 1.25, 1.5, 1.75]
     assert call("range_1d", **numbers(5, 2, -1)).tolist() == [5, 4, 3]
+    assert call("range_1d", **numbers(5, 2, 1)).tolist() == []
+
+
+@pytest.mark.parametrize(("dtype", "number"), [("fp16", np.float16), ("fp32", np.float32), ("int32", np.int32)])
+@given(data=st.data())
+def test_a_range_has_as_many_numbers_as_coremltools_infers(dtype: str, number: type, data: st.DataObject) -> None:
+    tenths = st.integers(-300, 300).map(lambda n: number(n / 10))
+    start, end = data.draw(tenths), data.draw(tenths)
+    step = data.draw(tenths.filter(lambda n: n != 0))
+
+    found = evenly_spaced(float(start), float(end), float(step), dtype)
+
+    # The line of range_1d.type_inference; the program's numbers have NumPy's scalar types there.
+    assert len(found) == max(0, math.ceil((end - start) / step))
+    np.testing.assert_allclose(
+        found, start.astype(float) + np.arange(len(found)) * float(step), rtol=1e-6, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("steps", [3, 7, 10, 49, 61, 100])
+def test_a_step_that_is_a_part_of_the_way_leads_to_as_many_numbers(precision: str, steps: int) -> None:
+    end = np.float32([0.3 if steps == 3 else 1])
+
+    def body(end: Any) -> list[Any]:
+        last = Builder.squeeze(x=end)
+        step = np.float32(0.1 if steps == 3 else 1 / steps)
+        return [Builder.range_1d(start=np.float32(0), end=last, step=step)]
+
+    found = run(body, end, precision=precision)[0]
+
+    number = np.float32 if precision == "fp32" else np.float16
+    step = number(np.float32(0.1 if steps == 3 else 1 / steps))
+    assert len(found) == math.ceil((number(end[0]) - number(0)) / step)
+
+
+def test_a_range_without_an_end_is_one_error() -> None:
+    def numbers(*values: float) -> dict[str, np.ndarray]:
+        return {n: np.array(v, np.float32) for n, v in zip(("start", "end", "step"), values, strict=True)}
+
+    with pytest.raises(ValueError, match="the step from 0 to 3 is 0"):
+        call("range_1d", **numbers(0, 3, 0))
+    with pytest.raises(ValueError, match="their number is not finite"):
+        call("range_1d", **numbers(0, np.inf, 1))
 
 
 def test_shape_split_stack_tile_and_identity() -> None:
