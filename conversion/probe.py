@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 FILE = "probe.json"
 
-# Other kernels (without vectors, oneDNN for SSE4.1, without oneDNN) and threads move the logits of the fixtures by at
-# most 1.6e-6 of the largest. Twenty times that is left for processors that were not at hand; where it is passed all
-# the same, the model is converted once more than it need be.
+# Other kernels (without vectors, oneDNN for SSE4.1, without oneDNN) and threads move the logits of the fixtures by
+# at most 1.6e-6 of the largest. Twenty times that is left for processors that were not at hand; where it is passed
+# all the same, the model is converted once more than it need be.
 TOLERANCE = 3e-5
 
 
