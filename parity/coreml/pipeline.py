@@ -81,7 +81,7 @@ def open_runnable(model: ModelFile, function_name: str | None = None) -> Runnabl
         return _open_pipeline(model, kind)
     if kind not in ("mlProgram", *NEURAL_NETWORKS):
         raise CoreMLError(
-            f"{model.name}: a model of type {kind or 'unknown'}; the evaluator runs mlProgram, "
+            f"{model.name}: a model of type {kind or 'unknown'} cannot run here; the evaluator runs mlProgram, "
             f"{', '.join(NEURAL_NETWORKS)} and pipelines of these; run it on a Mac, with coremltools"
         )
     return open_engine(model, function_name)
@@ -96,6 +96,9 @@ def _open_pipeline(model: ModelFile, kind: str) -> Pipeline:
     parts: list[tuple[str, Runnable]] = []
     for index, specification in enumerate(pipeline.models):
         name = names[index] if names else f"model{index}"
-        part = ModelFile(specification, model.weights_dir, f"{model.name}: part `{name}`")
+        # In this way every error of the part, at loading and at prediction, says where it is.
+        part_kind = specification.WhichOneof("Type") or "of an unknown type"
+        stage = f"stage {index + 1} of {len(pipeline.models)}, `{name}` ({part_kind})"
+        part = ModelFile(specification, model.weights_dir, f"{model.name}: {stage}")
         parts.append((name, open_runnable(part)))
     return Pipeline(model.name, copy.deepcopy(model.specification.description), tuple(parts))

@@ -45,6 +45,12 @@ def network(source: str, target: str) -> Any:
     return specify(add, {source: (12,)}, (target,))
 
 
+def with_custom_layer(specification: Any) -> Any:
+    """Make the network's layer one whose code is in an app."""
+    specification.neuralNetwork.layers[0].custom.className = "Mine"
+    return specification
+
+
 def of(
     *parts: Any, inputs: tuple[str, ...] = ("x",), outputs: tuple[str, ...] = ("z",), kind: str = "pipeline"
 ) -> Any:
@@ -177,10 +183,30 @@ GOOD = of(network("x", "y"), network("y", "z"))
     ("specification", "message"),
     [
         (of(outputs=(), inputs=()), "MLModel: a pipeline without models"),
-        (of(ct.proto.Model_pb2.Model(), outputs=(), inputs=()), "part `model0`: a model of type unknown"),
-        (of(network("x", "y"), tree("y", "z")), "MLModel: part `model1`: a model of type treeEnsembleRegressor"),
-        (named(of(network("x", "y"), tree("y", "z")), "a", "b"), "MLModel: part `b`: a model of type tree"),
-        (of(network("x", "y"), network("ghost", "z")), "part `model1`: the input `ghost` is missing"),
+        (
+            of(ct.proto.Model_pb2.Model(), outputs=(), inputs=()),
+            r"MLModel: stage 1 of 1, `model0` \(of an unknown type\): a model of type unknown cannot run here",
+        ),
+        (
+            of(network("x", "y"), tree("y", "z")),
+            r"MLModel: stage 2 of 2, `model1` \(treeEnsembleRegressor\): a model of type treeEnsembleRegressor cannot",
+        ),
+        (
+            named(of(network("x", "y"), tree("y", "z")), "a", "b"),
+            r"MLModel: stage 2 of 2, `b` \(treeEnsembleRegressor\): .*; the evaluator runs mlProgram, .* on a Mac",
+        ),
+        (
+            of(network("x", "y"), with_custom_layer(network("y", "z"))),
+            r"stage 2 of 2, `model1` \(neuralNetwork\): layer `plus one` \(custom\): its code, the class `Mine`",
+        ),
+        (
+            of(of(network("x", "y"), tree("y", "z")), outputs=("z",)),
+            r"stage 1 of 1, `model0` \(pipeline\): stage 2 of 2, `model1` \(treeEnsembleRegressor\)",
+        ),
+        (
+            of(network("x", "y"), network("ghost", "z")),
+            r"stage 2 of 2, `model1` \(neuralNetwork\): the input `ghost` is missing",
+        ),
         (of(network("x", "y"), outputs=("x", "y"), inputs=()), "no input `x`; the model takes none"),
     ],
 )

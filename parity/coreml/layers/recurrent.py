@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from parity.coreml.layers.activation import activation
 from parity.coreml.layers.weights import read_weights
+from parity.coreml.ops.recurrent import rows_of_batch
 from parity.coreml.registry import Prepared, layer
 
 _Function = Callable[[torch.Tensor], torch.Tensor]
@@ -55,7 +56,7 @@ class _Cell:
             raise ValueError(f"a sequence is [Seq, Batch, C, 1, 1], not {list(x.shape)}")
         batch = x.shape[1]
         # Whatever the axes of size 1: for its `rnn`, coremltools writes a state as [Batch, H, 1, 1, 1].
-        states = [state.reshape(batch, self.size) for state in given]
+        states = [rows_of_batch(state.reshape(-1, self.size), batch) for state in given]
         states += [x.new_zeros(batch, self.size) for _ in range(self.states - len(states))]
         gates = F.linear(x.flatten(2), self.weight, self.bias)
         outputs: list[torch.Tensor] = []

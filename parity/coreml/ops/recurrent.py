@@ -1,6 +1,6 @@
 """Recurrent networks. Source: coremltools' MIL definitions, family recurrent.
 
-Sizes: s steps, b examples, I numbers in, H out.
+Sizes: s steps, b examples, I numbers in, H out. An initial state may have more than b rows.
 
 Where the text leaves something open, Apple's own tests decide: `reverse` answers in the order in which it computes,
 the last element of the sequence first, while the backward half of `bidirectional` keeps the order of the sequence;
@@ -51,12 +51,24 @@ def _inputs(x: torch.Tensor, weight: torch.Tensor, *biases: torch.Tensor | None)
     return total
 
 
+def rows_of_batch(state: torch.Tensor, batch: int) -> torch.Tensor:
+    """Take the first `batch` rows of an initial state [rows, H]; those beyond belong to no example.
+
+    coremltools writes more where a packed sequence of PyTorch goes in: it takes the steps for the examples. Apple's
+    tests of that (TestLSTMWithPackedSequence) want PyTorch's answer all the same.
+    """
+    if len(state) < batch:
+        raise ValueError(f"an initial state of {len(state)} row(s) for a batch of {batch}; it takes one for each")
+    return state[:batch]
+
+
 def _unroll(
     inputs: torch.Tensor, states: tuple[torch.Tensor, ...], step: Step, direction: str
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
     """Go through the steps; return the answers in the order of computation [s, b, H], and the last states."""
     if direction not in ("forward", "reverse"):
         raise CoreMLError(f"no direction `{direction}` in this recurrent network; choose forward or reverse")
+    states = tuple(rows_of_batch(state, inputs.shape[1]) for state in states)
     answers = []
     for now in inputs.unbind() if direction == "forward" else inputs.flip(0).unbind():
         states = step(now, states)

@@ -8,7 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conversion.quiet import chatter_to
+from parity.coreml import Evaluator
 from parity.errors import CoreMLError
+from tests.coreml.networks import ct
 from tests.coreml.programs import Builder, call, run
 
 _ACTIVATIONS = {
@@ -293,3 +296,62 @@ def test_all_run_in_a_program(target: str, precision: str) -> None:
     tolerance = 1e-5 if precision == "fp32" else 1e-2
     wanted, *_ = call("lstm", x=x, initial_h=h, initial_c=h, **weights, output_sequence=True)
     np.testing.assert_allclose(found[4], wanted, atol=tolerance)
+
+
+@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm", "bidirectional"])
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_rows_of_a_state_beyond_the_batch_belong_to_no_example(kind: str, direction: str) -> None:
+    gates, width = {"rnn": (1, 1), "gru": (3, 1), "lstm": (4, 1), "bidirectional": (4, 2)}[kind]
+    weights = {"weight_ih": _normal(1, 3 * gates, 2), "weight_hh": _normal(2, 3 * gates, 3)}
+    if kind == "bidirectional":
+        weights |= {"weight_ih_back": _normal(3, 12, 2), "weight_hh_back": _normal(4, 12, 3)}
+        direction = kind
+    states = {"initial_h": _normal(5, 7, 3 * width)}
+    if gates == 4:
+        states["initial_c"] = _normal(6, 7, 3 * width)
+    given = {"x": _normal(7, 5, 4, 2), **weights, "direction": direction, "output_sequence": True}
+    name = "lstm" if gates == 4 else kind
+
+    more = call(name, **given, **states)
+    alone = call(name, **given, **{name: state[:4] for name, state in states.items()})
+
+    for found, wanted in zip(more, alone, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    with pytest.raises(ValueError, match="an initial state of 1 row"):
+        call(name, **given, **{name: state[:1] for name, state in states.items()})
+
+
+class _Packed(torch.nn.Module):
+    """Go through sequences of several lengths, packed; batch first, longest first."""
+
+    def __init__(self, *, batch_first: bool, bidirectional: bool) -> None:
+        super().__init__()
+        self.lstm = torch.nn.LSTM(4, 6, batch_first=batch_first, bidirectional=bidirectional)
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True)
+        answers, _ = self.lstm(packed)
+        whole, _ = torch.nn.utils.rnn.pad_packed_sequence(answers, batch_first=True, padding_value=-1.0)
+        return whole
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["neuralnetwork", "mlprogram"])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_packed_sequences_of_torch(kind: str, batch_first: bool) -> None:
+    torch.manual_seed(0)
+    module = _Packed(batch_first=batch_first, bidirectional=False).eval()
+    x, lengths = torch.from_numpy(_normal(0, 3, 10, 4)), torch.tensor([10, 5, 1], dtype=torch.int32)
+    precision = {} if kind == "neuralnetwork" else {"compute_precision": ct.precision.FLOAT32}
+    with chatter_to():
+        model = ct.convert(
+            torch.jit.trace(module, (x, lengths)),
+            inputs=[ct.TensorType("x", x.shape), ct.TensorType("lengths", (3,), dtype=np.int32)],
+            convert_to=kind,
+            skip_model_load=True,
+            **precision,
+        )
+
+    (found,) = Evaluator(model).predict({"x": x.numpy(), "lengths": lengths.numpy()}).values()
+
+    np.testing.assert_allclose(found, module(x, lengths).detach(), rtol=1e-5, atol=1e-6)
