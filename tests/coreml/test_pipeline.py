@@ -189,7 +189,7 @@ GOOD = of(network("x", "y"), network("y", "z"))
         ),
         (
             of(network("x", "y"), tree("y", "z")),
-            r"MLModel: stage 2 of 2, `model1` \(treeEnsembleRegressor\): a model of type treeEnsembleRegressor cannot",
+            r"MLModel: stage 2 of 2, `model1` \(treeEnsembleRegressor\): a model of type treeEnsembleRegressor can",
         ),
         (
             named(of(network("x", "y"), tree("y", "z")), "a", "b"),
