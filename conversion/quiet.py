@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import tempfile
 import threading
 import warnings
@@ -103,8 +104,27 @@ def _descriptor_to(sink: IO[str], descriptor: int) -> Iterator[None]:
 
 
 def import_coremltools() -> Any:
-    """Import coremltools without the dozen lines that it prints about other packages' versions."""
-    with chatter_to():
+    """Import coremltools without the dozen lines that it logs about other packages' versions.
+
+    They go to the logger `conversion.chatter`. Nothing that belongs to the whole process is redirected for it, as
+    `chatter_to` does: what another thread prints meanwhile is its own.
+    """
+    if "coremltools" in sys.modules:
+        # Where another thread is about to import it, this waits for it.
         import coremltools
 
+        return coremltools
+    logger, importing = logging.getLogger("coremltools"), threading.get_ident()
+
+    def divert(record: logging.LogRecord) -> bool:
+        if record.thread != importing:
+            return True
+        LOG.debug("%s", record.getMessage())
+        return False
+
+    logger.addFilter(divert)
+    try:
+        import coremltools
+    finally:
+        logger.removeFilter(divert)
     return coremltools

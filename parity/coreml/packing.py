@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,11 +11,15 @@ import torch.nn.functional as F
 
 
 class PackedWeights:
-    """Hold the weights [C_out, C_in / groups, kh, kw] of a convolution; the first use packs them, for its size."""
+    """Hold the weights [C_out, C_in / groups, kh, kw] of a convolution; the first use packs them, for its size.
+
+    Several threads may predict at once: one of them packs, the others wait for it.
+    """
 
     def __init__(self, weight: torch.Tensor) -> None:
-        self._weight = weight
-        self._packed = False
+        self._weight: torch.Tensor | None = weight
+        self._packed: torch.Tensor | None = None
+        self._packing = threading.Lock()
 
     def convolve(
         self,
@@ -26,20 +31,41 @@ class PackedWeights:
         groups: int,
     ) -> torch.Tensor:
         """Convolve [N, C_in, H, W], laid out with its channels last."""
+        # Read once: what is there is whole, and never changes again.
+        weight = self._packed
+        if weight is None:
+            weight = self._pack(x.shape, strides, padding, dilations, groups)
         if not _has_onednn():
-            if not self._packed:
-                self._weight, self._packed = self._weight.contiguous(memory_format=torch.channels_last), True
-            return F.conv2d(x, self._weight, bias, strides, padding, dilations, groups)
+            return F.conv2d(x, weight, bias, strides, padding, dilations, groups)
         onednn: Any = torch.ops.mkldnn
-        if not self._packed:
-            self._weight = onednn._reorder_convolution_weight(
-                self._weight, padding, strides, dilations, groups, x.shape
-            )
-            self._packed = True
         result: torch.Tensor = onednn._convolution_pointwise(
-            x, self._weight, bias, padding, strides, dilations, groups, "none", [], ""
+            x, weight, bias, padding, strides, dilations, groups, "none", [], ""
         )
         return result
+
+    def _pack(self, shape: torch.Size, *options: Any) -> torch.Tensor:
+        with self._packing:
+            if self._packed is None and self._weight is not None:
+                self._packed = pack(self._weight, shape, *options)
+                self._weight = None
+            assert self._packed is not None
+            return self._packed
+
+
+def pack(
+    weight: torch.Tensor,
+    shape: torch.Size,
+    strides: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilations: tuple[int, ...],
+    groups: int,
+) -> torch.Tensor:
+    """Lay a weight out as the CPU's kernels read it. shape: that of the images."""
+    if not _has_onednn():
+        return weight.contiguous(memory_format=torch.channels_last)
+    onednn: Any = torch.ops.mkldnn
+    packed: torch.Tensor = onednn._reorder_convolution_weight(weight, padding, strides, dilations, groups, shape)
+    return packed
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def open_runnable(model: ModelFile, function_name: str | None = None) -> Runnabl
         return _open_pipeline(model, kind)
     if kind not in ("mlProgram", *NEURAL_NETWORKS):
         raise CoreMLError(
-            f"{model.name}: a model of type {kind or 'unknown'} cannot run here; the evaluator runs mlProgram, "
+            f"{model.name}: a model of type {kind or 'unknown'}; the evaluator runs mlProgram, "
             f"{', '.join(NEURAL_NETWORKS)} and pipelines of these; run it on a Mac, with coremltools"
         )
     return open_engine(model, function_name)

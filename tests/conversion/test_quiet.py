@@ -258,6 +258,41 @@ def test_importing_coremltools_for_the_first_time_is_silent() -> None:
     assert run(script, "-W", "error") == (0, "coremltools\n", "")
 
 
+def test_what_another_thread_prints_while_coremltools_is_imported_is_on_the_screen() -> None:
+    script = """
+import logging, os, sys, threading
+class PrintOnImport:
+    def find_spec(self, name, path=None, target=None):
+        if name == "coremltools.models":
+            def write():
+                print("printed", flush=True)
+                os.write(1, b"raw\\n")
+                logging.getLogger("coremltools").warning("logged")
+            thread = threading.Thread(target=write)
+            thread.start()
+            thread.join()
+sys.meta_path.insert(0, PrintOnImport())
+from conversion.quiet import import_coremltools
+import_coremltools()
+print("afterwards")
+"""
+    assert run(script) == (0, "printed\nraw\nafterwards\n", "logged\n")
+
+
+def test_what_coremltools_says_on_import_is_logged() -> None:
+    script = """
+import logging, sys
+logging.basicConfig(stream=sys.stdout, format="%(name)s", level=logging.DEBUG)
+from conversion.quiet import import_coremltools
+import_coremltools()
+"""
+    code, out, err = run(script)
+
+    assert (code, err) == (0, "")
+    assert "conversion.chatter" in out.splitlines()
+    assert "coremltools" not in out.splitlines()
+
+
 def test_coremltools_own_import_is_not_silent() -> None:
     """Without this, the test above would pass whatever import_coremltools does."""
     _, out, err = run("import coremltools")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -170,3 +172,25 @@ def test_a_model_of_another_kind(tmp_path: Path) -> None:
 
     with pytest.raises(CoreMLError, match="a model of type identity; the evaluator runs mlProgram"):
         Evaluator(tmp_path / "identity.mlmodel")
+
+
+def test_opening_a_model_leaves_the_screen_to_other_threads(
+    package: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    printed: list[str] = []
+
+    def print_in_another_thread(*_: object) -> None:
+        printed.append(f"line {len(printed)}")
+        thread = threading.Thread(target=lambda: (print(printed[-1], flush=True), os.write(1, b"raw\n")))
+        thread.start()
+        thread.join()
+
+    # Whenever one of the process's descriptors has just become another, and where the file is read.
+    dup2, read_bytes = os.dup2, Path.read_bytes
+    monkeypatch.setattr(os, "dup2", lambda *given: (dup2(*given), print_in_another_thread())[0])
+    monkeypatch.setattr(Path, "read_bytes", lambda path: (print_in_another_thread(), read_bytes(path))[1])
+    open_model(package)
+    monkeypatch.undo()
+
+    assert printed
+    assert capfd.readouterr().out == "".join(f"{line}\nraw\n" for line in printed)

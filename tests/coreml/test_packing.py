@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,8 +17,9 @@ from coremltools.converters.mil import Builder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parity.coreml import packing
+from parity.coreml import Evaluator, packing
 from parity.coreml.packing import Convolution, PackedWeights
+from tests.coreml.networks import Model, specify
 from tests.coreml.programs import evaluator
 
 
@@ -152,3 +158,100 @@ def test_padding_whose_result_is_an_output_stays() -> None:
 
     assert "pad" in steps_of(model)
     np.testing.assert_allclose(answer_of(model), expected([1, 1, 1, 1]), rtol=1e-4, atol=1e-4)
+
+
+class _WatchedLock:
+    """Tell when a thread comes for the lock, before it waits for it."""
+
+    def __init__(self, arrived: Callable[[], None]) -> None:
+        self._lock, self._arrived = threading.Lock(), arrived
+
+    def __enter__(self) -> None:
+        self._arrived()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+@pytest.mark.usefixtures("onednn")
+def test_two_threads_that_come_first_pack_once_and_get_what_one_gets(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight, how = normal(8, 3, 3, 3), ((2, 2), (1, 1), (1, 1), 1)
+    images = [normal(1, 3, 32, 32, seed=1), normal(2, 3, 17, 9, seed=2)]
+    with torch.inference_mode():
+        alone = [Convolution(PackedWeights(weight), None, *how)(x) for x in images]
+    both_here = threading.Semaphore(0)
+    packed: list[torch.Size] = []
+    plain_pack = packing.pack
+
+    def pack(*arguments: Any) -> torch.Tensor:
+        # The first to pack waits until the second has come for the lock, or for packing.
+        packed.append(arguments[1])
+        if len(packed) == 1:
+            both_here.acquire()
+            both_here.acquire()
+        else:
+            both_here.release(2)
+        return plain_pack(*arguments)
+
+    monkeypatch.setattr(packing, "pack", pack)
+    shared = PackedWeights(weight)
+    monkeypatch.setattr(shared, "_packing", _WatchedLock(both_here.release))
+    convolve = Convolution(shared, None, *how)
+
+    def answer(x: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            return convolve(x)
+
+    with ThreadPoolExecutor(2) as threads:
+        together = list(threads.map(answer, images))
+
+    assert len(packed) == 1
+    assert all(torch.equal(found, wanted) for found, wanted in zip(together, alone, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["mlprogram", "neuralnetwork"])
+def test_threads_that_predict_with_one_evaluator_get_what_they_get_alone(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    # So often that threads meet inside of every operation.
+    request.addfinalizer(partial(sys.setswitchinterval, sys.getswitchinterval()))
+    sys.setswitchinterval(1e-6)
+    weights = [normal(16, 3, 3, 3).numpy(), normal(16, 16, 3, 3, seed=1).numpy()]
+
+    def program(x: Any) -> Any:
+        for weight in weights:
+            x = Builder.relu(x=Builder.conv(x=x, weight=weight, pad_type="custom", pad=[1, 1, 1, 1]))
+        return Builder.reduce_mean(x=Builder.mul(x=x, y=np.float32(0.5)), axes=[2, 3])
+
+    def network(b: Any) -> None:
+        source = "x"
+        for i, weight in enumerate(weights):
+            b.add_convolution(
+                f"c{i}", weight.shape[1], 16, 3, 3, 1, 1, "same", 1, weight.transpose(2, 3, 1, 0), None, False,
+                input_name=source, output_name=f"c{i}",
+            )  # fmt: skip
+            b.add_activation(f"r{i}", "RELU", f"c{i}", f"r{i}")
+            source = f"r{i}"
+        b.add_reduce_mean("m", source, "y", axes=[-2, -1], keepdims=False)
+
+    def model() -> Evaluator:
+        if kind == "mlprogram":
+            return evaluator(program, (1, 3, 32, 32))
+        return Evaluator(Model(specify(network, {"x": (1, 3, 32, 32)})))
+
+    images = [normal(1, 3, 32, 32, seed=seed).numpy() for seed in range(8)]
+    name = model().description.input[0].name
+    single = model()
+    alone = [next(iter(single.predict({name: x}).values())) for x in images]
+    shared, start = model(), threading.Barrier(4)
+
+    def predict(images: list[np.ndarray]) -> list[np.ndarray]:
+        start.wait()
+        return [next(iter(shared.predict({name: x}).values())) for x in images]
+
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(predict, [images[i:] + images[:i] for i in range(4)]))
+
+    for i, answers in enumerate(together):
+        np.testing.assert_array_equal(answers, alone[i:] + alone[:i])

@@ -185,11 +185,11 @@ GOOD = of(network("x", "y"), network("y", "z"))
         (of(outputs=(), inputs=()), "MLModel: a pipeline without models"),
         (
             of(ct.proto.Model_pb2.Model(), outputs=(), inputs=()),
-            r"MLModel: stage 1 of 1, `model0` \(of an unknown type\): a model of type unknown cannot run here",
+            r"MLModel: stage 1 of 1, `model0` \(of an unknown type\): a model of type unknown; the evaluator runs",
         ),
         (
             of(network("x", "y"), tree("y", "z")),
-            r"MLModel: stage 2 of 2, `model1` \(treeEnsembleRegressor\): a model of type treeEnsembleRegressor can",
+            r"MLModel: stage 2 of 2, `model1` \(treeEnsembleRegressor\): a model of type tree",
         ),
         (
             named(of(network("x", "y"), tree("y", "z")), "a", "b"),
