@@ -18,7 +18,10 @@ _MIL_HALF = 10  # MIL.proto: DataType.FLOAT16
 
 @dataclass(frozen=True)
 class Step:
-    """Hold what one operation reads and writes by name, and whether it writes half-precision numbers.
+    """Hold what one operation reads and writes by name, and whether it computes half-precision numbers.
+
+    A cast computes nothing: a file that casts to half and back in the middle of fp32 is judged as fp32, and the
+    rounding is a fault that has a name.
 
     A block inside an operation is a step from what the operation reads to the block's inputs, the steps of its
     operations, and one from the block's outputs to what the operation writes.
@@ -30,7 +33,7 @@ class Step:
 
 
 def computes_in(steps: Sequence[Step], inputs: Iterable[str], outputs: Iterable[str]) -> Precision:
-    """Return `fp16` if a step on a way from an input to an output writes half-precision numbers."""
+    """Return `fp16` if a step on a way from an input to an output computes half-precision numbers."""
     after = _closure([(step.reads, step.writes) for step in steps], inputs)
     before = _closure([(step.writes, step.reads) for step in reversed(steps)], outputs)
     on_the_way = after & before
@@ -64,8 +67,7 @@ def onnx_precision(model: Any) -> Precision:
     given = [value.name for value in graph.input if value.name not in stored]
     types = _onnx_types(graph)
     steps = list(_onnx_steps(graph, types))
-    half = [name for name in given if types.get(name) == onnx.TensorProto.FLOAT16]
-    return computes_in([*steps, Step(half, half, half=bool(half))], given, [value.name for value in graph.output])
+    return computes_in(steps, given, [value.name for value in graph.output])
 
 
 def _onnx_types(graph: Any) -> dict[str, int]:
@@ -90,7 +92,8 @@ def _onnx_steps(graph: Any, types: dict[str, int]) -> Iterator[Step]:
         for name in node.output:
             for kind in [*asked, *read][:1]:
                 types.setdefault(name, kind)
-        yield Step(node.input, node.output, any(types.get(name) == half for name in node.output))
+        computes = node.op_type != "Cast" and any(types.get(name) == half for name in node.output)
+        yield Step(node.input, node.output, computes)
         for attribute in node.attribute:
             for body in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
                 types.update(_onnx_types(body))
@@ -119,7 +122,7 @@ def _mil_steps(block: Any) -> Iterator[Step]:
         ]
         writes = [value.name for value in operation.outputs]
         half = any(value.type.tensorType.dataType == _MIL_HALF for value in operation.outputs)
-        yield Step(reads, writes, half)
+        yield Step(reads, writes, operation.type != "cast" and half)
         for body in operation.blocks:
             yield Step(reads, [value.name for value in body.inputs])
             yield from _mil_steps(body)

@@ -71,6 +71,12 @@ ONNX: dict[str, tuple[str, Any]] = {
             {"w": W16},
         ),
     ),
+    "a cast to fp16 and back": (
+        "fp32",
+        lambda: model_of(
+            [cast("image", HALF, "half"), cast("half", WHOLE, "wide"), matmul("wide", "w", "answer")], {"w": W32}
+        ),
+    ),
     "fp16 beside the way to the answer": (
         "fp32",
         lambda: model_of(
