@@ -45,11 +45,15 @@ _BY_CONTENT = frozenset(
 _CONTROL_FLOW = frozenset(["cond", "while_loop", "branch", "loop", "loopBreak", "loopContinue"])
 
 
-def check_shapes(plan: Plan, description: Any) -> None:
-    """Raise a CoreMLError for an operation whose operands' shapes do not fit, declared or at the default sizes."""
+def check_declared_shapes(plan: Plan) -> None:
+    """Raise a CoreMLError for an operation of an ML Program whose operands have declared shapes that do not fit."""
     declared = {v.name: v for v in (*plan.graph.inputs, *(v for n in plan.graph.nodes for v in n.outputs))}
     for node in plan.graph.nodes:
         _check_declared(plan, node, declared)
+
+
+def check_default_sizes(plan: Plan, description: Any) -> None:
+    """Raise a CoreMLError for an operation whose operands' shapes do not fit at the inputs' default sizes."""
     if any(not _fixed(v.shape) or v.others for v in plan.graph.inputs):
         with torch.inference_mode():
             _check_defaults(plan, description)
@@ -61,7 +65,6 @@ def _fixed(shape: Shape) -> bool:
 
 def _check_declared(plan: Plan, node: Node, declared: Mapping[str, Value]) -> None:
     values = [declared.get(name) for name in node.inputs]
-    # A NeuralNetwork declares no shapes between its layers.
     known = [v for v in values if v and v.dtype in CARRIERS and not v.state and not v.others and _fixed(v.shape)]
     if (
         node.type not in _JOINING

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from parity.coreml.default_sizes import check_shapes
+from parity.coreml.default_sizes import check_declared_shapes, check_default_sizes
 from parity.coreml.dtypes import CARRIERS
 from parity.coreml.features import answer, feed, feed_default
 from parity.coreml.files import ModelFile
@@ -106,7 +106,9 @@ def open_engine(model: ModelFile, function_name: str | None) -> Engine:
         text = " ".join(str(error).split()) or type(error).__name__
         raise CoreMLError(f"{model.name}: cannot be read: {text}; the file is damaged, convert again") from error
     _check_interface(model, description, graph)
-    check_shapes(plan, description)
+    if kind == "mlProgram":  # a NeuralNetwork declares no shapes between its layers
+        check_declared_shapes(plan)
+    check_default_sizes(plan, description)
     return Engine(model.name, description, plan)
 
 

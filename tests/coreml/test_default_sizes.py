@@ -69,6 +69,16 @@ def test_a_shape_that_a_program_declares_for_an_operand_is_compared_when_it_is_l
         Evaluator(edited(model, declare))
 
 
+def test_a_network_declares_no_shapes_between_its_layers() -> None:
+    def add(b: Any) -> None:
+        b.add_activation("r", "RELU", "x", "r")
+        b.add_concat_nd("c", ["r", "x"], "y", axis=1)
+
+    found = Evaluator(Model(specify(add, {"x": (2, 3)}))).predict({"x": np.ones((2, 3))})
+
+    assert found["y"].shape == (2, 6)
+
+
 @pytest.mark.parametrize("draws", [False, True])
 def test_a_shape_that_follows_from_what_an_input_holds_is_not_judged_by_zeros(draws: bool) -> None:
     def add(b: Any) -> None:
