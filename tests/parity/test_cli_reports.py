@@ -116,7 +116,7 @@ def test_saved_results_are_judged_again(place: Path, parity: Parity) -> None:
     ("arguments", "told"),
     [
         (["judge", "gone.json"], "gone.json: no such file"),
-        (["judge", "parity.toml"], "parity.toml: a suite file, which `parity run` takes; give results.json of a run"),
+        (["judge", "parity.toml"], "parity.toml: a suite file, which `parity run` takes"),
         (["judge", "e.json", "--tolerance", "2"], "a tolerance is a difference of probabilities between 0 and 1"),
         (["compare-runs", "e.json", "gone.json"], "gone.json: no such file"),
         (["compare-runs", "e.json"], "Missing argument 'NEW'."),
