@@ -100,6 +100,11 @@ def check_module(classifier: Classifier) -> None:
             "something else each time; call module.eval() first"
         )
     for path, tensor in {**dict(module.named_parameters()), **dict(module.named_buffers())}.items():
+        if tensor.is_meta:
+            raise ConversionError(
+                f"{name}: the weights `{path}` are on the device meta, which holds no numbers; make the module on "
+                "the CPU and load its weights there"
+            )
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise ConversionError(f"{name}: the weights `{path}` contain NaN or infinity; load a sound checkpoint")
 

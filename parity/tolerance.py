@@ -82,10 +82,11 @@ def tolerances_for(
     except CostUnknownError as error:
         yield Tolerance(floor, f"{reason}: {floor:g}; {error}")
         return
+    less = ", which is less than it costs" if measured > cap else ""
     yield Tolerance(
         min(max(factor * measured, floor), cap),
         f"{reason}: {factor:g} times what {what} on {measured_on} ({measured:.1e}), "
-        f"at least {floor:g}, at most {cap:g}",
+        f"at least {floor:g}, at most {cap:g}{less}",
         cost=measured,
     )
 
@@ -210,9 +211,12 @@ def fp16_answers(module: torch.nn.Module, pixels: np.ndarray) -> np.ndarray:
 
     module: of conversion.deployed; it keeps its weights. pixels: uint8 [N, H, W, 3], at least one image.
     """
-    from conversion.deployed import answer_singly
+    from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    with _rounding_mode():
+    from conversion.deployed import answer_singly, without_mha_fastpath
+
+    # Attention as its single operations: a fused kernel would be one, and nothing inside it rounded.
+    with without_mha_fastpath(), sdpa_kernel(SDPBackend.MATH), _rounding_mode():
         return answer_singly(module, pixels)
 
 
@@ -238,10 +242,10 @@ def _rounding_mode() -> Any:
     class Rounding(TorchDispatchMode):
         def __init__(self) -> None:
             super().__init__()  # type: ignore[no-untyped-call]
-            # Weights stay what they are: each has one copy, which stands for it to the end. So what a module writes
-            # into a buffer is there when it reads it again. The weight is kept with its copy, so that no other
-            # tensor can take over its id.
-            self.copies: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+            # Weights stay what they are: the memory of each has one copy, which stands for it to the end. So what a
+            # module writes into a buffer is there when it reads it again, through whichever view. The memory is
+            # kept with its copy, so that no other can take over its address.
+            self.copies: dict[int, tuple[torch.UntypedStorage, torch.Tensor]] = {}
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             # Inside a mode torch calls its own operations without the mode, so this does not recurse.
@@ -252,13 +256,14 @@ def _rounding_mode() -> Any:
             """Return the tensor itself where it holds fp16 numbers already: ReLU(inplace=True) writes into it."""
             if is_rounded(value):
                 return value
-            if id(value) in self.copies:
-                return self.copies[id(value)][1]
-            copied = half(value)
-            if copied is None:
-                return value
-            self.copies[id(value)] = value, copied
-            return copied
+            memory = value.untyped_storage()
+            if memory._cdata not in self.copies:
+                if half(value) is None:
+                    return value
+                whole = torch.empty(0, dtype=value.dtype).set_(memory)
+                self.copies[memory._cdata] = memory, whole.to(torch.float16).to(value.dtype)
+            copied = self.copies[memory._cdata][1]
+            return copied.as_strided(value.size(), value.stride(), value.storage_offset())
 
         def round_in_place(self, value: Any) -> Any:
             """Round a result where it lies: it may be what an operation wrote into, or what a view shows."""

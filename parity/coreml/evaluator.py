@@ -13,6 +13,7 @@ from typing import Any, overload
 import numpy as np
 import torch
 
+from conversion.torch_defaults import with_torch_defaults
 from parity.coreml.engine import Engine, Inputs
 from parity.coreml.files import open_model
 from parity.coreml.pipeline import open_runnable
@@ -31,6 +32,7 @@ class Evaluator:
     Raises CoreMLError for a file that cannot be read, and for operations that the evaluator lacks (all at once).
     """
 
+    @with_torch_defaults
     def __init__(self, model: Any, function_name: str | None = None) -> None:
         opened = open_model(model)
         self.name = opened.name
@@ -42,6 +44,7 @@ class Evaluator:
     def predict(self, inputs: Inputs, state: State | None = None) -> dict[str, Any]: ...
     @overload
     def predict(self, inputs: list[Inputs], state: None = None) -> list[dict[str, Any]]: ...
+    @with_torch_defaults
     def predict(
         self, inputs: Inputs | list[Inputs], state: State | None = None
     ) -> dict[str, Any] | list[dict[str, Any]]:
@@ -57,6 +60,7 @@ class Evaluator:
         with torch.inference_mode():
             return self._runnable.predict(inputs, state)
 
+    @with_torch_defaults
     def trace(self, inputs: Inputs) -> dict[str, np.ndarray]:
         """Return every intermediate tensor by its name in the file, in the order in which they are computed.
 
@@ -71,6 +75,7 @@ class Evaluator:
         """The operations of a model that is no pipeline: their names, types and wiring."""
         return self._engine().plan.graph
 
+    @with_torch_defaults
     def feeds(self, inputs: Inputs) -> dict[str, np.ndarray]:
         """Return the values that the inputs of the graph take; an image's are what its pixels become."""
         values = self._engine().feeds(inputs)
@@ -81,6 +86,7 @@ class Evaluator:
             return self._runnable
         raise CoreMLError(f"{self.name}: a pipeline has no graph of its own; give one of its models")
 
+    @with_torch_defaults
     def make_state(self) -> State:
         """Make a fresh state, all zero, for a model that keeps one."""
         with torch.inference_mode():

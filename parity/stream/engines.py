@@ -11,6 +11,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
+from conversion.torch_defaults import with_torch_defaults
 from parity.errors import ParityError
 from parity.results import Run
 from parity.stream.aggregate import read_results
@@ -35,6 +36,7 @@ class Streamed:
     remarks: tuple[str, ...] = ()
 
 
+@with_torch_defaults
 def stream(
     job: Job,
     engine: str = "local",

@@ -13,6 +13,7 @@ import numpy as np
 
 from conversion.classifier import Preprocessing
 from conversion.provenance import code_hash, weights_hash
+from conversion.torch_defaults import with_torch_defaults
 from parity.backends import Predict
 from parity.cases import make_cases
 from parity.compare import align
@@ -54,6 +55,7 @@ class Done:
     remarks: tuple[str, ...] = ()
 
 
+@with_torch_defaults
 def run_shard(job: Job, progress: Progress = lambda message, done, total: None) -> Done:
     """Compare the images of a shard and write its journal, from where an earlier run stopped."""
     return write_cases(job, prepare(job, progress), progress)

@@ -175,6 +175,13 @@ def test_weights_that_are_not_finite(name: str, value: float) -> None:
     assert "load a sound checkpoint" in message
 
 
+def test_weights_without_numbers_are_refused() -> None:
+    classifier = tiny()
+    classifier.module.head.to(device="meta")
+
+    assert "the weights `head.weight` are on the device meta, which holds no numbers" in refusal(classifier)
+
+
 def test_buffers_that_a_checkpoint_leaves_out_are_looked_at_too() -> None:
     classifier = tiny()
     classifier.module.head.register_buffer("offset", torch.tensor(torch.nan), persistent=False)

@@ -11,9 +11,13 @@ import torch
 from conversion import ROUTES, convert
 from conversion.torch_defaults import kept_torch_defaults, torch_defaults, with_torch_defaults
 from parity import check
+from parity.coreml import Evaluator
 from parity.explaining import explain_artifact
 from parity.models import load_classifier
 from parity.predicting import predict_top
+from parity.stream.engines import stream
+from tests.parity.stream.jobs import job_over, save_suite
+from tests.parity.tiny import pictures as tiny_pictures
 from tests.parity.tiny import save_pictures, tiny
 
 
@@ -67,6 +71,38 @@ def test_an_explanation_does_not_depend_on_them(tmp_path: Path) -> None:
 
     explain_artifact(classifier, artifact, [str(pictures)])
 
+    assert defaults() == before
+
+
+@pytest.mark.parametrize("route", ["mlprogram", "onnx-coreml"])
+@pytest.mark.usefixtures("users_own")
+def test_the_evaluator_by_itself_does_not_depend_on_them(route: str, tmp_path: Path) -> None:
+    before = defaults()
+    with torch_defaults():
+        classifier = tiny()
+        artifact = convert(classifier, route, tmp_path)
+        expected = Evaluator(artifact.path).predict({"image": tiny_pictures()[0]})
+
+    evaluator = Evaluator(artifact.path)
+    answer = evaluator.predict({"image": tiny_pictures()[0]})
+    values = evaluator.trace({"image": tiny_pictures()[0]})
+
+    assert answer == expected
+    assert values
+    assert defaults() == before
+
+
+@pytest.mark.usefixtures("users_own")
+def test_a_streamed_run_does_not_depend_on_them(tmp_path: Path) -> None:
+    before = defaults()
+    with torch_defaults():
+        save_suite(tmp_path)
+        save_pictures(tmp_path / "pictures")
+        job = job_over(tmp_path / "pictures", tmp_path)
+
+    streamed = stream(job)
+
+    assert streamed.run.exit_code == 0
     assert defaults() == before
 
 

@@ -456,6 +456,44 @@ def test_what_is_written_into_a_buffer_is_read_again(write: Callable[[torch.Tens
     assert measure_fp16_cost(classifier_of(Remembering(write)), PIXELS, EXACT) == cost
 
 
+def test_a_buffer_and_a_view_of_it_made_before_share_what_is_written() -> None:
+    class Shared(Remembering):
+        def __init__(self) -> None:
+            super().__init__(lambda memory: memory.copy_(torch.tensor([4.0, 5.0, 6.0]).reshape(1, 3, 1, 1)))
+            self.seen = self.memory.view(3)
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            self.write(self.memory)
+            return Small.forward(self, image + self.seen.reshape(1, 3, 1, 1))
+
+    class Shifted(Small):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return super().forward(image + torch.tensor([4.0, 5.0, 6.0]).reshape(1, 3, 1, 1))
+
+    cost = measure_fp16_cost(classifier_of(Shifted()), PIXELS, EXACT)
+
+    assert measure_fp16_cost(classifier_of(Shared()), PIXELS, EXACT) == cost
+
+
+def test_attention_is_rounded_inside() -> None:
+    """Three scores of a query with three keys overflow fp16, though what attention answers does not."""
+
+    class Attending(Small):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            tokens = torch.eye(3).expand(len(image), 3, 3) * 400.0
+            mixed = torch.nn.functional.scaled_dot_product_attention(tokens, tokens, torch.eye(3)[None], scale=1.0)
+            return super().forward(image * mixed.mean() * 3)
+
+    assert measure_fp16_cost(classifier_of(Attending()), PIXELS, answers(Attending())) == pytest.approx(5e-2)
+
+
+@pytest.mark.parametrize(("cost", "said"), [(0.0166, False), (0.05, False), (0.073, True)])
+def test_a_cost_above_the_cap_is_told(cost: float, said: bool) -> None:
+    *_, last = tolerances_for(Artifact(NOWHERE, "mlprogram", "fp16"), lambda precision: cost)
+
+    assert last.reason.endswith("at most 0.05, which is less than it costs") == said
+
+
 def test_a_module_that_cannot_be_rounded_is_judged_by_the_floor_and_told_so() -> None:
     class Picky(Small):
         def forward(self, image: torch.Tensor) -> torch.Tensor:
