@@ -291,7 +291,7 @@ def judge_prediction(
             comparison = replace(comparison, verdict="inconclusive", reason=NOISE)
     judged = with_comparison(subject, comparison)
     if comparison.verdict == "fail":
-        costly = too_costly(artifact, allowed, comparison.max_abs_diff)
+        costly = too_costly(artifact.precision, allowed, comparison.max_abs_diff)
         judged = replace(judged, reason="; ".join(filter(None, (judged.reason, costly))))
         judged = replace(judged, guilty_hop=guilty_hop(reference, artifact, backend, comparison))
         # Core ML's dictionary binds a number to its name; a list of names beside an array may be in a wrong order.
@@ -309,8 +309,13 @@ def _unjudged(reference: Reference, artifact: Artifact, backend: str) -> Subject
         backend=backend,
         precision=artifact.precision,
         verdict="skipped",
-        remarks=tuple(filter(None, (mapping_told(artifact), vision_told(artifact)))),
+        remarks=remarks_on(artifact),
     )
+
+
+def remarks_on(artifact: Artifact) -> tuple[str, ...]:
+    """Say what strikes about a file before it is run: which output was read, what Vision misses."""
+    return tuple(filter(None, (mapping_told(artifact), vision_told(artifact))))
 
 
 def _open_backend(name: str, records: Sequence[Path], reference: Reference) -> Backend:

@@ -91,14 +91,14 @@ def tolerances_for(
     )
 
 
-def too_costly(artifact: Artifact, allowed: Tolerance, max_abs_diff: float | None) -> str:
+def too_costly(precision: str, allowed: Tolerance, max_abs_diff: float | None) -> str:
     """Say that fp16 is what a failing artefact fails by; empty where more than that may be wrong with it.
 
     So it is where rounding moves PyTorch's own answers by more than is ever allowed, and the artefact is no further
-    off than they are. allowed: as it was judged by. max_abs_diff: the artefact's largest |dp|.
+    off than they are. precision: the artefact's. allowed: as it was judged by. max_abs_diff: its largest |dp|.
     """
     cost = allowed.cost
-    if artifact.precision != "fp16" or cost is None or max_abs_diff is None or not allowed.probability < cost:
+    if precision != "fp16" or cost is None or max_abs_diff is None or not allowed.probability < cost:
         return ""
     if max_abs_diff > cost:
         return ""
@@ -125,16 +125,17 @@ def measure_fp32_cost(classifier: Classifier, pixels: np.ndarray, reference: np.
 
     Each order of additions rounds otherwise, and one may be lucky on an image: fp32 is the reference itself and
     what PyTorch's other kernels answer. Never measured on the artefact under test. A module that cannot be run in
-    float64 costs nothing, so that the floor stays. pixels: uint8 [N, H, W, 3]; reference: [N, classes].
+    float64 is a CostUnknownError. pixels: uint8 [N, H, W, 3]; reference: [N, classes].
     """
     from conversion.deployed import deployed_module
 
     if not len(pixels):
         return 0.0
     exact, *others = fp32_ways(deployed_module(classifier))
-    truth = _attempted(exact, pixels)
-    if truth is None:
-        return 0.0
+    try:
+        truth = exact(pixels)
+    except Exception as error:  # the module's own: it was written for fp32 alone
+        raise _unknown("what fp32 costs the PyTorch module", error) from error
     answers = [reference, *(_attempted(way, pixels) for way in others)]
     apart = np.concatenate([np.abs(answer - truth).ravel() for answer in answers if answer is not None])
     return float(apart[np.isfinite(apart)].max(initial=0.0))
@@ -184,6 +185,11 @@ def _attempted(way: Way, pixels: np.ndarray) -> np.ndarray | None:
         return None
 
 
+def _unknown(what: str, error: Exception) -> CostUnknownError:
+    LOG.info("%s cannot be measured", what, exc_info=True)
+    return CostUnknownError(f"{what} cannot be measured: {' '.join(str(error).split()) or type(error).__name__}")
+
+
 def measure_fp16_cost(classifier: Classifier, pixels: np.ndarray, reference: np.ndarray) -> float:
     """Measure the largest |dp| over these images when the PyTorch module's own arithmetic is rounded to fp16.
 
@@ -198,9 +204,7 @@ def measure_fp16_cost(classifier: Classifier, pixels: np.ndarray, reference: np.
     try:
         answers = fp16_answers(deployed_module(classifier), pixels)
     except Exception as error:  # the module's own, or one of torch, whose every operation is met here
-        LOG.info("what fp16 costs cannot be measured", exc_info=True)
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise CostUnknownError(f"what rounding the PyTorch module costs cannot be measured: {said}") from error
+        raise _unknown("what rounding the PyTorch module costs", error) from error
     differences = np.abs(answers - reference).max(axis=1)
     # A network that overflows in fp16 has no bound of its own; the cap then decides.
     return float(np.where(np.isfinite(differences), differences, FP16_CAP).max())

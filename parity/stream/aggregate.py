@@ -25,6 +25,7 @@ from parity.stream.cases_file import (
 )
 from parity.stream.job import Shard
 from parity.tally import Tally, Variety, judge, tally_of
+from parity.tolerance import Tolerance, too_costly
 
 # How many cases a subject shows: the worst.
 WORST = 32
@@ -136,10 +137,13 @@ def aggregate(header: Header, lines: Iterable[Line], allowed_unreadable: float, 
 
 def _judged(leg: HeadLeg, header: Header, totals: Totals, variety: Variety | None) -> Subject:
     spotted = f"spot check on {totals.tally.images} of {header.images} images, evenly spaced"
-    remarks = (f"{spotted}; --backend {leg.backend} asks for all",) if leg.spots else ()
+    remarks = (*leg.remarks, *([f"{spotted}; --backend {leg.backend} asks for all"] if leg.spots else ()))
     if variety is None or leg.tolerance is None:
         return replace(leg.subject("inconclusive"), reason="no images were compared", remarks=remarks)
     verdict, reason, required = judge(totals.tally, variety, leg.tolerance)
+    if verdict == "fail":
+        allowed = Tolerance(leg.tolerance, leg.tolerance_reason, leg.cost)
+        reason = "; ".join(filter(None, (reason, too_costly(leg.precision, allowed, totals.tally.max_abs_diff))))
     labels = next(model.labels for model in header.models if model.name == leg.model)
     return replace(
         leg.subject(verdict),

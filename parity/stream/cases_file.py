@@ -55,6 +55,7 @@ class HeadLeg:
     digest: of the artefact. at_once: how many images go into it together.
     spots: how many images it sees, evenly spaced over the whole list; 0 stands for all.
     verdict: of a leg that does not run, with its reason; None where every line has a case for it.
+    cost: what its precision costs PyTorch itself, where that was measured. remarks: what strikes about the file.
     """
 
     model: str
@@ -69,6 +70,8 @@ class HeadLeg:
     verdict: Verdict | None = None
     reason: str = ""
     spots: int = 0
+    cost: float | None = None
+    remarks: tuple[str, ...] = ()
 
     def sees(self, place: int, images: int) -> bool:
         """Say whether the image at a place among `images` is one that this leg sees."""
@@ -89,6 +92,7 @@ class HeadLeg:
             verdict,
             self.reason,
             tolerance_reason=self.tolerance_reason,
+            remarks=self.remarks,
         )
 
 

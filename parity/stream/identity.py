@@ -9,9 +9,9 @@ may change: then the journal gets the new header, and what was computed stays.
     the content of every image that was compared         the content of images that were not compared yet
     what the images show (--labels or directories)       the name of the file that says so
     weights, code, labels, preprocessing of each model   where the suite file lies, and models that were not asked
-    which legs run, and which are skipped or broken      the texts that say why
+    which legs run, and which are skipped or broken      the texts that say why, and remarks on files
     every artefact, by its operations and weights        where it is kept, when it was converted
-    tolerances (`parity judge` judges by others)         the texts that say where they come from
+    tolerances (`parity judge` judges by others)         the texts and costs that say where they come from
     which images a spot check sees                       --workers, --engine, --max-unreadable, the reports
     batch, PyTorch's threads, shard                      known issues of the suite: they are matched at the end
     Python, system, versions of packages                 whether the suite was run in part
@@ -49,7 +49,7 @@ _TOLD: tuple[tuple[str, str, str], ...] = (
 
 def identity(header: Header) -> Header:
     """Leave out of a header what does not belong to the identity of its run."""
-    legs = tuple(replace(leg, tolerance_reason="", reason="") for leg in header.legs)
+    legs = tuple(replace(leg, tolerance_reason="", reason="", cost=None, remarks=()) for leg in header.legs)
     return replace(header, legs=legs, truth="", known_issues=(), partial=False)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -13,12 +13,13 @@ import numpy as np
 from conversion.artifact import Artifact
 from conversion.shapes import read_input_shapes
 from parity.backends import Predict, backends_for, find_backend, record_names
+from parity.backends.outputs import shape_told
 from parity.backends.pytorch import check_repeatable, load_reference
 from parity.compare import align
 from parity.facts import artifact_digest
 from parity.images import NOISE, are_noise
 from parity.models import load_classifier
-from parity.pipeline import attempt, convert_entry
+from parity.pipeline import attempt, convert_entry, remarks_on
 from parity.results import Prediction, Subject
 from parity.stream.cases_file import HeadLeg
 from parity.stream.decoding import Decoder, same_pixels
@@ -29,6 +30,7 @@ from parity.tolerance import Tolerance, measure_fp16_cost, measure_fp32_cost, sc
 
 if TYPE_CHECKING:
     from conversion import Classifier
+    from conversion.artifact import Precision
 
 # How many pixels PyTorch gets together. The results of operations on more do not fit into what the C library keeps
 # for later, so that each of them is asked of the system anew: 32 images of 224x224 then take twice as long as 2.
@@ -82,24 +84,34 @@ class Sample:
         return self._read(self._places())
 
     @cached_property
-    def fp16_cost(self) -> tuple[float, str]:
-        """Return what rounding to fp16 costs PyTorch on these images, and how many they are."""
+    def fp16_cost(self) -> float:
+        """Return what rounding to fp16 costs PyTorch on these images."""
         return self._cost(measure_fp16_cost, self.pixels)
 
     @cached_property
-    def fp32_cost(self) -> tuple[float, str]:
-        """Return what fp32 costs PyTorch on these images, and how many they are."""
-        step = max(1, math.ceil(len(self.pixels) / FP32_IMAGES))
-        return self._cost(measure_fp32_cost, self.pixels[::step])
+    def fp32_cost(self) -> float:
+        """Return what fp32 costs PyTorch on these images."""
+        return self._cost(measure_fp32_cost, self._fp32_pixels)
 
-    def _cost(
-        self, measure: Callable[[Classifier, np.ndarray, np.ndarray], float], pixels: np.ndarray
-    ) -> tuple[float, str]:
-        told = f"{len(pixels)} images, evenly spaced over all {len(self.images)}"
+    def cost(self, precision: Precision) -> float:
+        """Return what a precision costs PyTorch itself on these images."""
+        return self.fp16_cost if precision == "fp16" else self.fp32_cost
+
+    def measured_on(self, precision: Precision) -> str:
+        """Say on how many images the cost of a precision is measured."""
+        pixels = self.pixels if precision == "fp16" else self._fp32_pixels
+        return f"{len(pixels)} images, evenly spaced over all {len(self.images)}"
+
+    @property
+    def _fp32_pixels(self) -> np.ndarray:
+        step = max(1, math.ceil(len(self.pixels) / FP32_IMAGES))
+        return self.pixels[::step]
+
+    def _cost(self, measure: Callable[[Classifier, np.ndarray, np.ndarray], float], pixels: np.ndarray) -> float:
         if not len(pixels):
-            return 0.0, told
+            return 0.0
         reference = load_reference(self.classifier)(pixels).probabilities
-        return measure(self.classifier, pixels, reference), told
+        return measure(self.classifier, pixels, reference)
 
     def _places(self) -> Sequence[int]:
         count = min(FP16_IMAGES, len(self.images))
@@ -175,6 +187,8 @@ def _live_leg(job: Job, entry: ModelEntry, artifact: Artifact, backend: str, sam
         tolerance_reason=allowed.reason,
         verdict=None,
         spots=spots_of(job, backend, len(sample.images)),
+        cost=allowed.cost,
+        remarks=tuple(filter(None, (*remarks_on(artifact), shape_told(artifact, answer.answer_shape)))),
     )
     return LiveLeg(head, predict)
 
@@ -205,10 +219,6 @@ def images_at_once(artifact: Artifact, batch: int, size: tuple[int, int]) -> int
 def _tolerance(job: Job, entry: ModelEntry, artifact: Artifact, sample: Sample) -> Tolerance:
     given = entry.tolerance.get(artifact.route)
     # The last one, for the images that would tell whether a stricter one is enough are still to come.
-    *_, allowed = [given] if given else _defaults(artifact, sample)
+    defaults = tolerances_for(artifact, sample.cost, sample.measured_on(artifact.precision))
+    *_, allowed = [given] if given else defaults
     return scaled(allowed, job.tolerance_scale)
-
-
-def _defaults(artifact: Artifact, sample: Sample) -> Iterator[Tolerance]:
-    cost, measured_on = sample.fp16_cost if artifact.precision == "fp16" else sample.fp32_cost
-    return tolerances_for(artifact, lambda precision: cost, measured_on)

@@ -10,7 +10,7 @@ import numpy as np
 from parity.diagnosis.fixes import fix
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
-from parity.tolerance import FP16_FACTOR
+from parity.tolerance import FP16_FACTOR, CostUnknownError
 
 if TYPE_CHECKING:
     from conversion import Artifact
@@ -37,8 +37,8 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
         )
         yield Suspect("p-fp16-overflow", told, repair, seen=True)
         return
-    cost = examination.reference.fp16_cost
-    if cost > examination.tolerance:
+    cost = _fp16_cost(examination)
+    if cost is not None and cost > examination.tolerance:
         told = (
             f"Rounding to float16 costs PyTorch's own module {cost:.2g} on these images, where "
             f"{examination.tolerance:.2g} is allowed: no conversion of this network holds in float16; keep it in "
@@ -63,13 +63,23 @@ def harmless(examination: Examination) -> Iterator[Suspect]:
         yield Suspect("p-near-tie", told, harmless=True)
     apart = examination.given.max_abs_diff or 0.0
     if examination.artifact.precision == "fp16" and apart > 1e-3:
-        cost = examination.reference.fp16_cost
-        if apart <= FP16_FACTOR * cost:
+        cost = _fp16_cost(examination)
+        if cost is not None and apart <= FP16_FACTOR * cost:
             told = f"Difference (max {apart:.2g}) is what float16 predicts for this model: no fault; {_cost(cost)}."
             yield Suspect("p-fp16-drift", told, harmless=True)
 
 
-def _cost(cost: float) -> str:
+def _fp16_cost(examination: Examination) -> float | None:
+    """Return what rounding costs PyTorch itself; None where nobody can measure it."""
+    try:
+        return examination.reference.fp16_cost
+    except CostUnknownError:
+        return None
+
+
+def _cost(cost: float | None) -> str:
+    if cost is None:
+        return "what rounding costs PyTorch itself cannot be measured"
     return f"rounding PyTorch's own arithmetic costs {cost:.2g}"
 
 

@@ -231,3 +231,22 @@ def test_accuracy_is_that_of_images_whose_truth_is_known(truths: list[str | None
     assert subject.accuracy is not None
     assert (subject.accuracy.images, subject.accuracy.candidate.top1.count) == (2, 1)
     assert {case.image: case.truth for case in subject.cases} == {"0.png": "ant", "1.png": None, "2.png": "bee"}
+
+
+@pytest.mark.parametrize(("cost", "said"), [(0.4, True), (0.1, False), (None, False)])
+def test_a_network_that_fp16_cannot_hold_is_called_so(cost: float | None, said: bool) -> None:
+    leg = replace(LEG, precision="fp16", cost=cost)
+    expected, answers = np.array([ANT, DOG]), np.array([[0.5, 0.375, 0.125, 0.0], DOG])
+
+    head = header(2, legs=(leg,))
+    (subject,) = aggregate(head, lines(head, expected, answers), 0.01).subjects
+
+    assert subject.verdict == "fail"
+    assert ("fp16 cannot hold this network" in subject.reason) == said
+
+
+def test_remarks_on_a_file_are_told() -> None:
+    head = header(2, legs=(replace(LEG, remarks=("no class labels",)),))
+    (subject,) = aggregate(head, lines(head, np.array([ANT, DOG]), np.array([ANT, DOG])), 0.01).subjects
+
+    assert subject.remarks == ("no class labels",)

@@ -60,6 +60,8 @@ TABLE: dict[tuple[type, str], tuple[Any, str]] = {
     (HeadLeg, "tolerance_reason"): ("in other words", ""),
     (HeadLeg, "verdict"): ("skipped", "tiny by onnx on onnxruntime ran there and does not here"),
     (HeadLeg, "reason"): ("in other words", ""),
+    (HeadLeg, "cost"): (0.1, ""),
+    (HeadLeg, "remarks"): (("in other words",), ""),
     (HeadLeg, "spots"): (64, "tiny by onnx on onnxruntime sees other images; ask|sees other images"),
 }
 

@@ -231,11 +231,12 @@ def test_what_fp16_costs_is_measured_on_images_spread_over_the_whole_list(tmp_pa
     (pictures / "000.png").write_bytes(b"")
     sample = Sample(tiny.tiny(), list_images(pictures))
 
-    cost, told = sample.fp16_cost
+    cost = sample.cost("fp16")
 
     assert len(list(sample._places())) == FP16_IMAGES == 64
     assert (list(sample._places())[:2], list(sample._places())[-1]) == ([0, 1], 68)
-    assert told == "63 images, evenly spaced over all 70"
+    assert sample.measured_on("fp16") == "63 images, evenly spaced over all 70"
+    assert sample.measured_on("fp32") == "8 images, evenly spaced over all 70"
     assert 0 < cost < 0.05
     np.testing.assert_array_equal(sample.one[0], np.asarray(picture(1)))
 

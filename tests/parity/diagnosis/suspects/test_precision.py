@@ -10,8 +10,9 @@ from conversion import Classifier, convert
 from parity.diagnosis.examination import Examination
 from parity.diagnosis.explain import explain
 from parity.diagnosis.suspects.precision import harmless
-from parity.reference import make_reference
+from parity.reference import Reference, make_reference
 from parity.results import Answer, Case
+from parity.tolerance import CostUnknownError
 from tests.parity.diagnosis.faulty import _home, causes, examined, explained, good, mixed, reference
 
 
@@ -56,3 +57,17 @@ def test_what_float16_does_not_predict_is_not_said_to_be_its_rounding() -> None:
     given = replace(examination.given, max_abs_diff=0.009)
 
     assert list(harmless(replace(examination, given=given))) == []
+
+
+def test_a_cost_that_cannot_be_measured_excuses_nothing() -> None:
+    examination: Examination = examined(good("mlprogram"), reference())
+    given = replace(examination.given, max_abs_diff=0.009)
+
+    class Unmeasured(Reference):
+        @property
+        def fp16_cost(self) -> float:  # type: ignore[override]
+            raise CostUnknownError("what rounding the PyTorch module costs cannot be measured: no modes here")
+
+    unmeasured = Unmeasured(*(getattr(reference(), name) for name in ("classifier", "images", "prediction")))
+
+    assert list(harmless(replace(examination, given=given, reference=unmeasured))) == []
