@@ -62,70 +62,38 @@ def _bodies() -> Iterator[tuple[str, tuple[Any, Change]]]:
     def scalar(x: Any) -> Any:
         return Builder.reduce_max(x=x, axes=[2, 3], keep_dims=False)
 
-    yield (
-        "fill",
-        large(
-            "fill",
-            "shape",
-            [2**18, 2**18],
-            lambda x: Builder.add(x=scalar(x), y=top(Builder.fill(shape=[2, 2], value=0.5))),
-        ),
-    )
-    yield (
-        "tile",
-        large("tile", "reps", [1, 1, 2**13, 2**13], lambda x: scalar(Builder.tile(x=x, reps=[1, 1, 2, 2]))),
-    )
-    yield (
-        "pad",
-        large(
-            "pad",
-            "pad",
-            [0, 0, 0, 0, 2**18, 2**18, 0, 0],
-            lambda x: scalar(Builder.pad(x=x, pad=[0, 0, 0, 0, 1, 1, 0, 0], mode="constant", constant_val=0.0)),
-        ),
-    )
-    yield (
-        "upsample",
-        large(
-            "upsample_nearest_neighbor",
-            "scale_factor_height",
-            [2**30],
-            lambda x: scalar(Builder.upsample_nearest_neighbor(x=x, scale_factor_height=2, scale_factor_width=2)),
-        ),
-    )
-    yield (
-        "resize",
-        large(
-            "resize_bilinear",
-            "target_size_height",
-            [2**30],
-            lambda x: scalar(Builder.resize_bilinear(x=x, target_size_height=64, target_size_width=64)),
-        ),
-    )
-    yield (
-        "one_hot",
-        large(
-            "one_hot",
-            "one_hot_vector_size",
-            [2**36],
-            lambda x: Builder.add(x=scalar(x), y=top(Builder.one_hot(indices=[1, 2], one_hot_vector_size=4))),
-        ),
-    )
-    yield (
-        "range_1d",
-        large(
-            "range_1d",
-            "end",
-            [2**31 - 1],
-            lambda x: Builder.add(
-                x=scalar(x),
-                y=Builder.cast(x=Builder.reduce_max(x=Builder.range_1d(start=0, end=5, step=1)), dtype="fp32"),
-            ),
-        ),
-    )
+    def with_top(x: Any, value: Any) -> Any:
+        """Add the largest number of a value, so that it is needed."""
+        return Builder.add(x=scalar(x), y=Builder.reduce_max(x=Builder.cast(x=value, dtype="fp32")))
 
-    def top(value: Any) -> Any:
-        return Builder.reduce_max(x=Builder.cast(x=value, dtype="fp32"))
+    def padded(x: Any) -> Any:
+        return scalar(Builder.pad(x=x, pad=[0, 0, 0, 0, 1, 1, 0, 0], mode="constant", constant_val=0.0))
+
+    def upsampled(x: Any) -> Any:
+        return scalar(Builder.upsample_nearest_neighbor(x=x, scale_factor_height=2, scale_factor_width=2))
+
+    def resized(x: Any) -> Any:
+        return scalar(Builder.resize_bilinear(x=x, target_size_height=64, target_size_width=64))
+
+    def tiled(x: Any) -> Any:
+        return scalar(Builder.tile(x=x, reps=[1, 1, 2, 2]))
+
+    def filled(x: Any) -> Any:
+        return with_top(x, Builder.fill(shape=[2, 2], value=0.5))
+
+    def hot(x: Any) -> Any:
+        return with_top(x, Builder.one_hot(indices=[1, 2], one_hot_vector_size=4))
+
+    def ranged(x: Any) -> Any:
+        return with_top(x, Builder.range_1d(start=0, end=5, step=1))
+
+    yield "fill", large("fill", "shape", [2**18, 2**18], filled)
+    yield "tile", large("tile", "reps", [1, 1, 2**13, 2**13], tiled)
+    yield "pad", large("pad", "pad", [0, 0, 0, 0, 2**18, 2**18, 0, 0], padded)
+    yield "upsample", large("upsample_nearest_neighbor", "scale_factor_height", [2**30], upsampled)
+    yield "resize", large("resize_bilinear", "target_size_height", [2**30], resized)
+    yield "one_hot", large("one_hot", "one_hot_vector_size", [2**31 - 1], hot)
+    yield "range_1d", large("range_1d", "end", [2**31 - 1], ranged)
 
     def doubled(x: Any) -> Any:
         value = x
