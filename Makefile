@@ -4,6 +4,7 @@
 #   make test-kernels         the tests that compare numbers, under each kind of kernel that the processor has
 #   make faults  inject the catalogue of faults into six networks and print what was detected and named
 #   make bench   the benchmark        make fuzz   2,000 damaged model files
+#   make attack               hostile files, names, numbers and user code against every command; ONLY='models/*'
 #   make clean   remove what make made, .venv included
 #   make conformance          Apple's own tests, through the evaluator; half an hour on two cores
 #   make conformance-native   on a Mac: where Apple's runtime and the evaluator differ; SAMPLE=500 for a part
@@ -12,7 +13,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: run test test-kernels lint bench conformance conformance-native fuzz faults venv clean
+.PHONY: run test test-kernels lint bench conformance conformance-native fuzz attack faults venv clean
 
 run: .venv/.installed
 	$(BIN)/parity run fixtures/parity.toml --json results.json
@@ -44,6 +45,9 @@ faults: .venv/.installed
 
 fuzz: .venv/.installed
 	$(BIN)/python tests/coreml/fuzz.py --cases 2000 --workers $(WORKERS)
+
+attack: .venv/.installed
+	$(BIN)/python tests/attack/run.py --workers $(WORKERS) $(ONLY:%=--only '%')
 
 venv: .venv/.installed
 
