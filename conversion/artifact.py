@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,11 @@ from typing import Any, Literal
 from conversion.errors import ConversionError
 from conversion.git_lfs import tell_pointer
 from conversion.model_files import GIVE, external_files, why_no_model, why_no_weights
+from conversion.packages import read_package
 from conversion.precision import Precision as Precision
 from conversion.precision import mlprogram_precision, onnx_precision
 from conversion.provenance import KEY, Provenance
+from conversion.regular_files import DIRECTORY, MISSING, why_no_file
 
 Format = Literal["onnx", "mlprogram", "neuralnetwork"]
 _NEURAL_NETWORKS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
@@ -41,10 +42,15 @@ class Artifact:
 def open_artifact(path: str | Path) -> Artifact:
     """Look at a file that somebody converted and say what it is; what cannot be read is a ConversionError."""
     path = Path(path)
-    if not path.exists():
+    why = why_no_file(path)
+    if why == MISSING:
         raise ConversionError(f"{path}: no such file; {GIVE}")
+    if why and why != DIRECTORY:
+        raise ConversionError(f"{path}: {why}")
     if told := why_no_model(path):
         raise ConversionError(f"{path}: {told}")
+    if why and path.suffix == ".onnx":
+        raise ConversionError(f"{path}: {why}, or export it again")
     return _open_onnx(path) if path.suffix == ".onnx" else _open_coreml(path)
 
 
@@ -71,7 +77,7 @@ def _open_onnx(path: Path) -> Artifact:
     try:
         model = onnx.load(str(path), load_external_data=False)
         beside = list(external_files(model))
-        if told := why_no_weights(path, iter(beside)):
+        if told := why_no_weights(path.parent, beside, "copy them beside it, or export it again"):
             raise ConversionError(f"{path}: {told}")
         precision = onnx_precision(model)
         if beside:
@@ -94,7 +100,7 @@ def _open_onnx(path: Path) -> Artifact:
 def _open_coreml(path: Path) -> Artifact:
     from conversion.quiet import chatter_to, import_coremltools
 
-    if missing := _missing_part(path):
+    if path.is_dir() and (missing := next((p for p in read_package(path).parts if not p.exists()), None)):
         raise ConversionError(
             f"{path}: {missing} is missing; copy the whole .mlpackage directory, or convert again"
         )
@@ -117,36 +123,19 @@ def _open_coreml(path: Path) -> Artifact:
         raise ConversionError(
             f"{path}: a Core ML model of the kind {kind}; give an mlProgram or {', '.join(_NEURAL_NETWORKS)}"
         )
-    for weights in _weight_files(path, specification):
-        if told := tell_pointer(weights):
-            raise ConversionError(f"{path}: its weights {weights} are {told}")
-        if not weights.is_file():
-            raise ConversionError(
-                f"{path}: its weights {weights} are missing; copy the whole .mlpackage directory, or convert again"
-            )
+    home = path / "Data" / "com.apple.CoreML" if path.is_dir() else path.parent
+    copy = "copy the whole .mlpackage directory, or convert again"
+    if told := why_no_weights(home, _weight_files(specification), copy):
+        raise ConversionError(f"{path}: {told}")
     return _artifact(path, "mlprogram", mlprogram_precision(specification), note)
 
 
-def _missing_part(package: Path) -> Path | None:
-    """Find the first item of a package's table of contents that is not there; coremltools gives only its UUID."""
-    try:
-        table = json.loads((package / "Manifest.json").read_text(encoding="utf-8"))
-        parts = [package / "Data" / item["path"] for item in table["itemInfoEntries"].values()]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return None  # a file, or a table that coremltools will complain about
-    return next((part for part in parts if not part.exists()), None)
-
-
-def _weight_files(path: Path, specification: Any) -> list[Path]:
-    """List the files in which a program's constants stand; it names them by the place of its own file."""
-    home = path / "Data" / "com.apple.CoreML" if path.is_dir() else path.parent
-    names = {
-        value.blobFileValue.fileName
-        for operation in _operations(specification)
-        for value in operation.attributes.values()
-        if value.WhichOneof("value") == "blobFileValue"
-    }
-    return [home / name.removeprefix("@model_path/") for name in sorted(names)]
+def _weight_files(specification: Any) -> Iterator[str]:
+    """Name the files in which a program's constants stand, relative to the directory of its own file."""
+    for operation in _operations(specification):
+        for value in operation.attributes.values():
+            if value.WhichOneof("value") == "blobFileValue":
+                yield value.blobFileValue.fileName.removeprefix("@model_path/")
 
 
 def _operations(specification: Any) -> Iterator[Any]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import glob
 import os
 import re
-import stat
 import warnings
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from conversion.classifier import Preprocessing
 from conversion.errors import ImageError
 from conversion.git_lfs import tell_pointer
+from conversion.image_formats import allowed, check_format, foreign_format, open_image
 from conversion.quiet import chatter_to
+from conversion.regular_files import DIRECTORY, MISSING, why_no_file
 from conversion.suffixes import COMPILED_SUFFIX, IMAGE_SUFFIXES, MODEL_SUFFIXES
 from conversion.torchvision_guard import torchvision
 
@@ -34,9 +35,25 @@ def load_image(path: str | Path) -> Image.Image:
 
     Other colour modes become RGB as in torchvision's loader, which drops transparency without blending;
     16-bit greys are scaled to 8 bits, where Pillow alone would clip them.
-    Raises ImageError: no file, no image, damaged, too large (PIL.Image.MAX_IMAGE_PIXELS), no range of values.
+    Raises ImageError: no file, no image, a format that is not allowed, damaged, too large
+    (PIL.Image.MAX_IMAGE_PIXELS), no range of values.
     """
-    path = Path(path)
+    with _decoded(Path(path)) as image:
+        return _as_rgb(ImageOps.exif_transpose(image))
+
+
+def read_picture(path: str | Path) -> Image.Image:
+    """Decode an image file as it is: in its own colour mode, EXIF's rotation still to be applied.
+
+    Raises ImageError as `load_image` does.
+    """
+    with _decoded(Path(path)) as image:
+        return image
+
+
+@contextmanager
+def _decoded(path: Path) -> Iterator[Image.Image]:
+    """Give an image file's picture, and say in an ImageError why it cannot be decoded, or used by the caller."""
     _check_file(path)
     try:
         with warnings.catch_warnings():
@@ -46,11 +63,11 @@ def load_image(path: str | Path) -> Image.Image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             # From an open file, as torchvision's own loader does: given the path, Pillow (13.0 still) maps an
             # uncompressed TIFF into memory by the size that it has once turned, and scrambles one on its side.
-            with path.open("rb") as file, Image.open(file) as image:
+            with path.open("rb") as file, open_image(file) as image:
                 # libtiff writes what it finds wrong past Python to the screen.
                 with chatter_to() if image.format == "TIFF" else nullcontext():
                     image.load()
-                return _as_rgb(ImageOps.exif_transpose(image))
+                yield image
     except ImageError as error:
         raise ImageError(f"{path} cannot be used: {error}") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -60,16 +77,7 @@ def load_image(path: str | Path) -> Image.Image:
             "down, or raise PIL.Image.MAX_IMAGE_PIXELS if its source is trusted"
         ) from None
     except UnidentifiedImageError:
-        if told := tell_pointer(path):
-            raise ImageError(f"{path} is {told}") from None
-        if path.suffix in MODEL_SUFFIXES:
-            raise ImageError(
-                f"{path} is a converted model, not an image: give a photo, or a directory of them"
-            ) from None
-        raise ImageError(
-            f"{path} is not an image that Pillow can read; it begins with {_first_bytes(path)!r}: "
-            "save it as JPEG or PNG"
-        ) from None
+        raise ImageError(f"{path} is {_tell_no_image(path)}") from None
     # Pillow's decoders meet damage with whatever their parsing runs into: OSError, SyntaxError, struct.error, ...
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
@@ -140,30 +148,36 @@ def find_images(patterns: Sequence[str | Path], relative_to: Path) -> tuple[Path
 
 
 def _check_file(path: Path) -> None:
-    try:
-        status = path.stat()
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the path
-        raise ImageError(f"{path} does not exist: check the path") from None
-    except OSError as error:
-        raise _unreadable(path, error) from None
-    if stat.S_ISDIR(status.st_mode):
+    why = why_no_file(path)
+    if why == MISSING:
+        raise ImageError(f"{path} does not exist: check the path")
+    if why == DIRECTORY:
         raise ImageError(f"{path} is a directory, not an image: name a file in it, or the pattern {path / '*.jpg'}")
-    if not stat.S_ISREG(status.st_mode):
-        raise ImageError(f"{path} is not a regular file: give an image file")
-    if status.st_size == 0:
+    if why:
+        raise ImageError(f"{path} {why}")
+    if path.stat().st_size == 0:
         raise ImageError(f"{path} is empty (0 bytes): save or copy the image again")
+
+
+def _tell_no_image(path: Path) -> str:
+    """Say what a file is that no plugin of an allowed format takes for its own."""
+    if told := tell_pointer(path):
+        return told
+    if foreign := foreign_format(path):
+        return f"{foreign}, whatever its name ends in, and is not decoded: {allowed()}; save it as JPEG or PNG"
+    if path.suffix in MODEL_SUFFIXES:
+        return "a converted model, not an image: give a photo, or a directory of them"
+    with path.open("rb") as file:
+        first = file.read(16)
+    return f"not an image that Pillow can read; it begins with {first!r}: save it as JPEG or PNG"
 
 
 def _unreadable(path: Path, error: OSError) -> ImageError:
     return ImageError(f"{path} cannot be read ({error.strerror}): check the path and its permissions")
 
 
-def _first_bytes(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(16)
-
-
 def _as_rgb(image: Image.Image) -> Image.Image:
+    check_format(image)
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePath
 from typing import Any
 
 from conversion.git_lfs import tell_first_pointer, tell_pointer
+from conversion.regular_files import MISSING, why_no_file
 from conversion.suffixes import COMPILED_SUFFIX, IMAGE_SUFFIXES, MODEL_SUFFIXES
 
 GIVE = "give a .onnx, a .mlmodel or a .mlpackage"
@@ -42,17 +43,23 @@ def is_compiled(path: Path) -> bool:
     return path.is_dir() and (path.suffix == COMPILED_SUFFIX or (path / "coremldata.bin").is_file())
 
 
-def why_no_weights(path: Path, names: Iterator[str]) -> str:
-    """Say which of the files beside a model that hold its weights is not there, or is a pointer; else empty.
+def why_no_weights(home: Path, names: Iterable[str], copy: str) -> str:
+    """Say which of the files that hold a model's weights is not there, is none, or is a pointer; else empty.
 
-    names: relative to the directory of the model's file.
+    home: the directory of the model's own file, to which names are relative, and which they must not leave.
+    copy: what to do where they are missing.
     """
     for name in sorted(set(names)):
-        weights = path.parent / name
+        weights = home / name
+        if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+            return f"its weights should be in {name!r}, outside of its directory, and are not read; convert again"
         if told := tell_pointer(weights):
-            return f"its weights {name} are {told}"
-        if not weights.is_file():
-            return f"its weights {name} are missing; copy them beside it, or export it again"
+            return f"its weights {weights} are {told}"
+        why = why_no_file(weights)
+        if why == MISSING:
+            return f"its weights {weights} are missing; {copy}"
+        if why:
+            return f"its weights: {weights} {why}"
     return ""
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from conversion.classifier import Preprocessing
+from conversion.errors import ImageError
 from conversion.images import find_images, read_pixels, to_pixels
 from parity.errors import ParityError
 
@@ -52,13 +53,21 @@ def load_images(images: Any, preprocessing: Preprocessing, relative_to: Path | N
     paths = find_images(patterns, relative_to or Path()) if patterns else ()
     names = unique_names((*paths, *(Path(f"image {index}") for index in range(len(pictures)))))
     rows = [read_pixels(path, preprocessing, at_least=SMALLEST) for path in paths]
-    for picture in pictures:
-        if not isinstance(picture, Image.Image):
-            raise ParityError(f"images are paths or PIL images, not {type(picture).__name__}")
-        rows.append(to_pixels(picture, preprocessing))
+    rows += [_pixels_of(*named, preprocessing) for named in zip(names[len(paths) :], pictures, strict=True)]
     empty = np.zeros((0, *preprocessing.size, 3), np.uint8)
     files = () if pictures else tuple(paths)
     return ImageSet(tuple(names), np.stack(rows) if rows else empty, files)
+
+
+def _pixels_of(name: str, picture: Any, preprocessing: Preprocessing) -> np.ndarray:
+    if not isinstance(picture, Image.Image):
+        raise ParityError(f"images are paths or PIL images, not {type(picture).__name__}")
+    try:
+        return to_pixels(picture, preprocessing)
+    except ImageError as error:
+        raise ImageError(f"{name} cannot be used: {error}") from None
+    except (OSError, SyntaxError) as error:  # its file is only decoded now
+        raise ImageError(f"{name} is damaged or incomplete ({' '.join(str(error).split())})") from error
 
 
 def are_noise(pixels: np.ndarray) -> bool:

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from conversion.artifact import Artifact, open_artifact
 from conversion.classifier import Preprocessing
-from conversion.images import to_pixels
+from conversion.images import read_picture, to_pixels
 from parity.audit.mutant import Mutant, Original, Sample
 from parity.audit.probes import make_probes
 from parity.backends import Predict, find_backend
@@ -51,11 +51,7 @@ class Bench:
     def sample(self) -> Sample:
         """The suite's images."""
         images = self.original.reference.images
-        opened: list[Image.Image] = []
-        for path in images.files:
-            with Image.open(path) as picture:
-                picture.load()
-                opened.append(picture)
+        opened = [read_picture(path) for path in images.files]
         pictures = opened or [Image.fromarray(pixels) for pixels in images.pixels]
         return Sample(images.names, images.pixels, tuple(pictures))
 

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from conversion.errors import ImageError
+from conversion.image_formats import check_format
 from parity.coreml.dtypes import NUMPY, carry, settle, uncarry
 from parity.coreml.program import Value
 from parity.coreml.shapes import default_shape, fits, image_sizes, name_shapes, name_sizes
@@ -38,6 +40,10 @@ def feed(feature: Any, given: Any, declared: Value, where: str) -> torch.Tensor:
     feature: the FeatureDescription of the model; declared: the input as the graph declares it.
     """
     kind = feature.type.WhichOneof("Type")
+    try:
+        check_format(given)
+    except ImageError as error:
+        raise CoreMLError(f"{where}: input `{feature.name}`: {error}") from error
     if kind == "imageType":
         return settle(_image(feature, given, declared, where), declared.dtype)
     if kind == "multiArrayType":

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from conversion.errors import ConversionError
 from conversion.git_lfs import tell_first_pointer, tell_pointer
 from conversion.model_files import COMPILED, is_compiled
+from conversion.packages import read_package
 from conversion.quiet import import_coremltools
+from conversion.regular_files import DIRECTORY, MISSING, why_no_file
 from parity.errors import CoreMLError
 
 
@@ -36,36 +38,22 @@ def open_model(model: Any) -> ModelFile:
 
 
 def _open_path(path: Path) -> ModelFile:
-    if not path.exists():
+    why = why_no_file(path)
+    if why == MISSING:
         raise CoreMLError(f"{path}: no such file; give the path of a .mlpackage directory or a .mlmodel file")
+    if why and why != DIRECTORY:
+        raise CoreMLError(f"{path}: {why}")
     if is_compiled(path):
         raise CoreMLError(f"{path}: {COMPILED}")
-    if told := tell_first_pointer(path) if path.is_dir() else tell_pointer(path):
+    if told := tell_first_pointer(path) if why else tell_pointer(path):
         raise CoreMLError(f"{path}: {told}")
-    if path.is_dir():
-        item = _root_model(path)
-        return ModelFile(_parse(item, path), item.parent / "weights", str(path))
-    return ModelFile(_parse(path, path), None, str(path))
-
-
-def _root_model(package: Path) -> Path:
-    """Find the model inside a package; Manifest.json says which of its items it is."""
-    manifest = package / "Manifest.json"
-    if not manifest.is_file():
-        raise CoreMLError(
-            f"{package}: no Manifest.json inside, so this is no .mlpackage, or only a part of one; "
-            "copy the whole directory, or convert again"
-        )
+    if not why:
+        return ModelFile(_parse(path, path), None, str(path))
     try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-        model = package / "Data" / str(content["itemInfoEntries"][content["rootModelIdentifier"]]["path"])
-        found = model.is_file()
-    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
-        cause = f"{type(error).__name__}: {error}"
-        raise CoreMLError(f"{manifest}: cannot be understood ({cause}); convert again") from error
-    if not found:
-        raise CoreMLError(f"{model}: the model that Manifest.json names is missing; copy the whole package again")
-    return model
+        item = read_package(path).model
+    except ConversionError as error:
+        raise CoreMLError(str(error)) from error
+    return ModelFile(_parse(item, path), item.parent / "weights", str(path))
 
 
 def _parse(file: Path, path: Path) -> Any:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conversion.packages import read_package
+
 if TYPE_CHECKING:
     from conversion import Artifact
 
@@ -91,7 +93,7 @@ def edited(artifact: Artifact, edits: Sequence[Edit], directory: Path) -> Artifa
     elif artifact.path.is_dir():
         # The weights are only read: a link will do where the file system has them.
         shutil.copytree(artifact.path, path, copy_function=_link)
-        file = _model_file(path)
+        file = read_package(path).model
         file.unlink()
         file.write_bytes(editable.content.SerializeToString())
     else:
@@ -119,10 +121,3 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
-
-
-def _model_file(package: Path) -> Path:
-    import json
-
-    content = json.loads((package / "Manifest.json").read_text(encoding="utf-8"))
-    return package / "Data" / str(content["itemInfoEntries"][content["rootModelIdentifier"]]["path"])

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from conversion.errors import ImageError
+from conversion.images import read_picture
+
 if TYPE_CHECKING:
     from conversion import Preprocessing
     from parity.diagnosis.examination import Examination
@@ -99,16 +102,13 @@ def usual(preprocessing: Preprocessing) -> Recipe:
 
 
 def pictures(examination: Examination) -> list[Image.Image] | None:
-    """Open the pictures as they are in their files; None where the images are no files."""
+    """Read the pictures as they are in their files; None where the images are no files."""
     if not examination.image_files:
         return None
     try:
-        opened: list[Image.Image] = [Image.open(path) for path in examination.image_files]
-        for picture in opened:
-            picture.load()
-    except OSError:
+        return [read_picture(path) for path in examination.image_files]
+    except ImageError:
         return None
-    return opened
 
 
 def single(own: Recipe) -> Iterator[Recipe]:

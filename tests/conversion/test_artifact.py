@@ -368,7 +368,7 @@ def test_a_package_without_a_manifest(package: Path) -> None:
 def test_a_package_with_a_broken_manifest(content: str, package: Path) -> None:
     (package / "Manifest.json").write_text(content, encoding="utf-8")
 
-    assert "only a part of one" in refusal(package)
+    assert "its Manifest.json cannot be understood" in refusal(package)
 
 
 def test_a_package_with_a_truncated_model(package: Path) -> None:

@@ -98,7 +98,7 @@ def test_in_the_place_of_weights_beside_an_onnx_file(tmp_path: Path) -> None:
 
     become_pointer(tmp_path / "net.weights")
 
-    assert "its weights net.weights are a Git LFS pointer" in refused(path)
+    assert f"its weights {tmp_path / 'net.weights'} are a Git LFS pointer" in refused(path)
 
 
 def test_weights_beside_an_onnx_file_that_are_not_there_are_named(tmp_path: Path) -> None:
@@ -108,8 +108,9 @@ def test_weights_beside_an_onnx_file_that_are_not_there_are_named(tmp_path: Path
     with pytest.raises(ConversionError) as caught:
         open_artifact(path)
 
+    weights = tmp_path / "net.weights"
     assert (
-        str(caught.value) == f"{path}: its weights net.weights are missing; copy them beside it, or export it again"
+        str(caught.value) == f"{path}: its weights {weights} are missing; copy them beside it, or export it again"
     )
 
 

@@ -278,7 +278,7 @@ def test_a_text_file_named_jpg_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def deny(path: Path) -> Image.Image:
+    def deny(path: Path, formats: list[str]) -> Image.Image:
         raise PermissionError(13, "Permission denied", str(path))
 
     (tmp_path / "secret.jpg").write_bytes(b"x")
