@@ -25,6 +25,7 @@ from parity.backends import (
     OutputNotFoundError,
     backends_for,
     find_backend,
+    limited,
     record_names,
 )
 from parity.backends.outputs import mapping_told, settle_output, shape_told
@@ -82,6 +83,7 @@ def check(
     size: tuple[int, int] | None = None,
     records: Sequence[Path] = (),
     explain: bool = True,
+    time_limit: float | None = None,
 ) -> Run:
     """Compare artefacts with the classifier that they were made from, on every backend that runs their format.
 
@@ -90,7 +92,8 @@ def check(
     batch: how many images the artefacts are given at once; PyTorch gets them one by one all the same.
     size: (height, width) that images are stretched to, for artefacts that take others than the classifier's.
     records: files of predictions that were made elsewhere, each judged as a backend of its own.
-    explain: look for the causes of what fails.
+    explain: look for the causes of what fails. time_limit: seconds that an artefact may take on a backend, which
+    then runs in a process of its own; None: in this process, as long as it takes.
     Bad input raises ParityError or ConversionError.
     """
     listed = [artifacts] if isinstance(artifacts, Artifact | str | Path) else artifacts
@@ -113,7 +116,8 @@ def check(
             explain=explain,
         )
     )
-    subjects, thumbnails = _gather(_beside(legs, explain))
+    with limited.time_limit(time_limit):
+        subjects, thumbnails = _gather(_beside(legs, explain))
     return Run(environment(), subjects, summary=summarise(subjects), thumbnails=thumbnails)
 
 
@@ -126,14 +130,16 @@ def run(
     progress: Progress = lambda message, share: None,
     tolerance_scale: float = 1.0,
     explain: bool = True,
+    time_limit: float | None = None,
 ) -> Run:
     """Convert the models of a suite by their routes and compare every artefact; empty selections mean all.
 
-    artifacts: where converted models are kept between runs. A conversion that fails is a subject with the verdict
-    `error`; a suite that asks for what does not exist raises ParityError.
+    artifacts: where converted models are kept between runs. time_limit: as `check` takes it. A conversion that fails
+    is a subject with the verdict `error`; a suite that asks for what does not exist raises ParityError.
     """
     legs = run_legs(suite, models, routes, backends, artifacts, progress, tolerance_scale, explain)
-    subjects, thumbnails = _gather(legs)
+    with limited.time_limit(time_limit):
+        subjects, thumbnails = _gather(legs)
     partial = bool(models or routes or backends)
     marked, stale = mark_known_issues(subjects, suite.known_issues, partial=partial)
     return Run(environment(), marked, stale, summarise(marked), thumbnails)

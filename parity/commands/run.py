@@ -15,6 +15,7 @@ from parity.commands import (
     ROUTE,
     SCALE,
     SUITE,
+    TIME_LIMIT,
     Reports,
     check_writable,
     report,
@@ -40,6 +41,7 @@ STREAMED: dict[str, Any] = {
 @ROUTE
 @BACKEND
 @SCALE
+@TIME_LIMIT
 @NO_EXPLAIN
 @click.option("--images", type=click.Path(path_type=Path), help="Run on all images below this directory instead.")
 @click.option("--labels", type=click.Path(path_type=Path), help="What they show: CSV file,label or JSON.")

@@ -15,6 +15,7 @@ from conversion.classifier import Preprocessing
 from conversion.provenance import code_hash, weights_hash
 from conversion.torch_defaults import with_torch_defaults
 from parity.backends import Predict
+from parity.backends.limited import time_limit
 from parity.cases import make_cases
 from parity.compare import align
 from parity.environment import environment, operating_system
@@ -58,7 +59,8 @@ class Done:
 @with_torch_defaults
 def run_shard(job: Job, progress: Progress = lambda message, done, total: None) -> Done:
     """Compare the images of a shard and write its journal, from where an earlier run stopped."""
-    return write_cases(job, prepare(job, progress), progress)
+    with time_limit(job.time_limit):
+        return write_cases(job, prepare(job, progress), progress)
 
 
 def write_cases(job: Job, work: Shardwork, progress: Progress = lambda message, done, total: None) -> Done:
