@@ -134,8 +134,8 @@ def run(
 ) -> Run:
     """Convert the models of a suite by their routes and compare every artefact; empty selections mean all.
 
-    artifacts: where converted models are kept between runs. time_limit: as `check` takes it. A conversion that fails
-    is a subject with the verdict `error`; a suite that asks for what does not exist raises ParityError.
+    artifacts: where converted models are kept between runs. time_limit: as `check` takes it. A conversion that
+    fails is a subject with the verdict `error`; a suite that asks for what does not exist raises ParityError.
     """
     legs = run_legs(suite, models, routes, backends, artifacts, progress, tolerance_scale, explain)
     with limited.time_limit(time_limit):

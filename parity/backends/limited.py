@@ -191,9 +191,9 @@ class _RemotePredict:
         except _TookTooLongError as error:
             shown = f", and to answer {images} image(s)" if images else ""
             told = (
-                f"{self.artifact.path}: on {self.name} it took longer than {seconds:g} s to be loaded{shown}, and was "
-                "ended; if it is sound and slow, give it more by --time-limit SECONDS (pytest: --parity-time-limit, "
-                "Python: time_limit=)"
+                f"{self.artifact.path}: on {self.name} it took longer than {seconds:g} s to be loaded{shown}, and "
+                "was ended; if it is sound and slow, give it more by --time-limit SECONDS (pytest: "
+                "--parity-time-limit, Python: time_limit=)"
             )
             _ENDED[key] = self.limit, told
             raise ArtifactEndedError(told) from error

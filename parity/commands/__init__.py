@@ -45,8 +45,8 @@ TIME_LIMIT = click.option(
     metavar="SECONDS",
     expose_value=False,
     callback=_limit_time,
-    help="What an artefact may take on a backend before it is ended, and an error: to be loaded and to answer, with "
-    "`run --images` a batch at a time.  [default: 600, and 10 for each image]",
+    help="What an artefact may take on a backend before it is ended, and an error: to be loaded and to answer, "
+    "with `run --images` a batch at a time.  [default: 600, and 10 for each image]",
 )
 IMAGES = click.option("--images", multiple=True, required=True, help="Image, directory or glob; repeatable.")
 
