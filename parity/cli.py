@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from parity.commands import BACKEND, IMAGES, NO_EXPLAIN, SCALE, TIME_LIMIT, Reports, report, report_options
+from parity.commands import AT_ONCE, BACKEND, IMAGES, NO_EXPLAIN, SCALE, TIME_LIMIT, Reports, report, report_options
 
 
 def _size(context: click.Context, parameter: click.Parameter, given: str | None) -> tuple[int, int] | None:
@@ -73,7 +73,7 @@ def cli() -> None:
 @click.option("--tolerance", type=float, help="Largest |dp| allowed; the default depends on the precision.")
 @SCALE
 @TIME_LIMIT
-@click.option("--batch", type=click.IntRange(min=1), default=1, help="How many images go in at once.")
+@click.option("--batch", type=AT_ONCE, default=1, help="How many images go in at once.")
 @click.option("--size", metavar="HxW", callback=_size, help="Stretch the images to this height and width.")
 @click.option(
     "--record",

@@ -28,6 +28,7 @@ from parity.backends import (
     limited,
     record_names,
 )
+from parity.backends.feeding import check_batch, no_larger_than
 from parity.backends.outputs import mapping_told, settle_output, shape_told
 from parity.backends.recorded import Recorded
 from parity.backends.vision import vision_told
@@ -204,6 +205,7 @@ def judge_artifact(
 ) -> Iterator[Leg]:
     """Run an artefact on its backends and compare each with the reference; explain: say why what fails does."""
     explainer = Explainer(explain)
+    batch = no_larger_than(reference.images.pixels, check_batch(batch), artifact)
     for name in backends or ():
         _open_backend(name, records, reference)
     for backend in backends_for(artifact.format, records):

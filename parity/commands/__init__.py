@@ -48,6 +48,8 @@ TIME_LIMIT = click.option(
     help="What an artefact may take on a backend before it is ended, and an error: to be loaded and to answer, "
     "with `run --images` a batch at a time.  [default: 600, and 10 for each image]",
 )
+# As parity.backends.feeding.MOST_AT_ONCE.
+AT_ONCE = click.IntRange(1, 2**31 - 1)
 IMAGES = click.option("--images", multiple=True, required=True, help="Image, directory or glob; repeatable.")
 
 
