@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from parity.coreml.blocks import make_block
+from parity.coreml.guard import Guard, declared_too_large
 from parity.coreml.mil_binding import Reader, bind
 from parity.coreml.mil_values import Weights, read_constant, read_type
 from parity.coreml.program import Graph, Node, Value
@@ -103,6 +104,9 @@ def _read_operation(
     where: str,
 ) -> None:
     name = outputs[0].name if outputs else operation.type
+    for value in outputs:
+        if told := declared_too_large(value):
+            raise CoreMLError(f"{where}: {told}")
     if operation.type == "const":
         constants[name] = read_constant(operation.attributes["val"], reader.weights, name)
         return
@@ -127,4 +131,6 @@ def _read_operation(
 
 def _work_out(node: Node) -> dict[str, Any]:
     """Run a node that has no inputs, for constants by name."""
-    return {value.name: result for value, result in zip(node.outputs, node.run(), strict=True)}
+    with Guard():
+        results = node.run()
+    return {value.name: result for value, result in zip(node.outputs, results, strict=True)}

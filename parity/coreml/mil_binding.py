@@ -109,6 +109,7 @@ def bind(
         run=with_blocks(run, blocks, len(operands)) if blocks else run,
         run_inplace=runner(partial(kernel.inplace, **fixed)) if kernel.inplace and first_runs else None,
         owns_result=not kernel.view,
+        reads_numbers=any(r.convert is not _as_tensor for r in running),
         zeros=getattr(prepared, "zeros", None),
         padded=(lambda zeros: runner(padded(zeros))) if padded else None,
     )

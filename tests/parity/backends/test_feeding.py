@@ -44,7 +44,9 @@ def test_a_file_that_takes_one_batch_alone_gets_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("batch", [0, -1, 2**63, 2.0, True, "4"])
 def test_what_is_no_number_of_images_is_refused(batch: Any) -> None:
-    with pytest.raises(ParityError, match=r"a batch of .*: give how many images go in at once, from 1 to 2147483647"):
+    with pytest.raises(
+        ParityError, match=r"a batch of .*: give how many images go in at once, from 1 to 2147483647"
+    ):
         check(tiny(), converted("onnx"), pictures(), batch=batch)
 
 
