@@ -12,7 +12,9 @@ import pickle
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +30,14 @@ if TYPE_CHECKING:
 Request = tuple[list[int], "tuple[int | None, str | None]", tuple[Any, ...]]
 
 
+# Of the machine's memory, for the artefact; the rest is for the run.
+_SHARE = 0.8
+
+
 def main(descriptor: int) -> None:
     """Serve one request after the other until the other side closes the connection."""
     connection = Connection(descriptor)
-    _be_ended_first()
+    _leave_memory()
     requests: SimpleQueue[Request] = SimpleQueue()
     # Listens while an artefact runs, so that the end of the other side is heard at once.
     threading.Thread(target=_listen, args=(connection, requests), daemon=True).start()
@@ -52,13 +58,23 @@ def _listen(connection: Connection, requests: SimpleQueue[Request]) -> None:
             os._exit(0)
 
 
-def _be_ended_first() -> None:
-    """Ask Linux to end this process, and not the run, where memory is short."""
-    try:
-        with open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123  no file, and not there elsewhere
-            file.write("1000")
-    except OSError:
-        pass
+def _leave_memory() -> None:
+    """Refuse this process what the machine does not have, and where that is short let it end, not the run.
+
+    Of all that a process has, RLIMIT_DATA counts what it may write to: PyTorch reserves addresses by the dozens of
+    GiB, which RLIMIT_AS would count. macOS has neither.
+    """
+    with suppress(ValueError, OSError, AttributeError):
+        import resource
+
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        wanted = int(there * _SHARE)
+        resource.setrlimit(
+            resource.RLIMIT_DATA, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+        )
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
 def _answer(loaded: dict[int, Predict], request: tuple[Any, ...]) -> tuple[str, Any]:
