@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -21,6 +21,12 @@ from parity.coreml.state import State, make_cells
 from parity.errors import CoreMLError
 
 Inputs = Mapping[str, Any]
+# What an output may be that the description calls so; others are told by the prediction.
+_DESCRIBED: Mapping[str, Collection[str]] = {
+    **dict.fromkeys(("multiArrayType", "imageType"), frozenset(CARRIERS)),
+    "stringType": ("string",),
+    "dictionaryType": ("dict",),
+}
 NEURAL_NETWORKS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
 
 
@@ -220,4 +226,12 @@ def _check_interface(model: ModelFile, description: Any, graph: Graph) -> None:
             raise CoreMLError(
                 f"{model.name}: the output `{f.name}` is described, but the program gives "
                 f"{', '.join(graph.outputs) or 'none'}; the file is damaged, convert again"
+            )
+    declared = {value.name: value.dtype for value in (*graph.inputs, *(v for n in graph.nodes for v in n.outputs))}
+    for f in description.output:
+        kind, dtype = str(f.type.WhichOneof("Type")), declared.get(graph.aliases.get(f.name, f.name))
+        if dtype is not None and dtype not in _DESCRIBED.get(kind, (dtype,)):
+            raise CoreMLError(
+                f"{model.name}: the output `{f.name}` is described as {kind}, and the program gives {dtype}; the "
+                "file contradicts itself, convert again"
             )
