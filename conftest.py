@@ -5,6 +5,7 @@ HYPOTHESIS_PROFILE: `ci` answers the same every time, `nightly` searches longer.
 
 from __future__ import annotations
 
+import math
 import os
 
 from hypothesis import HealthCheck, settings
@@ -22,3 +23,14 @@ _CLOCKLESS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow
 settings.register_profile("ci", _CLOCKLESS, derandomize=True, database=None, max_examples=50)
 settings.register_profile("nightly", _CLOCKLESS, max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_configure() -> None:
+    """Let commands that are called in this process run artefacts in it too, without a limit of time.
+
+    Tests put backends of their own in the place of ours, and a worker takes seconds to start.
+    tests/parity/backends/test_limited.py is about the limit.
+    """
+    from parity.backends import limited
+
+    limited.DEFAULT = limited.TimeLimit(math.inf)

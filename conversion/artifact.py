@@ -79,7 +79,10 @@ def _open_onnx(path: Path) -> Artifact:
         beside = list(external_files(model))
         if told := why_no_weights(path.parent, beside, "copy them beside it, or export it again"):
             raise ConversionError(f"{path}: {told}")
-        precision = onnx_precision(model)
+        try:
+            precision = onnx_precision(model)
+        except ConversionError as error:
+            raise ConversionError(f"{path}: {error}") from error
         if beside:
             onnx.load_external_data_for_model(model, str(path.parent))
     except ConversionError:

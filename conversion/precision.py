@@ -9,10 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, Literal
+
+from conversion.errors import ConversionError
 
 Precision = Literal["fp32", "fp16"]
 
+# Of a graph with its functions in the places where they are called: far more than the largest classifiers have.
+_MOST_NODES = 1_000_000
 _MIL_HALF = 10  # MIL.proto: DataType.FLOAT16
 
 
@@ -59,6 +64,7 @@ def onnx_precision(model: Any) -> Precision:
     from onnx.inliner import inline_local_functions
 
     if model.functions:
+        _check_functions(model)
         model = inline_local_functions(model)
     with suppress(Exception):  # what it cannot infer is taken from what an operation reads
         model = onnx.shape_inference.infer_shapes(model)
@@ -68,6 +74,33 @@ def onnx_precision(model: Any) -> Precision:
     types = _onnx_types(graph)
     steps = list(_onnx_steps(graph, types))
     return computes_in(steps, given, [value.name for value in graph.output])
+
+
+def _check_functions(model: Any) -> None:
+    """Refuse functions that call each other in a circle, or so often that the graph without them has no end."""
+    calls = {(function.domain, function.name): list(_kinds(function.node)) for function in model.functions}
+    sizes: dict[tuple[str, str], int] = {}
+    try:
+        for key in TopologicalSorter(calls).static_order():
+            sizes[key] = sum(sizes[kind] for kind in calls[key]) if key in calls else 1
+    except CycleError as error:
+        circle = " -> ".join(name for _, name in error.args[1])
+        raise ConversionError(f"its functions call each other in a circle, {circle}; export it again") from error
+    total = sum(sizes.get(kind, 1) for kind in _kinds(model.graph.node))
+    if total > _MOST_NODES:
+        raise ConversionError(
+            f"its functions, put in the places where they are called, make {total} operations, and the most that "
+            f"is read is {_MOST_NODES}; export it again, without functions that call each other so often"
+        )
+
+
+def _kinds(nodes: Iterable[Any]) -> Iterator[tuple[str, str]]:
+    """Give domain and type of these nodes and of those inside them."""
+    for node in nodes:
+        yield node.domain, node.op_type
+        for attribute in node.attribute:
+            for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+                yield from _kinds(graph.node)
 
 
 def _onnx_types(graph: Any) -> dict[str, int]:

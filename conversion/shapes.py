@@ -53,6 +53,18 @@ class InputShapes:
     def __str__(self) -> str:
         return " or ".join(f"[{', '.join(map(str, option))}]" for option in self.options)
 
+    def images_at_once(self, most: int, images: int, size: tuple[int, int]) -> int | None:
+        """Return how many images of a size (height, width) go in together: `most`, or as many as it takes.
+
+        No more than there are `images`, unless it takes no fewer. None where it takes no such images, or only more
+        than `most` at once.
+        """
+        batches = [option[0] for option in self.options if len(option) == 4 and (option[0].lower, 3, *size) in self]
+        wanted = min(most, max(images, 1))
+        counts = [max(b.lower, wanted if b.upper is None else min(wanted, b.upper)) for b in batches]
+        able = [count for count in counts if count <= most and (count, 3, *size) in self]
+        return max((count for count in able if count <= wanted), default=min(able, default=None))
+
 
 @dataclass(frozen=True)
 class OpenAxes:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from parity.commands import BACKEND, IMAGES, NO_EXPLAIN, SCALE, Reports, report, report_options
+from parity.commands import AT_ONCE, BACKEND, IMAGES, NO_EXPLAIN, SCALE, TIME_LIMIT, Reports, report, report_options
 
 
 def _size(context: click.Context, parameter: click.Parameter, given: str | None) -> tuple[int, int] | None:
@@ -72,7 +72,8 @@ def cli() -> None:
 @BACKEND
 @click.option("--tolerance", type=float, help="Largest |dp| allowed; the default depends on the precision.")
 @SCALE
-@click.option("--batch", type=click.IntRange(min=1), default=1, help="How many images go in at once.")
+@TIME_LIMIT
+@click.option("--batch", type=AT_ONCE, default=1, help="How many images go in at once.")
 @click.option("--size", metavar="HxW", callback=_size, help="Stretch the images to this height and width.")
 @click.option(
     "--record",
@@ -154,6 +155,7 @@ def convert_command(model: str, route: str, out: Path, suite: Path | None) -> in
 @click.argument("images", nargs=-1, required=True)
 @click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="How many classes to print.")
 @click.option("--backend", help="By default the first that runs here.")
+@TIME_LIMIT
 def predict_command(artifact: Path, images: tuple[str, ...], top: int, backend: str | None) -> int:
     """Run any artefact on images, on any system, and print the most probable classes.
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conversion.errors import ConversionError
-from parity.backends import Predict, find_backend, onnxruntime
+from parity.backends import Predict, find_backend, limited
 from parity.compare import align, proves_nothing
 from parity.errors import ParityError
 from parity.results import Prediction
@@ -229,12 +229,12 @@ def backend_sources(artifact: Artifact, backends: Sequence[str], reference: Pred
     """Set each backend against itself on one file, and the two that run ONNX against each other; by backend."""
     ways = {backend: _opened(find_backend(backend).load, artifact) for backend in backends}
     route, limit = artifact.route, INNOCENT[artifact.precision]
-    runtime = ways.get("onnxruntime") or _opened(onnxruntime.load, artifact)
+    runtime = ways.get("onnxruntime") or _opened(find_backend("onnxruntime").load, artifact)
     found: dict[str, BackendSources] = {}
     for backend, way in ways.items():
         noise: tuple[Source, ...] = ()
         if backend == "onnxruntime":
-            lower = (_opened(partial(onnxruntime.load, level=level), artifact) for level in _LOWER_LEVELS)
+            lower = (_opened(partial(limited.load, backend, level=level), artifact) for level in _LOWER_LEVELS)
             noise = (Source(f"{route}: {backend}, optimisation levels", (way, *lower), limit),)
         elif backend != "onnx-reference":
             noise = (

@@ -25,8 +25,10 @@ from parity.backends import (
     OutputNotFoundError,
     backends_for,
     find_backend,
+    limited,
     record_names,
 )
+from parity.backends.feeding import check_batch, no_larger_than
 from parity.backends.outputs import mapping_told, settle_output, shape_told
 from parity.backends.recorded import Recorded
 from parity.backends.vision import vision_told
@@ -82,6 +84,7 @@ def check(
     size: tuple[int, int] | None = None,
     records: Sequence[Path] = (),
     explain: bool = True,
+    time_limit: float | None = None,
 ) -> Run:
     """Compare artefacts with the classifier that they were made from, on every backend that runs their format.
 
@@ -90,7 +93,8 @@ def check(
     batch: how many images the artefacts are given at once; PyTorch gets them one by one all the same.
     size: (height, width) that images are stretched to, for artefacts that take others than the classifier's.
     records: files of predictions that were made elsewhere, each judged as a backend of its own.
-    explain: look for the causes of what fails.
+    explain: look for the causes of what fails. time_limit: seconds that an artefact may take on a backend, which
+    then runs in a process of its own; None: in this process, as long as it takes.
     Bad input raises ParityError or ConversionError.
     """
     listed = [artifacts] if isinstance(artifacts, Artifact | str | Path) else artifacts
@@ -113,7 +117,8 @@ def check(
             explain=explain,
         )
     )
-    subjects, thumbnails = _gather(_beside(legs, explain))
+    with limited.time_limit(time_limit):
+        subjects, thumbnails = _gather(_beside(legs, explain))
     return Run(environment(), subjects, summary=summarise(subjects), thumbnails=thumbnails)
 
 
@@ -126,14 +131,16 @@ def run(
     progress: Progress = lambda message, share: None,
     tolerance_scale: float = 1.0,
     explain: bool = True,
+    time_limit: float | None = None,
 ) -> Run:
     """Convert the models of a suite by their routes and compare every artefact; empty selections mean all.
 
-    artifacts: where converted models are kept between runs. A conversion that fails is a subject with the verdict
-    `error`; a suite that asks for what does not exist raises ParityError.
+    artifacts: where converted models are kept between runs. time_limit: as `check` takes it. A conversion that
+    fails is a subject with the verdict `error`; a suite that asks for what does not exist raises ParityError.
     """
     legs = run_legs(suite, models, routes, backends, artifacts, progress, tolerance_scale, explain)
-    subjects, thumbnails = _gather(legs)
+    with limited.time_limit(time_limit):
+        subjects, thumbnails = _gather(legs)
     partial = bool(models or routes or backends)
     marked, stale = mark_known_issues(subjects, suite.known_issues, partial=partial)
     return Run(environment(), marked, stale, summarise(marked), thumbnails)
@@ -198,6 +205,7 @@ def judge_artifact(
 ) -> Iterator[Leg]:
     """Run an artefact on its backends and compare each with the reference; explain: say why what fails does."""
     explainer = Explainer(explain)
+    batch = no_larger_than(reference.images.pixels, check_batch(batch), artifact)
     for name in backends or ():
         _open_backend(name, records, reference)
     for backend in backends_for(artifact.format, records):

@@ -39,6 +39,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--parity-tolerance-scale", type=float, default=1.0, metavar="FACTOR", help="multiply every tolerance"
     )
     group.addoption(
+        "--parity-time-limit",
+        type=float,
+        metavar="SECONDS",
+        help="what an artefact may take on a backend before it is ended (600, and 10 for each image)",
+    )
+    group.addoption(
         "--parity-artifacts", type=Path, metavar="DIR", help="where converted models are kept (rootdir/.parity)"
     )
     group.addoption(
@@ -60,6 +66,11 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--parity-json {target}: give a file in a directory that exists")
     if not 0 < config.getoption("parity_tolerance_scale") < float("inf"):
         raise pytest.UsageError("--parity-tolerance-scale: a factor above 0 is needed")
+    seconds = config.getoption("parity_time_limit")
+    if seconds is not None and not seconds > 0:
+        raise pytest.UsageError(
+            f"--parity-time-limit {seconds:g}: seconds above 0 are needed; inf is without a limit"
+        )
     if config.getoption("parity_update_baselines") and not (config.getoption("parity_reason") or "").strip():
         raise pytest.UsageError(
             "--parity-update-baselines: say with --parity-reason TEXT why answers change; it is kept in the files"

@@ -10,7 +10,7 @@ import numpy as np
 
 from conversion.artifact import Artifact, open_artifact
 from conversion.torch_defaults import with_torch_defaults
-from parity.backends import coreml_native, find_backend
+from parity.backends import find_backend, limited
 from parity.environment import cpu, environment, operating_system
 from parity.errors import ParityError
 from parity.facts import artifact_digest
@@ -57,7 +57,7 @@ def _record(artifact: Artifact, backend: str, images: Any, compute_unit: str | N
     pictures = load_images(images, preprocessing_of(artifact))
     if backend == "coreml-native":
         compute_unit = compute_unit or "CPU_ONLY"
-        predict = coreml_native.load(artifact, compute_unit=compute_unit)
+        predict = limited.load(backend, artifact, compute_unit=compute_unit)
     else:
         predict = find_backend(backend).load(artifact)
     answered = predict(pictures.pixels)

@@ -60,7 +60,10 @@ RECORDED = "recorded"
 
 
 def find_backend(name: str) -> Backend:
-    """Return the backend of that name; an unknown one is a ParityError that names the nearest."""
+    """Return the backend of that name; an unknown one is a ParityError that names the nearest.
+
+    Where a time limit holds (parity/backends/limited.py), what it loads runs within it, in a process of its own.
+    """
     if name.startswith(RECORDED):
         raise ParityError(
             f"backend `{name}` reads predictions that were made elsewhere, and no such record is given; "
@@ -70,7 +73,9 @@ def find_backend(name: str) -> Backend:
         near = difflib.get_close_matches(name, BACKENDS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ParityError(f"unknown backend `{name}`{hint} (backends: {', '.join(BACKENDS)})")
-    return cast(Backend, importlib.import_module(BACKENDS[name]))
+    from parity.backends.limited import within_limit
+
+    return within_limit(name, cast(Backend, importlib.import_module(BACKENDS[name])))
 
 
 def backends_for(artifact_format: str, records: Sequence[Path] = ()) -> tuple[str, ...]:

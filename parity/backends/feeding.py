@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conversion.errors import ConversionError
+from conversion.shapes import read_input_shapes
 from parity.errors import ParityError
 
 if TYPE_CHECKING:
     from conversion import Artifact
     from conversion.shapes import InputShapes
+
+
+# What the runtimes count the elements of an axis with.
+MOST_AT_ONCE = 2**31 - 1
 
 
 class InputShapeError(ParityError):
@@ -41,6 +48,29 @@ def answers(
         except Exception as error:  # the runtime's own classes
             raise ParityError(f"{artifact.path}: fails on images of {list(part.shape[1:])}: {error}") from error
         yield answer, len(part)
+
+
+def check_batch(batch: int) -> int:
+    """Return how many images are to go in at once, or refuse what is no such number."""
+    if not isinstance(batch, int) or isinstance(batch, bool) or not 1 <= batch <= MOST_AT_ONCE:
+        raise ParityError(f"a batch of {batch!r}: give how many images go in at once, from 1 to {MOST_AT_ONCE}")
+    return batch
+
+
+def no_larger_than(pixels: np.ndarray, batch: int, artifact: Artifact) -> int:
+    """Return the batch for these images: all of them at most, unless the file takes this batch and no smaller one.
+
+    pixels: uint8 [N, H, W, 3].
+    """
+    fewer = max(len(pixels), 1)
+    if batch <= fewer:
+        return batch
+    height, width = pixels.shape[1:3]
+    with suppress(ConversionError, ParityError):  # a damaged file, of which the backends say more
+        accepted = read_input_shapes(artifact)
+        if (batch, 3, height, width) in accepted and (fewer, 3, height, width) not in accepted:
+            return batch
+    return fewer
 
 
 def check_shape(artifact: Artifact, accepted: InputShapes, pixels: np.ndarray, batch: int) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from parity.backends import CannotRunError
 from parity.backends.onnx_classifier import classifier_predictions
+from parity.backends.onnx_sizes import check_sizes
 from parity.errors import ParityError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def load(artifact: Artifact, batch: int = 1) -> Predict:
     """Load a .onnx file."""
     import onnx
 
+    check_sizes(artifact, batch)
     try:
         model = onnx.load(str(artifact.path))
         if foreign := _foreign(model):

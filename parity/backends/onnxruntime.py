@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parity.backends.onnx_classifier import classifier_predictions
+from parity.backends.onnx_sizes import check_sizes
 from parity.errors import ParityError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def load(
     """
     import onnxruntime
 
+    check_sizes(artifact, batch)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors come as exceptions; the log would say them again
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)

@@ -30,6 +30,26 @@ NO_EXPLAIN = click.option("--no-explain", is_flag=True, help="Do not look for th
 SCALE = click.option(
     "--tolerance-scale", type=float, default=1.0, help="Multiply every tolerance: 0.5 looks twice as close."
 )
+
+
+def _limit_time(context: click.Context, parameter: click.Parameter, seconds: float | None) -> None:
+    """Let the limit hold for as long as the command works."""
+    from parity.backends import limited
+
+    context.with_resource(limited.time_limit(limited.DEFAULT if seconds is None else seconds))
+
+
+TIME_LIMIT = click.option(
+    "--time-limit",
+    type=float,
+    metavar="SECONDS",
+    expose_value=False,
+    callback=_limit_time,
+    help="What an artefact may take on a backend before it is ended, and an error: to be loaded and to answer, "
+    "with `run --images` a batch at a time.  [default: 600, and 10 for each image]",
+)
+# As parity.backends.feeding.MOST_AT_ONCE.
+AT_ONCE = click.IntRange(1, 2**31 - 1)
 IMAGES = click.option("--images", multiple=True, required=True, help="Image, directory or glob; repeatable.")
 
 

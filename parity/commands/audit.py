@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from parity.commands import ARTIFACTS, BACKEND, MODEL, ROUTE, SUITE, check_writable, json_option
+from parity.commands import ARTIFACTS, BACKEND, MODEL, ROUTE, SUITE, TIME_LIMIT, check_writable, json_option
 
 
 @click.command("audit")
@@ -14,6 +14,7 @@ from parity.commands import ARTIFACTS, BACKEND, MODEL, ROUTE, SUITE, check_writa
 @MODEL
 @ROUTE
 @BACKEND
+@TIME_LIMIT
 @click.option("--faults", multiple=True, metavar="PATTERN", help="Only faults of such names, `pre-*`; repeatable.")
 @json_option("what became of every fault, as JSON,")
 @ARTIFACTS

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parity.commands import ARTIFACTS, BACKEND, MODEL, ROUTE, SUITE, check_writable, json_option
+from parity.commands import ARTIFACTS, BACKEND, MODEL, ROUTE, SUITE, TIME_LIMIT, check_writable, json_option
 
 if TYPE_CHECKING:
     from parity.drift import Drifts
@@ -26,6 +26,7 @@ def baseline() -> None:
 @MODEL
 @ROUTE
 @BACKEND
+@TIME_LIMIT
 @click.option("--reason", required=True, help="Why these answers are right from now on; kept in the files.")
 @json_option("what was stored, as JSON,")
 @ARTIFACTS
@@ -46,6 +47,7 @@ def record_command(reason: str, json_file: Path | None, **selected: Any) -> int:
 @MODEL
 @ROUTE
 @BACKEND
+@TIME_LIMIT
 @json_option("every change, as JSON,")
 @ARTIFACTS
 def check_command(json_file: Path | None, **selected: Any) -> int:

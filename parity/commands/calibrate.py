@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from parity.commands import ARTIFACTS, BACKEND, MODEL, ROUTE, SUITE, check_writable, json_option
+from parity.commands import ARTIFACTS, BACKEND, MODEL, ROUTE, SUITE, TIME_LIMIT, check_writable, json_option
 
 
 @click.command("calibrate")
@@ -22,6 +22,7 @@ from parity.commands import ARTIFACTS, BACKEND, MODEL, ROUTE, SUITE, check_writa
 @MODEL
 @ROUTE
 @BACKEND
+@TIME_LIMIT
 @json_option("everything that was measured, as JSON,")
 @ARTIFACTS
 def calibrate(

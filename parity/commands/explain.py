@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from parity.commands import IMAGES, check_writable, json_option
+from parity.commands import IMAGES, TIME_LIMIT, check_writable, json_option
 
 
 @click.command("explain")
@@ -21,6 +21,7 @@ from parity.commands import IMAGES, check_writable, json_option
 )
 @click.option("--tolerance", type=float, help="Largest |dp| allowed; the default depends on the precision.")
 @click.option("--suite", type=click.Path(path_type=Path), help="Suite file that MODEL is a name of.")
+@TIME_LIMIT
 @json_option("results.json with all that was found")
 def explain(
     model: str,

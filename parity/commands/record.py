@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
-from parity.commands import IMAGES, check_writable
+from parity.commands import IMAGES, TIME_LIMIT, check_writable
 
 
 @click.command("record")
 @click.argument("artifacts", type=click.Path(path_type=Path), nargs=-1, required=True)
 @IMAGES
+@TIME_LIMIT
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write, JSON.")
 @click.option("--backend", help="By default the first that runs here; on a Mac that is Apple's runtime.")
 @click.option(

@@ -9,12 +9,14 @@ import click
 
 from parity.commands import (
     ARTIFACTS,
+    AT_ONCE,
     BACKEND,
     MODEL,
     NO_EXPLAIN,
     ROUTE,
     SCALE,
     SUITE,
+    TIME_LIMIT,
     Reports,
     check_writable,
     report,
@@ -40,10 +42,11 @@ STREAMED: dict[str, Any] = {
 @ROUTE
 @BACKEND
 @SCALE
+@TIME_LIMIT
 @NO_EXPLAIN
 @click.option("--images", type=click.Path(path_type=Path), help="Run on all images below this directory instead.")
 @click.option("--labels", type=click.Path(path_type=Path), help="What they show: CSV file,label or JSON.")
-@click.option("--batch", type=click.IntRange(min=1), help="How many images go in at once.  [default: 32]")
+@click.option("--batch", type=AT_ONCE, help="How many images go in at once.  [default: 32]")
 @click.option("--workers", type=click.IntRange(min=0), help="Processes that decode.  [default: half the CPUs]")
 @click.option("--shard", metavar="K/N", help="Run the K-th of N parts; `parity merge` puts them together.")
 @click.option("--max-unreadable", type=MAX_UNREADABLE, help="Fail above this share.  [default: 0.01]")

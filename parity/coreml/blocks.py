@@ -7,7 +7,10 @@ that the planner of the outer graph knows how long those values live, and kernel
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 from parity.coreml.plan import Plan, make_plan
@@ -17,8 +20,10 @@ from parity.errors import CoreMLError
 # How a kernel gets a block: takes the block's own inputs, returns its outputs.
 Call = Callable[..., tuple[Any, ...]]
 
-# Far beyond what a model needs, and over in seconds where the model is tiny: a damaged loop must not run forever.
-MOST_ITERATIONS = 100_000
+# How many operations may run inside the loops of one prediction, all of them together. An LSTM of 30 operations
+# over a minute of sound, 6,000 steps, takes 180,000; the smallest operations take a minute or two for all of these.
+# A damaged loop must not run for ever, nor one inside another.
+MOST_STEPS = 5_000_000
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,26 @@ class Block:
 
     plan: Plan
     captured: tuple[str, ...]
+
+
+@dataclass
+class _Steps:
+    """Count the operations that ran inside blocks."""
+
+    done: int = 0
+
+
+_steps: ContextVar[_Steps | None] = ContextVar("steps of this prediction", default=None)
+
+
+@contextmanager
+def one_prediction() -> Iterator[None]:
+    """Count the steps of all loops inside together."""
+    before = _steps.set(_Steps())
+    try:
+        yield
+    finally:
+        _steps.reset(before)
 
 
 def make_block(graph: Graph, where: str) -> Block:
@@ -74,15 +99,23 @@ def _call(block: Block, captured: tuple[Any, ...]) -> Call:
     def call(*inputs: Any) -> tuple[Any, ...]:
         if len(inputs) != own:
             raise ValueError(f"a block of {own} input(s) is given {len(inputs)}; convert again")
+        if steps := _steps.get():
+            steps.done += len(block.plan.steps)
         return block.plan.call(*inputs, *captured)
 
     return call
 
 
 def iterations() -> Iterator[int]:
-    """Count the iterations of a loop, and end one that does not end by itself."""
-    yield from range(MOST_ITERATIONS)
-    raise CoreMLError(
-        f"the loop has not ended after {MOST_ITERATIONS} iterations; where a model needs more, set "
-        "parity.coreml.blocks.MOST_ITERATIONS"
-    )
+    """Count the iterations of a loop, and end one that does not end before the prediction has taken MOST_STEPS."""
+    steps = _steps.get() or _Steps()
+    for number in count():
+        # An iteration is a step too: a loop may be empty.
+        steps.done += 1
+        if steps.done > MOST_STEPS:
+            raise CoreMLError(
+                f"the loop has not ended after {number:,} iterations, and the loops of this prediction have taken "
+                f"the {MOST_STEPS:,} steps that all of them together may; where a model needs more, set "
+                "parity.coreml.blocks.MOST_STEPS"
+            )
+        yield number

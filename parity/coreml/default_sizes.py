@@ -15,6 +15,7 @@ import torch
 
 from parity.coreml.dtypes import CARRIERS
 from parity.coreml.features import feed
+from parity.coreml.guard import Guard
 from parity.coreml.plan import Plan, Step
 from parity.coreml.program import Node, Value
 from parity.coreml.shapes import Shape, default_shape, image_sizes, name_shapes
@@ -55,8 +56,19 @@ def check_declared_shapes(plan: Plan) -> None:
 def check_default_sizes(plan: Plan, description: Any) -> None:
     """Raise a CoreMLError for an operation whose operands' shapes do not fit at the inputs' default sizes."""
     if any(not _fixed(v.shape) or v.others for v in plan.graph.inputs):
-        with torch.inference_mode():
+        with torch.inference_mode(), Guard():
             _check_defaults(plan, description)
+
+
+def shapes_by_content(plan: Plan) -> bool:
+    """Say whether the shape of any value may follow from what the inputs hold."""
+    return any(
+        node.reads_numbers
+        or (node.inputs and node.type in (_BY_CONTENT | _CONTROL_FLOW) - {"classify"})
+        or (len(node.inputs) > 1 and node.type not in _JOINING)
+        or node.type.endswith("Dynamic")
+        for node in plan.graph.nodes
+    )
 
 
 def _fixed(shape: Shape) -> bool:

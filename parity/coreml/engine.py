@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
-from parity.coreml.default_sizes import check_declared_shapes, check_default_sizes
+from parity.coreml.default_sizes import check_declared_shapes, check_default_sizes, shapes_by_content
 from parity.coreml.dtypes import CARRIERS
 from parity.coreml.features import answer, feed, feed_default
 from parity.coreml.files import ModelFile
+from parity.coreml.guard import Guard, declared_too_large
 from parity.coreml.plan import Plan, make_plan
 from parity.coreml.program import Graph, Value
 from parity.coreml.shapes import array_shapes, name_shapes
@@ -18,6 +21,12 @@ from parity.coreml.state import State, make_cells
 from parity.errors import CoreMLError
 
 Inputs = Mapping[str, Any]
+# What an output may be that the description calls so; others are told by the prediction.
+_DESCRIBED: Mapping[str, Collection[str]] = {
+    **dict.fromkeys(("multiArrayType", "imageType"), frozenset(CARRIERS)),
+    "stringType": ("string",),
+    "dictionaryType": ("dict",),
+}
 NEURAL_NETWORKS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
 
 
@@ -31,16 +40,39 @@ class Engine:
     name: str
     description: Any
     plan: Plan
+    guard: Guard = field(default_factory=Guard, compare=False)
+    unguarded: set[tuple[Any, ...]] = field(default_factory=set, compare=False)
 
     def predict(self, inputs: Inputs, state: State | None = None) -> dict[str, Any]:
         """Predict for one dictionary of inputs."""
-        values = self.plan.run(self.feeds(inputs, state))
-        return {f.name: answer(f, values[f.name], self.name) for f in self.description.output}
+        feeds = self.feeds(inputs, state)
+        with self._guarded(feeds):
+            values = self.plan.run(feeds)
+            return {f.name: answer(f, values[f.name], self.name) for f in self.description.output}
 
     def trace(self, inputs: Inputs) -> dict[str, Any]:
         """Return every value of the model itself, not of its blocks, by name; a state starts afresh."""
         state = self.make_state() if self.states else None
-        return self.plan.trace(self.feeds(inputs, state))
+        feeds = self.feeds(inputs, state)
+        with self.guard:
+            return self.plan.trace(feeds)
+
+    @contextmanager
+    def _guarded(self, feeds: Mapping[str, Any]) -> Iterator[None]:
+        """Refuse values that are too large, inside; inputs of shapes that went well once go well again."""
+        shapes = tuple(getattr(value, "shape", None) for value in feeds.values())
+        if shapes in self.unguarded:
+            yield
+            return
+        with self.guard:
+            yield
+        if not self.by_content:
+            self.unguarded.add(shapes)
+
+    @cached_property
+    def by_content(self) -> bool:
+        """Whether shapes may follow from what the inputs hold."""
+        return shapes_by_content(self.plan)
 
     @property
     def states(self) -> tuple[Value, ...]:
@@ -99,6 +131,7 @@ def open_engine(model: ModelFile, function_name: str | None) -> Engine:
     kind = model.specification.WhichOneof("Type")
     try:
         graph = _read(model, kind, description, function_name)
+        _check_sizes(graph.inputs, model.name)
         plan = make_plan(graph, model.name)
     except CoreMLError:
         raise
@@ -162,6 +195,13 @@ def _description(model: ModelFile, function_name: str | None) -> Any:
     return found[0]
 
 
+def _check_sizes(inputs: Sequence[Value], name: str) -> None:
+    """Refuse inputs and states that are too large as they are declared."""
+    for value in inputs:
+        if told := declared_too_large(value):
+            raise CoreMLError(f"{name}: the input `{value.name}`: {told}")
+
+
 def _check_interface(model: ModelFile, description: Any, graph: Graph) -> None:
     """Compare the inputs, states and outputs that the file describes with those that the graph has."""
     described = {
@@ -186,4 +226,12 @@ def _check_interface(model: ModelFile, description: Any, graph: Graph) -> None:
             raise CoreMLError(
                 f"{model.name}: the output `{f.name}` is described, but the program gives "
                 f"{', '.join(graph.outputs) or 'none'}; the file is damaged, convert again"
+            )
+    declared = {value.name: value.dtype for value in (*graph.inputs, *(v for n in graph.nodes for v in n.outputs))}
+    for f in description.output:
+        kind, dtype = str(f.type.WhichOneof("Type")), declared.get(graph.aliases.get(f.name, f.name))
+        if dtype is not None and dtype not in _DESCRIBED.get(kind, (dtype,)):
+            raise CoreMLError(
+                f"{model.name}: the output `{f.name}` is described as {kind}, and the program gives {dtype}; the "
+                "file contradicts itself, convert again"
             )

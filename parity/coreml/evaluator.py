@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from conversion.torch_defaults import with_torch_defaults
+from parity.coreml.blocks import one_prediction
 from parity.coreml.engine import Engine, Inputs
 from parity.coreml.files import open_model
 from parity.coreml.pipeline import open_runnable
@@ -57,7 +58,7 @@ class Evaluator:
             if state is not None:
                 raise CoreMLError(f"{self.name}: a state goes with one dictionary of inputs, not with a list")
             return [self.predict(one) for one in inputs]
-        with torch.inference_mode():
+        with torch.inference_mode(), one_prediction():
             return self._runnable.predict(inputs, state)
 
     @with_torch_defaults
@@ -66,7 +67,7 @@ class Evaluator:
 
         Those inside a branch or a loop are left out; a pipeline's are named `part/value`.
         """
-        with torch.inference_mode():
+        with torch.inference_mode(), one_prediction():
             values = self._runnable.trace(inputs)
         return {name: value.numpy() for name, value in values.items() if isinstance(value, torch.Tensor)}
 

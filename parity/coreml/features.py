@@ -18,6 +18,7 @@ from parity.coreml.dtypes import NUMPY, carry, settle, uncarry
 from parity.coreml.program import Value
 from parity.coreml.shapes import default_shape, fits, image_sizes, name_shapes, name_sizes
 from parity.errors import CoreMLError
+from parity.memory import too_large
 
 # FeatureTypes.proto: ArrayFeatureType.ArrayDataType; 0 is a type that the file leaves open.
 _ARRAY_DTYPES: Mapping[int, str] = {
@@ -120,6 +121,8 @@ def _array(feature: Any, given: Any, declared: Value, where: str) -> torch.Tenso
         array = array.reshape([1] * len(declared.shape))
     if not any(fits(array.shape, shape) for shape in allowed):
         raise CoreMLError(f"{wanted} the shape {name_shapes(allowed)}, not {array.shape}")
+    if told := too_large(array.shape, NUMPY[declared.dtype].itemsize):
+        raise CoreMLError(f"{where}: input `{feature.name}`: {told}")
     try:
         # What is too large for the type becomes infinite, as in a conversion on a device.
         with np.errstate(all="ignore"):

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 
 from parity.coreml.blocks import make_block
+from parity.coreml.guard import Guard, declared_too_large
 from parity.coreml.mil_binding import Reader, bind
+from parity.coreml.mil_types import check_block_types, check_constant_type, type_name
 from parity.coreml.mil_values import Weights, read_constant, read_type
 from parity.coreml.program import Graph, Node, Value
 from parity.coreml.registry import find_operation
@@ -42,9 +44,9 @@ def read_function(specification: Any, path: str, weights_dir: Path | None, funct
             f"the evaluator knows {', '.join(_OPSETS)}"
         )
     reader = Reader(path, _OPSETS[function.opset], Weights(path, weights_dir))
-    graph = _read_block(
-        reader, function.block_specializations[function.opset], _values(reader, function.inputs), {}
-    )
+    types = _types(reader, function.inputs)
+    inputs = _values(reader, function.inputs)
+    graph = _read_block(reader, function.block_specializations[function.opset], inputs, {}, types)
     if reader.missing:
         raise UnsupportedOperationsError(path, reader.missing)
     return graph
@@ -55,10 +57,12 @@ def read_constants(specification: Any, path: str, weights_dir: Path | None) -> d
     function = specification.mlProgram.functions[specification.description.defaultFunctionName or "main"]
     reader = Reader(path, _OPSETS[function.opset], Weights(path, weights_dir))
     constants: dict[str, Any] = {}
+    types: dict[str, str] = {}
     for operation in function.block_specializations[function.opset].operations:
         if operation.type == "const" or operation.type.startswith("constexpr_"):
             outputs = _values(reader, operation.outputs)
-            _read_operation(reader, operation, outputs, constants, [], f"{path}: `{outputs[0].name}`")
+            _read_operation(reader, operation, outputs, constants, [], types, f"{path}: `{outputs[0].name}`")
+            types |= _types(reader, operation.outputs)
     arrays = ((name, getattr(value, "array", value)) for name, value in constants.items())
     return {name: np.asarray(array) for name, array in arrays if isinstance(array, np.ndarray | torch.Tensor)}
 
@@ -70,11 +74,19 @@ def _values(reader: Reader, named: Any) -> tuple[Value, ...]:
     )
 
 
-def _read_block(reader: Reader, block: Any, inputs: tuple[Value, ...], outer: Mapping[str, Any]) -> Graph:
+def _types(reader: Reader, named: Any) -> dict[str, str]:
+    return {n.name: type_name(n.type, f"{reader.where}: `{n.name}`") for n in named}
+
+
+def _read_block(
+    reader: Reader, block: Any, inputs: tuple[Value, ...], outer: Mapping[str, Any], types: dict[str, str]
+) -> Graph:
     """Read a function's block, or one inside an operation.
 
-    outer: the constants that are known around the block.
+    outer: the constants that are known around the block. types: those of all values around it and of its inputs, by
+    name; those of its own values are added.
     """
+    names = {value.name for value in inputs}
     constants = {name: value for name, value in outer.items() if name not in {value.name for value in inputs}}
     nodes: list[Node] = []
     for operation in block.operations:
@@ -82,7 +94,14 @@ def _read_block(reader: Reader, block: Any, inputs: tuple[Value, ...], outer: Ma
         name = outputs[0].name if outputs else operation.type
         where = f"{reader.where}: operation `{name}` ({operation.type})"
         try:
-            _read_operation(reader, operation, outputs, constants, nodes, where)
+            for value in outputs:
+                if value.name in names:
+                    raise CoreMLError(
+                        f"{where}: the value `{value.name}` is defined twice; the file is damaged, convert again"
+                    )
+                names.add(value.name)
+            _read_operation(reader, operation, outputs, constants, nodes, types, where)
+            types |= _types(reader, operation.outputs)
         except CoreMLError:
             raise
         except Exception as error:  # whatever a damaged file leads to: an absent field, a size that is none
@@ -100,11 +119,16 @@ def _read_operation(
     outputs: tuple[Value, ...],
     constants: dict[str, Any],
     nodes: list[Node],
+    types: Mapping[str, str],
     where: str,
 ) -> None:
     name = outputs[0].name if outputs else operation.type
+    for value in outputs:
+        if told := declared_too_large(value):
+            raise CoreMLError(f"{where}: {told}")
     if operation.type == "const":
         constants[name] = read_constant(operation.attributes["val"], reader.weights, name)
+        check_constant_type(operation.outputs, operation.attributes["val"], where)
         return
     if operation.type == "custom_layer":
         code = read_constant(operation.attributes["class_name"], reader.weights, name)
@@ -113,18 +137,31 @@ def _read_operation(
             "convert again without custom operations"
         )
     kernel = find_operation(operation.type, reader.opset)
-    blocks = [_read_block(reader, b, _values(reader, b.inputs), constants) for b in operation.blocks]
+    inside = [{**types, **_types(reader, b.inputs)} for b in operation.blocks]
+    blocks = [
+        _read_block(reader, block, _values(reader, block.inputs), constants, known)
+        for block, known in zip(operation.blocks, inside, strict=True)
+    ]
     if kernel is None:
         reader.missing.setdefault(operation.type, []).append(name)
     elif not reader.missing:  # without its kernels nothing can be planned, and reading goes on to name them all
         planned = [make_block(block, reader.where) for block in blocks]
-        node = bind(reader, operation, kernel, outputs, constants, planned, where)
+        if blocks:
+            giving = [[known.get(n) for n in block.outputs] for block, known in zip(blocks, inside, strict=True)]
+            check_block_types(operation.type, giving, _declared(reader, operation), where)
+        node = bind(reader, operation, kernel, outputs, constants, planned, types, where)
         if kernel.constant and not node.inputs:
             constants |= _work_out(node)
         else:
             nodes.append(node)
 
 
+def _declared(reader: Reader, operation: Any) -> list[tuple[str, str]]:
+    return list(_types(reader, operation.outputs).items())
+
+
 def _work_out(node: Node) -> dict[str, Any]:
     """Run a node that has no inputs, for constants by name."""
-    return {value.name: result for value, result in zip(node.outputs, node.run(), strict=True)}
+    with Guard():
+        results = node.run()
+    return {value.name: result for value, result in zip(node.outputs, results, strict=True)}

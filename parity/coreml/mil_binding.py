@@ -15,6 +15,7 @@ import torch
 from parity.coreml.blobs import release
 from parity.coreml.blocks import Block, captured_by, with_blocks
 from parity.coreml.dtypes import CARRIERS, carry, settle
+from parity.coreml.mil_types import check_result_types, type_name
 from parity.coreml.mil_values import Constant, Weights, read_constant
 from parity.coreml.program import Node, Value
 from parity.coreml.registry import Kernel
@@ -56,9 +57,13 @@ def bind(
     outputs: tuple[Value, ...],
     constants: dict[str, Any],
     blocks: list[Block],
+    types: Mapping[str, str],
     where: str,
 ) -> Node:
-    """Make a Node: constants go into the kernel's arguments now, the rest becomes the node's inputs."""
+    """Make a Node: constants go into the kernel's arguments now, the rest becomes the node's inputs.
+
+    types: of the values that the operation may read, by name.
+    """
     name = outputs[0].name if outputs else operation.type
     given = _arguments(operation, kernel)
     unknown = sorted(set(given) - set(kernel.parameters))
@@ -92,6 +97,8 @@ def bind(
         except (TypeError, ValueError) as error:
             raise CoreMLError(f"{where}: `{parameter}`: {error}") from error
 
+    if not blocks:
+        _check_types(operation, kernel, given, fixed, types, where)
     operands = tuple(n for r in running for n in r.names)
 
     def runner(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
@@ -109,9 +116,28 @@ def bind(
         run=with_blocks(run, blocks, len(operands)) if blocks else run,
         run_inplace=runner(partial(kernel.inplace, **fixed)) if kernel.inplace and first_runs else None,
         owns_result=not kernel.view,
+        reads_numbers=any(r.convert is not _as_tensor for r in running),
         zeros=getattr(prepared, "zeros", None),
         padded=(lambda zeros: runner(padded(zeros))) if padded else None,
     )
+
+
+def _check_types(
+    operation: Any,
+    kernel: Kernel,
+    given: Mapping[str, list[tuple[str, Any]]],
+    fixed: Mapping[str, Any],
+    types: Mapping[str, str],
+    where: str,
+) -> None:
+    read: dict[str, str] = {}
+    for parameter in (p for p in kernel.parameters if given.get(p)):
+        named, literal = given[parameter][0]
+        kind = types.get(named) if literal is None else type_name(literal.type, where)
+        if kind is not None:
+            read[parameter] = kind
+    outputs = [(output.name, type_name(output.type, where)) for output in operation.outputs]
+    check_result_types(operation.type, read, fixed, outputs, where)
 
 
 def _arguments(operation: Any, kernel: Kernel) -> dict[str, list[tuple[str, Any]]]:

@@ -35,6 +35,19 @@ _DTYPES: Mapping[int, str] = {
     38: "uint6",
     39: "uint3",
 }
+# In which fields of TensorValue a tensor of a type may stand; bytes for those that are not here.
+_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "bool": ("bools",),
+    "string": ("strings",),
+    "fp32": ("floats",),
+    "fp64": ("doubles",),
+    "int16": ("ints", "bytes"),
+    "uint16": ("ints", "bytes"),
+    "int32": ("ints",),
+    "uint32": ("ints", "bytes"),
+    "int64": ("longInts",),
+    "uint64": ("longInts",),
+}
 _BITS: Mapping[str, int] = {"int4": 4, "uint4": 4, "uint6": 6, "uint3": 3, "uint2": 2, "uint1": 1}
 
 
@@ -90,9 +103,14 @@ def read_type(value_type: Any, where: str) -> tuple[str, tuple[int | None, ...]]
 def read_constant(value: Any, weights: Weights, name: str) -> Any:
     """Read a constant: a `Constant`, or plain Python values for texts and lists."""
     where = f"{weights.where}: the constant `{name}`"
-    if value.WhichOneof("value") == "immediateValue" and value.immediateValue.WhichOneof("value") == "list":
-        return tuple(_scalar(read_constant(item, weights, name)) for item in value.immediateValue.list.values)
     dtype, shape = read_type(value.type, where)
+    listed = value.WhichOneof("value") == "immediateValue" and value.immediateValue.WhichOneof("value") == "list"
+    if listed != (dtype == "list"):
+        raise CoreMLError(
+            f"{where} is declared {dtype}, and holds {'a list' if listed else 'a tensor'}; convert again"
+        )
+    if listed:
+        return _read_list(value, weights, name, where)
     sizes = tuple(size for size in shape if size is not None)
     if len(sizes) != len(shape):
         raise CoreMLError(f"{where} has no fixed shape; convert again")
@@ -103,9 +121,13 @@ def read_constant(value: Any, weights: Weights, name: str) -> Any:
     else:
         tensor = value.immediateValue.tensor
         kind = tensor.WhichOneof("value")
+        if kind and kind not in _FIELDS.get(dtype, ("bytes",)):
+            raise CoreMLError(f"{where} is declared {dtype}, and holds {kind}; convert again")
         values = getattr(tensor, kind).values if kind else ()
         if dtype == "string":
-            return tuple(values) if shape else "".join(values)
+            if len(values) != count:
+                raise CoreMLError(f"{where} has {len(values)} text(s) for the shape {list(sizes)}; convert again")
+            return tuple(values) if shape else values[0]
         packed = kind == "bytes"
         flat = (
             _unpack(np.frombuffer(bytes(values), np.uint8), dtype, count)
@@ -115,6 +137,23 @@ def read_constant(value: Any, weights: Weights, name: str) -> Any:
     if flat.size != count:
         raise CoreMLError(f"{where} has {flat.size} value(s) for the shape {list(sizes)}; convert again")
     return Constant(flat.reshape(sizes), dtype)
+
+
+def _read_list(value: Any, weights: Weights, name: str, where: str) -> tuple[Any, ...]:
+    items, declared = value.immediateValue.list.values, value.type.listType
+    length = declared.length
+    if length.WhichOneof("dimension") == "constant" and length.constant.size != len(items):
+        raise CoreMLError(
+            f"{where} is declared a list of {length.constant.size}, and holds {len(items)} value(s); convert again"
+        )
+    wanted = read_type(declared.type, where)
+    others = [held for held in (read_type(item.type, where) for item in items) if held != wanted]
+    if others:
+        raise CoreMLError(
+            f"{where} is declared a list of {wanted[0]} {list(wanted[1])}, and holds {others[0][0]} "
+            f"{list(others[0][1])}; convert again"
+        )
+    return tuple(_scalar(read_constant(item, weights, name)) for item in items)
 
 
 def _scalar(value: Any) -> Any:

@@ -38,6 +38,7 @@ class Node:
     run: takes the values named by `inputs`, in order, and returns one value per name in `outputs`.
     run_inplace: the same, but may overwrite its first input; None where no such form exists.
     owns_result: the outputs never share memory with an input, so a later node may overwrite them.
+    reads_numbers: takes sizes, or other numbers that are no tensor to its kernel, from values that are computed.
     skippable: a run leaves the node out where nothing reads its outputs; a trace computes it all the same.
     zeros: the node does nothing but put so many zeros on both sides of each spatial axis of [N, C, *spatial].
     padded: makes the `run` of a node that puts such zeros around its input by itself.
@@ -50,6 +51,7 @@ class Node:
     run: Callable[..., tuple[Any, ...]]
     run_inplace: Callable[..., tuple[Any, ...]] | None = None
     owns_result: bool = True
+    reads_numbers: bool = False
     skippable: bool = False
     zeros: tuple[int, ...] | None = None
     padded: Callable[[tuple[int, ...]], Callable[..., tuple[Any, ...]]] | None = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from parity.backends.limited import ended
 from parity.diagnosis.examination import Examination
 from parity.diagnosis.explain import Explanation, explain
 from parity.results import Comparison, Prediction, Subject
@@ -53,6 +54,8 @@ class Explainer:
         for known, explanation in self._known if subject.verdict != "pass" else ():
             if _alike(known, subject):
                 return explained(subject, explanation)
+        if ended(subject.backend, artifact):  # it would be again, by every run that the search makes
+            return subject
         examination = examine(subject, reference, artifact, prediction, batch)
         try:
             explanation = explain(examination, self.seconds, self.thorough)

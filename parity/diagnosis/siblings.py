@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from parity.backends.limited import ended
 from parity.diagnosis.fixes import compute_units
 from parity.environment import operating_system
 from parity.results import Diagnosis, Subject
@@ -60,7 +61,7 @@ def with_siblings(found: Sequence[Sibling]) -> tuple[Subject, ...]:
 
 def _told(one: Sibling, others: Sequence[Sibling]) -> Subject:
     subject = one.subject
-    if subject.verdict not in ("fail", "error") or one.artifact is None:
+    if subject.verdict not in ("fail", "error") or one.artifact is None or ended(subject.backend, one.artifact):
         return subject
     agreeing = [other for other in others if other.subject.verdict == "pass" and other.artifact is not None]
     same = [o for o in agreeing if o.artifact and o.artifact.path == one.artifact.path and _as_strict(o, one)]

@@ -123,7 +123,7 @@ def _artefact(
         raise ParityError(artifact.reason)
     chosen = choose([run.subjects[place] for place in places], images)
     reference = make_reference(classifier, _read(chosen, images, classifier))
-    batch = images_at_once(artifact, job.batch, classifier.preprocessing.size)
+    batch = images_at_once(artifact, job.batch, len(images), classifier.preprocessing.size)
     explainer = Explainer()
     found = []
     for place in places:

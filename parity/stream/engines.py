@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from conversion.torch_defaults import with_torch_defaults
+from parity.backends.limited import current_limit
 from parity.errors import ParityError
 from parity.results import Run
 from parity.stream.aggregate import read_results
@@ -99,7 +100,7 @@ def run_on_ray(job: Job, progress: Progress) -> list[Done]:
         # More than a machine has would never be given.
         threads = max(1, min(_threads_before(job) or torch.get_num_threads(), *nodes)) if nodes else 1
         count = max(1, sum(processors // threads for processors in nodes))
-        job = replace(job, threads=threads)
+        job = replace(job, threads=threads, time_limit=current_limit())
         if job.cases is not None and not job.fresh and is_finished(job.cases):
             return [_run_with_threads(job, progress)]
         task: Any = ray.remote(num_cpus=threads)(run_shard)

@@ -13,6 +13,7 @@ from parity.errors import ParityError
 from parity.results import Part
 
 if TYPE_CHECKING:
+    from parity.backends.limited import TimeLimit
     from parity.stream.cases_file import Header
 
 
@@ -36,6 +37,7 @@ class Job:
     cases: the journal; None keeps it below `artifacts` until the run is done.
     fresh: start anew where there is a journal. workers: processes that decode; 0 decodes in this one.
     threads: of PyTorch, where they are not to be as many as it chooses here.
+    time_limit: for each artefact and batch; None stands for the one that holds where the job is run.
     """
 
     suite: Path
@@ -52,6 +54,7 @@ class Job:
     cases: Path | None = None
     fresh: bool = False
     threads: int | None = None
+    time_limit: TimeLimit | None = None
 
 
 def parse_shard(text: str) -> Shard:

@@ -161,7 +161,7 @@ def _live_leg(job: Job, entry: ModelEntry, artifact: Artifact, backend: str, sam
     module = find_backend(backend)
     if reason := module.why_not():
         return LiveLeg(_stopped(replace(subject, reason=reason)))
-    at_once = images_at_once(artifact, job.batch, sample.classifier.preprocessing.size)
+    at_once = images_at_once(artifact, job.batch, len(sample.images), sample.classifier.preprocessing.size)
 
     def load() -> tuple[Predict, Prediction]:
         predict = module.load(artifact, at_once)
@@ -210,10 +210,9 @@ def _stopped(subject: Subject) -> HeadLeg:
     )
 
 
-def images_at_once(artifact: Artifact, batch: int, size: tuple[int, int]) -> int:
-    """Find how many images, up to a whole batch, an artefact takes together; one where it does not tell."""
-    accepted = read_input_shapes(artifact)
-    return next((count for count in range(batch, 1, -1) if (count, 3, *size) in accepted), 1)
+def images_at_once(artifact: Artifact, batch: int, images: int, size: tuple[int, int]) -> int:
+    """Find how many of so many images, up to a batch, an artefact takes together; one where it does not tell."""
+    return read_input_shapes(artifact).images_at_once(batch, images, size) or 1
 
 
 def _tolerance(job: Job, entry: ModelEntry, artifact: Artifact, sample: Sample) -> Tolerance:

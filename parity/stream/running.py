@@ -15,6 +15,8 @@ from conversion.classifier import Preprocessing
 from conversion.provenance import code_hash, weights_hash
 from conversion.torch_defaults import with_torch_defaults
 from parity.backends import Predict
+from parity.backends.feeding import check_batch
+from parity.backends.limited import time_limit
 from parity.cases import make_cases
 from parity.compare import align
 from parity.environment import environment, operating_system
@@ -58,7 +60,8 @@ class Done:
 @with_torch_defaults
 def run_shard(job: Job, progress: Progress = lambda message, done, total: None) -> Done:
     """Compare the images of a shard and write its journal, from where an earlier run stopped."""
-    return write_cases(job, prepare(job, progress), progress)
+    with time_limit(job.time_limit):
+        return write_cases(job, prepare(job, progress), progress)
 
 
 def write_cases(job: Job, work: Shardwork, progress: Progress = lambda message, done, total: None) -> Done:
@@ -99,6 +102,7 @@ def prepare(job: Job, progress: Progress = lambda message, done, total: None) ->
     """Find the images, load the models, and settle everything that the header says."""
     import torch
 
+    check_batch(job.batch)
     start_workers_early(job.workers)
     if job.threads is not None:
         torch.set_num_threads(job.threads)

@@ -59,16 +59,17 @@ class Checker:
                 raise ParityError("parity.check takes a route to convert by, or artifacts; give one of the two")
             routes = [route] if isinstance(route, str) else route or ()
             made = [convert(classifier, r, self._bench.artifacts, dynamic, bounds, sizes) for r in routes]
-            found = check(
-                classifier,
-                made if artifacts is None else artifacts,
-                self._beside(images),
-                backends,
-                tolerance,
-                self._bench.scale,
-                batch,
-                size,
-            )
+            with self._bench.limited():
+                found = check(
+                    classifier,
+                    made if artifacts is None else artifacts,
+                    self._beside(images),
+                    backends,
+                    tolerance,
+                    self._bench.scale,
+                    batch,
+                    size,
+                )
         except (ParityError, ConversionError) as error:
             pytest.fail(str(error), pytrace=False)
         self._report(found)

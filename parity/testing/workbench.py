@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import pytest
 
 from conversion.errors import ConversionError
 from conversion.routes import ROUTES
+from parity.backends import limited
 from parity.drift import Drift, follow
 from parity.errors import ParityError
 from parity.results import Subject
@@ -39,6 +41,7 @@ class Workbench:
         given: Path | None = config.getoption("parity_artifacts")
         self.artifacts = given or config.rootpath / ".parity"
         self.scale: float = config.getoption("parity_tolerance_scale")
+        self.time_limit: float | None = config.getoption("parity_time_limit")
         update: bool = config.getoption("parity_update_baselines")
         self.reason: str | None = config.getoption("parity_reason") if update else None
         self._references: dict[tuple[Path, str], Any] = {}
@@ -52,13 +55,18 @@ class Workbench:
         key = (suite.path, entry.name, route, backend)
         if key not in self._legs:
             try:
-                self._legs[key] = self._run(suite, entry, route, backend)
+                with self.limited():
+                    self._legs[key] = self._run(suite, entry, route, backend)
             except Exception as error:
                 self._legs[key] = error
         found = self._legs[key]
         if isinstance(found, Exception):
             raise found
         return found
+
+    def limited(self) -> AbstractContextManager[None]:
+        """Let artefacts take as long as the session's time limit allows, inside."""
+        return limited.time_limit(limited.DEFAULT if self.time_limit is None else self.time_limit)
 
     def thumbnails(self, suite: Suite, entry: ModelEntry, subject: Subject) -> dict[str, str]:
         """Make pictures of the worst images of a leg that was just run."""

@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from conversion.artifact import open_artifact
+from conversion.errors import ConversionError
 from conversion.precision import Step, computes_in, onnx_precision
 from conversion.quiet import chatter_to, import_coremltools
 
@@ -134,6 +135,35 @@ def test_a_function_of_the_file_is_looked_into() -> None:
     onnx.checker.check_model(model)
 
     assert onnx_precision(model) == "fp16"
+
+
+def function(name: str, *calls: str) -> onnx.FunctionProto:
+    names = ["x", *(f"v{index}" for index in range(len(calls) - 1)), "y"]
+    nodes = [
+        helper.make_node(call, [before], [after], domain="local" if call.startswith("F") else "")
+        for call, before, after in zip(calls, names[:-1], names[1:], strict=True)
+    ]
+    opsets = [helper.make_opsetid("", 19), helper.make_opsetid("local", 1)]
+    return helper.make_function("local", name, ["x"], ["y"], nodes, opsets)
+
+
+@pytest.mark.parametrize(
+    ("functions", "message"),
+    [
+        # Forty functions, each of which calls the next twice.
+        (
+            [*(function(f"F{i}", f"F{i + 1}", f"F{i + 1}") for i in range(40)), function("F40", "Exp")],
+            "make 1099511627776 operations, and the most that is read is 1000000",
+        ),
+        ([function("F0", "F1"), function("F1", "F0")], "its functions call each other in a circle, F"),
+        ([function("F0", "F0")], "its functions call each other in a circle, F0 -> F0"),
+    ],
+)
+def test_functions_without_an_end_are_refused(functions: list[onnx.FunctionProto], message: str) -> None:
+    model = model_of([helper.make_node("F0", ["image"], ["answer"], domain="local")], {})
+    model.functions.extend(functions)
+    with pytest.raises(ConversionError, match=message):
+        onnx_precision(model)
 
 
 def test_an_unknown_operator_keeps_the_type_that_it_reads() -> None:

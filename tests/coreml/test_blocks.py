@@ -96,6 +96,8 @@ def test_a_value_that_nothing_gave_is_named() -> None:
 
 def test_iterations_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(islice(iterations(), 1000)) == list(range(1000))
-    monkeypatch.setattr(blocks, "MOST_ITERATIONS", 3)
-    with pytest.raises(CoreMLError, match="has not ended after 3 iterations; where a model needs more, set"):
+    monkeypatch.setattr(blocks, "MOST_STEPS", 3)
+    with pytest.raises(
+        CoreMLError, match="has not ended after 3 iterations, .* the 3 steps .*; where a model needs more, set"
+    ):
         list(iterations())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from parity.backends import backends_for, find_backend
+from parity.backends import backends_for, find_backend, limited
 from parity.diagnosis import chain
 from parity.diagnosis.edit_onnx import image_of
 from parity.diagnosis.repair import Repair
@@ -163,6 +163,4 @@ def _flags() -> frozenset[str]:
 
 
 def _exact_sums(artifact: Artifact, batch: int) -> Predict:
-    from parity.backends import onnxruntime
-
-    return onnxruntime.load(artifact, batch, config={"session.x64quantprecision": "1"})
+    return limited.load("onnxruntime", artifact, batch, config={"session.x64quantprecision": "1"})

@@ -183,9 +183,35 @@ COUNTER = Evaluator(CONVERTED)
 
 
 def test_a_loop_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "MOST_ITERATIONS", 50)
-    with pytest.raises(CoreMLError, match=r"\(while_loop\) fails: the loop has not ended after 50 iterations"):
+    monkeypatch.setattr(blocks, "MOST_STEPS", 50)
+    # An iteration, its condition, and two operations in its body.
+    with pytest.raises(CoreMLError, match=r"\(while_loop\) fails: the loop has not ended after 13 iterations"):
         COUNTER.predict({"x": np.int32([1]), "y": np.int32([0]), "z": np.int32([0])})
+
+
+def test_every_prediction_has_its_own_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "MOST_STEPS", 50)
+    for _ in range(3):
+        found = COUNTER.predict({"x": np.int32([10]), "y": np.int32([1]), "z": np.int32([0])})
+        assert sorted(int(value[0]) for value in found.values()) == [0, 55]
+
+
+def test_loops_inside_each_other_have_their_steps_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    def square(x: Any, y: Any, z: Any) -> Any:
+        return Builder.while_loop(
+            _cond=lambda total, i: Builder.greater(x=i, y=z),
+            _body=lambda total, i: (counter(x, y, z)[0], Builder.sub(x=i, y=y)),
+            loop_vars=(np.int32([0]), x),
+        )
+
+    nested = Evaluator(convert(square, np.int32([0]), np.int32([0]), np.int32([0])))
+    monkeypatch.setattr(blocks, "MOST_STEPS", 1000)
+    # Neither loop has more than 10 iterations, and the inner one runs 10 times 40 steps.
+    values = {"x": np.int32([10]), "y": np.int32([1]), "z": np.int32([0])}
+    assert sorted(int(value[0]) for value in nested.predict(values).values()) == [0, 55]
+    monkeypatch.setattr(blocks, "MOST_STEPS", 300)
+    with pytest.raises(CoreMLError, match=r"the loops of this prediction have taken the 300 steps"):
+        nested.predict(values)
 
 
 def find(operations: Any, kind: str) -> Any:
