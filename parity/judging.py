@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from parity.cases import SHOWN, judge_case
+from parity.cases import SHOWN, judge_case_again
 from parity.errors import ParityError
 from parity.results import Case, Run, Subject, Verdict, read_run, summarise
 from parity.stream.aggregate import aggregate, with_explanations
 from parity.stream.cases_file import HeadLeg, Line, parse_header, read_lines, read_rest
-from parity.tally import tally_of
+from parity.tally import ONE_IMAGE, one_answer, one_class, tally_of
 from parity.tolerance import Tolerance
 
 REASON = "given when judged again"
@@ -43,21 +43,6 @@ def judge_run(run: Run, allowed: float | None = None) -> Run:
     """Judge a run again that holds all its cases; allowed: as `tolerance` of judge_file."""
     subjects = tuple(_judge_subject(s, allowed) for s in run.subjects)
     return replace(run, subjects=subjects, summary=summarise(subjects))
-
-
-def judge_case_again(case: Case, allowed: float) -> Case:
-    """Judge an image again; what no tolerance helps stays as it is."""
-    if case.max_abs_diff is None or case.reason:
-        return case
-    same = case.reference.label == case.candidate.label
-    return replace(case, verdict=judge_case(case.max_abs_diff, same, _margin(case), allowed))
-
-
-def _margin(case: Case) -> float:
-    """Return by how much the reference prefers its own answer; without limit where the case does not tell."""
-    said = {pair.label: pair.reference for pair in case.top}.get(case.candidate.label)
-    own = case.reference.probability
-    return float("inf") if said is None or own is None else own - said
 
 
 def _judge_subject(s: Subject, allowed: float | None) -> Subject:
@@ -94,8 +79,15 @@ def _lacking(s: Subject, allowed: float) -> str:
     # A larger tolerance proves less, a smaller one more.
     if inconclusive and allowed >= s.tolerance:
         return s.reason
+    if len(s.cases) < 2:
+        return ONE_IMAGE
+    least, most = _spread(s.cases)
+    if most <= allowed:
+        return one_answer(most, allowed)
+    if len({case.reference.label for case in s.cases}) == 1:
+        return one_class(len(s.cases))
     closer = s.verdict == "pass" and allowed <= s.tolerance
-    if closer or len(s.cases) < 2 or _least_spread(s.cases) > allowed:
+    if closer or least > allowed:
         return ""
     return (
         f"what is saved does not tell whether the reference's answers differ by more than {allowed:g} between "
@@ -103,21 +95,32 @@ def _lacking(s: Subject, allowed: float) -> str:
     )
 
 
-def _least_spread(cases: Sequence[Case]) -> float:
-    """Bound from below how far the reference's answers are from the one answer that is nearest to all.
+def _spread(cases: Sequence[Case]) -> tuple[float, float]:
+    """Bound, from below and from above, how far the reference's answers are from the one that is nearest to all.
 
     A case names the most probable classes; one that it does not name is at most as probable as the fifth.
     """
     listed = [{pair.label: pair.reference for pair in case.top if pair.reference is not None} for case in cases]
-    bounds = [sorted(named.values(), reverse=True)[SHOWN - 1] if len(named) >= SHOWN else 0.0 for named in listed]
     if not all(listed):
-        return 0.0
-    spread = 0.0
-    for label in {label for named in listed for label in named}:
-        highest = max(named[label] for named in listed if label in named)
-        lowest = min(named.get(label, bound) for named, bound in zip(listed, bounds, strict=True))
-        spread = max(spread, (highest - lowest) / 2)
-    return spread
+        return 0.0, 1.0
+    bounds = [sorted(named.values(), reverse=True)[SHOWN - 1] if len(named) >= SHOWN else 0.0 for named in listed]
+    rising = sorted(range(len(listed)), key=lambda place: bounds[place])
+    named_by: dict[str, list[int]] = {}
+    for place, named in enumerate(listed):
+        for label in named:
+            named_by.setdefault(label, []).append(place)
+    # What no case names is anything between nothing and what it may be at most.
+    least, most = 0.0, bounds[rising[-1]] / 2
+    for label, places in named_by.items():
+        said, naming = [listed[place][label] for place in places], set(places)
+        if len(places) == len(listed):
+            exactly = (max(said) - min(said)) / 2
+            least, most = max(least, exactly), max(most, exactly)
+            continue
+        # Among the cases that do not name it, found at once: no more are passed over than name it.
+        low, high = (bounds[next(p for p in order if p not in naming)] for order in (rising, reversed(rising)))
+        least, most = max(least, (max(said) - min(*said, low)) / 2), max(most, max(*said, high) / 2)
+    return least, most
 
 
 def _judge_cases_file(run: Run, path: Path, allowed: float | None) -> Run:
