@@ -12,8 +12,8 @@ from parity.results import FAILING_CASES, Answer, Case, CaseVerdict, ClassPair
 
 # How many classes of an image are looked at, and shown.
 SHOWN = 5
-# What may excuse another label, whatever else is allowed: no arithmetic that is used here moves a probability by more
-# (parity/tolerance.py caps fp16 at it), so two classes that lie further apart than twice this were not tied.
+# What may excuse another label, whatever else is allowed: parity/tolerance.py excuses no arithmetic that moves a
+# probability by more, fp16 included, so two classes that lie further apart than twice this were not tied.
 TIE_TOLERANCE = 5e-2
 # Images that are measured at once: the differences of all would be as large as all answers together.
 _CHUNK = 256
@@ -62,16 +62,21 @@ def judge_case(difference: float, same_top1: bool, margin: float, allowed: float
 
 
 def judge_case_again(case: Case, allowed: float) -> Case:
-    """Judge an image again by another tolerance; what no tolerance helps stays as it is."""
-    if case.max_abs_diff is None or case.reason:
-        return case
+    """Judge an image again by its numbers, whatever it was said to be."""
     same = case.reference.label == case.candidate.label
-    return replace(case, verdict=judge_case(case.max_abs_diff, same, _margin(case), allowed))
+    verdict: CaseVerdict
+    if case.max_abs_diff is None:
+        verdict = "error"
+    elif case.reason:  # the model names a class against its own probabilities
+        verdict = "flip"
+    else:
+        verdict = judge_case(case.max_abs_diff, same, _margin(case), allowed)
+    return case if verdict == case.verdict else replace(case, verdict=verdict)
 
 
 def is_incurable(case: Case) -> bool:
-    """Say whether no tolerance helps: no finite answer, a label against its own probabilities, or far from a tie."""
-    return bool(case.max_abs_diff is None or case.reason) or judge_case_again(case, inf).verdict in FAILING_CASES
+    """Say whether no tolerance helps: no finite answer, a label against its own numbers, or one far from a tie."""
+    return judge_case_again(case, inf).verdict in FAILING_CASES
 
 
 def _margin(case: Case) -> float:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 
 from parity.cases import SHOWN, judge_case_again
 from parity.errors import ParityError
 from parity.results import Case, Run, Subject, Verdict, read_run, summarise
+from parity.soundness import check_run
 from parity.stream.aggregate import aggregate, with_explanations
-from parity.stream.cases_file import HeadLeg, Line, parse_header, read_lines, read_rest
+from parity.stream.cases_file import Header, HeadLeg, Line, parse_header, read_lines, read_rest
 from parity.tally import ONE_IMAGE, one_answer, one_class, tally_of
 from parity.tolerance import Tolerance
 
@@ -28,15 +30,25 @@ def judge_file(path: Path, tolerance: float | None = None) -> Run:
     tolerance: the largest |dp| allowed; None leaves each subject the one that it was judged by.
     """
     run = read_run(path)
+    check_run(path, run)
     allowed = None if tolerance is None else Tolerance(tolerance).probability
     if not run.cases_file:
+        if any(s.counts for s in run.subjects):
+            raise ParityError(f"{path}: holds only the worst cases, and names no file that has all; run anew")
         return judge_run(run, allowed)
     cases = path.parent / Path(run.cases_file).name
     if not cases.is_file():
         raise ParityError(
             f"{path}: holds only the worst cases, and {cases.name}, which has all, is not beside it; put it there"
         )
-    return _judge_cases_file(run, cases, allowed)
+    return _judge_cases_file(path, run, cases, allowed)
+
+
+def read_judged(path: Path) -> Run:
+    """Read a results.json whose verdicts are those of its numbers, where it has all of them; else as it says."""
+    run = read_run(path)
+    check_run(path, run)
+    return run if run.cases_file or any(s.counts for s in run.subjects) else judge_run(run)
 
 
 def judge_run(run: Run, allowed: float | None = None) -> Run:
@@ -51,10 +63,15 @@ def _judge_subject(s: Subject, allowed: float | None) -> Subject:
     allowed = s.tolerance if allowed is None else allowed
     cases = tuple(judge_case_again(case, allowed) for case in s.cases)
     tally = tally_of(cases)
+    if tally.incurable or len(cases) < 2:
+        s = replace(s, required_tolerance=None)
     lacking = _lacking(s, allowed)
     verdict: Verdict = "fail" if tally.failing else "inconclusive" if lacking else "pass"
-    judged = replace(s, verdict=verdict, reason=tally.told if tally.failing else lacking, cases=cases)
-    return _with_causes(replace(judged, tolerance=allowed), s, allowed)
+    reason = tally.told if tally.failing else lacking
+    if tally.failing and allowed == s.tolerance and s.reason.startswith(reason):
+        reason = s.reason  # with what else was known of it
+    judged = replace(s, verdict=verdict, reason=reason, tolerance=allowed, cases=cases)
+    return _with_causes(judged, s, allowed)
 
 
 def _with_causes(judged: Subject, before: Subject, allowed: float) -> Subject:
@@ -71,16 +88,16 @@ def _lacking(s: Subject, allowed: float) -> str:
 
     What cannot be told proves nothing either.
     """
-    inconclusive = s.verdict == "inconclusive"
+    alike = "the reference's answers are too alike for agreement to prove anything"
+    before = (s.reason or alike) if s.verdict == "inconclusive" else ""
+    if len(s.cases) < 2:
+        return before or ONE_IMAGE
     if s.required_tolerance is None:
-        alike = "the reference's answers are too alike for agreement to prove anything"
-        return s.reason if inconclusive else alike
+        return before or alike
     assert s.tolerance is not None
     # A larger tolerance proves less, a smaller one more.
-    if inconclusive and allowed >= s.tolerance:
-        return s.reason
-    if len(s.cases) < 2:
-        return ONE_IMAGE
+    if before and allowed >= s.tolerance:
+        return before
     least, most = _spread(s.cases)
     if most <= allowed:
         return one_answer(most, allowed)
@@ -123,10 +140,11 @@ def _spread(cases: Sequence[Case]) -> tuple[float, float]:
     return least, most
 
 
-def _judge_cases_file(run: Run, path: Path, allowed: float | None) -> Run:
+def _judge_cases_file(results: Path, run: Run, path: Path, allowed: float | None) -> Run:
     """Judge all images again, as a run over them does."""
     with path.open("rb") as file:
         header = parse_header(path, file.readline())
+        _check_same_legs(results, run, path, header)
         tolerances = [leg.tolerance if allowed is None else allowed for leg in header.running]
         legs = tuple(_allowing(leg, allowed) for leg in header.legs)
 
@@ -140,6 +158,17 @@ def _judge_cases_file(run: Run, path: Path, allowed: float | None) -> Run:
         judged = aggregate(replace(header, legs=legs), again(), unreadable, run.cases_file)
         judged = with_explanations(judged, read_rest(path, header, file))
     return replace(judged, thumbnails=run.thumbnails)
+
+
+def _check_same_legs(results: Path, run: Run, cases: Path, header: Header) -> None:
+    subjects, legs = (
+        [f"{one.model} by {one.route} on {one.backend}" for one in listed] for listed in (run.subjects, header.legs)
+    )
+    for one, other in zip_longest(subjects, legs, fillvalue="nothing"):
+        if one != other:
+            raise ParityError(
+                f"{results}: has {one} where {cases.name} has {other}; put the cases of this run beside it"
+            )
 
 
 def _allowing(leg: HeadLeg, allowed: float | None) -> HeadLeg:

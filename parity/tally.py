@@ -128,8 +128,8 @@ ONE_IMAGE = (
 def one_answer(spread: float, allowed: float) -> str:
     """Say that one and the same answer, `spread` away from the reference's at most, is within what is allowed."""
     return (
-        f"the reference answers the same for every image, within {spread:.1e} where {allowed:g} is allowed; a model "
-        "that ignores its input would agree: give images that differ"
+        f"the reference answers the same for every image, within {spread:.1e} where {allowed:g} is allowed; a "
+        "model that ignores its input would agree: give images that differ"
         + (", or a smaller tolerance" if spread > TIE_TOLERANCE else "")
     )
 

@@ -63,7 +63,9 @@ def test_the_package_exports_the_function_also_after_its_module_is_imported() ->
         ),
         pytest.param([0.5, 0.25, 0.125, 0.125], [0.5, 0.25, 0.125, 0.75], 0.125, "flip", id="another class"),
         pytest.param([0.5, 0.25, 0.125, 0.125], [8.0, 7.0, 6.0, 6.0], 0.125, "drift", id="logits"),
-        pytest.param([0.5, 0.4375, 0.0625, 0.0], [0.46875, 0.46875 + 2**-8, 0.0625, 0.0], 0.046875, "tie", id="near tie"),
+        pytest.param(
+            [0.5, 0.4375, 0.0625, 0.0], [0.46875, 0.46875 + 2**-8, 0.0625, 0.0], 0.046875, "tie", id="near tie"
+        ),
         pytest.param(
             [0.5, 0.4375, 0.0625, 0.0],
             [0.46875, 0.5, 0.0625, 0.25],

@@ -197,8 +197,8 @@ def test_an_untrained_network_stays_inconclusive() -> None:
 
 
 def test_what_cannot_be_told_is_not_passed() -> None:
-    # A case names the five most probable classes. The second says of the first class no more than that it is at most
-    # as probable as the fifth, 0.14: what is nearest to both is between 0.08 and 0.15 away.
+    # A case names the five most probable classes. The second says of the first class no more than that it is
+    # at most as probable as the fifth, 0.14: what is nearest to both is between 0.08 and 0.15 away.
     reference = np.array([[0.30] + [0.10] * 7, [0.04, 0.30] + [0.14] * 4 + [0.05] * 2])
     subject = judged(reference, reference, 0.01)
 
