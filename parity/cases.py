@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from math import isfinite, isnan
+from dataclasses import dataclass, replace
+from math import inf, isfinite, isnan
 
 import numpy as np
 
-from parity.results import Answer, Case, CaseVerdict, ClassPair
+from parity.results import FAILING_CASES, Answer, Case, CaseVerdict, ClassPair
 
 # How many classes of an image are looked at, and shown.
 SHOWN = 5
+# What may excuse another label, whatever else is allowed: parity/tolerance.py excuses no arithmetic that moves a
+# probability by more, fp16 included, so two classes that lie further apart than twice this were not tied.
+TIE_TOLERANCE = 5e-2
 # Images that are measured at once: the differences of all would be as large as all answers together.
 _CHUNK = 256
 # Core ML may give an exact 0 in fp16; the smallest fp16 number stands in, so that a logarithm stays finite.
@@ -48,11 +51,39 @@ def judge_case(difference: float, same_top1: bool, margin: float, allowed: float
     difference: the largest |dp|. margin: by how much the reference's own answer is more probable to the reference
     than the candidate's answer is.
     """
-    if difference <= allowed:
-        # Vectors this close leave the reference's two labels no margin above twice the tolerance.
-        return "match" if same_top1 else "tie"
+    small = min(allowed, TIE_TOLERANCE)
+    # Vectors this close leave the reference's two labels no margin above twice as much.
+    if not (same_top1 or difference <= small or margin <= 2 * small):
+        return "flip"
     # A near tie excuses the label, but not a vector that is apart.
-    return "drift" if same_top1 or margin <= 2 * allowed else "flip"
+    if difference > allowed:
+        return "drift"
+    return "match" if same_top1 else "tie"
+
+
+def judge_case_again(case: Case, allowed: float) -> Case:
+    """Judge an image again by its numbers, whatever it was said to be."""
+    same = case.reference.label == case.candidate.label
+    verdict: CaseVerdict
+    if case.max_abs_diff is None:
+        verdict = "error"
+    elif case.reason:  # the model names a class against its own probabilities
+        verdict = "flip"
+    else:
+        verdict = judge_case(case.max_abs_diff, same, _margin(case), allowed)
+    return case if verdict == case.verdict else replace(case, verdict=verdict)
+
+
+def is_incurable(case: Case) -> bool:
+    """Say whether no tolerance helps: no finite answer, a label against its own numbers, or one far from a tie."""
+    return judge_case_again(case, inf).verdict in FAILING_CASES
+
+
+def _margin(case: Case) -> float:
+    """Return by how much the reference prefers its own answer; without limit where the case does not tell."""
+    said = {pair.label: pair.reference for pair in case.top}.get(case.candidate.label)
+    own = case.reference.probability
+    return inf if said is None or own is None else own - said
 
 
 @dataclass(frozen=True)
@@ -136,7 +167,8 @@ def _case(
         snr_db=measured.snr,
         psnr_db=measured.psnr,
         reason=reason,
-        top=_top(labels, expected, found, {*measured.first, *measured.second}),
+        # What judges the case again, with these numbers alone, needs what the reference says of both labels.
+        top=_top(labels, expected, found, {*measured.first, *measured.second, top}),
         truth=truth,
     )
 

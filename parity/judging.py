@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 
-from parity.cases import SHOWN, judge_case
+from parity.cases import SHOWN, judge_case_again
 from parity.errors import ParityError
 from parity.results import Case, Run, Subject, Verdict, read_run, summarise
+from parity.soundness import check_run
 from parity.stream.aggregate import aggregate, with_explanations
-from parity.stream.cases_file import HeadLeg, Line, parse_header, read_lines, read_rest
-from parity.tally import tally_of
+from parity.stream.cases_file import Header, HeadLeg, Line, parse_header, read_lines, read_rest
+from parity.tally import ONE_IMAGE, one_answer, one_class, tally_of
 from parity.tolerance import Tolerance
 
 REASON = "given when judged again"
@@ -28,15 +30,25 @@ def judge_file(path: Path, tolerance: float | None = None) -> Run:
     tolerance: the largest |dp| allowed; None leaves each subject the one that it was judged by.
     """
     run = read_run(path)
+    check_run(path, run)
     allowed = None if tolerance is None else Tolerance(tolerance).probability
     if not run.cases_file:
+        if any(s.counts for s in run.subjects):
+            raise ParityError(f"{path}: holds only the worst cases, and names no file that has all; run anew")
         return judge_run(run, allowed)
     cases = path.parent / Path(run.cases_file).name
     if not cases.is_file():
         raise ParityError(
             f"{path}: holds only the worst cases, and {cases.name}, which has all, is not beside it; put it there"
         )
-    return _judge_cases_file(run, cases, allowed)
+    return _judge_cases_file(path, run, cases, allowed)
+
+
+def read_judged(path: Path) -> Run:
+    """Read a results.json whose verdicts are those of its numbers, where it has all of them; else as it says."""
+    run = read_run(path)
+    check_run(path, run)
+    return run if run.cases_file or any(s.counts for s in run.subjects) else judge_run(run)
 
 
 def judge_run(run: Run, allowed: float | None = None) -> Run:
@@ -45,31 +57,21 @@ def judge_run(run: Run, allowed: float | None = None) -> Run:
     return replace(run, subjects=subjects, summary=summarise(subjects))
 
 
-def judge_case_again(case: Case, allowed: float) -> Case:
-    """Judge an image again; what no tolerance helps stays as it is."""
-    if case.max_abs_diff is None or case.reason:
-        return case
-    same = case.reference.label == case.candidate.label
-    return replace(case, verdict=judge_case(case.max_abs_diff, same, _margin(case), allowed))
-
-
-def _margin(case: Case) -> float:
-    """Return by how much the reference prefers its own answer; without limit where the case does not tell."""
-    said = {pair.label: pair.reference for pair in case.top}.get(case.candidate.label)
-    own = case.reference.probability
-    return float("inf") if said is None or own is None else own - said
-
-
 def _judge_subject(s: Subject, allowed: float | None) -> Subject:
     if not s.cases or s.tolerance is None:
         return s
     allowed = s.tolerance if allowed is None else allowed
     cases = tuple(judge_case_again(case, allowed) for case in s.cases)
     tally = tally_of(cases)
+    if tally.incurable or len(cases) < 2:
+        s = replace(s, required_tolerance=None)
     lacking = _lacking(s, allowed)
     verdict: Verdict = "fail" if tally.failing else "inconclusive" if lacking else "pass"
-    judged = replace(s, verdict=verdict, reason=tally.told if tally.failing else lacking, cases=cases)
-    return _with_causes(replace(judged, tolerance=allowed), s, allowed)
+    reason = tally.told if tally.failing else lacking
+    if tally.failing and allowed == s.tolerance and s.reason.startswith(reason):
+        reason = s.reason  # with what else was known of it
+    judged = replace(s, verdict=verdict, reason=reason, tolerance=allowed, cases=cases)
+    return _with_causes(judged, s, allowed)
 
 
 def _with_causes(judged: Subject, before: Subject, allowed: float) -> Subject:
@@ -86,16 +88,23 @@ def _lacking(s: Subject, allowed: float) -> str:
 
     What cannot be told proves nothing either.
     """
-    inconclusive = s.verdict == "inconclusive"
+    alike = "the reference's answers are too alike for agreement to prove anything"
+    before = (s.reason or alike) if s.verdict == "inconclusive" else ""
+    if len(s.cases) < 2:
+        return before or ONE_IMAGE
     if s.required_tolerance is None:
-        alike = "the reference's answers are too alike for agreement to prove anything"
-        return s.reason if inconclusive else alike
+        return before or alike
     assert s.tolerance is not None
     # A larger tolerance proves less, a smaller one more.
-    if inconclusive and allowed >= s.tolerance:
-        return s.reason
+    if before and allowed >= s.tolerance:
+        return before
+    least, most = _spread(s.cases)
+    if most <= allowed:
+        return one_answer(most, allowed)
+    if len({case.reference.label for case in s.cases}) == 1:
+        return one_class(len(s.cases))
     closer = s.verdict == "pass" and allowed <= s.tolerance
-    if closer or len(s.cases) < 2 or _least_spread(s.cases) > allowed:
+    if closer or least > allowed:
         return ""
     return (
         f"what is saved does not tell whether the reference's answers differ by more than {allowed:g} between "
@@ -103,27 +112,39 @@ def _lacking(s: Subject, allowed: float) -> str:
     )
 
 
-def _least_spread(cases: Sequence[Case]) -> float:
-    """Bound from below how far the reference's answers are from the one answer that is nearest to all.
+def _spread(cases: Sequence[Case]) -> tuple[float, float]:
+    """Bound, from below and from above, how far the reference's answers are from the one that is nearest to all.
 
     A case names the most probable classes; one that it does not name is at most as probable as the fifth.
     """
     listed = [{pair.label: pair.reference for pair in case.top if pair.reference is not None} for case in cases]
-    bounds = [sorted(named.values(), reverse=True)[SHOWN - 1] if len(named) >= SHOWN else 0.0 for named in listed]
     if not all(listed):
-        return 0.0
-    spread = 0.0
-    for label in {label for named in listed for label in named}:
-        highest = max(named[label] for named in listed if label in named)
-        lowest = min(named.get(label, bound) for named, bound in zip(listed, bounds, strict=True))
-        spread = max(spread, (highest - lowest) / 2)
-    return spread
+        return 0.0, 1.0
+    bounds = [sorted(named.values(), reverse=True)[SHOWN - 1] if len(named) >= SHOWN else 0.0 for named in listed]
+    rising = sorted(range(len(listed)), key=lambda place: bounds[place])
+    named_by: dict[str, list[int]] = {}
+    for place, named in enumerate(listed):
+        for label in named:
+            named_by.setdefault(label, []).append(place)
+    # What no case names is anything between nothing and what it may be at most.
+    least, most = 0.0, bounds[rising[-1]] / 2
+    for label, places in named_by.items():
+        said, naming = [listed[place][label] for place in places], set(places)
+        if len(places) == len(listed):
+            exactly = (max(said) - min(said)) / 2
+            least, most = max(least, exactly), max(most, exactly)
+            continue
+        # Among the cases that do not name it, found at once: no more are passed over than name it.
+        low, high = (bounds[next(p for p in order if p not in naming)] for order in (rising, reversed(rising)))
+        least, most = max(least, (max(said) - min(*said, low)) / 2), max(most, max(*said, high) / 2)
+    return least, most
 
 
-def _judge_cases_file(run: Run, path: Path, allowed: float | None) -> Run:
+def _judge_cases_file(results: Path, run: Run, path: Path, allowed: float | None) -> Run:
     """Judge all images again, as a run over them does."""
     with path.open("rb") as file:
         header = parse_header(path, file.readline())
+        _check_same_legs(results, run, path, header)
         tolerances = [leg.tolerance if allowed is None else allowed for leg in header.running]
         legs = tuple(_allowing(leg, allowed) for leg in header.legs)
 
@@ -137,6 +158,17 @@ def _judge_cases_file(run: Run, path: Path, allowed: float | None) -> Run:
         judged = aggregate(replace(header, legs=legs), again(), unreadable, run.cases_file)
         judged = with_explanations(judged, read_rest(path, header, file))
     return replace(judged, thumbnails=run.thumbnails)
+
+
+def _check_same_legs(results: Path, run: Run, cases: Path, header: Header) -> None:
+    subjects, legs = (
+        [f"{one.model} by {one.route} on {one.backend}" for one in listed] for listed in (run.subjects, header.legs)
+    )
+    for one, other in zip_longest(subjects, legs, fillvalue="nothing"):
+        if one != other:
+            raise ParityError(
+                f"{results}: has {one} where {cases.name} has {other}; put the cases of this run beside it"
+            )
 
 
 def _allowing(leg: HeadLeg, allowed: float | None) -> HeadLeg:

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conversion.errors import ConversionError
-from parity.backends import Predict, find_backend, limited
-from parity.compare import align, proves_nothing
+from parity.backends import Predict, find_backend, limited, onnxruntime
+from parity.compare import align
 from parity.errors import ParityError
 from parity.results import Prediction
+from parity.tally import variety_of
 from parity.tolerance import FP16_FLOOR, Way, fp16_answers, fp32_ways
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def margin(answers: Sequence[Prediction]) -> np.ndarray:
 def flat(answers: Sequence[Prediction]) -> np.ndarray:
     """Tell for each image, as 1 or 0, whether the answer is about the same for every class."""
     (reference,) = answers
-    return np.array([float(bool(proves_nothing(row[None], 0.0))) for row in reference.probabilities])
+    return np.array([float(variety_of(row[None]).flat) for row in reference.probabilities])
 
 
 @dataclass(frozen=True)

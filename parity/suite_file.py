@@ -40,7 +40,15 @@ def _two_ends(bounds: list[Any] | None) -> list[Any] | None:
     return bounds
 
 
+def _says_something(text: str) -> str:
+    # Spaces are no reason, nor are signs that nobody sees.
+    if not any(sign.isprintable() and not sign.isspace() for sign in text):
+        raise ValueError(f"{text!r} says nothing to a reader of the report; write what does")
+    return text
+
+
 RouteName = Annotated[str, AfterValidator(_known_route), WithJsonSchema({"type": "string", "enum": list(ROUTES)})]
+Said = Annotated[str, AfterValidator(_says_something), WithJsonSchema({"type": "string", "pattern": r"\S"})]
 Size = Annotated[list[int], Field(min_length=2, max_length=2)]
 
 
@@ -89,8 +97,8 @@ class KnownIssueTable(Table):
     model: str
     route: str = "*"
     backend: str = "*"
-    reason: str
-    link: str = ""
+    reason: Annotated[Said, Field(description="What goes wrong, and in which versions.")]
+    link: Annotated[Said, Field(description="The issue at the project that it is of.")] = ""
 
 
 class ToolChainTable(Table):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from parity.cases import TIE_TOLERANCE, is_incurable
 from parity.results import FAILING_CASES, Case, CaseVerdict, Verdict
 
 # A network that spreads 95 % of the entropy of a uniform answer has seen nothing in the image.
@@ -25,7 +26,7 @@ class Tally:
 
     counts: how many images got which verdict; agreeing: how many got the same label from both.
     max_abs_diff: the largest |dp|; None where no answer was finite.
-    incurable: there is a case that no tolerance helps: no finite answer, a label against its own probabilities.
+    incurable: there is a case that no tolerance helps.
     """
 
     counts: Mapping[CaseVerdict, int] = field(default_factory=dict)
@@ -72,7 +73,7 @@ def tally_of(cases: Iterable[Case]) -> Tally:
         Counter(case.verdict for case in listed),
         sum(case.reference.label == case.candidate.label for case in listed),
         max((case.max_abs_diff for case in listed if case.max_abs_diff is not None), default=None),
-        any(case.max_abs_diff is None or case.reason for case in listed),
+        any(is_incurable(case) for case in listed),
     )
 
 
@@ -108,22 +109,37 @@ class Variety:
                 f"the reference answers about 1/{classes} for every class of every image (an untrained network?); "
                 "any other would agree: give trained weights"
             )
-        # One image has nothing to differ from. Whoever asks about one gets an answer about that one.
         if self.images < 2:
-            return ""
+            return ONE_IMAGE
         # The constant nearest to all answers lies midway between the extremes of each class.
         spread = float((self.high - self.low).max()) / 2
         if spread <= allowed:
-            return (
-                f"the reference answers the same for every image, within {spread:.1e}; "
-                "a model that ignores its input would agree: give images that differ"
-            )
-        if len(self.classes) == 1:
-            return (
-                f"the reference gives all {self.images} images one class; a model that knows only that class would "
-                "agree: give images of at least two classes"
-            )
-        return ""
+            return one_answer(spread, allowed)
+        return one_class(self.images) if len(self.classes) == 1 else ""
+
+
+# Why agreement proves nothing, in words: a model that does not look at its input would agree as well.
+ONE_IMAGE = (
+    "one image was compared, and a model that gives every image this one answer would agree: give images of at "
+    "least two classes"
+)
+
+
+def one_answer(spread: float, allowed: float) -> str:
+    """Say that one and the same answer, `spread` away from the reference's at most, is within what is allowed."""
+    return (
+        f"the reference answers the same for every image, within {spread:.1e} where {allowed:g} is allowed; a "
+        "model that ignores its input would agree: give images that differ"
+        + (", or a smaller tolerance" if spread > TIE_TOLERANCE else "")
+    )
+
+
+def one_class(images: int) -> str:
+    """Say that so many images are of one class."""
+    return (
+        f"the reference gives all {images} images one class; a model that knows only that class would agree: give "
+        "images of at least two classes"
+    )
 
 
 def variety_of(reference: np.ndarray) -> Variety:

@@ -109,10 +109,15 @@ def too_costly(precision: str, allowed: Tolerance, max_abs_diff: float | None) -
     )
 
 
-def scaled(tolerance: Tolerance, scale: float) -> Tolerance:
-    """Multiply a tolerance, to look closer or to let more pass; the reason says so."""
+def check_scale(scale: float) -> None:
+    """Raise ParityError for a number that no tolerance can be multiplied by."""
     if not (scale > 0 and np.isfinite(scale)):
         raise ParityError(f"a tolerance is multiplied by a number above 0, not {scale}")
+
+
+def scaled(tolerance: Tolerance, scale: float) -> Tolerance:
+    """Multiply a tolerance, to look closer or to let more pass; the reason says so."""
+    check_scale(scale)
     if scale == 1:
         return tolerance
     # Nothing differs by 1 or more that is a probability at all.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import wraps
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,8 +28,35 @@ ARTIFACTS = click.option(
     help="Where converted models are kept between runs.",
 )
 NO_EXPLAIN = click.option("--no-explain", is_flag=True, help="Do not look for the causes of what fails.")
+
+
+class Finite(click.FloatRange):
+    """Take a number of a range; click's own lets NaN pass, which is in none."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse what is no number, then what is outside."""
+        number = click.FLOAT.convert(value, param, ctx)
+        if not isfinite(number):
+            self.fail(f"{value} is in no range; give a number in the range {self._describe_range()}.")
+        return super().convert(value, param, ctx)
+
+
+def _scale(context: click.Context, parameter: click.Parameter, factor: float) -> float:
+    """Refuse a factor before the work, also where nothing would have been multiplied by it."""
+    from parity.tolerance import check_scale
+
+    check_scale(factor)
+    return factor
+
+
 SCALE = click.option(
-    "--tolerance-scale", type=float, default=1.0, help="Multiply every tolerance: 0.5 looks twice as close."
+    "--tolerance-scale",
+    type=float,
+    default=1.0,
+    callback=_scale,
+    help="Multiply every tolerance: 0.5 looks twice as close.",
 )
 
 

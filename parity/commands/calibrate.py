@@ -6,7 +6,17 @@ from pathlib import Path
 
 import click
 
-from parity.commands import ARTIFACTS, BACKEND, MODEL, ROUTE, SUITE, TIME_LIMIT, check_writable, json_option
+from parity.commands import (
+    ARTIFACTS,
+    BACKEND,
+    MODEL,
+    ROUTE,
+    SUITE,
+    TIME_LIMIT,
+    Finite,
+    check_writable,
+    json_option,
+)
 
 
 @click.command("calibrate")
@@ -14,7 +24,7 @@ from parity.commands import ARTIFACTS, BACKEND, MODEL, ROUTE, SUITE, TIME_LIMIT,
 @click.option("--images", multiple=True, help="Image, directory or glob in the place of the suite's; repeatable.")
 @click.option(
     "--quantile",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Finite(0, 1, min_open=True, max_open=True),
     default=0.999,
     show_default=True,
     help="Share of images whose noise the proposal covers.",

@@ -23,11 +23,11 @@ def compare_runs(old: Path, new: Path, json_file: Path | None, markdown_file: Pa
     """
     Reports(json=json_file, markdown=markdown_file).check()
     from parity import run_diff
+    from parity.judging import read_judged
     from parity.report.run_diff import diff_to_markdown, print_run_diff
     from parity.report.terminal import make_console
-    from parity.results import read_run
 
-    found = run_diff.compare_runs(read_run(old), read_run(new))
+    found = run_diff.compare_runs(read_judged(old), read_judged(new))
     if json_file:
         json_file.write_text(run_diff.diff_to_json(found), encoding="utf-8")
     if markdown_file:

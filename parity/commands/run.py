@@ -17,13 +17,14 @@ from parity.commands import (
     SCALE,
     SUITE,
     TIME_LIMIT,
+    Finite,
     Reports,
     check_writable,
     report,
     report_options,
 )
 
-MAX_UNREADABLE = click.FloatRange(0, 1)
+MAX_UNREADABLE = Finite(0, 1)
 # Option -> what it stands for where it is not given; None: decided when it is needed.
 STREAMED: dict[str, Any] = {
     "labels": None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parity.commands import ARTIFACTS, MODEL, ROUTE, SUITE, TIME_LIMIT, check_writable, json_option
+from parity.commands import ARTIFACTS, MODEL, ROUTE, SUITE, TIME_LIMIT, Finite, check_writable, json_option
 
 if TYPE_CHECKING:
     from parity.suite import Suite
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 @MODEL
 @ROUTE
 @TIME_LIMIT
-@click.option(
-    "--timeout", type=click.FloatRange(min=1), default=900, show_default=True, help="Seconds for one conversion."
-)
+@click.option("--timeout", type=Finite(min=1), default=900, show_default=True, help="Seconds for one conversion.")
 @json_option("all that was found, as JSON,")
 @ARTIFACTS
 def upgrade(

@@ -13,6 +13,7 @@ from parity.diagnosis.editing import Edit
 from parity.images import ImageSet
 from parity.reference import Reference
 from parity.results import FAILING_CASES, Comparison, Prediction
+from parity.tally import variety_of
 from parity.tolerance import Tolerance
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ def apply(examination: Examination, repairs: Sequence[Repair], rows: Sequence[in
     Agreement that proves nothing, as with answers that are all of one class, restores no parity.
     """
     found = repaired(examination, repairs, rows)
-    if rows is None:
+    # One image that did not agree and does now says what was wrong with it.
+    if rows is None and (len(found.expected) > 1 or variety_of(found.expected).flat):
         why = proves_nothing(found.expected, found.tolerance)
         if why:
             return Comparison("fail", why, found.tolerance, None, None, None, ())

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from parity.distribution import Distribution
+from parity.errors import ParityError
 from parity.known_issues import mark_known_issues
 from parity.results import FAILING_CASES, Case, Part, Run, Subject, Unreadable, UnreadableImage, summarise
 from parity.stream.accuracy import Counts, accuracy_of, add_counts, count_accuracy
@@ -94,6 +95,8 @@ def aggregate(header: Header, lines: Iterable[Line], allowed_unreadable: float, 
 
     allowed_unreadable: the share of images, 0..1, above which a run fails whose images could not be read.
     """
+    if not 0 <= allowed_unreadable <= 1:
+        raise ParityError(f"a share of unreadable images is between 0 and 1, not {allowed_unreadable}")
     places = {model.name: {label: i for i, label in enumerate(model.labels)} for model in header.models}
     totals = [Totals() for _ in header.running]
     varieties: dict[str, Variety] = {}

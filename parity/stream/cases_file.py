@@ -20,6 +20,7 @@ from parity.errors import ParityError
 from parity.file_kinds import schema_of, tell_kind
 from parity.results import Case, Diagnosis, Divergence, Environment, Subject, Verdict
 from parity.stream.job import Shard, cases_beside
+from parity.stream.soundness import LineCheck, header_trouble
 from parity.suite import KnownIssueEntry
 from parity.tally import Variety
 
@@ -235,7 +236,7 @@ def parse_header(path: Path, line: bytes) -> Header:
     from pydantic import ValidationError
 
     try:
-        return _header_adapter().validate_json(line)
+        header = _header_adapter().validate_json(line)
     except ValidationError as error:
         told = tell_kind(path, "parity-cases")
         if schema_of(path) == "parity-run":
@@ -246,13 +247,24 @@ def parse_header(path: Path, line: bytes) -> Header:
         raise ParityError(
             f"{path}: not a cases file of schema {SCHEMA}; `parity run --images` writes one"
         ) from error
+    for told in header_trouble(header):
+        raise ParityError(f"{path}:1: contradicts itself: {told}; run anew")
+    return header
 
 
 def read_lines(path: Path, header: Header, raw: Iterable[bytes]) -> Iterator[Line]:
-    """Read the lines behind the header; they must be those of all batches of the shard."""
-    given = iter(raw)
-    for number, place in enumerate((p for batch in header.batches for p in header.places(batch)), start=2):
-        text = next(given, b"")
+    """Read the lines behind the header, judged as they are now; they must be those of all batches of the shard."""
+    texts, check, first = iter(raw), LineCheck(header), 2
+    for batch in header.batches:
+        lines = list(_read_batch(path, header, texts, batch, first))
+        yield from check.batch(path, first, lines)
+        first += len(lines)
+    check.end(path)
+
+
+def _read_batch(path: Path, header: Header, texts: Iterator[bytes], batch: int, first: int) -> Iterator[Line]:
+    for number, place in enumerate(header.places(batch), start=first):
+        text = next(texts, b"")
         if not text.endswith(b"\n"):
             raise ParityError(
                 f"{path}:{number}: not finished: {number - 2} images are done; start the same `parity run` again"

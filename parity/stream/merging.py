@@ -13,6 +13,7 @@ from parity.results import Run
 from parity.stream.aggregate import aggregate, read_results, with_explanations
 from parity.stream.cases_file import (
     Header,
+    Line,
     parse_header,
     parse_line,
     read_header,
@@ -22,6 +23,7 @@ from parity.stream.cases_file import (
 )
 from parity.stream.identity import tell_difference
 from parity.stream.job import Shard, cases_beside
+from parity.stream.soundness import LineCheck
 
 
 def merged_results(paths: Sequence[Path], json_file: Path | None, allowed_unreadable: float) -> Run:
@@ -79,10 +81,12 @@ def merged_lines(paths: Sequence[Path]) -> Iterator[bytes]:
             file.readline()
         yield whole.to_json()
         counts = dict.fromkeys(files, 1)  # lines of each file that were read: its header
+        check = LineCheck(whole)
         for number in whole.batches:
             shard = number % first.shard.of + 1
-            yield from _lines(found[shard], files[shard], whole, number, counts[shard] + 1)
+            yield from _lines(found[shard], files[shard], whole, number, counts[shard] + 1, check)
             counts[shard] += len(whole.places(number))
+        check.end(found[1])
         for shard, file in sorted(files.items()):
             explained = read_rest(found[shard], replace(first, shard=Shard(shard, first.shard.of)), file)
             lines = [to_explained_line(one) for one in explained]
@@ -120,7 +124,10 @@ def _check_same_run(one: Path, first: Header, path: Path, header: Header) -> Non
         raise ParityError(f"{one} and {path}: of different runs: {differs}; run the shards alike")
 
 
-def _lines(path: Path, file: IO[bytes], header: Header, batch: int, first_line: int) -> Iterator[bytes]:
+def _lines(
+    path: Path, file: IO[bytes], header: Header, batch: int, first_line: int, check: LineCheck
+) -> Iterator[bytes]:
+    raw, lines = list[bytes](), list[Line]()
     for number, place in enumerate(header.places(batch), start=first_line):
         line = file.readline()
         if not line.endswith(b"\n"):
@@ -131,5 +138,7 @@ def _lines(path: Path, file: IO[bytes], header: Header, batch: int, first_line: 
             raise ParityError(
                 f"{path}:{number}: damaged: image {place} is not where it should be; run the shard anew"
             )
-        parse_line(path, number, header, line, place)
-        yield line
+        raw.append(line)
+        lines.append(parse_line(path, number, header, line, place))
+    check.batch(path, first_line, lines)
+    yield from raw

@@ -250,7 +250,11 @@ def test_what_belongs_to_a_directory_is_refused_without_one(parity: Parity, opti
         (("--images", "pictures", "--shard", "4/3"), "4/3: no shard"),
         (("--images", "pictures", "--labels", "gone.csv"), "gone.csv: cannot be read"),
         (("--images", "pictures", "--batch", "0"), "--batch"),
-        (("--images", "pictures", "--max-unreadable", "2"), "--max-unreadable"),
+        *(
+            (("--images", "pictures", "--max-unreadable", share), "--max-unreadable")
+            for share in ("2", "-0.1", "nan", "inf", "-inf", "1e999", "few")
+        ),
+        *((("--tolerance-scale", scale), "above 0, not") for scale in ("nan", "inf", "0", "-1")),
         (("--images", "pictures", "--engine", "slurm"), "--engine"),
         (("--images", "pictures", "--json", "nowhere/r.json"), "the directory does not exist"),
         (("--images", "pictures", "--route", "mlprogram"), "no model `tiny` with route mlprogram"),

@@ -63,22 +63,32 @@ def test_the_package_exports_the_function_also_after_its_module_is_imported() ->
         ),
         pytest.param([0.5, 0.25, 0.125, 0.125], [0.5, 0.25, 0.125, 0.75], 0.125, "flip", id="another class"),
         pytest.param([0.5, 0.25, 0.125, 0.125], [8.0, 7.0, 6.0, 6.0], 0.125, "drift", id="logits"),
-        pytest.param([0.5, 0.375, 0.125, 0.0], [0.40625, 0.46875, 0.125, 0.0], 0.09375, "tie", id="near tie"),
         pytest.param(
-            [0.5, 0.375, 0.125, 0.0],
-            [0.40625, 0.46875, 0.125, 0.25],
-            0.09375,
+            [0.5, 0.4375, 0.0625, 0.0], [0.46875, 0.46875 + 2**-8, 0.0625, 0.0], 0.046875, "tie", id="near tie"
+        ),
+        pytest.param(
+            [0.5, 0.4375, 0.0625, 0.0],
+            [0.46875, 0.5, 0.0625, 0.25],
+            0.046875,
             "drift",
             id="near tie and drift",
         ),
-        pytest.param([0.5, 0.25, 0.25, 0.0], [0.25, 0.5, 0.25, 0.0], 0.125, "drift", id="margin at twice that"),
         pytest.param(
-            [0.5, 0.25 - 2**-20, 0.25, 2**-20],
-            [0.25, 0.5, 0.25, 0.0],
-            0.125,
+            [0.5, 0.4375, 0.0625, 0.0], [0.375, 0.5, 0.125, 0.0], 0.03125, "drift", id="margin at twice that"
+        ),
+        pytest.param(
+            [0.5, 0.4375 - 2**-20, 0.0625, 2**-20],
+            [0.375, 0.5, 0.125, 0.0],
+            0.03125,
             "flip",
             id="margin just above",
         ),
+        # A tie is what arithmetic turns round: it moves no probability by more than 0.05, whatever is allowed.
+        pytest.param([0.5, 0.40625, 0.09375, 0.0], [0.25, 0.75, 0.0, 0.0], 0.375, "tie", id="margin of 0.09"),
+        pytest.param([0.5, 0.375, 0.125, 0.0], [0.25, 0.75, 0.0, 0.0], 0.375, "flip", id="margin of 0.13"),
+        pytest.param([0.5, 0.375, 0.125, 0.0], [0.40625, 0.46875, 0.125, 0.0], 0.09375, "flip", id="within both"),
+        pytest.param([0.5, 0.375, 0.125, 0.0], [0.0, 0.0, 0.125, 0.875], 0.97, "flip", id="anything is allowed"),
+        pytest.param([0.97, 0.03, 0.0, 0.0], [0.03, 0.97, 0.0, 0.0], 0.999, "flip", id="all but anything"),
         pytest.param([0.5, 0.5, 0.0, 0.0], [0.25, 0.75, 0.0, 0.0], 0.25, "tie", id="reference undecided"),
         pytest.param([0.5, 0.25, 0.25, 0.0], [0.375, 0.375, 0.25, 0.0], 0.125, "match", id="candidate undecided"),
         pytest.param([0.5, 0.25, 0.125, 0.125], [0.5, math.nan, 0.25, 0.25], 0.5, "error", id="NaN"),
@@ -145,7 +155,7 @@ def test_an_error_leaves_the_largest_difference_of_the_others() -> None:
 
 
 def test_of_equal_probabilities_the_model_may_name_any() -> None:
-    found = case([0.5, 0.25, 0.25, 0.0], [0.375, 0.375, 0.25, 0.0], 0.125, named="bee")
+    found = case([0.5, 0.4375, 0.0625, 0.0], [0.46875, 0.46875, 0.0625, 0.0], 0.03125, named="bee")
 
     # The margin in the reference is exactly twice the tolerance.
     assert (found.verdict, found.candidate.label) == ("tie", "bee")
@@ -290,6 +300,7 @@ def test_no_images_are_inconclusive() -> None:
         pytest.param([[0.25] * 4], "about 1/4 for every class", id="flat, one image"),
         # An eighth more for one class keeps over 95 % of the entropy of a uniform answer.
         pytest.param([[0.375, 0.25, 0.1875, 0.1875]] * 2, "about 1/4 for every class", id="nearly flat"),
+        pytest.param([ANT], "one image was compared, and a model that gives every image this one", id="one image"),
         pytest.param([ANT, ANT], "the same for every image", id="the same"),
         pytest.param([ANT, [0.625, 0.25, 0.125, 0.0]], "the same for every image", id="the same, nearly"),
         pytest.param([ANT, [0.46875, 0.375, 0.15625, 0.0]], "all 2 images one class", id="one class"),
@@ -307,7 +318,6 @@ def test_agreement_that_proves_nothing_is_inconclusive(reference: list[list[floa
     "reference",
     [
         pytest.param([ANT, DOG], id="two classes"),
-        pytest.param([ANT], id="one image"),
         pytest.param([ANT, [0.25] * 4, DOG], id="one flat image among others"),
         pytest.param([[0.5, 0.25, 0.125, 0.125], [0.25, 0.5, 0.125, 0.125]], id="two modest answers"),
     ],
@@ -332,6 +342,30 @@ def test_the_constant_midway_between_the_extremes_is_what_counts() -> None:
 
     assert "the same for every image" in proves_nothing(reference, 0.25)
     assert "the same for every image" not in proves_nothing(reference, 0.25 - 2**-20)
+
+
+@pytest.mark.parametrize("tolerance", [0.5, 0.97, 0.999])
+def test_a_tolerance_within_which_one_answer_is_all_answers_proves_nothing(tolerance: float) -> None:
+    comparison = compared([ANT, DOG], [ANT, DOG], tolerance)
+
+    assert comparison.verdict == "inconclusive"
+    assert f"the same for every image, within 3.8e-01 where {tolerance:g} is" in comparison.reason
+    assert comparison.reason.endswith("give images that differ, or a smaller tolerance")
+
+
+@pytest.mark.parametrize("row", [ANT, [0.6875, 0.1875, 0.125, 0.0]])
+def test_one_image_passes_by_no_tolerance(row: list[float]) -> None:
+    for tolerance in (0.125, 0.03125):
+        comparison = compared([ANT], [row], tolerance)
+        assert comparison.verdict == ("inconclusive" if row == ANT or tolerance == 0.125 else "fail")
+        assert comparison.required_tolerance is None
+
+
+def test_a_flip_far_from_a_tie_passes_by_no_tolerance() -> None:
+    comparison = compared([ANT, DOG], [DOG, ANT], 0.97)
+
+    assert (comparison.verdict, comparison.reason) == ("fail", "2 flip of 2 image(s)")
+    assert (comparison.top1_agreement, comparison.required_tolerance) == (0.0, None)
 
 
 # Laws
@@ -370,7 +404,8 @@ def test_a_constant_that_is_near_every_answer_never_passes(
     share = data.draw(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=len(low), max_size=len(low)))
     constant = np.tile(low + np.array(share) * (high - low), (len(images), 1))
 
-    assert compare(reference, Prediction(constant, reference.labels), tolerance, images).verdict == "inconclusive"
+    # Where a label changes that was no tie, it fails.
+    assert compare(reference, Prediction(constant, reference.labels), tolerance, images).verdict != "pass"
 
 
 @given(pairs(), tolerances)
@@ -399,7 +434,8 @@ def test_only_what_is_within_tolerance_passes(
 
     judged = compare(reference, candidate, tolerance, images)
 
-    assert (judged.verdict == "fail") == bool((difference > tolerance.probability).any())
+    flipped = any(case.verdict == "flip" for case in judged.cases)
+    assert (judged.verdict == "fail") == (flipped or bool((difference > tolerance.probability).any()))
     assert judged.max_abs_diff == difference.max()
 
 

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parity.cases import judge_case_again
 from parity.compare import compare
 from parity.errors import ParityError
-from parity.judging import judge_case_again, judge_file, judge_run
+from parity.judging import judge_file, judge_run
 from parity.pipeline import with_comparison
 from parity.results import (
     Answer,
@@ -125,8 +126,12 @@ def pair(difference: float, margin: float) -> Case:
     [
         (0.10, 0.15, 0.05, "flip"),
         (0.10, 0.10, 0.05, "drift"),
-        (0.10, 0.15, 0.10, "tie"),
-        (0.10, 0.15, 0.099, "drift"),
+        (0.04, 0.06, 0.04, "tie"),
+        (0.04, 0.06, 0.035, "drift"),
+        # No arithmetic turns round what is further apart than 0.1.
+        (0.10, 0.15, 0.10, "flip"),
+        (0.10, 0.09, 0.10, "tie"),
+        (0.90, 0.45, 0.999, "flip"),
     ],
 )
 def test_ties_and_flips_go_by_the_references_margin(
@@ -192,14 +197,38 @@ def test_an_untrained_network_stays_inconclusive() -> None:
 
 
 def test_what_cannot_be_told_is_not_passed() -> None:
-    reference = np.array([[0.30, 0.10] + [0.10] * 6, [0.10, 0.30] + [0.10] * 6])
+    # A case names the five most probable classes. The second says of the first class no more than that it is
+    # at most as probable as the fifth, 0.14: what is nearest to both is between 0.08 and 0.15 away.
+    reference = np.array([[0.30] + [0.10] * 7, [0.04, 0.30] + [0.14] * 4 + [0.05] * 2])
     subject = judged(reference, reference, 0.01)
 
-    found = again(subject, 0.3)
+    verdicts = [again(subject, tolerance).verdict for tolerance in (0.05, 0.1, 0.2)]
+    reasons = [again(subject, tolerance).reason for tolerance in (0.1, 0.2)]
 
     assert subject.verdict == "pass"
+    assert verdicts == ["pass", "inconclusive", "inconclusive"]
+    assert "run again with this tolerance" in reasons[0]
+    assert "the same for every image" in reasons[1]
+
+
+@pytest.mark.parametrize("tolerance", [None, 0.01, 0.3, 0.999])
+def test_one_image_proves_nothing_also_where_it_was_said_to(tolerance: float | None) -> None:
+    reference, candidate = answers(1, 1, 3.0, 0.01)
+    said = replace(judged(reference, candidate, 0.1), verdict="pass", reason="", required_tolerance=0.01)
+
+    found = again(said, tolerance)
+
+    assert (found.verdict, "one image was compared" in found.reason) == ("inconclusive", True)
+
+
+def test_images_of_one_class_prove_nothing_also_where_they_were_said_to() -> None:
+    reference = np.array([[0.6, 0.3] + [0.1 / 6] * 6, [0.3, 0.25] + [0.075] * 6])
+    said = replace(judged(reference, reference, 0.01), verdict="pass", reason="", required_tolerance=0.0)
+
+    found = again(said, None)
+
     assert found.verdict == "inconclusive"
-    assert "run again with this tolerance" in found.reason
+    assert "all 2 images one class" in found.reason
 
 
 # Files

@@ -135,6 +135,22 @@ MODEL_KEYS = "(keys: factory, arguments, routes, images, tolerance, dynamic, bou
         (model("bounds = [1]"), "[models.net] bounds: bounds are [fewest, most] images, or [[height, width], ["),
         (model("bounds = [[1, 2], 3]"), "[models.net] bounds: bounds are [fewest, most] images, or [[height, "),
         (model("sizes = [[64]]"), "[models.net] sizes[0]: List should have at least 2 items"),
+        # What says nothing
+        *(
+            (
+                f'{model()}\n[[known_issues]]\nmodel = "net"\nreason = {blank!r}',
+                f"[known_issues[0]] reason: {blank!r} says nothing to a reader of the report; write what does",
+            )
+            for blank in ("", "  ")
+        ),
+        (
+            model() + '\n[[known_issues]]\nmodel = "net"\nreason = "\\u200b\\n"',
+            "[known_issues[0]] reason: '\\u200b\\n' says nothing",
+        ),
+        (
+            model() + '\n[[known_issues]]\nmodel = "net"\nreason = "why"\nlink = " "',
+            "[known_issues[0]] link: ' ' says nothing",
+        ),
         # Unknown keys, in every table
         (
             "image = []\n" + model(),

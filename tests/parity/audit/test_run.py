@@ -99,8 +99,9 @@ def test_a_wide_tolerance_misses_epsilon_and_the_advice_is_a_number_that_does_no
 def test_a_wide_tolerance_misses_more_than_epsilon() -> None:
     missed = {f.fault for f in found(tiny_bench(0.5)) if f.verdict == "missed"}
 
-    assert {"g-norm-eps", "g-pad-asymmetric", "p-weight-quant", "pre-scalar-std", "head-temperature"} <= missed
-    assert {"head-softmax-missing", "head-softmax-axis", "lab-count-mismatch"}.isdisjoint(missed)
+    assert {"g-norm-eps", "p-weight-quant", "pre-scalar-std", "head-temperature"} <= missed
+    # The padding turns a label round, which no tolerance excuses.
+    assert {"head-softmax-missing", "head-softmax-axis", "lab-count-mismatch", "g-pad-asymmetric"}.isdisjoint(missed)
 
 
 def test_advice_is_an_orientation_a_transparent_image_and_detail() -> None:

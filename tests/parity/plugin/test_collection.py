@@ -85,12 +85,12 @@ def test_selection(project: Project, selection: Sequence[str], tests: Sequence[s
 
 @pytest.mark.parametrize("model", ["skip", "xfail", "usefixtures", "xdist_group", "parity", "tryfirst"])
 def test_a_model_that_is_called_like_a_marker_is_a_model(project: Project, model: str) -> None:
-    project.suite(f"[models.{model}]\nCOLOURS", images="images/red.png")
+    project.suite(f"[models.{model}]\nCOLOURS", images="images/[br]*.png")
 
-    project.run("parity.toml").assert_outcomes(passed=2)
+    project.run("parity.toml").assert_outcomes(passed=4)
 
     result = project.run("parity.toml", "-m", f"parity(model='{model}')", "--collect-only", "-q")
-    assert len(collected(result)) == 2
+    assert len(collected(result)) == 4
 
 
 @pytest.mark.parametrize(
@@ -105,12 +105,16 @@ def test_a_model_that_is_called_like_a_marker_is_a_model(project: Project, model
     ],
 )
 def test_a_model_may_be_called_anything(project: Project, model: str, shown: str) -> None:
-    project.suite(f'[models."{model}"]\nCOLOURS', images="images/red.png")
+    project.suite(f'[models."{model}"]\nCOLOURS', images="images/[br]*.png")
 
     ids = collected(project.run("parity.toml", "--collect-only", "-q"))
 
-    assert ids == [f"parity.toml::{shown}[onnx-torchscript-{b}-red.png]" for b in ("onnxruntime", "onnx-reference")]
-    project.run(ids[1]).assert_outcomes(passed=1)
+    assert ids == [
+        f"parity.toml::{shown}[onnx-torchscript-{backend}-{image}.png]"
+        for backend in ("onnxruntime", "onnx-reference")
+        for image in ("blue", "red")
+    ]
+    project.run(ids[3]).assert_outcomes(passed=1)
 
 
 @pytest.mark.parametrize("mode", [ALONE, XDIST_ANYHOW], ids=["alone", "xdist-anyhow"])

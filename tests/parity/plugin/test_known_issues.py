@@ -91,22 +91,22 @@ def test_one_that_passes_elsewhere_in_the_session_is_a_success(project: Project)
 
 @pytest.mark.parametrize("mode", [ALONE, XDIST], ids=["alone", "xdist"])
 def test_a_wildcard_that_is_stale_fails_a_run_whose_tests_all_pass(project: Project, mode: tuple[str, ...]) -> None:
-    project.suite(GOOD + issue("good"), images="images/red.png")
+    project.suite(GOOD + issue("good"), images="images/[br]*.png")
 
     result = project.run("parity.toml", mode=mode)
 
-    result.assert_outcomes(passed=2)
+    result.assert_outcomes(passed=4)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines([stale("good", "[*]", "no longer fails; remove it from the suite file")])
 
 
 @pytest.mark.parametrize("other", [issue("nobody"), issue("good", route="onnx"), issue("good", "coreml-native")])
 def test_an_entry_that_matches_nothing_fails_a_run_whose_tests_all_pass(project: Project, other: str) -> None:
-    project.suite(GOOD + other, images="images/red.png")
+    project.suite(GOOD + other, images="images/[br]*.png")
 
     result = project.run("parity.toml")
 
-    result.assert_outcomes(passed=2)
+    result.assert_outcomes(passed=4)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["*matches nothing in this suite; correct or remove it"])
 

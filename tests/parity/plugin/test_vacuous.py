@@ -35,6 +35,20 @@ def test_in_a_suite(project: Project) -> None:
         assert VACUOUS[subject.model][2] in subject.reason
 
 
+def test_one_image_of_a_suite(project: Project) -> None:
+    suite = project.suite('[models.tiny]\nfactory = "models.py:tiny"', images="one class/picture0.png")
+
+    result, found = project.judged("parity.toml", "-k", "onnxruntime")
+
+    result.assert_outcomes(failed=1)
+    assert [(s.verdict, s.images) for s in found.subjects] == [("inconclusive", 1)]
+    result.stdout.fnmatch_lines(["tiny by *: inconclusive: one image was compared, and a model that gives every *"])
+    # A selection of one image's test is a selection: all images of the suite are compared.
+    suite.write_text(suite.read_text(encoding="utf-8").replace("one class/picture0", "colours/*"), encoding="utf-8")
+    tiny.save_pictures(project.path / "colours")
+    project.run("parity.toml", "-k", "onnxruntime and picture0").assert_outcomes(passed=1, deselected=11)
+
+
 def test_by_the_fixture(project: Project) -> None:
     tests = [
         f"""

@@ -52,11 +52,13 @@ def line(index: int) -> Line:
     """Make a line with signs of one, two, three and four bytes."""
     if index == 5:
         return Line(index, f"{index} ü€🐝.png", unreadable="is empty (0 bytes) – 🐝")
-    top = (ClassPair("käfer", 0.1 + index / 100, 1 / 3), ClassPair("bee", 0.5, None))
+    distance = index / 7e6
+    top = (ClassPair("käfer", 0.7, 0.7 - distance), ClassPair("bee", 0.3, 0.3))
+    name = f"{index} ü€🐝.png"
     case = Case(
-        f"{index}.png", "match", Answer("käfer", 0.7), Answer("käfer", 1e-9), index / 7, top=top, truth="bee"
+        name, "match", Answer("käfer", 0.7), Answer("käfer", 0.7 - distance), distance, top=top, truth="bee"
     )
-    return Line(index, f"{index} ü€🐝.png", "bee", cases=(case,))
+    return Line(index, name, "bee", cases=(case,))
 
 
 BATCHES = [[line(index) for index in range(start, min(start + 4, 11))] for start in (0, 4, 8)]
