@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from parity.commands import ARTIFACTS, BACKEND, MODEL, ROUTE, SUITE, check_writable, json_option
+from parity.commands import ARTIFACTS, BACKEND, MODEL, ROUTE, SUITE, begin_work, check_writable, json_option
 
 
 @click.command("audit")
@@ -46,6 +46,7 @@ def audit(
         from parity.selection import check_selection
 
         check_selection(read, models, routes, backends)
+        begin_work(json_file)
         found = audit_suite(read, models, routes, backends, faults, artifacts, progress)
     if json_file:
         json_file.write_text(to_json(found), encoding="utf-8")

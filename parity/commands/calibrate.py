@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from parity.commands import ARTIFACTS, BACKEND, MODEL, ROUTE, SUITE, check_writable, json_option
+from parity.commands import ARTIFACTS, BACKEND, MODEL, ROUTE, SUITE, begin_work, check_writable, json_option
 
 
 @click.command("calibrate")
@@ -53,6 +53,7 @@ def calibrate(
         from parity.selection import check_selection
 
         check_selection(read, models, routes, backends)
+        begin_work(json_file)
         found = calibration.calibrate(read, models, routes, backends, images, quantile, artifacts, progress)
     if json_file:
         json_file.write_text(calibration.to_json(found), encoding="utf-8")
