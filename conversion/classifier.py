@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from enum import Enum
+from math import inf, isfinite, prod
+from operator import index
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from conversion.errors import ConversionError
+from conversion.labels import label_names
 
 if TYPE_CHECKING:
     import torch
@@ -15,6 +19,14 @@ Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# Of an image, as a model takes it or on the way there: 8192x8192. Four of them in fp32 are 3 GiB.
+PIXELS_LIMIT = 2**26
+_MEANING = {
+    "size": "(height, width) in whole pixels, each above 0",
+    "resize": "a number for the shorter side, (height, width), each above 0, or None",
+}
+# 1 / (255 std) is a finite number of fp32 down to here.
+_LEAST_STD = 1e-38
 
 
 @dataclass(frozen=True)
@@ -36,27 +48,68 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         # Lists and NumPy numbers, as checkpoints hold them, become what provenance writes and reads back.
-        for name, plain in (("size", int), ("mean", float), ("std", float), ("resize", int)):
-            object.__setattr__(self, name, _plain(getattr(self, name), plain))
+        plain = {
+            "size": _sides("size", self.size),
+            "mean": _per_channel("mean", self.mean),
+            "std": _per_channel("std", self.std),
+            "resize": None if self.resize is None else _sides("resize", self.resize),
+            "interpolation": self.interpolation.value
+            if isinstance(self.interpolation, Enum)
+            else self.interpolation,
+        }
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
         if len(self.mean) != 3 or len(self.std) != 3:
             raise ConversionError(
                 f"Preprocessing takes 3 means and 3 stds (red, green, blue), not {self.mean} and {self.std}"
             )
-        if not all(s > 0 for s in self.std):
-            raise ConversionError(f"Preprocessing: every std must be above 0, got {self.std}")
+        # A buffer of fp32 holds the reciprocal.
+        if not all(_LEAST_STD <= s < inf for s in self.std):
+            raise ConversionError(f"Preprocessing: every std must be above 0, and finite, got {self.std}")
+        if not all(isfinite(m) for m in self.mean):
+            raise ConversionError(f"Preprocessing: every mean must be finite, got {self.mean}")
         if any(m > 1 for m in self.mean):
             raise ConversionError(
                 f"Preprocessing: mean {self.mean} is for pixels 0..1 (torchvision's convention); "
                 "divide values given for 0..255 by 255"
             )
-        if len(self.size) != 2 or not all(side > 0 for side in self.size):
-            raise ConversionError(f"Preprocessing: size is (height, width) in pixels, got {self.size}")
+        if not isinstance(self.size, tuple) or len(self.size) != 2:
+            raise ConversionError(f"Preprocessing: size is {_MEANING['size']}, got {self.size}")
+        if isinstance(self.resize, tuple) and len(self.resize) != 2:
+            raise ConversionError(f"Preprocessing: resize is {_MEANING['resize']}, got {self.resize}")
+        if self.interpolation not in get_args(Interpolation):
+            near = ", ".join(get_args(Interpolation))
+            raise ConversionError(f"Preprocessing: interpolation is one of {near}, not {self.interpolation!r}")
 
 
-def _plain(value: Any, kind: Callable[[Any], Any]) -> Any:
-    if value is None:
-        return None
-    return tuple(kind(one) for one in value) if isinstance(value, Iterable) else kind(value)
+def _sides(name: str, value: Any) -> Any:
+    """Turn a side, or several, into plain numbers of pixels."""
+    sides = list(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes) else [value]
+    try:
+        whole = [0 if isinstance(side, bool) else index(side) for side in sides]
+    except TypeError:  # a fraction, text, nothing
+        whole = []
+    if not whole or min(whole) < 1:
+        raise ConversionError(f"Preprocessing: {name} is {_MEANING[name]}, got {value!r:.60}")
+    pixels = prod(whole) if len(whole) > 1 else whole[0] ** 2
+    if pixels > PIXELS_LIMIT:
+        told = f"{'x'.join(map(str, whole))} pixels" if len(whole) > 1 else f"a side of {whole[0]} pixels"
+        raise ConversionError(f"Preprocessing: {name} is {told}, more than the limit of {PIXELS_LIMIT} altogether")
+    return tuple(whole) if isinstance(value, Iterable) else whole[0]
+
+
+def _per_channel(name: str, value: Any) -> tuple[float, ...]:
+    """Turn one number for each channel into plain ones."""
+    numbers = list(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes) else []
+    try:
+        # float() reads text as well, which a file of settings may hold by mistake.
+        if numbers and not any(isinstance(number, str | bytes | bool) for number in numbers):
+            return tuple(map(float, numbers))
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ConversionError(
+        f"Preprocessing takes 3 means and 3 stds (red, green, blue), as numbers; {name} is {value!r:.60}"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,3 +125,11 @@ class Classifier:
     module: torch.nn.Module
     preprocessing: Preprocessing
     labels: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip():
+            raise ConversionError(f"Classifier: name is {self.name!r:.60}; give it a name as text")
+        try:
+            object.__setattr__(self, "labels", label_names(self.labels))
+        except ConversionError as error:
+            raise ConversionError(f"{self.name}: {error}") from None

@@ -10,6 +10,7 @@ import numpy as np
 
 from conversion.errors import ConversionError
 from conversion.labels import check_labels
+from conversion.user_code import user_code
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +42,12 @@ def deployed_module(classifier: Classifier) -> torch.nn.Module:
             statistics = classifier.preprocessing
             self.register_buffer("image_mean", per_channel(255.0 * mean for mean in statistics.mean))
             self.register_buffer("image_scale", per_channel(1.0 / (255.0 * std) for std in statistics.std))
+
+        def __call__(self, image: torch.Tensor) -> torch.Tensor:
+            # Around forward, not in it: what exporters see of the module stays as it is.
+            with user_code(classifier.name):
+                answer: torch.Tensor = super().__call__(image)
+            return answer
 
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             return torch.softmax(self.module((image - self.image_mean) * self.image_scale), dim=1)
@@ -114,8 +121,10 @@ def _logits(classifier: Classifier) -> torch.Tensor:
 
     noise = torch.randn(4, 3, *classifier.preprocessing.size, generator=torch.Generator().manual_seed(0))
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), user_code(classifier.name):
             logits = classifier.module(noise)
+    except ConversionError:
+        raise
     except Exception as error:
         said = " ".join(str(error).split()) or type(error).__name__
         hint = _other_arithmetic(classifier.module) or "is Preprocessing.size the size that it was trained for?"
@@ -127,6 +136,11 @@ def _logits(classifier: Classifier) -> torch.Tensor:
         raise ConversionError(
             f"{classifier.name}: for 4 images the module answers {found}; a classifier answers "
             "logits of shape [4, classes]. Wrap the module so that its forward returns just that tensor"
+        )
+    if logits.dtype not in (torch.float32, torch.float64):
+        raise ConversionError(
+            f"{classifier.name}: the module's logits are of {logits.dtype}; a classifier answers numbers of fp32: "
+            "let its forward return them, with .float() where they are of another type"
         )
     return logits
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from conversion.classifier import Preprocessing
+from conversion.classifier import PIXELS_LIMIT, Preprocessing
 from conversion.errors import ImageError
 from conversion.git_lfs import tell_pointer
 from conversion.image_formats import allowed, check_format, foreign_format, open_image
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Resizing the shorter side of a very long image makes a giant: 1x5000 becomes 256x1280000, a gigabyte.
-RESIZED_PIXELS_LIMIT = 2**26
+RESIZED_PIXELS_LIMIT = PIXELS_LIMIT
 
 
 def load_image(path: str | Path) -> Image.Image:

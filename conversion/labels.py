@@ -40,9 +40,30 @@ def check_labels(labels: Sequence[str], classes: int | None) -> None:
         raise ConversionError(
             f"{len(labels)} labels for a model with {classes} outputs: give one name per output, in their order"
         )
-    if not labels:
+    label_names(labels)
+    repeated = {label: indices for label, indices in _indices(labels).items() if len(indices) > 1}
+    if repeated:
+        shown = [f"{label!r} at {_enumerated(indices)}" for label, indices in repeated.items()]
+        raise ConversionError(
+            f"duplicate labels: {_shortened(shown, '; ')}. Core ML answers one probability per name and would lose "
+            "a class; make them unique with unique_labels(labels) or read_labels(path, unique=True) "
+            "from conversion.labels"
+        )
+
+
+def label_names(labels: Any) -> tuple[str, ...]:
+    """Return labels as they are kept; what is no list of names, as files can hold them, is a ConversionError.
+
+    Duplicates are left to check_labels: whoever asks for it has them made unique.
+    """
+    listed = labels.tolist() if hasattr(labels, "tolist") else labels  # a NumPy array
+    if isinstance(listed, str | bytes) or not isinstance(listed, Sequence):
+        raise ConversionError(
+            f"labels are a list of names, one per output of the model, not {type(labels).__name__} {labels!r:.60}"
+        )
+    if not listed:
         raise ConversionError("no labels: give one name per output of the model, in their order")
-    for index, label in enumerate(labels):
+    for index, label in enumerate(listed):
         if not isinstance(label, str):
             raise ConversionError(f"label {index} is {label!r}, not text: give every class a name")
         if not label.strip():
@@ -58,14 +79,7 @@ def check_labels(labels: Sequence[str], classes: int | None) -> None:
             raise ConversionError(
                 f"label {index} is {label!r}; Core ML's answers end a name at the character NUL: remove it"
             )
-    repeated = {label: indices for label, indices in _indices(labels).items() if len(indices) > 1}
-    if repeated:
-        shown = [f"{label!r} at {_enumerated(indices)}" for label, indices in repeated.items()]
-        raise ConversionError(
-            f"duplicate labels: {_shortened(shown, '; ')}. Core ML answers one probability per name and would lose "
-            "a class; make them unique with unique_labels(labels) or read_labels(path, unique=True) "
-            "from conversion.labels"
-        )
+    return tuple(listed)
 
 
 def unique_labels(labels: Sequence[str]) -> tuple[str, ...]:

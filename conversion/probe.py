@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conversion.errors import ConversionError
+from conversion.user_code import user_code
 
 if TYPE_CHECKING:
     from conversion.classifier import Classifier
@@ -45,8 +46,13 @@ def probe(classifier: Classifier) -> np.ndarray:
         ramp = torch.linspace(0, 2, height * width, device="cpu").reshape(1, 1, height, width)
         colour = torch.tensor([1.0, 0.5, -0.25], device="cpu").reshape(1, 3, 1, 1)
         try:
-            answers = classifier.module(torch.cat([noise, ramp * colour]))
+            with user_code(classifier.name):
+                answers = classifier.module(torch.cat([noise, ramp * colour]))
+            if not answers.is_floating_point():
+                raise TypeError(f"logits of {answers.dtype}")
             return np.asarray(answers.detach().to(torch.float64).numpy())
+        except ConversionError:
+            raise
         except Exception as error:
             check_classifier(classifier)  # says what is wrong with it, where it knows
             said = " ".join(str(error).split()) or type(error).__name__

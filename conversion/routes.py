@@ -29,6 +29,7 @@ from conversion.provenance import Provenance, package_versions, source_hash, wei
 from conversion.quiet import chatter_to
 from conversion.shapes import Dynamic, OpenAxes, open_axes
 from conversion.torch_defaults import with_torch_defaults
+from conversion.user_code import user_code
 
 if TYPE_CHECKING:
     import numpy as np
@@ -186,7 +187,7 @@ def _convert(
         check_classifier(classifier)
         log = scratch / "convert.log"
         try:
-            with chatter_to(log), _freed_on_failure():
+            with chatter_to(log), _freed_on_failure(), user_code(classifier.name):
                 recipe.write(classifier, scratch / name, provenance, opened)
             write_probe(scratch, answers)
             shutil.rmtree(place, ignore_errors=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from conversion.classifier import Classifier, Preprocessing
 from conversion.errors import ConversionError
 from conversion.git_lfs import tell_pointer
-from conversion.labels import check_labels, unique_labels
+from conversion.labels import check_labels, label_names, unique_labels
 from conversion.torchvision_guard import torchvision
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def torchvision_classifier(
     origin = offered.DEFAULT
     if weights is not None and weights != "DEFAULT":
         origin = next((entry for entry in offered if Path(entry.url).name == Path(weights).name), origin)
-    names = unique_labels(origin.meta["categories"]) if labels is None else tuple(labels)
+    names = unique_labels(origin.meta["categories"]) if labels is None else label_names(labels)
     check_labels(names, len(origin.meta["categories"]) if weights == "DEFAULT" else None)
 
     module = _build(name, origin, len(names), None if weights is not None else seed)

@@ -6,14 +6,29 @@ The commands that are here come with the program; those of COMMANDS lie in parit
 from __future__ import annotations
 
 import importlib
-import io
+import os
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
-from parity.commands import AT_ONCE, BACKEND, IMAGES, NO_EXPLAIN, SCALE, TIME_LIMIT, Reports, report, report_options
+from parity.commands import (
+    AT_ONCE,
+    BACKEND,
+    IMAGES,
+    NO_EXPLAIN,
+    SCALE,
+    TIME_LIMIT,
+    Reports,
+    begin_work,
+    end_work,
+    report,
+    report_options,
+)
+from parity.commands.process import INTERRUPTED, Interrupts, end_interrupted, interrupts, standard_streams, tell
 
 
 def _size(context: click.Context, parameter: click.Parameter, given: str | None) -> tuple[int, int] | None:
@@ -54,6 +69,12 @@ class LazyGroup(click.Group):
         module, _, name = COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; one that returns, whatever the verdict, has written what it was to write."""
+        code = super().invoke(ctx)
+        end_work(ctx)
+        return code
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -116,6 +137,7 @@ def check_command(
 
         opened = [open_artifact(path) for path in artifacts]
         check_backends(opened, backends, records)
+        begin_work(*reports.files)
         classifier = find_classifier(model, suite)
         progress(f"{classifier.name}: comparing", None)
         chosen = list(backends) or None
@@ -160,11 +182,17 @@ def predict_command(artifact: Path, images: tuple[str, ...], top: int, backend: 
     """Run any artefact on images, on any system, and print the most probable classes.
 
     Where the numbers are no probabilities, or the file has no labels, that is said: beside the image, and below.
+    An image whose numbers are not finite has no answer: that is told, and exit code 1.
     """
     from parity.predicting import predict_top
 
     remarks: dict[str, None] = {}
+    code = 0
     for answer in predict_top(artifact, images, top, backend):
+        if answer.no_answer:
+            tell(f"parity: {answer.image} on {answer.backend}: no answer: {answer.no_answer}")
+            code = 1
+            continue
         doubt = f": no probabilities: {answer.no_probabilities}" if answer.no_probabilities else ""
         click.echo(f"{answer.image}  ({answer.backend}){doubt}")
         for label, probability in answer.top:
@@ -172,7 +200,7 @@ def predict_command(artifact: Path, images: tuple[str, ...], top: int, backend: 
         remarks.update(dict.fromkeys(answer.remarks))
     for remark in remarks:
         click.echo(f"note: {remark}")
-    return 0
+    return code
 
 
 @cli.command("doctor")
@@ -200,30 +228,67 @@ def ops_command() -> int:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command; bad input is one clear line and exit code 2."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A label or a file name may hold what the terminal's encoding cannot.
-        sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        code = cli.main(args=arguments, prog_name="parity", standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        code = stop.exit_code
-    except click.ClickException as error:
-        _show(error)
-        code = 2
-    except click.Abort:
-        click.echo("interrupted", err=True)
-        code = 130
-    except Exception as error:
-        from conversion.errors import ConversionError
-        from parity.errors import ParityError
+    """Run the command; bad input is one clear line and exit code 2.
 
-        if not isinstance(error, ConversionError | ParityError | OSError):
-            raise
-        for line in str(error).splitlines():
-            click.echo(f"parity: {line}", err=True)
-        code = 2
-    sys.exit(code if isinstance(code, int) else 0)
+    arguments: None takes the process's own, and the process is to end with the command.
+    """
+    try:
+        with standard_streams() as voices, interrupts() as interrupted:
+            code = _run(arguments, interrupted)
+            sys.stdout.flush()
+            for trouble in (voice.trouble for voice in voices if voice.trouble):
+                tell(f"parity: not all of the answer could be written: {trouble.strerror}")
+                code = code or 2
+        if arguments is None:  # what is still to be torn down would answer Ctrl-C with a traceback
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except KeyboardInterrupt:  # between two of the lines above
+        end_interrupted()
+    sys.exit(code)
+
+
+def _run(arguments: list[str] | None, interrupted: Interrupts) -> int:
+    """Run the command, tell why it ended early, and return its exit code."""
+    try:
+        code = _invoke(arguments)
+    except BaseException as error:
+        if not interrupted.heard:
+            return _told(error)
+    if interrupted.heard:  # whatever became of it
+        tell("interrupted")
+        return INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+def _invoke(arguments: list[str] | None) -> Any:
+    # Not click's own main, which makes exit code 1 of a closed pipe, and an interruption of any EOFError.
+    if os.environ.get("_PARITY_COMPLETE"):  # how click asks for the words that a shell offers
+        cli.main(prog_name="parity")
+    with cli.make_context("parity", list(sys.argv[1:] if arguments is None else arguments)) as context:
+        return cli.invoke(context)
+
+
+def _told(error: BaseException) -> int:
+    """Tell what ended a command, in a line, and return the exit code; a bug of ours is raised again."""
+    from conversion.errors import ConversionError
+    from conversion.user_code import told_end
+    from parity.errors import ParityError
+
+    match error:
+        case click.exceptions.Exit():
+            return error.exit_code
+        case click.ClickException():
+            _show(error)
+        case KeyboardInterrupt() | click.Abort():
+            tell("interrupted")
+            return INTERRUPTED
+        case ConversionError() | ParityError() | OSError():
+            for line in str(error).splitlines() or [type(error).__name__]:
+                tell(f"parity: {line}")
+        case Exception():
+            raise error
+        case _:  # what a user's code should not raise, where nobody expected to run any
+            tell(f"parity: {told_end(error)}")
+    return 2
 
 
 def _show(error: click.ClickException) -> None:

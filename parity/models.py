@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from conversion.torch_defaults import kept_torch_defaults
+from conversion.user_code import told_error, user_code
 from parity.errors import ParityError
 from parity.file_kinds import tell_kind
 
@@ -74,19 +75,21 @@ def load_classifier(
             classifier: Any = torchvision_classifier(model, **_with_weights_in(directory, given))
         else:
             # What a user's file sets for all of PyTorch is not for us, nor for the next file.
-            with kept_torch_defaults():
+            with kept_torch_defaults(), user_code(factory):
                 function = _attribute(_module(module_name, directory or Path()), attribute, factory)
                 classifier = function(**(arguments or {}))
+        if name and isinstance(classifier, Classifier):
+            classifier = replace(classifier, name=name)
     except (ParityError, ConversionError):
         raise
     except Exception as error:  # the user's own code
-        raise ParityError(f"{factory}: the factory fails with {type(error).__name__}: {error}") from error
+        raise ParityError(f"{factory}: the factory fails with {told_error(error)}") from error
     if not isinstance(classifier, Classifier):
         raise ParityError(
             f"{factory}: returns a {type(classifier).__name__}; a factory returns a conversion.Classifier "
             "(module, preprocessing, labels)"
         )
-    return replace(classifier, name=name) if name else classifier
+    return classifier
 
 
 def _with_weights_in(directory: Path | None, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -122,9 +125,11 @@ def _module(name: str, directory: Path) -> ModuleType:
         sys.path.append(str(path.parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # the user's own code
+    except BaseException as error:  # the user's own code
         del sys.modules[unique]
-        raise ParityError(f"{path}: fails on import with {type(error).__name__}: {error}") from error
+        if isinstance(error, Exception):
+            raise ParityError(f"{path}: fails on import with {told_error(error)}") from error
+        raise
     return module
 
 

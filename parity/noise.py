@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conversion.errors import ConversionError
-from parity.backends import Predict, find_backend, limited, onnxruntime
+from parity.backends import Predict, find_backend, limited
 from parity.compare import align
 from parity.errors import ParityError
 from parity.results import Prediction

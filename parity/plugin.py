@@ -16,6 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from parity.testing.fixture import Checker
     from parity.testing.items import SuiteFile
+    from parity.testing.session import Watch
 
 
 class _TorchvisionWatch:
@@ -53,6 +54,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="write the answers of this run into baselines/ beside each suite file; needs --parity-reason",
     )
     group.addoption("--parity-reason", metavar="TEXT", help="why the baselines change; kept in their files")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> Generator[None, Any, Any]:
+    """Mark --parity-json as unfinished before user code runs; an exit code 0 without a test of a suite is none."""
+    options = early_config.known_args_namespace
+    results: Path | None = options.parity_json
+    suite_in_sight = (early_config.rootpath / "parity.toml").is_file() or any("parity.toml" in arg for arg in args)
+    if options.help or options.version or not (results or suite_in_sight):
+        return (yield)
+    from parity.testing.session import begin, refused_end
+
+    begin(results)
+    try:
+        return (yield)
+    except SystemExit as error:
+        if error.code in (None, 0):
+            raise pytest.UsageError(refused_end(error)) from error
+        raise
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -102,6 +122,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Let what a test compared travel with its report, from pytest-xdist's workers too."""
     report = yield
+    if suite := getattr(item, "parity_suite", ""):
+        report.parity_suite = suite  # type: ignore[attr-defined]
     if call.when == "call" and (found := getattr(item, "parity_found", None)):
         report.parity_found = [tuple(one) for one in found]  # type: ignore[attr-defined]
     return report
@@ -113,19 +135,45 @@ class _Findings:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.reported: list[Any] = []
+        self.watch: Watch | None = None
         self.session: Any = None
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Note which tests of suites are to run; pytest-xdist's workers tell of them by their reports."""
+        if any(hasattr(item, "parity_suite") for item in session.items):
+            self._watching().select(session.items)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep what came with a report."""
         self.reported += getattr(report, "parity_found", ())
+        if hasattr(report, "parity_suite"):
+            self._watching().hear(report)
+
+    def pytest_keyboard_interrupt(self) -> None:
+        """Note that the session ends early: by Ctrl-C, or by pytest.exit."""
+        self._watching().stopped = True
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, error: object) -> None:
+        """Note that a worker of pytest-xdist died, and what it had found with it."""
+        if error is not None:
+            self._watching().stopped = True
+
+    def _watching(self) -> Watch:
+        if self.watch is None:
+            from parity.testing.session import Watch
+
+            self.watch = Watch()
+        return self.watch
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Judge the known issues over the whole session, write --parity-json."""
-        if self.reported or self.config.getoption("parity_json"):
+        suites = self.watch is not None and self.watch.suites
+        if suites or self.reported or self.config.getoption("parity_json"):
             from parity.testing.findings import finish
 
-            self.session = finish(session, self.reported)
+            self.session = finish(session, self.reported, self._watching())
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the table of models and routes."""

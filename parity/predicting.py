@@ -27,7 +27,8 @@ _SUM_SLACK = 1e-2
 class TopAnswer:
     """Hold the classes of one image with the largest numbers, the largest first.
 
-    no_probabilities: why the numbers are none; empty where they are. remarks: what else has to be known to read
+    no_probabilities: why the numbers are none; empty where they are. no_answer: why there is nothing at all, not
+    even numbers that are finite; `top` is then empty. remarks: what else has to be known to read
     them, of the file as a whole: that it has no labels, how the pixels went in.
     """
 
@@ -36,6 +37,7 @@ class TopAnswer:
     top: tuple[tuple[str, float], ...]
     no_probabilities: str = ""
     remarks: tuple[str, ...] = ()
+    no_answer: str = ""
 
 
 @with_torch_defaults
@@ -111,6 +113,8 @@ def _answer(
     artifact: Artifact, image: str, backend: str, prediction: Prediction, top: int, fed: Callable[[], str]
 ) -> TopAnswer:
     row = prediction.probabilities.reshape(-1)
+    if not np.isfinite(row).all():
+        return TopAnswer(image, backend, (), no_answer=why_no_probabilities(row))
     labels, unlabelled = _labels(prediction.labels, len(row))
     order = np.argsort(-row, kind="stable")[:top]
     best = tuple((labels[i], float(row[i])) for i in order)

@@ -25,6 +25,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 
 from parity.errors import ParityError
 from parity.file_kinds import tell_kind
+from parity.unfinished import refuse_unfinished
 
 SCHEMA: Final = "parity-record/1"
 
@@ -111,6 +112,7 @@ class RecordFile(_Table):
 
 def read_records(path: Path) -> RecordFile:
     """Read a file of records; anything else is a ParityError that names the first thing that is wrong."""
+    refuse_unfinished(path)
     try:
         return RecordFile.model_validate_json(path.read_bytes())
     except OSError as error:

@@ -15,6 +15,7 @@ from parity.distribution import Distribution
 from parity.errors import ParityError
 from parity.file_kinds import results_beside, schema_of, tell_kind
 from parity.schemas import counts_schema, written_schema
+from parity.unfinished import refuse_unfinished
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -310,6 +311,7 @@ def from_json(text: str) -> Run:
 
 def read_run(path: Path) -> Run:
     """Read a results.json file."""
+    refuse_unfinished(path)
     if not path.is_file() and not tell_kind(path):
         raise ParityError(f"{path}: no such file; `parity run --json {path}` writes one")
     try:

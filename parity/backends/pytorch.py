@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from conversion.errors import ConversionError
 from parity.errors import ParityError
 from parity.results import Prediction
 
@@ -31,6 +32,8 @@ def load_reference(classifier: Classifier, batch: int = 1) -> Predict:
             with torch.inference_mode():
                 parts = (pixels[start : start + batch] for start in range(0, len(pixels), batch))
                 rows = [module(pixels_to_tensor(part)).numpy() for part in parts]
+        except ConversionError:
+            raise
         except Exception as error:  # the module's own: a size that it was not made for, memory that runs out
             height, width = pixels.shape[1:3]
             said = " ".join(str(error).split()) or type(error).__name__

@@ -78,6 +78,8 @@ TIME_LIMIT = click.option(
 )
 # As parity.backends.feeding.MOST_AT_ONCE.
 AT_ONCE = click.IntRange(1, 2**31 - 1)
+# Where a command's context keeps the files that it began to make.
+_BEGUN = "parity.commands.begun"
 IMAGES = click.option("--images", multiple=True, required=True, help="Image, directory or glob; repeatable.")
 
 
@@ -94,6 +96,21 @@ def check_writable(path: Path | None) -> None:
         raise ParityError(f"{path}: the directory does not exist; create it first")
     if path is not None and path.is_dir():
         raise ParityError(f"{path}: is a directory; give the name of a file")
+
+
+def begin_work(*files: Path | None) -> None:
+    """Mark the files that the command is to write as unfinished until it returns; None: not asked for."""
+    from parity.unfinished import mark_unfinished
+
+    mark_unfinished(files)
+    click.get_current_context().meta.setdefault(_BEGUN, []).extend(files)
+
+
+def end_work(context: click.Context) -> None:
+    """Remove the marks of what a command wrote that has returned."""
+    from parity.unfinished import mark_finished
+
+    mark_finished(context.meta.get(_BEGUN, ()))
 
 
 @dataclass(frozen=True)
@@ -166,6 +183,7 @@ def report(found: Run, reports: Reports, thumbnails: Mapping[str, str] | None = 
     """Tell what a run found, on the terminal and in the files that were asked for; return the exit code."""
     from parity.report.terminal import make_console, print_run
 
+    begin_work(*reports.files)
     reports.write(found, thumbnails)
     print_run(found, make_console())
     return found.exit_code

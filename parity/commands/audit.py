@@ -6,7 +6,17 @@ from pathlib import Path
 
 import click
 
-from parity.commands import ARTIFACTS, BACKEND, MODEL, ROUTE, SUITE, TIME_LIMIT, check_writable, json_option
+from parity.commands import (
+    ARTIFACTS,
+    BACKEND,
+    MODEL,
+    ROUTE,
+    SUITE,
+    TIME_LIMIT,
+    begin_work,
+    check_writable,
+    json_option,
+)
 
 
 @click.command("audit")
@@ -47,6 +57,7 @@ def audit(
         from parity.selection import check_selection
 
         check_selection(read, models, routes, backends)
+        begin_work(json_file)
         found = audit_suite(read, models, routes, backends, faults, artifacts, progress)
     if json_file:
         json_file.write_text(to_json(found), encoding="utf-8")

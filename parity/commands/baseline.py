@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parity.commands import ARTIFACTS, BACKEND, MODEL, ROUTE, SUITE, TIME_LIMIT, check_writable, json_option
+from parity.commands import (
+    ARTIFACTS,
+    BACKEND,
+    MODEL,
+    ROUTE,
+    SUITE,
+    TIME_LIMIT,
+    begin_work,
+    check_writable,
+    json_option,
+)
 
 if TYPE_CHECKING:
     from parity.drift import Drifts
@@ -82,6 +92,7 @@ def _follow(
         from parity.selection import check_selection
 
         check_selection(read, models, routes, backends)
+        begin_work(json_file)
         found = follow_suite(read, models, routes, backends, artifacts, reason, progress)
     if json_file:
         json_file.write_text(to_json(found, read.directory), encoding="utf-8")

@@ -14,6 +14,7 @@ from parity.commands import (
     SUITE,
     TIME_LIMIT,
     Finite,
+    begin_work,
     check_writable,
     json_option,
 )
@@ -64,6 +65,7 @@ def calibrate(
         from parity.selection import check_selection
 
         check_selection(read, models, routes, backends)
+        begin_work(json_file)
         found = calibration.calibrate(read, models, routes, backends, images, quantile, artifacts, progress)
     if json_file:
         json_file.write_text(calibration.to_json(found), encoding="utf-8")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from parity.commands import Reports, json_option
+from parity.commands import Reports, begin_work, json_option
 
 
 @click.command("compare-runs")
@@ -28,6 +28,7 @@ def compare_runs(old: Path, new: Path, json_file: Path | None, markdown_file: Pa
     from parity.report.terminal import make_console
 
     found = run_diff.compare_runs(read_judged(old), read_judged(new))
+    begin_work(json_file, markdown_file)
     if json_file:
         json_file.write_text(run_diff.diff_to_json(found), encoding="utf-8")
     if markdown_file:

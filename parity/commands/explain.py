@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from parity.commands import IMAGES, TIME_LIMIT, check_writable, json_option
+from parity.commands import IMAGES, TIME_LIMIT, begin_work, check_writable, json_option
 
 
 @click.command("explain")
@@ -50,6 +50,7 @@ def explain(
         from parity.models import find_classifier
 
         opened = open_artifact(artifact)
+        begin_work(json_file)
         classifier = find_classifier(model, suite)
         progress(f"{classifier.name}: looking for causes", None)
         found = explain_artifact(classifier, opened, list(images), backend, record, tolerance)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from parity.commands import IMAGES, TIME_LIMIT, check_writable
+from parity.commands import IMAGES, TIME_LIMIT, begin_work, check_writable
 
 
 @click.command("record")
@@ -32,6 +32,7 @@ def record(
         from parity import recording
         from parity.records import write_records
 
+        begin_work(out)
         found = recording.record(artifacts, list(images), backend, compute_unit)
         write_records(out, found)
     for one in found.records:

@@ -19,6 +19,7 @@ from parity.commands import (
     TIME_LIMIT,
     Finite,
     Reports,
+    begin_work,
     check_writable,
     report,
     report_options,
@@ -91,6 +92,7 @@ def run(
         from parity.selection import check_selection
 
         check_selection(read, models, routes, backends)
+        begin_work(*reports.files)
         found = pipeline.run(read, models, routes, backends, artifacts, progress, tolerance_scale, not no_explain)
     return report(found, reports)
 
@@ -111,6 +113,7 @@ def _run_streamed(
     job = Job(find_suite(suite), images, cases=cases, **options)
     with counting_bar("images") as progress:
         progress("loading PyTorch", 0, None)
+        begin_work(*reports.files)
         from parity.stream.engines import stream
         from parity.stream.pictures import worst_pictures
 

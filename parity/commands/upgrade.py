@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parity.commands import ARTIFACTS, MODEL, ROUTE, SUITE, TIME_LIMIT, Finite, check_writable, json_option
+from parity.commands import (
+    ARTIFACTS,
+    MODEL,
+    ROUTE,
+    SUITE,
+    TIME_LIMIT,
+    Finite,
+    begin_work,
+    check_writable,
+    json_option,
+)
 
 if TYPE_CHECKING:
     from parity.suite import Suite
@@ -59,6 +69,7 @@ def upgrade(
         from parity.selection import check_selection
 
         check_selection(read, models, routes, ())
+        begin_work(json_file)
         work = {"models": models, "routes": routes, "progress": progress, **options}
         found, text = _bisect(read, package, from_, to, work) if package else _upgrade(read, with_, from_, to, work)
     if json_file:

@@ -169,12 +169,13 @@ def _plain_torch(classifier: Classifier) -> Predict:
     import torch
 
     from conversion.deployed import pixels_to_tensor
+    from conversion.user_code import user_code
 
     statistics = classifier.preprocessing
     mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (statistics.mean, statistics.std))
 
     def predict(pixels: np.ndarray) -> Prediction:
-        with torch.inference_mode():
+        with torch.inference_mode(), user_code(classifier.name):
             rows = [
                 classifier.module((pixels_to_tensor(image[None]) / 255 - mean) / std).softmax(1)[0].numpy()
                 for image in pixels

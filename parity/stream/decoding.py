@@ -128,10 +128,18 @@ def decode(batches: Batches, preprocessings: tuple[Preprocessing, ...], workers:
 def start_workers_early(workers: int) -> None:
     """Let the process that workers are forked from begin with its imports, while this one loads models."""
     if workers:
-        from multiprocessing import forkserver
+        from multiprocessing import forkserver, resource_tracker
 
         _context()
-        forkserver.ensure_running()
+        # It takes Ctrl-C off the list of what is withheld, if it is started by the other.
+        resource_tracker.ensure_running()
+        # Ctrl-C reaches all processes of a terminal; the first of them ends the others. What is withheld while it
+        # starts is withheld from the forkserver for good, and from the workers, whose imports it would end.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _context() -> BaseContext:
@@ -144,8 +152,7 @@ def _context() -> BaseContext:
 
 
 def _begin(worker: int) -> None:
-    # Ctrl-C reaches all processes of a terminal; the first of them ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where the forkserver was running before us
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -11,6 +11,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
+from conversion.errors import ConversionError
 from conversion.torch_defaults import with_torch_defaults
 from parity.backends.limited import current_limit
 from parity.errors import ParityError
@@ -112,9 +113,15 @@ def run_on_ray(job: Job, progress: Progress) -> list[Done]:
             progress("shards on Ray", len(every) - len(waiting), len(every))
         try:
             done: list[Done] = ray.get(every)
-        except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, ParityError):
-                raise ParityError(str(error.cause)) from error
+        except ray.exceptions.RayError as error:
+            cause = getattr(error, "cause", None)  # what the task raised
+            if isinstance(cause, ParityError | ConversionError):
+                raise ParityError(str(cause)) from error
+            if cause is None:
+                reason = " ".join(str(error).split())
+                raise ParityError(
+                    f"a process of Ray that ran a shard ended early ({reason}); start again: what is done is kept"
+                ) from error
             raise
         return done
 

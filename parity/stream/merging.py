@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from parity.errors import ParityError
+from parity.file_kinds import results_beside
 from parity.results import Run
 from parity.stream.aggregate import aggregate, read_results, with_explanations
 from parity.stream.cases_file import (
@@ -24,10 +25,13 @@ from parity.stream.cases_file import (
 from parity.stream.identity import tell_difference
 from parity.stream.job import Shard, cases_beside
 from parity.stream.soundness import LineCheck
+from parity.unfinished import refuse_unfinished
 
 
 def merged_results(paths: Sequence[Path], json_file: Path | None, allowed_unreadable: float) -> Run:
     """Judge the cases of all shards of a run together; json_file: its cases file is written beside it."""
+    for path in paths:
+        refuse_unfinished(results_beside(path))
     if json_file is None:
         lines = merged_lines(paths)
         header = parse_header(paths[0], next(lines))

@@ -17,7 +17,9 @@ from parity.known_issues import mark_known_issues
 from parity.results import Run, Subject, from_json, to_json
 from parity.results import summarise as count
 from parity.suite import Suite, read_suite
+from parity.testing.session import Watch
 from parity.thumbnails import add_thumbnails
+from parity.unfinished import mark_finished
 
 Leg = tuple[str, str, str]  # model, route, backend
 
@@ -30,8 +32,8 @@ class Findings:
     remarks: tuple[str, ...]
 
 
-def finish(session: pytest.Session, reported: Iterable[Sequence[Any]]) -> Findings:
-    """Make one run of what the tests reported; known issues that went stale fail the session.
+def finish(session: pytest.Session, reported: Iterable[Sequence[Any]], watch: Watch) -> Findings:
+    """Make one run of what the tests reported; stale known issues fail the session, and suites that prove nothing.
 
     reported: the fields of each Found.
     """
@@ -70,11 +72,18 @@ def finish(session: pytest.Session, reported: Iterable[Sequence[Any]]) -> Findin
     run = Run(environment(), tuple(subjects), tuple(stale), count(tuple(subjects)), thumbnails)
     # A suite of which nothing passed, only failed as expected or was skipped, is no success.
     idle = bool(suites) and all(s.verdict == "skipped" or s.known_issue for s in subjects)
-    if (stale or idle) and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+    unproven = () if session.config.getoption("collectonly") else tuple(watch.idle())
+    remarks.update(dict.fromkeys(unproven))
+    if (stale or idle or unproven) and session.exitstatus in (
+        pytest.ExitCode.OK,
+        pytest.ExitCode.NO_TESTS_COLLECTED,
+    ):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     target: Path | None = session.config.getoption("parity_json")
     if target is not None:
         target.write_text(to_json(run), encoding="utf-8")
+        if not watch.cut_short(session):
+            mark_finished([target])
     return Findings(run, tuple(remarks))
 
 

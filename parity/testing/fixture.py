@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from parity.results import Run, to_json
-from parity.testing.workbench import Found, workbench
+from parity.testing.workbench import Found, user_code_in_tests, workbench
 
 if TYPE_CHECKING:
     from conversion import Artifact, Classifier
@@ -53,13 +53,13 @@ class Checker:
         from parity.pipeline import check
 
         try:
-            if isinstance(classifier, str):
-                classifier = load_classifier(classifier, directory=self._node.path.parent)
-            if (route is None) == (artifacts is None):
-                raise ParityError("parity.check takes a route to convert by, or artifacts; give one of the two")
-            routes = [route] if isinstance(route, str) else route or ()
-            made = [convert(classifier, r, self._bench.artifacts, dynamic, bounds, sizes) for r in routes]
-            with self._bench.limited():
+            with user_code_in_tests(str(getattr(classifier, "name", classifier))), self._bench.limited():
+                if isinstance(classifier, str):
+                    classifier = load_classifier(classifier, directory=self._node.path.parent)
+                if (route is None) == (artifacts is None):
+                    raise ParityError("parity.check takes a route to convert by, or artifacts; give one of the two")
+                routes = [route] if isinstance(route, str) else route or ()
+                made = [convert(classifier, r, self._bench.artifacts, dynamic, bounds, sizes) for r in routes]
                 found = check(
                     classifier,
                     made if artifacts is None else artifacts,

@@ -58,12 +58,14 @@ class SuiteItem(pytest.Item):
     route: str
     backend: str
     image: str
+    parity_suite: str
     parity_found: tuple[Found, ...] = ()
 
     @staticmethod
     def make(parent: SuiteFile, suite: Suite, entry: ModelEntry, route: str, backend: str, image: str) -> SuiteItem:
         """Make the test of one image, with its marks."""
         item = SuiteItem.from_parent(parent, name=_printable(f"{entry.name}[{route}-{backend}-{image}]"))
+        item.parity_suite = str(suite.path)
         item.suite, item.entry, item.route, item.backend, item.image = suite, entry, route, backend, image
         item.add_marker(pytest.mark.parity(model=entry.name, route=route, backend=backend, image=image))
         for kind, name in (("model", entry.name), ("route", route), ("backend", backend)):

@@ -1,0 +1,177 @@
+"""What a command needs of its process: standard streams that may close at any time, and an end by Ctrl-C.
+
+Neither changes a verdict: what nobody reads is dropped, and a run that was stopped says so, whatever it was doing.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+from typing import IO, TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+INTERRUPTED = 130
+_STREAMS = ("stdin", "stdout", "stderr")
+# Nobody reads any more: `| head -1`; or the descriptor was closed meanwhile.
+_UNHEARD = (errno.EPIPE, errno.EBADF)
+
+
+class Voice(io.RawIOBase):
+    """Write to a descriptor for as long as that goes; from then on it leads to nowhere, for libraries in C as well.
+
+    trouble: why it ended, unless that is because nobody reads it any more.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._ended = False
+        self.trouble: OSError | None = None
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Write some of the data, and return how many bytes; all of them are gone where nobody reads."""
+        if not self._ended:
+            try:
+                return os.write(self._descriptor, data)
+            except OSError as error:
+                self._ended = True
+                self.trouble = None if error.errno in _UNHEARD else error
+                _lead_nowhere(self._descriptor)
+        return memoryview(data).nbytes
+
+    def end(self) -> None:
+        """Write nothing from now on: the descriptor may become another file's."""
+        self._ended = True
+
+    def writable(self) -> bool:
+        """Say that it is to be written to."""
+        return True
+
+    def isatty(self) -> bool:
+        """Say whether it is a terminal."""
+        return os.isatty(self._descriptor)
+
+    def fileno(self) -> int:
+        """Return the descriptor, for those who write past Python."""
+        return self._descriptor
+
+
+class _Text(io.TextIOWrapper):
+    """Stay open: a user's code may close what it did not open, and the verdict is still to come."""
+
+    def close(self) -> None:
+        self.flush()
+
+
+@contextmanager
+def standard_streams() -> Iterator[list[Voice]]:
+    """Make the standard streams such that writing to them never fails; give the voices behind them.
+
+    One that is closed leads nowhere, lest the next file that is opened becomes what C libraries print to.
+    """
+    for descriptor, name in enumerate(_STREAMS):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            _lead_nowhere(descriptor)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w" if descriptor else "r", encoding="utf-8"))  # noqa: SIM115, PTH123
+    with ExitStack() as stack:
+        yield [voice for name in _STREAMS[1:] if (voice := stack.enter_context(_voiced(name)))]
+
+
+@contextmanager
+def _voiced(name: str) -> Iterator[Voice | None]:
+    """Put a voice in the place of a standard stream, unless that is none of the process's own."""
+    stream: IO[str] = getattr(sys, name)
+    try:
+        descriptor = stream.fileno()
+        stream.flush()
+    except (OSError, ValueError, AttributeError):  # in memory, or closed by somebody
+        yield None
+        return
+    voice = Voice(descriptor)
+    text = _Text(
+        io.BufferedWriter(voice),
+        encoding=stream.encoding,
+        # A label or a file name may hold what the terminal's encoding cannot.
+        errors="backslashreplace",
+        line_buffering=name == "stderr" or voice.isatty(),
+    )
+    setattr(sys, name, text)
+    try:
+        yield voice
+    finally:
+        text.flush()
+        voice.end()
+        setattr(sys, name, stream)
+
+
+def _lead_nowhere(descriptor: int) -> None:
+    """Let a descriptor lead to the null device."""
+    null = os.open(os.devnull, os.O_RDWR)
+    if null != descriptor:
+        os.dup2(null, descriptor)
+        os.close(null)
+
+
+class Interrupts:
+    """Answer Ctrl-C with a KeyboardInterrupt, and remember it: a library may lose it, or make another error of it.
+
+    heard: whether there was one. A second one ends the process at once.
+    """
+
+    def __init__(self) -> None:
+        self.heard = False
+
+    def answer(self, number: int, frame: FrameType | None) -> None:
+        """Handle the signal."""
+        if self.heard:
+            end_interrupted()
+        self.heard = True
+        raise KeyboardInterrupt
+
+    def raised_in_vain(self, unraisable: Any) -> None:
+        """Raise once more what came where nothing can be raised, in a __del__ say; sys.unraisablehook."""
+        if self.heard and issubclass(unraisable.exc_type, KeyboardInterrupt):
+            self.heard = False
+            signal.raise_signal(signal.SIGINT)
+        else:
+            sys.__unraisablehook__(unraisable)
+
+
+@contextmanager
+def interrupts() -> Iterator[Interrupts]:
+    """Handle Ctrl-C until the end of the block, unless the process was started not to be interrupted."""
+    found = Interrupts()
+    if threading.current_thread() is not threading.main_thread() or not callable(signal.getsignal(signal.SIGINT)):
+        yield found
+        return
+    before, hook = signal.signal(signal.SIGINT, found.answer), sys.unraisablehook
+    sys.unraisablehook = found.raised_in_vain
+    try:
+        yield found
+    finally:
+        signal.signal(signal.SIGINT, before)
+        sys.unraisablehook = hook
+
+
+def end_interrupted() -> NoReturn:
+    """End the process at once, as one that Ctrl-C ended."""
+    os.write(2, b"interrupted\n")
+    os._exit(INTERRUPTED)
+
+
+def tell(line: str) -> None:
+    """Write a line for the user on standard error."""
+    click.echo(line, err=True)
