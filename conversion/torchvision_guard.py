@@ -7,16 +7,17 @@ timm, and of what transformers has for images. A declaration without a kernel le
 calls either operator; they are parts of object detectors, and there torchvision goes on refusing with an error of
 its own.
 
-`watch` sees to it that this is done before whoever imports torchvision first, a user's file among them.
+The declaration must come after the extension, by whatever name it has in a release, has had its turn: an operator
+that is declared twice ends the process. torchvision loads the extension first and then its modules of
+registrations, so that is where this steps in.
+
+`watch` sees to it that this is done whoever imports torchvision first, a user's file among them.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
-from importlib.machinery import EXTENSION_SUFFIXES
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -25,15 +26,13 @@ if TYPE_CHECKING:
 
 # PyTorch forgets what a Library has declared as soon as the object is collected.
 _declared: list[torch.library.Library] = []
-_preparing = False
 
 
 class _Watch:
-    """Stand at the head of sys.meta_path, find nothing, and declare the operators before torchvision is loaded."""
+    """Stand at the head of sys.meta_path, find nothing, and look at what is imported."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        if name == "torchvision":
-            prepare()
+        before_import(name)
 
 
 def watch() -> None:
@@ -46,44 +45,18 @@ def watch() -> None:
 
 
 def torchvision() -> ModuleType:
-    """Import torchvision; where its C++ extension cannot load, declare first what its import asks for."""
-    prepare()
+    """Import torchvision; where its C++ extension cannot load, what its import asks for is declared."""
+    watch()
     return importlib.import_module("torchvision")
 
 
-def prepare() -> None:
-    """Declare what the import of torchvision asks for, where it is installed and its extension cannot load."""
-    global _preparing
-    if _preparing:  # what looks for the extension asks where torchvision is, and so comes by here again
-        return
-    _preparing = True
-    try:
-        if importlib.util.find_spec("torchvision") and not extension_loads():
-            _declare_operators()
-    finally:
-        _preparing = False
+def before_import(name: str) -> None:
+    """Declare the operators that torchvision's modules of registrations ask for and its extension did not declare.
 
-
-def extension_loads() -> bool:
-    """Try to load torchvision's C++ extension, without importing torchvision."""
-    import torch
-
-    spec = importlib.util.find_spec("torchvision")
-    folders = spec.submodule_search_locations if spec else None
-    for folder in folders or ():
-        for suffix in EXTENSION_SUFFIXES:
-            extension = Path(folder) / f"_C{suffix}"
-            if extension.is_file():
-                return _loads(torch, extension)
-    return False
-
-
-def _loads(torch: ModuleType, extension: Path) -> bool:
-    try:
-        torch.ops.load_library(str(extension))
-    except OSError:
-        return False
-    return True
+    name: of the module that is about to be imported; nothing is done for any other.
+    """
+    if name.startswith("torchvision._") and name.endswith("_registrations"):
+        _declare_operators()
 
 
 def _declare_operators() -> None:

@@ -23,10 +23,10 @@ class _TorchvisionWatch:
     """Let test files and conftest.py begin with `import timm`: see conversion/torchvision_guard.py."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        if name == "torchvision":
-            from conversion.torchvision_guard import prepare
+        if name.startswith("torchvision."):
+            from conversion.torchvision_guard import before_import
 
-            prepare()
+            before_import(name)
 
 
 sys.meta_path.insert(0, _TorchvisionWatch())

@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import torch
 
 from conversion import torchvision_guard
 
@@ -84,26 +81,54 @@ except ModuleNotFoundError as error:
     assert run(script) == "No module named 'torchvision' False"
 
 
-@pytest.mark.parametrize("loads", [True, False])
-def test_operators_are_declared_only_where_the_extension_cannot_load(loads: bool) -> None:
-    script = f"""
-import importlib
+PACKAGE = {
+    "__init__.py": "from . import extension\nfrom torchvision import _meta_registrations\n",
+    # A release's own extension declares its operators when it is loaded, whatever its file is called.
+    "extension.py": """
 import torch
+if {loads}:
+    library = torch.library.Library("torchvision", "DEF")
+    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+""",
+    "_meta_registrations.py": """
+import torch
+torch.library.register_fake("torchvision::nms", lambda dets, scores, iou_threshold: dets)
+torch.library.register_fake("torchvision::qnms", lambda dets, scores, iou_threshold: dets)
+""",
+}
+
+
+def package(directory: Path, loads: bool) -> str:
+    """Write a package that is imported as torchvision is; return what imports it, and prints what was declared."""
+    for name, text in PACKAGE.items():
+        path = directory / "torchvision" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text.format(loads=loads), encoding="utf-8")
+    return f"""
+import sys
+sys.path.insert(0, {str(directory)!r})
 from conversion import torchvision_guard
-
-def load_library(path):
-    if not {loads}:
-        raise OSError(path)
-
-torch.ops.load_library = load_library
-importlib.import_module = lambda name: name
-before = [hasattr(torch.ops.torchvision, name) for name in ("nms", "qnms")]
-name = torchvision_guard.torchvision()
-after = [hasattr(torch.ops.torchvision, name) for name in ("nms", "qnms")]
-print(name, before, after, len(torchvision_guard._declared))
+import torchvision
+import torch
+print(torchvision.__path__ == [{str(directory / "torchvision")!r}], len(torchvision_guard._declared))
+print(hasattr(torch.ops.torchvision, "nms"), hasattr(torch.ops.torchvision, "qnms"))
 """
-    declared = [not loads, not loads]
-    assert run(script) == f"torchvision [False, False] {declared} {int(not loads)}"
+
+
+@pytest.mark.parametrize("loads", [True, False])
+def test_operators_are_declared_only_where_the_extension_did_not_declare_them(loads: bool, tmp_path: Path) -> None:
+    assert run(package(tmp_path, loads)).splitlines() == [f"True {int(not loads)}", "True True"]
+
+
+def test_without_the_guard_such_an_import_dies(tmp_path: Path) -> None:
+    script = package(tmp_path, loads=False).replace("from conversion import torchvision_guard", "")
+    answer = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert answer.returncode == 1
+    assert "operator torchvision::nms does not exist" in answer.stderr
 
 
 def test_a_second_call_declares_nothing_more() -> None:
@@ -113,28 +138,8 @@ def test_a_second_call_declares_nothing_more() -> None:
     assert torchvision_guard._declared == declared
 
 
-def find_in(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    spec = SimpleNamespace(submodule_search_locations=[str(folder)])
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
+@pytest.mark.parametrize("name", ["torchvision", "torchvision.models", "timm._registrations", "torch"])
+def test_other_imports_declare_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torchvision_guard, "_declare_operators", lambda: pytest.fail("declared"))
 
-
-def test_the_extension_is_looked_for_beside_torchvision(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    tried: list[str] = []
-    monkeypatch.setattr(torch.ops, "load_library", tried.append)
-    find_in(monkeypatch, tmp_path)
-    (tmp_path / "_C.so").touch()
-    assert torchvision_guard.extension_loads()
-    assert tried == [str(tmp_path / "_C.so")]
-
-
-def test_an_extension_that_is_no_library_does_not_load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    find_in(monkeypatch, tmp_path)
-    (tmp_path / "_C.so").write_bytes(b"not a library")
-    assert not torchvision_guard.extension_loads()
-
-
-def test_a_torchvision_without_an_extension_does_not_load_one(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    find_in(monkeypatch, tmp_path)
-    assert not torchvision_guard.extension_loads()
+    torchvision_guard.before_import(name)
