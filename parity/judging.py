@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from conversion.regular_files import MISSING, why_no_file
 from parity.cases import SHOWN, judge_case
 from parity.errors import ParityError
 from parity.results import Case, Run, Subject, Verdict, read_run, summarise
@@ -32,10 +33,13 @@ def judge_file(path: Path, tolerance: float | None = None) -> Run:
     if not run.cases_file:
         return judge_run(run, allowed)
     cases = path.parent / Path(run.cases_file).name
-    if not cases.is_file():
+    why = why_no_file(cases)
+    if why == MISSING:
         raise ParityError(
             f"{path}: holds only the worst cases, and {cases.name}, which has all, is not beside it; put it there"
         )
+    if why:
+        raise ParityError(f"{cases}: {why}")
     return _judge_cases_file(run, cases, allowed)
 
 
