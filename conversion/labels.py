@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 from conversion.errors import ConversionError
 from conversion.git_lfs import tell_pointer
+from conversion.json_text import parse_json
+from conversion.regular_files import DIRECTORY, MISSING, why_no_file
 from conversion.torchvision_guard import torchvision
 
 _FORMS = 'a list ["tench", ...], {"0": "tench", ...} or {"0": ["n01440764", "tench"], ...}'
@@ -115,12 +116,15 @@ def _read_text(path: Path) -> str:
     # Read as text, a pointer is three labels.
     if told := tell_pointer(path):
         raise ConversionError(f"label file {path} is {told}")
+    why = why_no_file(path)
+    if why == MISSING:
+        raise ConversionError(f"label file {path} does not exist: check the path")
+    if why == DIRECTORY:
+        raise ConversionError(f"{path} is a directory, not a label file: name the file in it")
+    if why:
+        raise ConversionError(f"label file {path} {why}")
     try:
         return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise ConversionError(f"label file {path} does not exist: check the path") from None
-    except IsADirectoryError:
-        raise ConversionError(f"{path} is a directory, not a label file: name the file in it") from None
     except UnicodeDecodeError as error:
         raise ConversionError(
             f"label file {path} is not UTF-8 (byte {error.start} is {error.object[error.start]:#04x}): "
@@ -137,8 +141,8 @@ def _is_json(text: str, path: Path) -> bool:
     if not text.lstrip().startswith(("[", "{")):
         return False
     try:
-        json.loads(text)
-    except (ValueError, RecursionError):
+        parse_json(text)
+    except ValueError:
         return False
     return True
 
@@ -156,8 +160,8 @@ def _from_lines(text: str, path: Path) -> tuple[str, ...]:
 
 def _from_json(text: str, path: Path) -> tuple[str, ...]:
     try:
-        content = json.loads(text, object_pairs_hook=_Pairs)
-    except (ValueError, RecursionError) as error:
+        content = parse_json(text, object_pairs_hook=_Pairs)
+    except ValueError as error:
         raise ConversionError(f"label file {path} is not JSON ({error}): expected {_FORMS}") from None
     if isinstance(content, _Pairs):
         content = _by_index(content, path)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conversion.errors import ConversionError
-from conversion.user_code import user_code
+from conversion.json_text import (parse_json)
+from conversion.user_code import (user_code)
 
 if TYPE_CHECKING:
     from conversion.classifier import Classifier
@@ -83,8 +84,8 @@ def write_probe(directory: Path, answers: np.ndarray) -> None:
 def answers_alike(directory: Path, answers: np.ndarray) -> bool:
     """Say whether these are the answers that a directory keeps, but for rounding; what is damaged keeps none."""
     try:
-        kept = np.array(json.loads((directory / FILE).read_text(encoding="utf-8")), np.float64)
-    except (OSError, ValueError, TypeError):
+        kept = np.array(parse_json((directory / FILE).read_bytes()), np.float64)
+    except (ArithmeticError, OSError, ValueError, TypeError):
         return False
     if kept.shape != answers.shape:
         return False

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from conversion.classifier import Preprocessing
 from conversion.errors import ConversionError
+from conversion.json_text import parse_json
 from conversion.reach import reach
 from conversion.values import ADDRESSES, describe_tensor, file_text
 
@@ -73,7 +74,7 @@ class Provenance:
     def from_json(text: str) -> Provenance | None:
         """Read what `to_json` wrote; None for anything else: a foreign file's metadata is not an error."""
         try:
-            content = json.loads(text)
+            content = parse_json(text)
             steps = content["preprocessing"]
             texts = [content["model"], content["route"], content["weights"], *content["labels"]]
             if not all(isinstance(text, str) for text in texts):
@@ -87,7 +88,7 @@ class Provenance:
                     "preprocessing": Preprocessing(**{k: _tuples(v) for k, v in steps.items()}) if steps else None,
                 }
             )
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, ConversionError):
+        except (ArithmeticError, ValueError, TypeError, KeyError, AttributeError, ConversionError):
             return None
 
 

@@ -9,7 +9,7 @@ import os
 import stat
 from pathlib import Path
 
-MISSING = "does not exist"
+MISSING = "cannot be read (No such file or directory)"
 DIRECTORY = "is a directory, not a file; name a file in it"
 _DEVICE = "is not a regular file but a device; give a file"
 _KINDS = {
@@ -28,7 +28,7 @@ def why_no_file(path: str | Path) -> str:
     except (FileNotFoundError, NotADirectoryError):
         return MISSING
     except ValueError:
-        return "does not exist, for it has the character NUL in its name; correct it"
+        return "does not exist, for no name can hold the character NUL; correct it"
     except OSError as error:
         return f"cannot be read ({error.strerror}); check the path and its permissions"
     return "" if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), _DEVICE)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from conversion.errors import ConversionError
+from conversion.json_text import parse_json
 
 if TYPE_CHECKING:
     from conversion.artifact import Artifact
@@ -86,8 +87,9 @@ class OpenAxes:
     def from_json(text: str) -> OpenAxes:
         """Read what `to_json` wrote; what cannot be read, in another tool's file, asks for nothing."""
         try:
-            found = {name: _pair(name, value) for name, value in json.loads(text).items() if name != "sizes"}
-            sizes = tuple(_pair("sizes", size) for size in json.loads(text).get("sizes", ()))
+            content = parse_json(text)
+            found = {name: _pair(name, value) for name, value in content.items() if name != "sizes"}
+            sizes = tuple(_pair("sizes", size) for size in content.get("sizes", ()))
             return OpenAxes(**found, sizes=sizes)
         except (ValueError, TypeError, AttributeError, ConversionError):
             return OpenAxes()

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from conversion.classifier import Classifier, Preprocessing
 from conversion.errors import ConversionError
 from conversion.git_lfs import tell_pointer
-from conversion.labels import check_labels, label_names, unique_labels
+from conversion.labels import (check_labels, label_names, unique_labels)
+from conversion.regular_files import (MISSING, why_no_file)
 from conversion.torchvision_guard import torchvision
 
 if TYPE_CHECKING:
@@ -119,8 +120,11 @@ def _downloaded(name: str, origin: Any) -> Any:
 
 
 def _read(path: Path) -> Any:
-    if not path.is_file():
+    why = why_no_file(path)
+    if why == MISSING:
         raise ConversionError(f'weights file {path} does not exist: check the path, or pass "DEFAULT" or None')
+    if why:
+        raise ConversionError(f"weights file {path} {why}")
     if told := tell_pointer(path):
         raise ConversionError(f"weights file {path} is {told}")
     try:

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from conversion.json_text import parse_json
+from conversion.regular_files import why_no_file
 from conversion.routes import ROUTES
 from parity.backends import backends_for
 from parity.environment import cpu, environment, operating_system
@@ -163,7 +165,9 @@ def _surroundings(baseline: Baseline) -> dict[str, str]:
 def read_baseline(path: Path) -> Baseline:
     """Read a baseline file; anything else is a ParityError that names it."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        if why := why_no_file(path):
+            raise ValueError(f"it {why}")
+        content = parse_json(path.read_bytes())
         if content["schema"] != SCHEMA:
             raise ValueError(f"its schema is {content['schema']}, not {SCHEMA}")
         images = {
@@ -175,7 +179,7 @@ def read_baseline(path: Path) -> Baseline:
                 raise ValueError(f"no probabilities for {name}")
         dict(content["environment"].get("packages", {}))  # raises here rather than where it is looked at
         return Baseline(**{**content, "images": images, "artifact": _facts(content.get("artifact"))})
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ArithmeticError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = tell_kind(path, "parity-baseline") or error
         raise ParityError(f"{path}: not a baseline ({reason}); record it again, or delete it") from error
 

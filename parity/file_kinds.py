@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from conversion.git_lfs import tell_pointer
+from conversion.regular_files import why_no_file
 from conversion.suffixes import IMAGE_SUFFIXES, MODEL_SUFFIXES
 
 # Name of a schema -> what such a file is, and who takes it.
@@ -51,6 +52,8 @@ def tell_kind(path: Path, wanted: str = "") -> str:
 
 def schema_of(path: Path) -> str:
     """Return the name of the schema that a file says it has, without its version; empty where it says none."""
+    if why_no_file(path):
+        return ""
     try:
         with path.open("rb") as file:
             first = file.readline(_LINE)

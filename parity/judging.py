@@ -12,7 +12,8 @@ from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
-from parity.cases import SHOWN, judge_case_again
+from conversion.regular_files import (MISSING, why_no_file)
+from parity.cases import (SHOWN, judge_case, judge_case_again)
 from parity.errors import ParityError
 from parity.results import Case, Run, Subject, Verdict, read_run, summarise
 from parity.soundness import check_run
@@ -37,10 +38,13 @@ def judge_file(path: Path, tolerance: float | None = None) -> Run:
             raise ParityError(f"{path}: holds only the worst cases, and names no file that has all; run anew")
         return judge_run(run, allowed)
     cases = path.parent / Path(run.cases_file).name
-    if not cases.is_file():
+    why = why_no_file(cases)
+    if why == MISSING:
         raise ParityError(
             f"{path}: holds only the worst cases, and {cases.name}, which has all, is not beside it; put it there"
         )
+    if why:
+        raise ParityError(f"{cases}: {why}")
     return _judge_cases_file(path, run, cases, allowed)
 
 

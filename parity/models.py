@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from conversion.regular_files import DIRECTORY, MISSING, why_no_file
 from conversion.torch_defaults import kept_torch_defaults
 from conversion.user_code import told_error, user_code
 from parity.errors import ParityError
@@ -26,7 +27,7 @@ def find_classifier(model: str, suite: Path | None) -> Classifier:
     if ":" in model:
         return load_classifier(model)
     # A name that is also a file's is first of all a name, where there is a suite.
-    told = tell_kind(Path(model)) if Path(model).exists() else ""
+    told = tell_kind(Path(model)) if why_no_file(model) in ("", DIRECTORY) else ""
     strange = ParityError(
         f"{model}: {told}; MODEL, which comes first, is a name in the suite file, `file.py:callable`, "
         "`package.module:callable` or `torchvision:name`"
@@ -107,9 +108,9 @@ def _module(name: str, directory: Path) -> ModuleType:
             raise ParityError(
                 f"{name}: cannot be imported ({error}); is it installed, or on PYTHONPATH?"
             ) from error
+    if why := why_no_file(directory / name):
+        raise ParityError(f"{directory / name}: {'no such file' if why == MISSING else why}")
     path = (directory / name).resolve()
-    if not path.is_file():
-        raise ParityError(f"{directory / name}: no such file")
     # A name of its own for each file: two suites may both have a models.py.
     unique = f"parity_models_{abs(hash(str(path)))}"
     if unique in sys.modules:

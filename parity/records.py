@@ -23,11 +23,13 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
+from conversion.regular_files import why_no_file
 from parity.errors import ParityError
 from parity.file_kinds import tell_kind
 from parity.unfinished import refuse_unfinished
 
 SCHEMA: Final = "parity-record/1"
+_GIVE = "give what `parity record` wrote, or an app"
 
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Number = float | None
@@ -113,13 +115,16 @@ class RecordFile(_Table):
 def read_records(path: Path) -> RecordFile:
     """Read a file of records; anything else is a ParityError that names the first thing that is wrong."""
     refuse_unfinished(path)
+    if why := why_no_file(path):
+        told = tell_kind(path)
+        raise ParityError(f"{path}: {told}; {_GIVE}" if told else f"{path}: {why}")
     try:
         return RecordFile.model_validate_json(path.read_bytes())
     except OSError as error:
         raise ParityError(f"{path}: cannot be read ({error.strerror})") from error
     except ValidationError as error:
         if told := tell_kind(path, "parity-record"):
-            raise ParityError(f"{path}: {told}; give what `parity record` wrote, or an app") from error
+            raise ParityError(f"{path}: {told}; {_GIVE}") from error
         # A file of another schema is wrong in many places; that it is one says it all.
         first = min(error.errors(), key=lambda problem: problem["loc"] != ("schema",))
         where = ".".join(str(part) for part in first["loc"]) or "the file"

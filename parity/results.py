@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from conversion.regular_files import MISSING, why_no_file
 from parity.accuracy import Accuracy
 from parity.distribution import Distribution
 from parity.errors import ParityError
@@ -312,8 +313,9 @@ def from_json(text: str) -> Run:
 def read_run(path: Path) -> Run:
     """Read a results.json file."""
     refuse_unfinished(path)
-    if not path.is_file() and not tell_kind(path):
-        raise ParityError(f"{path}: no such file; `parity run --json {path}` writes one")
+    if (why := why_no_file(path)) and not tell_kind(path):
+        missing = f"no such file; `parity run --json {path}` writes one"
+        raise ParityError(f"{path}: {missing if why == MISSING else why}")
     try:
         return from_json(path.read_text(encoding="utf-8"))
     except (ParityError, OSError, UnicodeDecodeError) as error:

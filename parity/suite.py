@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conversion.git_lfs import tell_pointer
+from conversion.regular_files import MISSING, why_no_file
 from parity.errors import ParityError
 from parity.file_kinds import tell_kind
 from parity.tolerance import Tolerance
@@ -83,17 +84,19 @@ def find_suite(given: Path | None) -> Path:
 
 def read_suite(path: Path) -> Suite:
     """Read and validate a suite file; everything that is wrong is told at once, in one ParityError."""
-    if not path.is_file():
-        raise ParityError(f"{path}: no such suite file")
+    why = why_no_file(path)
+    if why:
+        raise ParityError(f"{path}: {'no such suite file' if why == MISSING else why}")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # integers beyond what Python reads, tables without an end
         # A suite file with a mistake in it is a suite file all the same.
         if path.suffix != ".toml" and (told := tell_kind(path)):
             raise ParityError(f"{path}: {told}; give a suite file, parity.toml") from error
         if told := tell_pointer(path):
             raise ParityError(f"{path}: {told}") from error
-        raise ParityError(f"{path}: not valid TOML: {error}") from error
+        cause = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise ParityError(f"{path}: not valid TOML: {cause}") from error
     from parity.suite_file import validate  # pydantic and the routes load when a suite is read, not before
 
     parsed = validate(path, content)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from conversion.regular_files import why_no_file
 from parity.errors import ParityError
 from parity.file_kinds import schema_of, tell_kind
 from parity.results import Case, Diagnosis, Divergence, Environment, Subject, Verdict
@@ -224,6 +225,8 @@ def to_explained_line(explained: Explained) -> bytes:
 
 def read_header(path: Path) -> Header:
     """Read the header of a cases file."""
+    if why := why_no_file(path):
+        raise ParityError(f"{path}: {tell_kind(path) or why}")
     try:
         with path.open("rb") as file:
             return parse_header(path, file.readline())

@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
+from conversion.regular_files import MISSING, why_no_file
 from parity.errors import ParityError
 from parity.stream.cases_file import (
     Explained,
@@ -127,6 +128,8 @@ def is_finished(path: Path) -> bool:
 
 
 def _locked(path: Path) -> IO[bytes]:
+    if (why := why_no_file(path)) not in ("", MISSING):
+        raise ParityError(f"{path}: {why}")
     file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from conversion.json_text import parse_json
+from conversion.regular_files import why_no_file
 from parity.errors import ParityError
 from parity.file_kinds import tell_kind
 from parity.stream.listing import ImageList, shown
@@ -142,6 +144,8 @@ def _checked(file: Path, entries: Iterator[_Entry], classifiers: Mapping[str, Se
 def _read(file: Path) -> Iterator[_Entry]:
     if told := tell_kind(file):
         raise ParityError(f"{file}: {told}; give CSV of lines `file,label`, or a JSON object file -> label")
+    if why := why_no_file(file):
+        raise ParityError(f"{file}: {why}")
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -171,11 +175,11 @@ class _Pairs(list[tuple[str, Any]]):
 
 def _read_json(file: Path, text: str) -> Iterator[_Entry]:
     try:
-        found = json.loads(text, object_pairs_hook=_Pairs)
+        found = parse_json(text, object_pairs_hook=_Pairs)
     except json.JSONDecodeError as error:
         raise ParityError(f"{file}:{error.lineno}: not JSON: {error.msg}") from error
-    except RecursionError as error:
-        raise ParityError(f"{file}:1: nested too deeply; give one JSON object file -> label") from error
+    except ValueError as error:
+        raise ParityError(f"{file}:1: not JSON: {error}; give one JSON object file -> label") from error
     if not isinstance(found, _Pairs):
         raise ParityError(f"{file}:1: a {type(found).__name__}, not one JSON object file -> label")
     # The parser does not tell lines. As long as all labels are texts, every second text is a file.

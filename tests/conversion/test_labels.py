@@ -104,7 +104,7 @@ def test_a_missing_file_and_a_directory_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConversionError, match="cannot be read: Not a directory"):
+    with pytest.raises(ConversionError, match="does not exist"):
         read_labels(write(tmp_path, "tench\n") / "labels.txt")
 
 

@@ -323,5 +323,5 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_directory_is_not_a_file(tmp_path: Path) -> None:
-    with pytest.raises(ParityError, match="no such file"):
+    with pytest.raises(ParityError, match="is a directory, not a file"):
         read_run(tmp_path)
