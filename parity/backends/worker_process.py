@@ -111,9 +111,9 @@ class Worker:
             raise answer
         name, message, traceback = answer
         # A runtime's own class need not exist here: its name is what is told.
-        error = type(name, (Exception,), {})(message)
-        error.add_note(traceback)
-        raise error
+        foreign = type(name, (Exception,), {})(message)
+        foreign.add_note(traceback)
+        raise foreign
 
     def end(self) -> None:
         """End the process, if there is one; the next request starts another."""

@@ -34,7 +34,7 @@ class Guard(TorchDispatchMode):
     """
 
     def __init__(self, passed: set[Hashable] | None = None) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.limit = memory_limit()
         self._passed: set[Hashable] = set() if passed is None else passed
 
