@@ -22,6 +22,7 @@ import numpy as np
 
 from parity.backends.worker_process import DiedError, TookTooLongError, Worker
 from parity.errors import ParityError
+from parity.memory import memory_limit
 from parity.results import Prediction
 
 if TYPE_CHECKING:
@@ -85,7 +86,10 @@ def current_limit() -> TimeLimit:
 
 def within_limit(name: str, backend: Backend) -> Backend:
     """Return a backend that loads and runs artefacts within the time limit that holds now."""
-    return backend if math.isinf(_limit.seconds) else _Limited(name, backend, backend.FORMATS)
+    if math.isinf(_limit.seconds):
+        return backend
+    memory_limit()  # what is wrong with it is told here, and not by a worker that does not start
+    return _Limited(name, backend, backend.FORMATS)
 
 
 def load(name: str, artifact: Artifact, batch: int = 1, **options: Any) -> Predict:

@@ -298,3 +298,9 @@ def test_users_of_commands_have_a_limit_unless_they_say_otherwise() -> None:
     said = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout
     assert said == "600.0 10.0\n"
     assert DEFAULT.per_image in (0.0, 10.0)
+
+
+def test_a_limit_of_memory_that_is_none_is_told_before_a_worker_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARITY_MEMORY_LIMIT", "much")
+    with time_limit(5), pytest.raises(ParityError, match="PARITY_MEMORY_LIMIT=much: give the GiB"):
+        find_backend("onnxruntime")
