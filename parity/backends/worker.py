@@ -22,6 +22,7 @@ from conversion.errors import ConversionError
 from conversion.quiet import import_coremltools
 from parity.backends import find_backend
 from parity.errors import ParityError
+from parity.memory import memory_limit
 
 if TYPE_CHECKING:
     from parity.backends import Predict
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
 Request = tuple[list[int], "tuple[int | None, str | None]", tuple[Any, ...]]
 
 
-# Of the machine's memory, for the artefact; the rest is for the run.
-_SHARE = 0.8
+# What the process of the artefacts may have: of the machine's memory, for the rest is the run's; and of the largest
+# value that a network may have. A network with weights of 2 GiB needs five times as much while it is loaded.
+_SHARE, _VALUES = 0.8, 16
 
 
 def main(descriptor: int) -> None:
@@ -69,7 +71,7 @@ def _leave_memory() -> None:
 
         there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        wanted = int(there * _SHARE)
+        wanted = min(int(there * _SHARE), _VALUES * memory_limit())
         resource.setrlimit(
             resource.RLIMIT_DATA, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -35,13 +35,14 @@ class Engine:
     """Hold a model that is ready to predict.
 
     description: its inputs, outputs and states (a ModelDescription, or the FunctionDescription of one function).
+    passed: what a Guard has let pass. unguarded: shapes of inputs with which no value is too large.
     """
 
     name: str
     description: Any
     plan: Plan
-    guard: Guard = field(default_factory=Guard, compare=False)
-    unguarded: set[tuple[Any, ...]] = field(default_factory=set, compare=False)
+    passed: set[Hashable] = field(default_factory=set, compare=False)
+    unguarded: set[Hashable] = field(default_factory=set, compare=False)
 
     def predict(self, inputs: Inputs, state: State | None = None) -> dict[str, Any]:
         """Predict for one dictionary of inputs."""
@@ -54,7 +55,7 @@ class Engine:
         """Return every value of the model itself, not of its blocks, by name; a state starts afresh."""
         state = self.make_state() if self.states else None
         feeds = self.feeds(inputs, state)
-        with self.guard:
+        with Guard(self.passed):
             return self.plan.trace(feeds)
 
     @contextmanager
@@ -64,7 +65,7 @@ class Engine:
         if shapes in self.unguarded:
             yield
             return
-        with self.guard:
+        with Guard(self.passed):
             yield
         if not self.by_content:
             self.unguarded.add(shapes)

@@ -28,12 +28,15 @@ class ValueTooLargeError(ValueError):
 
 
 class Guard(TorchDispatchMode):
-    """Refuse results that are too large, inside a `with`."""
+    """Refuse results that are too large, inside a `with`, in this thread.
 
-    def __init__(self) -> None:
-        super().__init__()
+    passed: what need not be checked again; it gets what passes.
+    """
+
+    def __init__(self, passed: set[Hashable] | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
         self.limit = memory_limit()
-        self._passed: set[Hashable] = set()
+        self._passed: set[Hashable] = set() if passed is None else passed
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None

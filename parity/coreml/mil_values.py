@@ -123,7 +123,7 @@ def read_constant(value: Any, weights: Weights, name: str) -> Any:
         kind = tensor.WhichOneof("value")
         if kind and kind not in _FIELDS.get(dtype, ("bytes",)):
             raise CoreMLError(f"{where} is declared {dtype}, and holds {kind}; convert again")
-        values = getattr(tensor, kind).values if kind else ()
+        values: Any = getattr(tensor, kind).values if kind else ()
         if dtype == "string":
             if len(values) != count:
                 raise CoreMLError(f"{where} has {len(values)} text(s) for the shape {list(sizes)}; convert again")

@@ -117,7 +117,7 @@ def test_memory_that_ran_out_is_named(pixels: np.ndarray, monkeypatch: pytest.Mo
 
 
 def test_the_worker_ends_with_its_parent() -> None:
-    alone = limited._Worker()
+    alone = limited.Worker()
     alone.prepare("onnxruntime")
     process = alone._process
     assert process is not None
@@ -127,7 +127,7 @@ def test_the_worker_ends_with_its_parent() -> None:
 
 
 def test_ctrl_c_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = limited._Worker()
+    alone = limited.Worker()
     alone.prepare("onnxruntime")
     process = alone._process
     assert process is not None
@@ -196,7 +196,7 @@ class Slow:
         self.asked.append((request[0], round(seconds)))
         if request[0] == self.slow:
             self.started += 1
-            raise limited._TookTooLongError
+            raise limited.TookTooLongError
         return Prediction(np.zeros((1, 8)))
 
 
@@ -254,7 +254,7 @@ def test_what_took_too_long_is_not_diagnosed(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("seconds", ["0", "-3", "nan", "soon"])
-def test_a_limit_that_is_none_is_refused(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_no_limit_is_refused(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["predict", "a.onnx", "a.png", "--time-limit", seconds])
     assert stop.value.code == 2
@@ -298,3 +298,9 @@ def test_users_of_commands_have_a_limit_unless_they_say_otherwise() -> None:
     said = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout
     assert said == "600.0 10.0\n"
     assert DEFAULT.per_image in (0.0, 10.0)
+
+
+def test_a_limit_of_memory_that_is_none_is_told_before_a_worker_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARITY_MEMORY_LIMIT", "much")
+    with time_limit(5), pytest.raises(ParityError, match="PARITY_MEMORY_LIMIT=much: give the GiB"):
+        find_backend("onnxruntime")

@@ -22,6 +22,7 @@ filterwarnings =
 """
 # In one process, and in two that share the work.
 ALONE, XDIST, XDIST_ANYHOW = (), ("-n2", "--dist", "loadgroup"), ("-n2",)
+NO_LIMIT = "--parity-time-limit=inf"
 
 
 class Project:
@@ -45,8 +46,10 @@ class Project:
         """Run pytest here, in this process; the workers of pytest-xdist are processes of their own."""
         if mode and self.quick:
             shutil.copy(quick.__file__, self.path / "conftest.py")
+        # Artefacts run in the processes that there are: another for them would take seconds to start.
+        limit = () if any(str(given).startswith("--parity-time-limit") for given in arguments) else (NO_LIMIT,)
         # In one word: where no path is given, pytest takes a directory that is a second word for one to look in.
-        return self.pytester.runpytest_inprocess(f"--parity-artifacts={self.artifacts}", *mode, *arguments)
+        return self.pytester.runpytest_inprocess(f"--parity-artifacts={self.artifacts}", *limit, *mode, *arguments)
 
     def judged(self, *arguments: str | Path, mode: Sequence[str] = ALONE) -> tuple[pytest.RunResult, Run]:
         """Run pytest with --parity-json, and read that."""
