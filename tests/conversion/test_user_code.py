@@ -39,6 +39,7 @@ class SilentError(ValueError):
         (asyncio.CancelledError(), "CancelledError"),
         (BaseException("of one's own"), "BaseException: of one's own"),
         (pytest.skip.Exception("not today"), "Skipped: not today"),
+        (pytest.exit.Exception("enough", 0), "Exit: enough"),
     ],
 )
 def test_what_would_end_a_process_or_a_test_is_an_error_with_a_name(error: BaseException, told: str) -> None:
