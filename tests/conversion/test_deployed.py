@@ -148,8 +148,8 @@ def test_logits_of_another_type(change: Callable[[torch.Tensor], Any], kind: str
     classifier = answering(change)
 
     assert refusal(classifier) == (
-        f"tiny: the module's logits are of {kind}; a classifier answers numbers of fp32: let its forward return them, "
-        "with .float() where they are of another type"
+        f"tiny: the module's logits are of {kind}; a classifier answers numbers of fp32: let its forward return "
+        "them, with .float() where they are of another type"
     )
     if kind == "torch.complex64":  # nor does PyTorch warn of what is thrown away
         with pytest.raises(ConversionError, match="logits are of torch.complex64"):
