@@ -30,6 +30,7 @@ from parity.commands.process import (
     INTERRUPTED,
     Interrupts,
     end_interrupted,
+    end_process,
     interrupts,
     standard_streams,
     tell,
@@ -242,8 +243,11 @@ def main(arguments: list[str] | None = None) -> None:
             for trouble in (voice.trouble for voice in voices if voice.trouble):
                 tell(f"parity: not all of the answer could be written: {trouble.strerror}")
                 code = code or 2
-        if arguments is None:  # what is still to be torn down would answer Ctrl-C with a traceback
+        if arguments is None:
+            # What is still to be torn down would answer Ctrl-C with a traceback.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+            if code == INTERRUPTED:
+                end_process(code)
     except KeyboardInterrupt:  # between two of the lines above
         end_interrupted()
     sys.exit(code)

@@ -5,6 +5,7 @@ Neither changes a verdict: what nobody reads is dropped, and a run that was stop
 
 from __future__ import annotations
 
+import atexit
 import errno
 import io
 import os
@@ -177,6 +178,16 @@ def interrupts() -> Iterator[Interrupts]:
         found.end()
         signal.signal(signal.SIGINT, before)
         sys.unraisablehook = hook
+
+
+def end_process(code: int) -> NoReturn:
+    """End the process with an exit code, after all that was to be cleared up.
+
+    Python remembers a KeyboardInterrupt that passed through code which was evaluated from text, as dataclasses are
+    made, and at its end kills itself by the signal, although it was caught.
+    """
+    atexit._run_exitfuncs()
+    os._exit(code)
 
 
 def end_interrupted() -> NoReturn:

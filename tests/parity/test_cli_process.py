@@ -203,8 +203,7 @@ def test_who_was_started_not_to_be_interrupted_goes_on(
         signal.signal(signal.SIGINT, before)
 
 
-def test_ctrl_c_while_the_command_imports() -> None:
-    program = """
+IMPORTING = """
 import signal, sys
 from parity import __main__
 
@@ -217,6 +216,20 @@ sys.meta_path.insert(0, Interrupting())
 sys.argv = ["parity", "ops"]
 __main__.main()
 """
+# Python itself would end by the signal then.
+EVALUATING = """
+import sys
+import click
+from parity import cli
+
+cli.cli.commands["doctor"] = click.command("doctor")(lambda: exec("import signal; signal.raise_signal(2)"))
+sys.argv = ["parity", "doctor"]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("program", [IMPORTING, EVALUATING], ids=["importing", "evaluating"])
+def test_ctrl_c_of_a_whole_process(program: str) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
