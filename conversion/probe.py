@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conversion.errors import ConversionError
-from conversion.json_text import (parse_json)
-from conversion.user_code import (user_code)
+from conversion.json_text import parse_json
+from conversion.user_code import user_code
 
 if TYPE_CHECKING:
     from conversion.classifier import Classifier

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from conversion.classifier import Classifier, Preprocessing
 from conversion.errors import ConversionError
 from conversion.git_lfs import tell_pointer
-from conversion.labels import (check_labels, label_names, unique_labels)
-from conversion.regular_files import (MISSING, why_no_file)
+from conversion.labels import check_labels, label_names, unique_labels
+from conversion.regular_files import MISSING, why_no_file
 from conversion.torchvision_guard import torchvision
 
 if TYPE_CHECKING:

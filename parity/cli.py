@@ -28,7 +28,15 @@ from parity.commands import (
     report,
     report_options,
 )
-from parity.commands.process import INTERRUPTED, Interrupts, end_interrupted, interrupts, standard_streams, tell
+from parity.commands.process import (
+    INTERRUPTED,
+    Interrupts,
+    end_interrupted,
+    end_process,
+    interrupts,
+    standard_streams,
+    tell,
+)
 
 
 def _size(context: click.Context, parameter: click.Parameter, given: str | None) -> tuple[int, int] | None:
@@ -239,8 +247,11 @@ def main(arguments: list[str] | None = None) -> None:
             for trouble in (voice.trouble for voice in voices if voice.trouble):
                 tell(f"parity: not all of the answer could be written: {trouble.strerror}")
                 code = code or 2
-        if arguments is None:  # what is still to be torn down would answer Ctrl-C with a traceback
+        if arguments is None:
+            # What is still to be torn down would answer Ctrl-C with a traceback.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+            if code == INTERRUPTED:
+                end_process(code)
     except KeyboardInterrupt:  # between two of the lines above
         end_interrupted()
     sys.exit(code)

@@ -12,8 +12,8 @@ from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
-from conversion.regular_files import (MISSING, why_no_file)
-from parity.cases import (SHOWN, judge_case, judge_case_again)
+from conversion.regular_files import MISSING, why_no_file
+from parity.cases import SHOWN, judge_case_again
 from parity.errors import ParityError
 from parity.results import Case, Run, Subject, Verdict, read_run, summarise
 from parity.soundness import check_run

@@ -19,6 +19,7 @@ from conversion.artifact import Artifact, open_artifact
 from conversion.errors import ConversionError
 from conversion.routes import ROUTES, convert
 from conversion.torch_defaults import with_torch_defaults
+from conversion.user_code import user_code
 from parity.backends import (
     Backend,
     CannotRunError,
@@ -368,14 +369,16 @@ def _steps(
 @with_torch_defaults
 def load_entry(suite: Suite, entry: ModelEntry) -> Reference:
     """Load a model of the suite and its images, and let PyTorch answer."""
-    classifier = load_classifier(entry.factory, entry.arguments, entry.name, suite.directory)
-    return make_reference(classifier, load_images(entry.images, classifier.preprocessing, suite.directory))
+    with user_code(entry.factory):
+        classifier = load_classifier(entry.factory, entry.arguments, entry.name, suite.directory)
+        return make_reference(classifier, load_images(entry.images, classifier.preprocessing, suite.directory))
 
 
 def convert_entry(classifier: Classifier, entry: ModelEntry, route: str, directory: Path) -> Artifact | Subject:
     """Convert a model of the suite as its entry says; a conversion that fails is a subject that says why."""
     try:
-        return convert(classifier, route, directory, entry.dynamic, entry.bounds, entry.sizes)
+        with user_code(classifier.name):
+            return convert(classifier, route, directory, entry.dynamic, entry.bounds, entry.sizes)
     except ConversionError as error:
         return Subject(entry.name, route, "", "-", ROUTES[route].precision, "error", str(error))
 

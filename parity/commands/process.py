@@ -5,6 +5,7 @@ Neither changes a verdict: what nobody reads is dropped, and a run that was stop
 
 from __future__ import annotations
 
+import atexit
 import errno
 import io
 import os
@@ -14,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 INTERRUPTED = 130
+_AGAIN_SECONDS = 0.02
 _STREAMS = ("stdin", "stdout", "stderr")
 # Nobody reads any more: `| head -1`; or the descriptor was closed meanwhile.
 _UNHEARD = (errno.EPIPE, errno.EBADF)
@@ -79,21 +81,24 @@ def standard_streams() -> Iterator[list[Voice]]:
 
     One that is closed leads nowhere, lest the next file that is opened becomes what C libraries print to.
     """
-    for descriptor, name in enumerate(_STREAMS):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            _lead_nowhere(descriptor)
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w" if descriptor else "r", encoding="utf-8"))  # noqa: SIM115, PTH123
     with ExitStack() as stack:
+        for descriptor, name in enumerate(_STREAMS):
+            try:
+                os.fstat(descriptor)
+            except OSError:
+                _lead_nowhere(descriptor)
+            if getattr(sys, name) is None:  # as Python has it where the descriptor was closed when it started
+                null = open(os.devnull, "w" if descriptor else "r", encoding="utf-8")  # noqa: SIM115, PTH123
+                stack.enter_context(null)
+                stack.callback(setattr, sys, name, None)
+                setattr(sys, name, null)
         yield [voice for name in _STREAMS[1:] if (voice := stack.enter_context(_voiced(name)))]
 
 
 @contextmanager
 def _voiced(name: str) -> Iterator[Voice | None]:
     """Put a voice in the place of a standard stream, unless that is none of the process's own."""
-    stream: IO[str] = getattr(sys, name)
+    stream: TextIO = getattr(sys, name)
     try:
         descriptor = stream.fileno()
         stream.flush()
@@ -133,21 +138,29 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.heard = False
+        self._again: threading.Timer | None = None
 
     def answer(self, number: int, frame: FrameType | None) -> None:
         """Handle the signal."""
-        if self.heard:
+        if self.heard and self._again is None:
             end_interrupted()
-        self.heard = True
+        self.heard, self._again = True, None
         raise KeyboardInterrupt
 
     def raised_in_vain(self, unraisable: Any) -> None:
         """Raise once more what came where nothing can be raised, in a __del__ say; sys.unraisablehook."""
-        if self.heard and issubclass(unraisable.exc_type, KeyboardInterrupt):
-            self.heard = False
-            signal.raise_signal(signal.SIGINT)
-        else:
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
             sys.__unraisablehook__(unraisable)
+        elif self._again is None:  # when this function, which cannot raise either, is behind us
+            main = (threading.main_thread().ident, signal.SIGINT)
+            self._again = threading.Timer(_AGAIN_SECONDS, signal.pthread_kill, main)
+            self._again.daemon = True
+            self._again.start()
+
+    def end(self) -> None:
+        """Raise nothing from now on."""
+        if self._again is not None:
+            self._again.cancel()
 
 
 @contextmanager
@@ -162,8 +175,19 @@ def interrupts() -> Iterator[Interrupts]:
     try:
         yield found
     finally:
+        found.end()
         signal.signal(signal.SIGINT, before)
         sys.unraisablehook = hook
+
+
+def end_process(code: int) -> NoReturn:
+    """End the process with an exit code, after all that was to be cleared up.
+
+    Python remembers a KeyboardInterrupt that passed through code which was evaluated from text, as dataclasses are
+    made, and at its end kills itself by the signal, although it was caught.
+    """
+    atexit._run_exitfuncs()
+    os._exit(code)
 
 
 def end_interrupted() -> NoReturn:

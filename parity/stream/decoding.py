@@ -101,6 +101,7 @@ def decode(batches: Batches, preprocessings: tuple[Preprocessing, ...], workers:
         return
     options: dict[str, Any] = {}
     if workers:
+        start_workers_early(workers)
         options = {"multiprocessing_context": _context(), "worker_init_fn": _begin, "prefetch_factor": 2}
     with warnings.catch_warnings():
         # The number of workers is the user's affair.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from parity.results import Run, to_json
-from parity.testing.workbench import Found, user_code_in_tests, workbench
+from parity.testing.workbench import Found, workbench
 
 if TYPE_CHECKING:
     from conversion import Artifact, Classifier
@@ -47,13 +47,14 @@ class Checker:
         """
         __tracebackhide__ = True
         from conversion import ConversionError, convert
+        from conversion.user_code import user_code
         from parity.compare import assert_parity
         from parity.errors import ParityError
         from parity.models import load_classifier
         from parity.pipeline import check
 
         try:
-            with user_code_in_tests(str(getattr(classifier, "name", classifier))), self._bench.limited():
+            with user_code(str(getattr(classifier, "name", classifier))), self._bench.limited():
                 if isinstance(classifier, str):
                     classifier = load_classifier(classifier, directory=self._node.path.parent)
                 if (route is None) == (artifacts is None):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import pytest
 
 from conversion.errors import ConversionError
 from conversion.routes import ROUTES
-from conversion.user_code import told_end, user_code
+from conversion.user_code import user_code
 from parity.backends import limited
 from parity.drift import Drift, follow
 from parity.errors import ParityError
@@ -35,19 +35,6 @@ class Found(NamedTuple):
     remarks: Sequence[str] = ()
 
 
-@contextmanager
-def user_code_in_tests(name: str) -> Iterator[None]:
-    """Run what calls a model's code: none of it may skip the test, or end the session; name: of the model.
-
-    pytest.exit is an Exception and goes through `user_code`, which is enough where no pytest listens.
-    """
-    try:
-        with user_code(name):
-            yield
-    except pytest.exit.Exception as error:
-        raise ParityError(f"{name}: {told_end(error)}") from error
-
-
 class Workbench:
     """Keep references, artefacts and legs for as long as the session lasts."""
 
@@ -69,7 +56,7 @@ class Workbench:
         key = (suite.path, entry.name, route, backend)
         if key not in self._legs:
             try:
-                with self.limited(), user_code_in_tests(entry.factory):
+                with self.limited(), user_code(entry.factory):
                     self._legs[key] = self._run(suite, entry, route, backend)
             except Exception as error:
                 self._legs[key] = error

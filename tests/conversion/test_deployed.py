@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from conversion import Classifier, ConversionError, Preprocessing
+from conversion import Classifier, ConversionError, Preprocessing, convert
 from conversion.deployed import (
     check_classifier,
     check_module,
@@ -132,6 +132,28 @@ def test_pixels_become_planes_of_float32() -> None:
 
 def test_a_sound_classifier_passes() -> None:
     check_classifier(tiny())
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (lambda logits: logits.to(torch.complex64), "torch.complex64"),
+        (lambda logits: logits > 0, "torch.bool"),
+        (lambda logits: logits.to(torch.int64), "torch.int64"),
+        (lambda logits: logits.half(), "torch.float16"),
+        (lambda logits: logits.bfloat16(), "torch.bfloat16"),
+    ],
+)
+def test_logits_of_another_type(change: Callable[[torch.Tensor], Any], kind: str) -> None:
+    classifier = answering(change)
+
+    assert refusal(classifier) == (
+        f"tiny: the module's logits are of {kind}; a classifier answers numbers of fp32: let its forward return "
+        "them, with .float() where they are of another type"
+    )
+    if kind == "torch.complex64":  # nor does PyTorch warn of what is thrown away
+        with pytest.raises(ConversionError, match="logits are of torch.complex64"):
+            convert(classifier, "onnx", "unused")
 
 
 def test_another_number_of_labels() -> None:

@@ -139,7 +139,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_directory_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "nets.py").mkdir()
 
-    assert refused("nets.py:small", tmp_path) == f"{tmp_path / 'nets.py'}: is a directory, not a file; name a file in it"
+    assert (
+        refused("nets.py:small", tmp_path)
+        == f"{tmp_path / 'nets.py'}: is a directory, not a file; name a file in it"
+    )
 
 
 def test_a_module_that_is_not_installed_is_named() -> None:
@@ -194,6 +197,75 @@ def test_an_argument_that_the_factory_does_not_take_is_told(models: Path) -> Non
 
     assert told.startswith(f"{models}:small: the factory fails with TypeError: small() got an unexpected keyword")
     assert "width" in told
+
+
+ENDING = """
+import argparse
+import asyncio
+import sys
+
+import pytest
+
+def exits():
+    sys.exit(0)
+
+def parses():
+    argparse.ArgumentParser().parse_args(["--no-such"])
+
+def cancels():
+    raise asyncio.CancelledError
+
+def generates():
+    raise GeneratorExit
+
+def skips():
+    pytest.skip("not today")
+
+def leaves():
+    pytest.exit("enough", returncode=0)
+
+def __getattr__(name):
+    raise SystemExit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "raised"),
+    [
+        ("exits", "SystemExit: 0"),
+        ("parses", "SystemExit: 2"),
+        ("cancels", "CancelledError"),
+        ("generates", "GeneratorExit"),
+        ("skips", "Skipped: not today"),
+        ("leaves", "Exit: enough"),
+    ],
+)
+def test_a_factory_that_would_end_the_process_is_an_error(models: Path, function: str, raised: str) -> None:
+    models.write_text(ENDING, encoding="utf-8")
+
+    with pytest.raises(ConversionError) as caught:
+        load_classifier(f"{models}:{function}")
+
+    assert str(caught.value) == (
+        f"{models}:{function}: models.py:{function} raises {raised}, which would end everything without a result; "
+        "raise an Exception that says why"
+    )
+    with pytest.raises(ConversionError, match="models.py:__getattr__ raises SystemExit: 0"):
+        load_classifier(f"{models}:other")
+
+
+def test_a_file_that_would_end_the_process_is_an_error_every_time(models: Path) -> None:
+    models.write_text("import sys\nsys.exit(0)", encoding="utf-8")
+
+    for _ in range(2):
+        with pytest.raises(ConversionError, match=r"models.py:small: models.py:<module> raises SystemExit: 0, "):
+            load_classifier(f"{models}:small")
+
+
+def test_an_error_of_several_lines_is_told_in_one(models: Path) -> None:
+    models.write_text("def small(): raise ValueError('no\\nweights')", encoding="utf-8")
+
+    assert refused(f"{models}:small") == f"{models}:small: the factory fails with ValueError: no weights"
 
 
 def test_a_conversion_error_of_the_factory_passes_through(models: Path) -> None:

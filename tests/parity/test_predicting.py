@@ -19,8 +19,10 @@ from conversion import Artifact, ConversionError, Preprocessing, convert, open_a
 from conversion.provenance import KEY, Provenance
 from parity import ParityError
 from parity.backends.pytorch import load_reference
+from parity.cli import main
 from parity.images import load_images
 from parity.predicting import fed_pixels, predict_top, preprocessing_of, why_no_probabilities
+from parity.results import Prediction
 from tests.parity.tiny import LABELS, PREPROCESSING, converted, save_pictures, tiny
 
 
@@ -244,3 +246,29 @@ def test_a_package_without_its_weights_is_refused(tmp_path: Path, photos: Path) 
 
     with pytest.raises(ConversionError, match=r"tiny\.mlpackage: .*weights.* missing"):
         list(predict_top(path, [str(photos)]))
+
+
+# Numbers that are no answer
+
+
+def test_numbers_that_are_not_finite_are_no_answer(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    answers = iter([np.full((1, 8), np.nan), np.eye(8)[:1], np.array([[np.inf, *np.zeros(7)]])])
+
+    def load(artifact: Artifact) -> Any:
+        return lambda pixels: Prediction(next(answers).astype(np.float32), LABELS)
+
+    monkeypatch.setattr("parity.backends.onnxruntime.load", load)
+    path = converted("onnx-torchscript").path
+
+    with pytest.raises(SystemExit) as stop:
+        main(["predict", str(path), *(str(photos / f"picture{i}.png") for i in range(3)), "--top", "1"])
+
+    out, err = capfd.readouterr()
+    assert stop.value.code == 1
+    assert out == "picture1.png  (onnxruntime)\n    1.0000  ant\n"
+    assert err == (
+        "parity: picture0.png on onnxruntime: no answer: 8 of 8 numbers are not finite\n"
+        "parity: picture2.png on onnxruntime: no answer: 1 of 8 numbers are not finite\n"
+    )

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 from dataclasses import replace
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -166,3 +167,14 @@ def test_a_worker_that_dies_is_told_in_one_line(tmp_path: Path, monkeypatch: pyt
 
     with pytest.raises(ParityError, match="ended early .* start again with fewer --workers"):
         decoded(save_pictures(tmp_path / "pictures", 4), 2, range(2), workers=1)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="Linux tells of a process's signals there")
+def test_ctrl_c_does_not_reach_what_workers_are_forked_from() -> None:
+    decoding.start_workers_early(1)
+
+    server: Any = forkserver
+    status = Path(f"/proc/{server._forkserver._forkserver_pid}/status").read_text(encoding="utf-8")
+    blocked = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigBlk:"))
+    assert blocked >> (signal.SIGINT - 1) & 1
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

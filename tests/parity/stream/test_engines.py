@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from conversion import ConversionError
 from parity import ParityError
 from parity.results import to_json
 from parity.stream import running
@@ -131,10 +132,10 @@ def test_there_is_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
 class FakeRay:
     """Run tasks where they are asked for. kills: how many may end before the cluster goes away."""
 
-    exceptions = SimpleNamespace(RayTaskError=type("RayTaskError", (Exception,), {"cause": None}))
+    exceptions = SimpleNamespace(RayError=type("RayError", (Exception,), {}))
 
-    def __init__(self, processors: int, kills: int | None = None) -> None:
-        self.processors, self.kills = processors, kills
+    def __init__(self, processors: int, kills: int | None = None, error: BaseException | None = None) -> None:
+        self.processors, self.kills, self.error = processors, kills, error
         self.shards: list[str] = []
 
     def is_initialized(self) -> bool:
@@ -149,7 +150,7 @@ class FakeRay:
                 if self.kills is not None and len(self.shards) == self.kills:
                     raise KeyboardInterrupt
                 self.shards.append(str(job.shard))
-                return function(job)
+                return None if self.error else function(job)
 
             return SimpleNamespace(remote=start)
 
@@ -159,6 +160,8 @@ class FakeRay:
         return waiting[:1], waiting[1:]
 
     def get(self, every: list[Any]) -> list[Any]:
+        if self.error:
+            raise self.error
         return every
 
 
@@ -244,3 +247,20 @@ def test_a_run_that_was_begun_here_goes_on_on_ray(
     assert ray.shards == ["1/2", "2/2"]
     assert sorted(batches) == [3, 4, 5]
     assert path.read_bytes() == whole
+
+
+def test_a_process_of_ray_that_ends_and_an_error_in_one_are_a_line(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died = FakeRay.exceptions.RayError("The worker died:\nit exited with code 0")
+    failed = FakeRay.exceptions.RayError("a traceback from there")
+    failed.cause = ConversionError("models.py:net: raises SystemExit: 0")
+    job = job_over(place / "pictures", place, cases=tmp_path / "r.cases.jsonl")
+
+    for error, told in (
+        (died, "ended early .The worker died: it exited with code 0."),
+        (failed, "^models.py:net: "),
+    ):
+        monkeypatch.setitem(sys.modules, "ray", FakeRay(2, error=error))
+        with pytest.raises(ParityError, match=told):
+            stream(job, "ray")
