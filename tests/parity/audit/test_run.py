@@ -101,7 +101,9 @@ def test_a_wide_tolerance_misses_more_than_epsilon() -> None:
 
     assert {"g-norm-eps", "p-weight-quant", "pre-scalar-std", "head-temperature"} <= missed
     # The padding turns a label round, which no tolerance excuses.
-    assert {"head-softmax-missing", "head-softmax-axis", "lab-count-mismatch", "g-pad-asymmetric"}.isdisjoint(missed)
+    assert {"head-softmax-missing", "head-softmax-axis", "lab-count-mismatch", "g-pad-asymmetric"}.isdisjoint(
+        missed
+    )
 
 
 def test_advice_is_an_orientation_a_transparent_image_and_detail() -> None:
