@@ -15,8 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-
 from conversion.artifact import Artifact, open_artifact
 from conversion.errors import ConversionError
 from conversion.routes import ROUTES, convert
@@ -32,8 +30,7 @@ from parity.backends import (
 from parity.backends.outputs import mapping_told, settle_output, shape_told
 from parity.backends.recorded import Recorded
 from parity.backends.vision import vision_told
-from parity.cases import summed_exactly
-from parity.compare import compare, tell_labels_apart
+from parity.compare import compare, tell_labels_apart, with_exact_sums
 from parity.diagnosis.chain import guilty_hop
 from parity.diagnosis.explainer import Explainer
 from parity.diagnosis.siblings import Sibling, with_siblings
@@ -279,7 +276,7 @@ def judge_prediction(
         comparison = compare(reference.prediction, candidate, allowed, reference.images.names)
         if comparison.verdict != "fail":
             break
-    comparison, lost = _summed_exactly(reference, artifact, candidate, allowed, comparison)
+    comparison, lost = with_exact_sums(reference.prediction, candidate, allowed, reference.images.names, comparison)
     subject = _unjudged(reference, artifact, backend)
     strange = shape_told(artifact, candidate.answer_shape)
     subject = replace(
@@ -303,30 +300,6 @@ def judge_prediction(
             apart = tell_labels_apart("the file", candidate.labels, reference.classifier.labels)
             judged = replace(judged, remarks=(*judged.remarks, *([apart] if apart else [])))
     return judged
-
-
-def _summed_exactly(
-    reference: Reference, artifact: Artifact, candidate: Prediction, allowed: Tolerance, found: Comparison
-) -> tuple[Comparison, str]:
-    """Compare what fails with the exact sums of PyTorch's softmax, where its own lost more than is allowed.
-
-    The tolerance stays: a file that adds up better than PyTorch is right. Returns the comparison that counts, and
-    what is to be said of it.
-    """
-    if found.verdict != "fail" or artifact.precision != "fp32":
-        return found, ""
-    answers = np.asarray(reference.prediction.probabilities, dtype=np.float64)
-    exact = summed_exactly(answers)
-    lost = float(np.nanmax(np.abs(exact - answers), initial=0.0))
-    if not lost > allowed.probability:
-        return found, ""
-    again = compare(replace(reference.prediction, probabilities=exact), candidate, allowed, reference.images.names)
-    if again.verdict == "fail":
-        return found, ""
-    return again, (
-        f"PyTorch's own softmax loses {lost:.1e} in its fp32 sum over {exact.shape[1]} classes, more than the "
-        f"{allowed.probability:.1e} allowed; this file was compared with PyTorch's logits, summed exactly"
-    )
 
 
 def _unjudged(reference: Reference, artifact: Artifact, backend: str) -> Subject:
