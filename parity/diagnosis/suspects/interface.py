@@ -137,7 +137,7 @@ def _columns(examination: Examination) -> Iterator[Suspect]:
     outputs, classes = found.shape[1], expected.shape[1]
     labels = examination.reference.classifier.labels
     if outputs == classes:
-        order = _match(*_enough(examination, found, expected))
+        order = match_columns(*_enough(examination, found, expected))
         if order is None or order == list(range(classes)):
             return
         # order[i]: the output that holds class i; the inverse says what each output holds.
@@ -156,7 +156,7 @@ def _columns(examination: Examination) -> Iterator[Suspect]:
         equal = "; permuted labels and permuted rows of the last layer are the same, and both would explain it"
         yield Suspect(fault, f"{told}{equal}.", Repair(answers=lambda p: _taken(p, examination, swap)))
     elif outputs > classes:
-        order = _match(found, expected)
+        order = match_columns(found, expected)
         if order is None:
             return
         kept = order
@@ -191,7 +191,7 @@ def _enough(examination: Examination, found: np.ndarray, expected: np.ndarray) -
     )
 
 
-def _match(found: np.ndarray, expected: np.ndarray) -> list[int] | None:
+def match_columns(found: np.ndarray, expected: np.ndarray) -> list[int] | None:
     """Find the column of each class; None where the columns do not say."""
     if bool((found < 0).any()):  # logits: up to a constant for each image
         found = found - found.max(axis=1, keepdims=True)
