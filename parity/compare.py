@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import ROUND_CEILING, Context
 
 import numpy as np
 
-from parity.cases import make_cases
+from parity.cases import make_cases, summed_exactly
 from parity.errors import ParityError
 from parity.results import (
     FAILING_CASES,
@@ -54,6 +55,30 @@ def compare(
     verdict, reason, required = judge(tally, variety_of(expected), tolerance.probability)
     return Comparison(
         verdict, reason, tolerance.probability, required, tally.top1_agreement, tally.max_abs_diff, tuple(cases)
+    )
+
+
+def with_exact_sums(
+    reference: Prediction, candidate: Prediction, tolerance: Tolerance, images: Sequence[str], found: Comparison
+) -> tuple[Comparison, str]:
+    """Compare what fails with the exact sums of PyTorch's softmax, where its own lose more than is allowed.
+
+    The tolerance stays: a file that adds up better than PyTorch is right. found: what `compare` said.
+    Returns the comparison that counts, and what is to be said of it.
+    """
+    if found.verdict != "fail" or not found.cases:
+        return found, ""
+    answers = np.asarray(reference.probabilities, dtype=np.float64)
+    exact = summed_exactly(answers)
+    lost = float(np.nanmax(np.abs(exact - answers), initial=0.0))
+    if not lost > tolerance.probability:
+        return found, ""
+    again = compare(replace(reference, probabilities=exact), candidate, tolerance, images)
+    if again.verdict == "fail":
+        return found, ""
+    return again, (
+        f"PyTorch's own softmax loses {lost:.1e} in its fp32 sum over {exact.shape[1]} classes, more than the "
+        f"{tolerance.probability:.1e} allowed; this file was compared with PyTorch's logits, summed exactly"
     )
 
 
@@ -226,10 +251,11 @@ def tell_labels_apart(whose: str, theirs: Sequence[str], labels: Sequence[str]) 
     """
     if list(theirs) == list(labels):
         return ""
-    absent = [index for index, label in enumerate(labels) if label not in set(theirs)]
-    strange = [label for label in theirs if label not in set(labels)]
+    known, counts = set(labels), Counter(theirs)
+    absent = [index for index, label in enumerate(labels) if label not in counts]
+    strange = [label for label in theirs if label not in known]
     alike = f"{whose} has as many labels as the classifier, {len(labels)}"
-    repeated, counts = "", Counter(theirs)
+    repeated = ""
     if label := next((label for label in theirs if counts[label] > 1), ""):
         first, second, *_ = [index for index, other in enumerate(theirs) if other == label]
         repeated = f"; labels {first} and {second} are both {label!r}"

@@ -33,7 +33,7 @@ from parity.backends.feeding import check_batch, no_larger_than
 from parity.backends.outputs import mapping_told, settle_output, shape_told
 from parity.backends.recorded import Recorded
 from parity.backends.vision import vision_told
-from parity.compare import compare, tell_labels_apart
+from parity.compare import compare, tell_labels_apart, with_exact_sums
 from parity.diagnosis.chain import guilty_hop
 from parity.diagnosis.explainer import Explainer
 from parity.diagnosis.siblings import Sibling, with_siblings
@@ -285,13 +285,14 @@ def judge_prediction(
         comparison = compare(reference.prediction, candidate, allowed, reference.images.names)
         if comparison.verdict != "fail":
             break
+    comparison, lost = with_exact_sums(reference.prediction, candidate, allowed, reference.images.names, comparison)
     subject = _unjudged(reference, artifact, backend)
     strange = shape_told(artifact, candidate.answer_shape)
     subject = replace(
         subject,
         tolerance_reason=allowed.reason,
         recorded_by=candidate.source,
-        remarks=(*subject.remarks, *([strange] if strange else [])),
+        remarks=(*subject.remarks, *filter(None, (strange, lost))),
     )
     if are_noise(reference.images.pixels):
         # No tolerance makes a proof of it, when it is judged again by another either.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from parity.compare import compare, proves_nothing
+from parity.compare import compare, proves_nothing, with_exact_sums
 from parity.diagnosis.editing import Edit
 from parity.images import ImageSet
 from parity.reference import Reference
@@ -78,7 +78,8 @@ def apply(examination: Examination, repairs: Sequence[Repair], rows: Sequence[in
 
 def judged(reference: Reference, candidate: Prediction, tolerance: float) -> Comparison:
     """Compare by a tolerance that was settled before."""
-    return compare(reference.prediction, candidate, Tolerance(tolerance), reference.images.names)
+    both = (reference.prediction, candidate, Tolerance(tolerance), reference.images.names)
+    return with_exact_sums(*both, compare(*both))[0]
 
 
 def evidence_of(repairs: Sequence[Repair]) -> str:

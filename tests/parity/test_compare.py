@@ -16,7 +16,7 @@ from scipy.special import rel_entr
 
 import parity
 from parity import ParityError, Tolerance, assert_parity, compare
-from parity.compare import explain_failure, proves_nothing, tell_labels_apart
+from parity.compare import explain_failure, proves_nothing, tell_labels_apart, with_exact_sums
 from parity.results import Case, Comparison, Environment, KnownIssue, Prediction, Run, Subject, Verdict
 
 LABELS = ("ant", "bee", "cat", "dog")
@@ -366,6 +366,59 @@ def test_a_flip_far_from_a_tie_passes_by_no_tolerance() -> None:
 
     assert (comparison.verdict, comparison.reason) == ("fail", "2 flip of 2 image(s)")
     assert (comparison.top1_agreement, comparison.required_tolerance) == (0.0, None)
+
+
+# What PyTorch's own softmax loses
+
+
+# All classes of an image are divided by one sum; here it is 0.0004 too small, as over 100,000 classes in fp32.
+LOSING = np.array([ANT, DOG]) * 1.0004
+
+
+@pytest.mark.parametrize(
+    ("reference", "found", "verdict", "told"),
+    [
+        pytest.param(LOSING, [ANT, DOG], "pass", "loses 3.0e-04 in its fp32 sum over 4 classes", id="exact"),
+        pytest.param(LOSING, LOSING, "pass", "", id="loses alike"),
+        pytest.param(LOSING, [DOG, DOG], "fail", "", id="another class"),
+        pytest.param(LOSING, [[0.7498, 0.1252, 0.125, 0.0], DOG], "fail", "", id="exact, and moved"),
+        pytest.param([[0.7503, 0.1247, 0.125, 0.0], DOG], [ANT, DOG], "fail", "", id="other logits"),
+        pytest.param(np.array([ANT, DOG]) * 1.02, [ANT, DOG], "fail", "", id="no sum of a softmax"),
+    ],
+)
+def test_what_adds_up_better_than_pytorch_is_right(reference: Any, found: Any, verdict: str, told: str) -> None:
+    both = (Prediction(np.array(reference), LABELS), Prediction(np.array(found), LABELS))
+    given = (*both, Tolerance(1e-4), ("a.png", "d.png"))
+
+    comparison, remark = with_exact_sums(*given, compare(*given))
+
+    assert comparison.verdict == verdict
+    assert (told in remark) if told else not remark
+
+
+class Counted(str):
+    """A label that counts how often it is looked up."""
+
+    looked = 0
+    __eq__ = str.__eq__
+
+    def __hash__(self) -> int:
+        Counted.looked += 1
+        return str.__hash__(self)
+
+
+def test_labels_are_told_apart_in_as_many_steps_as_there_are() -> None:
+    labels = [Counted(f"class{index}") for index in range(2000)]
+    others = (
+        [*labels[1:], labels[0]],
+        [Counted(f"{label} ") for label in labels],
+        labels[1:],
+        [*labels, labels[0]],
+    )
+    for theirs in others:
+        Counted.looked = 0
+        assert tell_labels_apart("the file", theirs, labels)
+        assert Counted.looked < 10 * len(labels)
 
 
 # Laws

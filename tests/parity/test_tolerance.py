@@ -13,9 +13,9 @@ import torch
 from conversion import Artifact, Classifier, Preprocessing
 from parity import ParityError, Tolerance
 from parity.backends.pytorch import load_reference
-from parity.images import ImageSet
+from parity.images import ImageSet, load_images
 from parity.pipeline import judge_prediction
-from parity.reference import make_reference
+from parity.reference import Reference, make_reference
 from parity.results import Prediction
 from parity.tolerance import measure_fp16_cost, measure_fp32_cost, scaled, tolerances_for, too_costly
 from tests.parity.tiny import pictures, tiny
@@ -371,6 +371,21 @@ def test_only_what_magnifies_rounding_may_be_further_off(apart: float, verdict: 
     assert found["tiny"].verdict == ("pass" if apart < 1e-5 else "fail")
     # A step of fp32 beside 1e4 is a thousandth.
     assert found["magnified"].tolerance == (1e-5 if apart < 1e-5 else 1e-4)
+
+
+def test_a_file_that_adds_up_better_than_pytorch_passes_and_says_so() -> None:
+    classifier = tiny()
+    exact = make_reference(classifier, load_images(pictures(), classifier.preprocessing))
+    answers = np.asarray(exact.prediction.probabilities, np.float64)
+    losing = Reference(classifier, exact.images, Prediction(answers * 1.0004, classifier.labels))
+    artifact = Artifact(NOWHERE.with_name("net.onnx"), "onnx", "fp32")
+
+    sound = judge_prediction(losing, artifact, "onnx-reference", Prediction(answers, classifier.labels))
+    swapped = judge_prediction(losing, artifact, "onnx-reference", Prediction(answers[:, ::-1], classifier.labels))
+
+    assert (sound.verdict, sound.tolerance, swapped.verdict) == ("pass", 1e-4, "fail")
+    assert "this file was compared with PyTorch's logits, summed exactly" in sound.remarks[-1]
+    assert not any("summed exactly" in remark for remark in swapped.remarks)
 
 
 # Multiplied

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination
 
 _SMALLEST = 1e-9
+# Outputs of which every pair with a class is looked at; of more, those next to it on both sides.
+_EXHAUSTIVE, _NEAR = 1024, 8
 
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
@@ -33,7 +36,7 @@ def _list(given: tuple[str, ...], wanted: tuple[str, ...], examination: Examinat
     outputs = None if examination.probabilities is None else examination.probabilities.shape[1]
     right = Repair(edit=lambda model: model.set_labels(wanted), fix=fix("labels", examination.artifact.format))
     by_place = Repair(answers=lambda found: _by_place(found, given, wanted), fix=right.fix)
-    repeated = sorted({label for label in given if given.count(label) > 1})
+    repeated = sorted(label for label, count in Counter(given).items() if count > 1)
     if repeated:
         first, second, *_ = [i for i, label in enumerate(given) if label == repeated[0]]
         yield Suspect(
@@ -54,7 +57,8 @@ def _list(given: tuple[str, ...], wanted: tuple[str, ...], examination: Examinat
 
 
 def _count(given: Sequence[str], wanted: Sequence[str], outputs: int | None, right: Repair) -> Suspect:
-    strange = [label for label in given if label not in set(wanted)]
+    known = set(wanted)
+    strange = [label for label in given if label not in known]
     if tuple(given[1:]) == tuple(wanted) or tuple(wanted[1:]) == tuple(given):
         extra = "has one entry too many" if len(given) > len(wanted) else "lacks its first entry"
         return Suspect(
@@ -76,7 +80,7 @@ def _count(given: Sequence[str], wanted: Sequence[str], outputs: int | None, rig
 def name_order(given: Sequence[str], wanted: Sequence[str]) -> tuple[str, str]:
     """Say what was done to a list of labels of the right length."""
     count = len(wanted)
-    if [_plain(label) for label in given] == [_plain(label) for label in wanted]:
+    if all(_plain(one) == _plain(other) for one, other in zip(given, wanted, strict=True)):
         index = next(i for i in range(count) if given[i] != wanted[i])
         return (
             "lab-text-mismatch",
@@ -92,7 +96,8 @@ def name_order(given: Sequence[str], wanted: Sequence[str]) -> tuple[str, str]:
                 f"All labels are shifted by one ({word}): output 0 is called {given[0]!r}, and is {wanted[0]!r}.",
             )
     if sorted(given) != sorted(wanted):
-        unknown = [i for i in range(count) if given[i] not in set(wanted)]
+        known = set(wanted)
+        unknown = [i for i in range(count) if given[i] not in known]
         return (
             "lab-text-mismatch",
             f"{len(unknown)} of {count} labels have other names in the file: label {unknown[0]} is "
@@ -112,9 +117,9 @@ def name_permutation(order: Sequence[int], labels: Sequence[str]) -> str:
     moved = [i for i in places if order[i] != i]
     if list(order) == places[::-1]:
         return "the list is reversed"
-    for shift in range(1, count):
-        if list(order) == [(i + shift) % count for i in places]:
-            return f"the list is rolled by {shift if shift <= count // 2 else shift - count}"
+    shift = order[0]
+    if shift and list(order) == [(i + shift) % count for i in places]:
+        return f"the list is rolled by {shift if shift <= count // 2 else shift - count}"
     if list(order) == sorted(places, key=str):
         return "the numbers of the classes were sorted as text (0, 1, 10, 11, ..., 2)"
     if list(order) == sorted(places, key=lambda i: labels[i]):
@@ -132,11 +137,11 @@ def _columns(examination: Examination) -> Iterator[Suspect]:
     outputs, classes = found.shape[1], expected.shape[1]
     labels = examination.reference.classifier.labels
     if outputs == classes:
-        order = _match(*_enough(examination, found, expected))
+        order = match_columns(*_enough(examination, found, expected))
         if order is None or order == list(range(classes)):
             return
         # order[i]: the output that holds class i; the inverse says what each output holds.
-        holds = [order.index(i) for i in range(classes)]
+        holds = np.argsort(order, kind="stable").tolist()
         swap = order
         if (shift := _roll(order)) is not None and abs(shift) == 1:
             fault, told = (
@@ -151,11 +156,11 @@ def _columns(examination: Examination) -> Iterator[Suspect]:
         equal = "; permuted labels and permuted rows of the last layer are the same, and both would explain it"
         yield Suspect(fault, f"{told}{equal}.", Repair(answers=lambda p: _taken(p, examination, swap)))
     elif outputs > classes:
-        order = _match(found, expected)
+        order = match_columns(found, expected)
         if order is None:
             return
         kept = order
-        extra = [i for i in range(outputs) if i not in order]
+        extra = sorted(set(range(outputs)) - set(order))
         fault = "lab-off-by-one-background" if extra in ([0], [outputs - 1]) else "lab-count-mismatch"
         yield Suspect(
             fault,
@@ -186,7 +191,7 @@ def _enough(examination: Examination, found: np.ndarray, expected: np.ndarray) -
     )
 
 
-def _match(found: np.ndarray, expected: np.ndarray) -> list[int] | None:
+def match_columns(found: np.ndarray, expected: np.ndarray) -> list[int] | None:
     """Find the column of each class; None where the columns do not say."""
     if bool((found < 0).any()):  # logits: up to a constant for each image
         found = found - found.max(axis=1, keepdims=True)
@@ -195,24 +200,46 @@ def _match(found: np.ndarray, expected: np.ndarray) -> list[int] | None:
         first = np.maximum(found, np.log(_SMALLEST))
     else:
         first, second = (np.log(np.maximum(v, _SMALLEST)) for v in (found, expected))
-    apart = np.stack([np.abs(first - second[:, [c]]).max(axis=0) for c in range(second.shape[1])])
-    order = [int(i) for i in apart.argmin(axis=1)]
+    columns = _candidates(first, second)
+    apart = np.zeros(columns.shape)
+    for one, other in zip(first, second, strict=True):  # image by image, or it would be too large at once
+        np.maximum(apart, np.abs(one[columns] - other[:, None]), out=apart)
+    every = np.arange(len(columns))
+    order: list[int] = columns[every, apart.argmin(axis=1)].tolist()
     if len(set(order)) < len(order):
-        order = _one_to_one(apart)
-    nearest = apart[np.arange(len(order)), order]
+        order = _one_to_one(apart, columns)
+    nearest = np.abs(first[:, order] - second).max(axis=0)
     return order if float(np.median(nearest)) < 0.05 else None
 
 
-def _one_to_one(apart: np.ndarray) -> list[int]:
-    """Give every class a column of its own, the surest pairs first."""
-    order = [-1] * apart.shape[0]
+def _candidates(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """List the columns of `first` that may be those of each class: [classes, candidates].
+
+    All of them, up to a thousand or so. The pairs of more are too many: looked at are the column at the class's own
+    place, which wins where several are equal, and those that are about as probable over all images.
+    """
+    outputs, classes = first.shape[1], second.shape[1]
+    if outputs <= _EXHAUSTIVE:
+        return np.tile(np.arange(outputs), (classes, 1))
+    ranked, sums = np.argsort(first.sum(axis=0), kind="stable"), np.sort(first.sum(axis=0), kind="stable")
+    middle = np.searchsorted(sums, second.sum(axis=0))
+    near = np.clip(middle[:, None] + np.arange(-_NEAR, _NEAR), 0, outputs - 1)
+    return np.concatenate([np.arange(classes)[:, None], ranked[near]], axis=1)
+
+
+def _one_to_one(apart: np.ndarray, columns: np.ndarray) -> list[int]:
+    """Give every class a column of its own, the surest pairs first; what is left over in the end as it comes."""
+    order = [-1] * len(apart)
     taken: set[int] = set()
-    for flat in np.argsort(apart, axis=None, kind="stable"):
-        row, column = divmod(int(flat), apart.shape[1])
+    rows, places = np.unravel_index(np.argsort(apart, axis=None, kind="stable"), apart.shape)
+    for row, column in zip(rows.tolist(), columns[rows, places].tolist(), strict=True):
         if order[row] < 0 and column not in taken:
             order[row] = column
             taken.add(column)
-    return order
+            if len(taken) == len(order):
+                break
+    left = iter(column for column in range(int(columns.max()) + 1 if -1 in order else 0) if column not in taken)
+    return [next(left) if column < 0 else column for column in order]
 
 
 def _roll(order: Sequence[int]) -> int | None:

@@ -20,12 +20,13 @@ from parity import ParityError, pipeline
 from parity.backends import onnxruntime as runtime
 from parity.results import Prediction, to_json
 from parity.stream.aggregate import read_results
+from parity.stream.cases_file import HeadLeg
 from parity.stream.engines import stream
 from parity.stream.job import Shard
 from parity.stream.legs import FP16_IMAGES, Sample
 from parity.stream.listing import list_images
 from parity.stream.merging import merge_cases
-from parity.stream.running import Shardwork, prepare, run_shard, write_cases
+from parity.stream.running import Shardwork, _compare, prepare, run_shard, write_cases
 from parity.suite import read_suite
 from parity.tolerance import FP32
 from tests.parity import tiny
@@ -367,3 +368,17 @@ def test_an_untrained_model_proves_nothing_over_any_number_of_batches(place: Pat
     (subject,) = stream(job, allowed_unreadable=0.1).run.subjects
 
     assert (subject.verdict, subject.reason[:32]) == ("inconclusive", "the reference answers about 1/8 ")
+
+
+def test_what_adds_up_better_than_pytorch_agrees() -> None:
+    answers = np.array([[0.75, 0.125, 0.125], [0.125, 0.75, 0.125], [0.0, 0.25, 0.75]])
+    reference = Prediction(answers * 1.0004, ("a", "b", "c"))  # whose sum is 0.0004 too small
+    moved = answers.copy()
+    moved[2] = [0.25, 0.0, 0.75]
+    head = HeadLeg("m", "onnx", "onnx-reference", "m.onnx", "fp32", tolerance=1e-4)
+    names = ["a.png", "b.png", "c.png"]
+
+    cases = _compare(head, lambda pixels: Prediction(moved), np.zeros((3, 1, 1, 3)), reference, names, [None] * 3)
+
+    assert [case.verdict for case in cases] == ["match", "match", "drift"]
+    assert [case.max_abs_diff for case in cases[:2]] == [pytest.approx(0, abs=1e-15)] * 2

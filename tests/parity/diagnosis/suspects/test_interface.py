@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity.diagnosis.suspects.interface import name_order, name_permutation
+from parity.diagnosis.suspects.interface import match_columns, name_order, name_permutation
 from tests.parity.diagnosis.faulty import behind_all, broken, causes, change_weight, explained, good, reference
+from tests.parity.test_compare import Counted
 from tests.parity.test_injected_faults import mil_constant, mil_operations
 from tests.parity.tiny import tiny
 
@@ -134,3 +135,48 @@ def test_names_of_permutations() -> None:
     assert name_permutation([0, 1, 10, 11, 2, 3, 4, 5, 6, 7, 8, 9], labels).startswith("the numbers")
     assert name_permutation([1, 2, 0, 3], ["b", "a", "c", "d"]) != "the names were sorted"
     assert name_order(["tench, Tinca tinca"], ["Tench"])[0] == "lab-text-mismatch"
+
+
+# Many classes
+
+
+def many(classes: int, images: int, known: int) -> np.ndarray:
+    """Make sure answers: a few classes of an image are likely, and of most classes nothing is said at all."""
+    random = np.random.default_rng(7)
+    logits = np.full((images, classes), -30.0)
+    for row in logits:
+        row[random.choice(classes, known, replace=False)] = random.normal(0, 3, known)
+    powers = np.exp(logits)
+    found: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
+    return found
+
+
+@pytest.mark.parametrize("classes", [1000, 3000])
+def test_columns_are_found_again_however_many_there_are(classes: int) -> None:
+    random = np.random.default_rng(8)
+    expected = many(classes, 24, 600)
+    order = random.permutation(classes)
+    found = expected[:, order] * (1 + 1e-6 * random.standard_normal(expected.shape))
+
+    matched = match_columns(found, expected)
+
+    assert matched is not None
+    assert sorted(matched) == list(range(classes))
+    # A class that no image shows is any column that none shows.
+    shown = expected.max(axis=0) > 1e-6
+    assert np.array_equal(order[matched][shown], np.arange(classes)[shown])
+
+
+def test_columns_that_are_all_alike_stay_where_they_are() -> None:
+    expected = np.full((4, 3000), 1e-12)
+    expected[:, 5] = 1.0
+
+    assert match_columns(expected, expected) == list(range(3000))
+
+
+def test_a_list_of_labels_is_described_in_as_many_steps_as_there_are() -> None:
+    labels = [Counted(f"class{index}") for index in range(2000)]
+    for given in (labels[1:] + labels[:1], [Counted(f"{label} x") for label in labels], labels[5:] + labels[:5]):
+        Counted.looked = 0
+        assert name_order(given, labels)[0].startswith("lab-")
+        assert Counted.looked < 10 * len(labels)
