@@ -39,7 +39,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--parity-tolerance-scale", type=float, default=1.0, metavar="FACTOR", help="multiply every tolerance"
     )
     group.addoption(
-        "--parity-artifacts", type=Path, metavar="DIR", help="where converted models are kept (rootdir/.parity)"
+        "--parity-artifacts",
+        type=Path,
+        metavar="DIR",
+        help="where converted models are kept, relative to the rootdir (.parity)",
     )
     group.addoption(
         "--parity-update-baselines",
@@ -47,6 +50,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="write the answers of this run into baselines/ beside each suite file; needs --parity-reason",
     )
     group.addoption("--parity-reason", metavar="TEXT", help="why the baselines change; kept in their files")
+    group.addoption(
+        "--parity-force",
+        action="store_true",
+        help="overwrite files that are no earlier --parity-json, or no baselines",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -55,9 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "parity(model, route, backend, image): a comparison of a suite file; -m \"parity(route='onnx')\" selects",
     )
-    target: Path | None = config.getoption("parity_json")
-    if target is not None and (target.is_dir() or not target.resolve().parent.is_dir()):
-        raise pytest.UsageError(f"--parity-json {target}: give a file in a directory that exists")
+    _settle_places(config)
     if not 0 < config.getoption("parity_tolerance_scale") < float("inf"):
         raise pytest.UsageError("--parity-tolerance-scale: a factor above 0 is needed")
     if config.getoption("parity_update_baselines") and not (config.getoption("parity_reason") or "").strip():
@@ -66,6 +72,30 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     if not hasattr(config, "workerinput"):  # pytest-xdist's workers send their reports to the controller
         config.pluginmanager.register(_Findings(config), "parity-findings")
+
+
+def _settle_places(config: pytest.Config) -> None:
+    """Tie relative paths to where pytest was started, or to the rootdir, before a conftest.py changes the directory.
+
+    Of --parity-json, refuse one that cannot be written, or holds something else.
+    """
+    options = config.option
+    if options.parity_artifacts is not None:
+        options.parity_artifacts = config.rootpath / options.parity_artifacts
+        if options.parity_artifacts.exists() and not options.parity_artifacts.is_dir():
+            raise pytest.UsageError(f"--parity-artifacts {options.parity_artifacts}: is a file, not a directory")
+    if options.parity_json is not None and not hasattr(config, "workerinput"):
+        from parity.destination import Destination
+        from parity.errors import ParityError
+
+        path = config.invocation_params.dir / options.parity_json
+        options.parity_json = Destination(
+            options.parity_json, path, "parity-run", force=options.parity_force, option="--parity-force"
+        )
+        try:
+            options.parity_json.check()
+        except ParityError as error:
+            raise pytest.UsageError(f"--parity-json {error}") from None
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> SuiteFile | None:

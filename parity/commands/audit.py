@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from parity.commands import ARTIFACTS, BACKEND, MODEL, ROUTE, SUITE, check_writable, json_option
+from parity.commands import ARTIFACTS, BACKEND, MODEL, ROUTE, SUITE, json_option, save
+
+if TYPE_CHECKING:
+    from parity.destination import Destination
 
 
 @click.command("audit")
@@ -15,7 +19,7 @@ from parity.commands import ARTIFACTS, BACKEND, MODEL, ROUTE, SUITE, check_writa
 @ROUTE
 @BACKEND
 @click.option("--faults", multiple=True, metavar="PATTERN", help="Only faults of such names, `pre-*`; repeatable.")
-@json_option("what became of every fault, as JSON,")
+@json_option("what became of every fault, as JSON,", "parity-audit")
 @ARTIFACTS
 def audit(
     suite: Path | None,
@@ -23,7 +27,7 @@ def audit(
     routes: tuple[str, ...],
     backends: tuple[str, ...],
     faults: tuple[str, ...],
-    json_file: Path | None,
+    json_file: Destination | None,
     artifacts: Path,
 ) -> int:
     """Put known faults into a suite's artefacts and say which its images and tolerances would catch.
@@ -34,7 +38,6 @@ def audit(
     from parity.report.progress import progress_bar
     from parity.suite import find_suite, read_suite
 
-    check_writable(json_file)
     path = find_suite(suite)
     with progress_bar() as progress:
         progress("loading PyTorch", None)
@@ -47,7 +50,6 @@ def audit(
 
         check_selection(read, models, routes, backends)
         found = audit_suite(read, models, routes, backends, faults, artifacts, progress)
-    if json_file:
-        json_file.write_text(to_json(found), encoding="utf-8")
+    unwritten = save(json_file, lambda: to_json(found))
     print_audit(found, make_console())
-    return found.exit_code
+    return found.exit_code or unwritten

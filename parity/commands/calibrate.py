@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from parity.commands import ARTIFACTS, BACKEND, MODEL, ROUTE, SUITE, check_writable, json_option
+from parity.commands import ARTIFACTS, BACKEND, MODEL, ROUTE, SUITE, json_option, save
+
+if TYPE_CHECKING:
+    from parity.destination import Destination
 
 
 @click.command("calibrate")
@@ -22,7 +26,7 @@ from parity.commands import ARTIFACTS, BACKEND, MODEL, ROUTE, SUITE, check_writa
 @MODEL
 @ROUTE
 @BACKEND
-@json_option("everything that was measured, as JSON,")
+@json_option("everything that was measured, as JSON,", "parity-calibration")
 @ARTIFACTS
 def calibrate(
     suite: Path | None,
@@ -31,7 +35,7 @@ def calibrate(
     models: tuple[str, ...],
     routes: tuple[str, ...],
     backends: tuple[str, ...],
-    json_file: Path | None,
+    json_file: Destination | None,
     artifacts: Path,
 ) -> int:
     """Measure how far innocent computations lie apart on your images, and propose tolerances for the suite file.
@@ -44,7 +48,6 @@ def calibrate(
     from parity.report.progress import progress_bar
     from parity.suite import find_suite, read_suite
 
-    check_writable(json_file)
     path = find_suite(suite)
     with progress_bar() as progress:
         progress("loading PyTorch", None)
@@ -54,10 +57,9 @@ def calibrate(
 
         check_selection(read, models, routes, backends)
         found = calibration.calibrate(read, models, routes, backends, images, quantile, artifacts, progress)
-    if json_file:
-        json_file.write_text(calibration.to_json(found), encoding="utf-8")
+    unwritten = save(json_file, lambda: calibration.to_json(found))
     from parity.report.calibration import print_calibration
     from parity.report.terminal import make_console
 
     print_calibration(found, make_console())
-    return found.exit_code
+    return found.exit_code or unwritten

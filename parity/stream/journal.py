@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
+from parity.destination import is_torn_header
 from parity.errors import ParityError
 from parity.stream.cases_file import (
     Explained,
@@ -88,6 +89,8 @@ def open_journal(
         file = stack.enter_context(_locked(path))
         first = file.readline()
         done, explained, contents = 0, list[Explained](), b""
+        if not (fresh or first.endswith(b"\n") or is_torn_header(first)):
+            raise ParityError(f"{path}: not a cases file, and not the beginning of one; give another --json")
         if fresh or not first.endswith(b"\n"):
             file.seek(0)
             file.truncate()
