@@ -196,7 +196,8 @@ def write_baseline(path: Path, baseline: Baseline, force: bool = False) -> bool:
 
 def baseline_destination(path: Path, force: bool = False) -> Destination:
     """Describe where a baseline is written."""
-    return Destination(path, path.absolute(), "parity-baseline", force=force, makes_directory=True)
+    option = "--force (of pytest: --parity-force)"
+    return Destination(path, path.absolute(), "parity-baseline", (), force, option, makes_directory=True)
 
 
 def _facts(content: Mapping[str, Any] | None) -> ArtifactFacts | None:

@@ -80,8 +80,8 @@ def check_destinations(destinations: Sequence[Destination]) -> None:
 def write_whole(path: Path, chunks: Iterable[bytes], shown: Path | None = None) -> None:
     """Write a file beside its place and move it there when it is whole; where that fails, nothing is changed.
 
-    Then it raises ParityError, with the file as `shown` calls it. A link stays a link, a file that is there keeps its
-    permissions, and a device is written to as it is.
+    Then it raises ParityError, which names the file as `shown`. A link stays a link, a file that is there keeps
+    its permissions, and a device is written to as it is.
     """
     target = Path(os.path.realpath(path))
     try:

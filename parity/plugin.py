@@ -51,9 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--parity-reason", metavar="TEXT", help="why the baselines change; kept in their files")
     group.addoption(
-        "--parity-force",
-        action="store_true",
-        help="overwrite files that are no earlier --parity-json, or no baselines",
+        "--parity-force", action="store_true", help="overwrite files that are no earlier outputs of the same kind"
     )
 
 
@@ -75,9 +73,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _settle_places(config: pytest.Config) -> None:
-    """Tie relative paths to where pytest was started, or to the rootdir, before a conftest.py changes the directory.
+    """Make relative paths absolute, whatever directory a conftest.py or a test changes to.
 
-    Of --parity-json, refuse one that cannot be written, or holds something else.
+    --parity-artifacts starts at the rootdir, --parity-json where pytest was started; one that cannot be written, or
+    holds something else, is refused.
     """
     options = config.option
     if options.parity_artifacts is not None:
