@@ -226,8 +226,8 @@ def _is_cases(path: Path) -> bool:
 
 def is_torn_header(line: bytes) -> bool:
     """Say whether a line without an end is the beginning of a cases file, or what a lost power leaves of one."""
-    begin = b'{"environment":'
-    return not line.strip(b"\0") or line.startswith(begin) or begin.startswith(line)
+    begin, line = b'{"environment":', line.rstrip(b"\0")
+    return line.startswith(begin) or begin.startswith(line)
 
 
 def _parsed(content: bytes) -> object:

@@ -11,7 +11,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -68,12 +68,14 @@ def keep_stamps(
     """
     path = _file_of(artifacts, cases)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        file.writelines(_entry(images, place, _digest(contents, number)) for number, place in enumerate(places))
+    # What a full disk does not take is read once more, if the run gets so far.
+    with path.open("wb", buffering=0) as file:
+        with suppress(OSError):
+            file.write(b"".join(_entry(images, p, _digest(contents, number)) for number, p in enumerate(places)))
 
         def keep(places: Sequence[int], contents: Sequence[bytes]) -> None:
-            file.writelines(_entry(images, *pair) for pair in zip(places, contents, strict=True))
-            file.flush()
+            with suppress(OSError):
+                file.write(b"".join(_entry(images, *pair) for pair in zip(places, contents, strict=True)))
 
         yield keep
 

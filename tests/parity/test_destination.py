@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ import pytest
 from parity.destination import Destination, check_destinations, is_earlier, write_whole
 from parity.errors import ParityError
 from parity.stream.cases_file import read_header
+from tests.parity.full_disk import small_files
 from tests.parity.stream.test_journal import HEADER
 
 HTML = '<!DOCTYPE html>\n<head>\n<meta charset="utf-8">\n<meta name="generator" content="coreml-parity">\n'
@@ -90,7 +89,7 @@ def test_an_empty_file_with_the_name_of_a_source_is_kept(tmp_path: Path, name: s
 def test_a_journal_whose_header_is_torn_is_an_earlier_one(tmp_path: Path) -> None:
     file = tmp_path / "r.cases.jsonl"
     whole = HEADER.to_json()
-    for content in (whole, whole[:-1], whole[:30], whole[:3], b"\0" * 50):
+    for content in (whole, whole[:-1], whole[:30], whole[:3], whole[:5] + b"\0" * 9, b"\0" * 50):
         file.write_bytes(content)
         assert is_earlier(file, "parity-cases")
     file.write_bytes(whole)
@@ -202,17 +201,6 @@ def test_the_file_where_the_output_goes_already_is_kept(tmp_path: Path, capfd: p
             os.dup2(before, 1)
             os.close(before)
     assert told == "out.txt: is where the output of this command goes already; give another name"
-
-
-@contextmanager
-def small_files(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond a size: to the process that is a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("before", ["", "old"])
