@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ class Artifact:
     precision: of the arithmetic, as the file declares it.
     intermediate: the file that the route went through (torch -> ONNX -> Core ML), if any.
     output: which of its outputs holds the probabilities, where the file's own names do not say it; empty: they do.
+    remark: what somebody should know of how it came about, where there is anything.
     """
 
     path: Path
@@ -36,6 +37,7 @@ class Artifact:
     provenance: Provenance | None = None
     intermediate: Path | None = None
     output: str = ""
+    remark: str = field(default="", compare=False)
 
 
 def open_artifact(path: str | Path) -> Artifact:

@@ -309,7 +309,7 @@ def _unjudged(reference: Reference, artifact: Artifact, backend: str) -> Subject
         backend=backend,
         precision=artifact.precision,
         verdict="skipped",
-        remarks=tuple(filter(None, (mapping_told(artifact), vision_told(artifact)))),
+        remarks=tuple(filter(None, (artifact.remark, mapping_told(artifact), vision_told(artifact)))),
     )
 
 
