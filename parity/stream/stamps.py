@@ -3,6 +3,10 @@
 A journal has the digest of every image that was compared. To read a million files again only to find that nothing
 happened would take as long as a good part of the run, so their status then is kept among the artefacts. It may go
 at any time: then all that was compared is read once more.
+
+The status is size, inode, and the times of the last change of content and of status; the last cannot be set back.
+It does not tell of a change by somebody who restores the other time, on a file system that does not keep this one
+(FAT, some network shares) or while the system's clock was set back: remove `stamps/` below the artefacts there.
 """
 
 from __future__ import annotations
