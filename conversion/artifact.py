@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ class Artifact:
     precision: of the arithmetic, as the file declares it.
     intermediate: the file that the route went through (torch -> ONNX -> Core ML), if any.
     output: which of its outputs holds the probabilities, where the file's own names do not say it; empty: they do.
+    remark: what somebody should know of how it came about, where there is anything.
     """
 
     path: Path
@@ -37,6 +38,7 @@ class Artifact:
     provenance: Provenance | None = None
     intermediate: Path | None = None
     output: str = ""
+    remark: str = field(default="", compare=False)
 
 
 def open_artifact(path: str | Path) -> Artifact:

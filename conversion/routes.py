@@ -6,7 +6,6 @@ import difflib
 import hashlib
 import re
 import shutil
-import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from conversion.artifact import Artifact, Format, Precision
 from conversion.deployed import check_classifier, check_module
+from conversion.digests import LOG, damage, write_digests
 from conversion.errors import ConversionError
 from conversion.hints import hint
 from conversion.limits import told_limit
@@ -27,6 +27,7 @@ from conversion.onnx import TORCHSCRIPT_OPSET, export_onnx, export_onnx_torchscr
 from conversion.probe import answers_alike, probe, write_probe
 from conversion.provenance import Provenance, package_versions, source_hash, weights_hash
 from conversion.quiet import chatter_to
+from conversion.scratch import scratch_beside
 from conversion.shapes import Dynamic, OpenAxes, open_axes
 from conversion.torch_defaults import with_torch_defaults
 from conversion.user_code import user_code
@@ -145,10 +146,10 @@ def convert_by(
     name = re.sub(r"[^\w.-]|^\.+", "_", classifier.name) or "_"
     home = Path(directory) / name / f"{recipe.name}-{hashlib.sha256(content).hexdigest()[:12]}"
     file = f"{name}{recipe.suffix}"
-    place = _find(home, file, answers)
-    if not (place / file).exists():
+    place = _find(home, answers)
+    if not place.whole:
         place = _convert(classifier, recipe, provenance, opened, home, file, answers)
-    path = place / file
+    path = place.path / file
     intermediate = path.with_suffix(".onnx")
     return Artifact(
         path,
@@ -157,17 +158,34 @@ def convert_by(
         recipe.name,
         provenance,
         intermediate if recipe.suffix != ".onnx" and intermediate.is_file() else None,
+        remark=f"{file} was converted again: in the cache, {place.damage}" if place.damage else "",
     )
 
 
-def _find(home: Path, file: str, answers: np.ndarray) -> Path:
+@dataclass(frozen=True)
+class _Place:
+    """Say where a result lies, or is to lie; damage: what is wrong with the one that lies, or lay, there."""
+
+    path: Path
+    whole: bool = False
+    damage: str = ""
+
+
+def _find(home: Path, answers: np.ndarray) -> _Place:
     """Find where the result of a module that answers so lies, or is to lie.
 
     Modules that nothing but their answers tells apart get directories beside each other: another process may still
-    read the one that is there.
+    read the one that is there. What is damaged is nobody's.
     """
-    places = (home if number == 1 else home.with_name(f"{home.name}-{number}") for number in count(1))
-    return next(place for place in places if not (place / file).exists() or answers_alike(place, answers))
+    for number in count(1):
+        place = home if number == 1 else home.with_name(f"{home.name}-{number}")
+        if not place.exists():
+            return _Place(place)
+        if told := damage(place):
+            return _Place(place, damage=told)
+        if answers_alike(place, answers):
+            return _Place(place, whole=True)
+    raise AssertionError("there is always another number")
 
 
 def _convert(
@@ -178,20 +196,21 @@ def _convert(
     home: Path,
     name: str,
     answers: np.ndarray,
-) -> Path:
+) -> _Place:
     """Convert into a directory of its own and move it into place when it is whole; processes take turns."""
     with _turn_to_make(home) as scratch:
-        place = _find(home, name, answers)
-        if (place / name).exists():  # another process was faster
+        place = _find(home, answers)
+        if place.whole:  # another process was faster
             return place
         check_classifier(classifier)
-        log = scratch / "convert.log"
+        log = scratch / LOG
         try:
             with chatter_to(log), _freed_on_failure(), user_code(classifier.name):
                 recipe.write(classifier, scratch / name, provenance, opened)
             write_probe(scratch, answers)
-            shutil.rmtree(place, ignore_errors=True)
-            scratch.replace(place)
+            write_digests(scratch)
+            shutil.rmtree(place.path, ignore_errors=True)
+            scratch.replace(place.path)
         except ConversionError:
             raise
         except Exception as error:
@@ -221,13 +240,12 @@ def _turn_to_make(home: Path) -> Iterator[Path]:
         try:
             home.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FileLock(f"{home}.lock"))
-            scratch = Path(tempfile.mkdtemp(prefix=f"{home.name}.", dir=home.parent))
+            scratch = stack.enter_context(scratch_beside(home))
         except OSError as error:
             raise ConversionError(
                 f"{home.parent}: converted models cannot be written there ({error.strerror or error}); "
                 "give a directory that can be written to"
             ) from error
-        stack.callback(shutil.rmtree, scratch, ignore_errors=True)
         yield scratch
 
 

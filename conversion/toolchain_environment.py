@@ -10,9 +10,7 @@ import shutil
 import site
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
@@ -21,6 +19,7 @@ from conversion.errors import ConversionError
 from conversion.hints import hint
 from conversion.limits import limit_of
 from conversion.pythons import find_python, find_uv
+from conversion.scratch import scratch_beside
 from conversion.toolchain_packages import KEPT, installed, normal, other_torch, requirement, unmet
 
 WORKER = Path(__file__).with_name("toolchain_worker.py")
@@ -196,7 +195,7 @@ def _build(toolchain: ToolChain, interpreter: Path, home: Path) -> None:
             f"{home.parent}: another torch takes up to {TORCH_BYTES / 1e9:.0f} GB, and {free / 1e9:.0f} GB are free"
         )
         raise ToolChainError(ToolChainFailure("install", (f"{told}; free some, or take the installed torch",)))
-    with _scratch(home) as scratch:
+    with scratch_beside(home) as scratch:
         environment = scratch / "environment"
         _uv("install", ["venv", "--relocatable", "--python", interpreter, environment])
         pins = _resolve(toolchain, interpreter, scratch)
@@ -219,15 +218,6 @@ def _build(toolchain: ToolChain, interpreter: Path, home: Path) -> None:
         (environment / STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
         shutil.rmtree(home, ignore_errors=True)
         environment.replace(home)
-
-
-@contextmanager
-def _scratch(home: Path) -> Iterator[Path]:
-    scratch = Path(tempfile.mkdtemp(prefix=f"{home.name}.", dir=home.parent))
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _resolve(toolchain: ToolChain, interpreter: Path, scratch: Path) -> dict[str, str]:

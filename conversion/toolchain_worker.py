@@ -46,7 +46,7 @@ def convert(tell: Tell, source: dict[str, Any], route: str, directory: str, axes
         _loaded[key] = _called(**source)
     tell({"stage": "convert"})
     artifact = importlib.import_module("conversion").convert(_loaded[key], route, directory, **axes)
-    return {"path": str(artifact.path), "weights": artifact.provenance.weights}
+    return {"path": str(artifact.path), "weights": artifact.provenance.weights, "remark": artifact.remark}
 
 
 def call(tell: Tell, function: str, arguments: dict[str, Any]) -> Any:

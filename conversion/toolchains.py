@@ -101,7 +101,7 @@ def convert_in(
             "checkpoint), so what the tool chain converted is another model"
         )
         return ToolChainFailure("load", (told,))
-    return _opened(Path(answer["path"]), route)
+    return _opened(Path(answer["path"]), route, answer["remark"])
 
 
 def _convert_from_onnx(
@@ -124,7 +124,7 @@ def _convert_from_onnx(
         return error.failure
     except ConversionError as error:  # the first half of the route, here
         return ToolChainFailure("convert", (str(error),))
-    return _opened(made.path, route)
+    return _opened(made.path, route, made.remark)
 
 
 def _specification(session: Session, timeout: float, path: Path, **options: Any) -> Any:
@@ -146,9 +146,9 @@ def _specification(session: Session, timeout: float, path: Path, **options: Any)
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _opened(path: Path, route: str) -> Artifact | ToolChainFailure:
+def _opened(path: Path, route: str, remark: str) -> Artifact | ToolChainFailure:
     """Look at what was written: a tool chain may write nonsense."""
     try:
-        return replace(open_artifact(path), route=route)
+        return replace(open_artifact(path), route=route, remark=remark)
     except ConversionError as error:
         return ToolChainFailure("open", (str(error),))

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from conversion.json_text import parse_json
 from conversion.regular_files import why_no_file
 from conversion.routes import ROUTES
 from parity.backends import backends_for
+from parity.destination import Destination
 from parity.environment import cpu, environment, operating_system
 from parity.errors import ParityError
 from parity.facts import ArtifactFacts, changed_facts, facts
@@ -184,18 +184,24 @@ def read_baseline(path: Path) -> Baseline:
         raise ParityError(f"{path}: not a baseline ({reason}); record it again, or delete it") from error
 
 
-def write_baseline(path: Path, baseline: Baseline) -> bool:
-    """Write a baseline file whole or not at all; one that says the same keeps its reason. Tell whether it was."""
+def write_baseline(path: Path, baseline: Baseline, force: bool = False) -> bool:
+    """Write a baseline file whole or not at all; one that says the same keeps its reason. Tell whether it was.
+
+    force: also over a file that is none. Without it, and where it cannot be written, ParityError.
+    """
     with suppress(ParityError):
         stored = read_baseline(path)
         said = replace(stored, reason=baseline.reason, environment=baseline.environment, cpu=baseline.cpu)
         if said == baseline:
             return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f"{path.name}.{os.getpid()}")
-    scratch.write_text(to_json(baseline), encoding="utf-8")
-    scratch.replace(path)
+    baseline_destination(path, force).write(to_json(baseline))
     return True
+
+
+def baseline_destination(path: Path, force: bool = False) -> Destination:
+    """Describe where a baseline is written."""
+    option = "--force (of pytest: --parity-force)"
+    return Destination(path, path.absolute(), "parity-baseline", (), force, option, makes_directory=True)
 
 
 def _facts(content: Mapping[str, Any] | None) -> ArtifactFacts | None:
@@ -219,15 +225,20 @@ def to_json(baseline: Baseline) -> str:
 
 def unused_baselines(suite: Suite) -> Iterator[Path]:
     """List the baseline files that no model, route and backend of the suite reads."""
+    yield from sorted(set((suite.directory / DIRECTORY).glob("*/*.json")) - set(baseline_files(suite)))
+
+
+def baseline_files(
+    suite: Suite, models: Sequence[str] = (), routes: Sequence[str] = (), backends: Sequence[str] = ()
+) -> Iterator[Path]:
+    """Name the baseline files of a suite, or of a part of it, whether they are there or not."""
     from parity.results import Subject
 
-    used = {
-        baseline_file(suite.directory, Subject(entry.name, route, "", backend, "", "skipped"))
-        for entry in suite.models
-        for route in entry.routes
-        for backend in backends_for(ROUTES[route].format)
-    }
-    yield from sorted(set((suite.directory / DIRECTORY).glob("*/*.json")) - used)
+    for entry in (entry for entry in suite.models if not models or entry.name in models):
+        for route in (route for route in entry.routes if not routes or route in routes):
+            for backend in backends_for(ROUTES[route].format):
+                if not backends or backend in backends:
+                    yield baseline_file(suite.directory, Subject(entry.name, route, "", backend, "", "skipped"))
 
 
 def _top(row: np.ndarray, labels: tuple[str, ...]) -> tuple[tuple[str, float], ...]:

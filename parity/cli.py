@@ -176,6 +176,8 @@ def convert_command(model: str, route: str, out: Path, suite: Path | None) -> in
         classifier = find_classifier(model, suite)
         progress(f"{classifier.name}: converting by {route}", None)
         artifact = convert(classifier, route, out)
+    if artifact.remark:
+        click.echo(f"parity: {artifact.remark}", err=True)
     click.echo(artifact.path)
     return 0
 

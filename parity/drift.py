@@ -39,7 +39,7 @@ class Drift:
 
     changes: image -> what became of its answer; empty where nothing was compared.
     since: what else is not as it was then: the artefact, versions, the machine.
-    trouble: why a baseline that exists was not compared: its file is damaged, or nothing answered.
+    trouble: why a baseline was not written, or one that exists not compared: it is damaged, or nothing answered.
     written: the baseline file that was written, because the user asked for it. kept: one that says this already.
     """
 
@@ -90,21 +90,22 @@ def follow_suite(
     artifacts: Path = Path(".parity"),
     reason: str | None = None,
     progress: Progress = lambda message, share: None,
+    force: bool = False,
 ) -> Drifts:
     """Run a suite and compare its answers with their baselines; empty selections mean all.
 
-    reason: store the answers instead, for this reason.
+    reason: store the answers instead, for this reason. force: also over files that are no baselines.
     """
     legs = run_legs(suite, models, routes, backends, artifacts, progress)
-    followed = tuple(drift for leg in legs for drift in _all_of(suite.directory, leg, backends, reason))
+    followed = tuple(drift for leg in legs for drift in _all_of(suite.directory, leg, backends, reason, force))
     unused = () if models or routes or backends else tuple(unused_baselines(suite))
     return Drifts(followed, unused)
 
 
-def follow(directory: Path, leg: Leg, reason: str | None = None) -> Drift:
+def follow(directory: Path, leg: Leg, reason: str | None = None, force: bool = False) -> Drift:
     """Compare a leg's answers with its baseline, where it has one, or store them; directory: the suite file's.
 
-    reason: why they are stored; None stores nothing.
+    reason: why they are stored; None stores nothing. force: also over a file that is no baseline.
     """
     subject, file = leg.subject, baseline_file(directory, leg.subject)
     # What was recorded elsewhere is stored already.
@@ -119,7 +120,11 @@ def follow(directory: Path, leg: Leg, reason: str | None = None) -> Drift:
         return Drift(subject)
     current = make_baseline(subject, leg.artifact, leg.reference, leg.prediction, reason or "")
     if reason is not None:
-        return Drift(subject, written=file) if write_baseline(file, current) else Drift(subject, kept=file)
+        try:
+            written = write_baseline(file, current, force)
+        except ParityError as error:
+            return Drift(subject, trouble=str(error))
+        return Drift(subject, written=file) if written else Drift(subject, kept=file)
     try:
         stored = read_baseline(file)
     except ParityError as error:
@@ -134,7 +139,7 @@ def follow(directory: Path, leg: Leg, reason: str | None = None) -> Drift:
     return Drift(subject, changes, since)
 
 
-def _all_of(directory: Path, leg: Leg, backends: Sequence[str], reason: str | None) -> Iterator[Drift]:
+def _all_of(directory: Path, leg: Leg, backends: Sequence[str], reason: str | None, force: bool) -> Iterator[Drift]:
     """Follow a leg; a conversion that failed is one leg for all backends whose answers were stored."""
     subjects = [leg.subject]
     if leg.artifact is None:
@@ -142,7 +147,7 @@ def _all_of(directory: Path, leg: Leg, backends: Sequence[str], reason: str | No
         every = [replace(leg.subject, backend=name) for name in able if not backends or name in backends]
         subjects = [s for s in every if baseline_file(directory, s).is_file()] or subjects
     for subject in subjects:
-        yield follow(directory, replace(leg, subject=subject), reason)
+        yield follow(directory, replace(leg, subject=subject), reason, force)
 
 
 def to_json(found: Drifts, directory: Path) -> str:

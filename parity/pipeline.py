@@ -325,7 +325,7 @@ def _unjudged(reference: Reference, artifact: Artifact, backend: str) -> Subject
 
 def remarks_on(artifact: Artifact) -> tuple[str, ...]:
     """Say what strikes about a file before it is run: which output was read, what Vision misses."""
-    return tuple(filter(None, (mapping_told(artifact), vision_told(artifact))))
+    return tuple(filter(None, (artifact.remark, mapping_told(artifact), vision_told(artifact))))
 
 
 def _open_backend(name: str, records: Sequence[Path], reference: Reference) -> Backend:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from parity.destination import Destination
     from parity.testing.fixture import Checker
     from parity.testing.items import SuiteFile
     from parity.testing.session import Watch
@@ -46,7 +47,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="what an artefact may take on a backend before it is ended (600, and 10 for each image)",
     )
     group.addoption(
-        "--parity-artifacts", type=Path, metavar="DIR", help="where converted models are kept (rootdir/.parity)"
+        "--parity-artifacts",
+        type=Path,
+        metavar="DIR",
+        help="where converted models are kept, relative to the rootdir (.parity)",
     )
     group.addoption(
         "--parity-update-baselines",
@@ -54,6 +58,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="write the answers of this run into baselines/ beside each suite file; needs --parity-reason",
     )
     group.addoption("--parity-reason", metavar="TEXT", help="why the baselines change; kept in their files")
+    group.addoption(
+        "--parity-force", action="store_true", help="overwrite files that are no earlier outputs of the same kind"
+    )
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -66,7 +73,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
         return (yield)
     from parity.testing.session import begin, refused_end
 
-    begin(results)
+    if isinstance(results, Path):
+        place = early_config.invocation_params.dir
+        begin(_results(results, place, options.parity_force))
     try:
         return (yield)
     except SystemExit as error:
@@ -81,9 +90,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "parity(model, route, backend, image): a comparison of a suite file; -m \"parity(route='onnx')\" selects",
     )
-    target: Path | None = config.getoption("parity_json")
-    if target is not None and (target.is_dir() or not target.resolve().parent.is_dir()):
-        raise pytest.UsageError(f"--parity-json {target}: give a file in a directory that exists")
+    _settle_places(config)
     if not 0 < config.getoption("parity_tolerance_scale") < float("inf"):
         raise pytest.UsageError("--parity-tolerance-scale: a factor above 0 is needed")
     seconds = config.getoption("parity_time_limit")
@@ -97,6 +104,34 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     if not hasattr(config, "workerinput"):  # pytest-xdist's workers send their reports to the controller
         config.pluginmanager.register(_Findings(config), "parity-findings")
+
+
+def _settle_places(config: pytest.Config) -> None:
+    """Make relative paths absolute, whatever directory a conftest.py or a test changes to.
+
+    --parity-artifacts starts at the rootdir, --parity-json where pytest was started; one that cannot be written, or
+    holds something else, is refused.
+    """
+    options = config.option
+    if options.parity_artifacts is not None:
+        options.parity_artifacts = config.rootpath / options.parity_artifacts
+        if options.parity_artifacts.exists() and not options.parity_artifacts.is_dir():
+            raise pytest.UsageError(f"--parity-artifacts {options.parity_artifacts}: is a file, not a directory")
+    if options.parity_json is not None and not hasattr(config, "workerinput"):
+        options.parity_json = _results(options.parity_json, config.invocation_params.dir, options.parity_force)
+
+
+def _results(shown: Path, start: Path, force: bool) -> Destination:
+    """Say where --parity-json is written; a place that cannot be, or holds something else, is refused."""
+    from parity.destination import Destination
+    from parity.errors import ParityError
+
+    destination = Destination(shown, start / shown, "parity-run", force=force, option="--parity-force")
+    try:
+        destination.check()
+    except ParityError as error:
+        raise pytest.UsageError(f"--parity-json {error}") from None
+    return destination
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> SuiteFile | None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -24,6 +23,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from conversion.regular_files import why_no_file
+from parity.destination import write_whole
 from parity.errors import ParityError
 from parity.file_kinds import tell_kind
 from parity.unfinished import refuse_unfinished
@@ -133,9 +133,7 @@ def read_records(path: Path) -> RecordFile:
 
 def write_records(path: Path, records: RecordFile) -> None:
     """Write a file of records whole or not at all."""
-    scratch = path.with_name(f"{path.name}.{os.getpid()}")
-    scratch.write_text(to_json(records), encoding="utf-8")
-    scratch.replace(path)
+    write_whole(path, [to_json(records).encode()])
 
 
 def to_json(records: RecordFile) -> str:

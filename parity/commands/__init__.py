@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import wraps
 from math import isfinite
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from parity.destination import Destination
     from parity.results import Run
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -83,27 +84,98 @@ _BEGUN = "parity.commands.begun"
 IMAGES = click.option("--images", multiple=True, required=True, help="Image, directory or glob; repeatable.")
 
 
-def json_option(what: str) -> Callable[[_Command], _Command]:
+@dataclass(frozen=True)
+class Output:
+    """Describe an option that names a file to write: `--json` gives the parameter `json_file`.
+
+    kind: of the file, a name of parity.destination.KINDS, or how it follows from the other parameters.
+    """
+
+    option: str
+    kind: str | Callable[[Mapping[str, Any]], str]
+    help: str
+    required: bool = False
+
+    @property
+    def parameter(self) -> str:
+        """Name the parameter that a command gets."""
+        return f"{self.option.removeprefix('--')}_file"
+
+
+def output_options(*outputs: Output) -> Callable[[_Command], _Command]:
+    """Give a command options that name files to write, and --force.
+
+    It gets a Destination for each that was given, None for the others; all are checked before the work.
+    """
+
+    def decorate(command: _Command) -> _Command:
+        @wraps(command)
+        def with_destinations(force: bool, **options: Any) -> Any:
+            paths = {output: options.pop(output.parameter) for output in outputs}
+            destinations = _destinations(paths, options, force) if any(paths.values()) else {}
+            return command(**options, **{output.parameter: destinations.get(output) for output in outputs})
+
+        told = "Overwrite files that are no earlier outputs; what is read is never overwritten."
+        decorated: Any = click.option("--force", is_flag=True, help=told)(with_destinations)
+        for output in reversed(outputs):
+            decorated = click.option(
+                *(output.option, output.parameter),
+                type=click.Path(path_type=Path),
+                required=output.required,
+                help=output.help,
+            )(decorated)
+        return decorated  # type: ignore[no-any-return]
+
+    return decorate
+
+
+def _destinations(
+    paths: Mapping[Output, Path | None], options: Mapping[str, Any], force: bool
+) -> dict[Output, Destination]:
+    from parity.commands.reads import files_read
+    from parity.destination import Destination, check_destinations
+
+    reads = tuple(files_read(options))
+    destinations = {
+        output: Destination(
+            path, path.absolute(), kind if isinstance(kind := output.kind, str) else kind(options), reads, force
+        )
+        for output, path in paths.items()
+        if path is not None
+    }
+    check_destinations(list(destinations.values()))
+    return destinations
+
+
+def json_option(what: str, kind: str | Callable[[Mapping[str, Any]], str]) -> Callable[[_Command], _Command]:
     """Make the option --json of a command; what: that it writes."""
-    return click.option("--json", "json_file", type=click.Path(path_type=Path), help=f"Write {what} here.")
+    return output_options(Output("--json", kind, f"Write {what} here."))
 
 
-def check_writable(path: Path | None) -> None:
-    """Refuse a place that cannot be written to before the work, not after."""
+def save(destination: Destination | None, write: Callable[[], str]) -> int:
+    """Write a file that was asked for; where that fails, say so and go on, for there is a verdict to tell.
+
+    Return the exit code of a command whose verdict is 0: 2 where the file could not be written.
+    """
     from parity.errors import ParityError
 
-    if path is not None and not path.resolve().parent.is_dir():
-        raise ParityError(f"{path}: the directory does not exist; create it first")
-    if path is not None and path.is_dir():
-        raise ParityError(f"{path}: is a directory; give the name of a file")
+    if destination is None:
+        return 0
+    try:
+        destination.write(write())
+    except ParityError as error:
+        click.echo(f"parity: {error}", err=True)
+        return 2
+    return 0
 
 
-def begin_work(*files: Path | None) -> None:
+def begin_work(*files: Destination | None) -> None:
     """Mark the files that the command is to write as unfinished until it returns; None: not asked for."""
     from parity.unfinished import mark_unfinished
 
-    mark_unfinished(files)
-    click.get_current_context().meta.setdefault(_BEGUN, []).extend(files)
+    paths = [file.path for file in files if file]
+    mark_unfinished(paths)
+    click.get_current_context().meta.setdefault(_BEGUN, []).extend(paths)
 
 
 def end_work(context: click.Context) -> None:
@@ -117,73 +189,92 @@ def end_work(context: click.Context) -> None:
 class Reports:
     """Name the files that a run is to be written to; None: not asked for."""
 
-    json: Path | None = None
-    html: Path | None = None
-    junit: Path | None = None
-    markdown: Path | None = None
+    json: Destination | None = None
+    html: Destination | None = None
+    junit: Destination | None = None
+    markdown: Destination | None = None
 
     @property
-    def files(self) -> list[Path]:
-        """List those that were asked for."""
-        return [path for path in (self.json, self.html, self.junit, self.markdown) if path is not None]
+    def files(self) -> tuple[Destination | None, ...]:
+        """List all of them."""
+        return self.json, self.html, self.junit, self.markdown
 
-    def check(self) -> None:
-        """Refuse what cannot be written, and one file for two reports, before the work."""
-        from parity.errors import ParityError
+    @property
+    def cases(self) -> Path | None:
+        """Name the cases file that belongs to the results."""
+        from parity.stream.job import cases_beside
 
-        for path in self.files:
-            check_writable(path)
-        if len({path.resolve() for path in self.files}) < len(self.files):
-            raise ParityError("two reports go to one file; give each a file of its own")
+        return cases_beside(self.json.shown) if self.json else None
 
-    def write(self, found: Run, thumbnails: Mapping[str, str] | None = None) -> None:
-        """Write each report that was asked for. thumbnails: for the page, where the run has none."""
-        if self.json:
+    def check_cases(self) -> None:
+        """Refuse a cases file that cannot be written, or is something else, or another report."""
+        from parity.destination import check_destinations
+
+        if self.json and self.cases:
+            check_destinations([*filter(None, self.files), self.json.beside(self.cases, "parity-cases")])
+
+    @property
+    def overwrites_cases(self) -> bool:
+        """Say whether something else lies in the place of the cases file, and --force gives it up."""
+        from parity.destination import is_earlier
+
+        cases = self.cases
+        return cases is not None and cases.exists() and not is_earlier(cases, "parity-cases")
+
+    def write(self, found: Run, thumbnails: Mapping[str, str] | None = None) -> int:
+        """Write each report that was asked for, and return what `save` does.
+
+        thumbnails: for the page, where the run has none.
+        """
+
+        def json() -> str:
             from parity.results import to_json
 
-            self.json.write_text(to_json(found), encoding="utf-8")
-        if self.html:
+            return to_json(found)
+
+        def html() -> str:
             from parity.report.html import to_html
 
-            shown = found if thumbnails is None else replace(found, thumbnails=thumbnails)
-            self.html.write_text(to_html(shown), encoding="utf-8")
-        if self.junit:
+            return to_html(found if thumbnails is None else replace(found, thumbnails=thumbnails))
+
+        def junit() -> str:
             from parity.report.junit import to_junit
 
-            self.junit.write_text(to_junit(found), encoding="utf-8")
-        if self.markdown:
+            return to_junit(found)
+
+        def markdown() -> str:
             from parity.report.markdown import to_markdown
 
-            self.markdown.write_text(to_markdown(found), encoding="utf-8")
+            return to_markdown(found)
+
+        pairs = ((self.json, json), (self.html, html), (self.junit, junit), (self.markdown, markdown))
+        return max(save(destination, write) for destination, write in pairs)
+
+
+_REPORTS = (
+    Output("--json", "parity-run", "Write results.json here."),
+    Output("--html", "html", "Write a page to read, one file that needs nothing else, here."),
+    Output("--junit", "junit", "Write JUnit XML for a build server here."),
+    Output("--markdown", "markdown", "Write a summary for a pull request here."),
+)
 
 
 def report_options(command: Callable[..., int]) -> Callable[..., int]:
     """Give a command --json, --html, --junit and --markdown; it gets them as `reports`, checked before the work."""
 
     @wraps(command)
-    def with_reports(**given: Any) -> int:
-        names = ("json", "html", "junit", "markdown")
-        reports = Reports(**{name: given.pop(f"{name}_file") for name in names})
-        reports.check()
-        return command(reports=reports, **given)
+    def with_reports(**options: Any) -> int:
+        named = {output.option.removeprefix("--"): options.pop(output.parameter) for output in _REPORTS}
+        return command(reports=Reports(**named), **options)
 
-    described = {
-        "json": "results.json",
-        "html": "a page to read, one file that needs nothing else,",
-        "junit": "JUnit XML for a build server",
-        "markdown": "a summary for a pull request",
-    }
-    for name, what in reversed(described.items()):
-        path, told = click.Path(path_type=Path), f"Write {what} here."
-        with_reports = click.option(f"--{name}", f"{name}_file", type=path, help=told)(with_reports)
-    return with_reports
+    return output_options(*_REPORTS)(with_reports)
 
 
 def report(found: Run, reports: Reports, thumbnails: Mapping[str, str] | None = None) -> int:
-    """Tell what a run found, on the terminal and in the files that were asked for; return the exit code."""
+    """Tell what a run found, in the files that were asked for and on the terminal; return the exit code."""
     from parity.report.terminal import make_console, print_run
 
     begin_work(*reports.files)
-    reports.write(found, thumbnails)
+    unwritten = reports.write(found, thumbnails)
     print_run(found, make_console())
-    return found.exit_code
+    return found.exit_code or unwritten

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,9 +15,12 @@ from parity.commands import (
     SUITE,
     TIME_LIMIT,
     begin_work,
-    check_writable,
     json_option,
+    save,
 )
+
+if TYPE_CHECKING:
+    from parity.destination import Destination
 
 
 @click.command("audit")
@@ -26,7 +30,7 @@ from parity.commands import (
 @BACKEND
 @TIME_LIMIT
 @click.option("--faults", multiple=True, metavar="PATTERN", help="Only faults of such names, `pre-*`; repeatable.")
-@json_option("what became of every fault, as JSON,")
+@json_option("what became of every fault, as JSON,", "parity-audit")
 @ARTIFACTS
 def audit(
     suite: Path | None,
@@ -34,7 +38,7 @@ def audit(
     routes: tuple[str, ...],
     backends: tuple[str, ...],
     faults: tuple[str, ...],
-    json_file: Path | None,
+    json_file: Destination | None,
     artifacts: Path,
 ) -> int:
     """Put known faults into a suite's artefacts and say which its images and tolerances would catch.
@@ -45,7 +49,6 @@ def audit(
     from parity.report.progress import progress_bar
     from parity.suite import find_suite, read_suite
 
-    check_writable(json_file)
     path = find_suite(suite)
     with progress_bar() as progress:
         progress("loading PyTorch", None)
@@ -59,7 +62,6 @@ def audit(
         check_selection(read, models, routes, backends)
         begin_work(json_file)
         found = audit_suite(read, models, routes, backends, faults, artifacts, progress)
-    if json_file:
-        json_file.write_text(to_json(found), encoding="utf-8")
+    unwritten = save(json_file, lambda: to_json(found))
     print_audit(found, make_console())
-    return found.exit_code
+    return found.exit_code or unwritten

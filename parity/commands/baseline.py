@@ -15,11 +15,12 @@ from parity.commands import (
     SUITE,
     TIME_LIMIT,
     begin_work,
-    check_writable,
     json_option,
+    save,
 )
 
 if TYPE_CHECKING:
+    from parity.destination import Destination
     from parity.drift import Drifts
 
 
@@ -38,18 +39,19 @@ def baseline() -> None:
 @BACKEND
 @TIME_LIMIT
 @click.option("--reason", required=True, help="Why these answers are right from now on; kept in the files.")
-@json_option("what was stored, as JSON,")
+@json_option("what was stored, as JSON,", "parity-drift")
 @ARTIFACTS
-def record_command(reason: str, json_file: Path | None, **selected: Any) -> int:
+def record_command(reason: str, json_file: Destination | None, **selected: Any) -> int:
     """Store the answers of a suite in baselines/ beside it; answers that are stored already keep their reason."""
     if not reason.strip():
         raise click.BadParameter("say why these answers are right from now on", param_hint="'--reason'")
-    found = _follow(json_file, reason=reason.strip(), **selected)
+    force: bool = click.get_current_context().params["force"]
+    found, unwritten = _follow(json_file, reason=reason.strip(), force=force, **selected)
     from parity.report.drift import print_record
     from parity.report.terminal import make_console
 
     print_record(found, make_console())
-    return found.exit_code
+    return found.exit_code or unwritten
 
 
 @baseline.command("check")
@@ -58,42 +60,43 @@ def record_command(reason: str, json_file: Path | None, **selected: Any) -> int:
 @ROUTE
 @BACKEND
 @TIME_LIMIT
-@json_option("every change, as JSON,")
+@json_option("every change, as JSON,", "parity-drift")
 @ARTIFACTS
-def check_command(json_file: Path | None, **selected: Any) -> int:
+def check_command(json_file: Destination | None, **selected: Any) -> int:
     """Compare a suite's answers with those stored, and show what else has changed since where they moved."""
-    found = _follow(json_file, reason=None, **selected)
+    found, unwritten = _follow(json_file, reason=None, **selected)
     from parity.report.drift import print_check
     from parity.report.terminal import make_console
 
     print_check(found, make_console())
-    return found.exit_code
+    return found.exit_code or unwritten
 
 
 def _follow(
-    json_file: Path | None,
+    json_file: Destination | None,
     suite: Path | None,
     models: tuple[str, ...],
     routes: tuple[str, ...],
     backends: tuple[str, ...],
     artifacts: Path,
     reason: str | None,
-) -> Drifts:
-    """Run the selected part of a suite and follow its baselines; the same for both commands."""
+    force: bool = False,
+) -> tuple[Drifts, int]:
+    """Run the selected part of a suite and follow its baselines, and return what `save` does; for both commands."""
     from parity.report.progress import progress_bar
     from parity.suite import find_suite, read_suite
 
-    check_writable(json_file)
     path = find_suite(suite)
     with progress_bar() as progress:
         progress("loading PyTorch", None)
         read = read_suite(path)
+        from parity.baselines import baseline_destination, baseline_files
         from parity.drift import follow_suite, to_json
         from parity.selection import check_selection
 
         check_selection(read, models, routes, backends)
         begin_work(json_file)
-        found = follow_suite(read, models, routes, backends, artifacts, reason, progress)
-    if json_file:
-        json_file.write_text(to_json(found, read.directory), encoding="utf-8")
-    return found
+        for file in baseline_files(read, models, routes, backends) if reason is not None else ():
+            baseline_destination(file, force).check()
+        found = follow_suite(read, models, routes, backends, artifacts, reason, progress, force)
+    return found, save(json_file, lambda: to_json(found, read.directory))

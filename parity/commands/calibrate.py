@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,9 +16,12 @@ from parity.commands import (
     TIME_LIMIT,
     Finite,
     begin_work,
-    check_writable,
     json_option,
+    save,
 )
+
+if TYPE_CHECKING:
+    from parity.destination import Destination
 
 
 @click.command("calibrate")
@@ -34,7 +38,7 @@ from parity.commands import (
 @ROUTE
 @BACKEND
 @TIME_LIMIT
-@json_option("everything that was measured, as JSON,")
+@json_option("everything that was measured, as JSON,", "parity-calibration")
 @ARTIFACTS
 def calibrate(
     suite: Path | None,
@@ -43,7 +47,7 @@ def calibrate(
     models: tuple[str, ...],
     routes: tuple[str, ...],
     backends: tuple[str, ...],
-    json_file: Path | None,
+    json_file: Destination | None,
     artifacts: Path,
 ) -> int:
     """Measure how far innocent computations lie apart on your images, and propose tolerances for the suite file.
@@ -56,7 +60,6 @@ def calibrate(
     from parity.report.progress import progress_bar
     from parity.suite import find_suite, read_suite
 
-    check_writable(json_file)
     path = find_suite(suite)
     with progress_bar() as progress:
         progress("loading PyTorch", None)
@@ -67,10 +70,9 @@ def calibrate(
         check_selection(read, models, routes, backends)
         begin_work(json_file)
         found = calibration.calibrate(read, models, routes, backends, images, quantile, artifacts, progress)
-    if json_file:
-        json_file.write_text(calibration.to_json(found), encoding="utf-8")
+    unwritten = save(json_file, lambda: calibration.to_json(found))
     from parity.report.calibration import print_calibration
     from parity.report.terminal import make_console
 
     print_calibration(found, make_console())
-    return found.exit_code
+    return found.exit_code or unwritten

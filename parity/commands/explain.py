@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from parity.commands import IMAGES, TIME_LIMIT, begin_work, check_writable, json_option
+from parity.commands import (
+    IMAGES,
+    TIME_LIMIT,
+    begin_work,
+    json_option,
+    save,
+)
+
+if TYPE_CHECKING:
+    from parity.destination import Destination
 
 
 @click.command("explain")
@@ -22,7 +32,7 @@ from parity.commands import IMAGES, TIME_LIMIT, begin_work, check_writable, json
 @click.option("--tolerance", type=float, help="Largest |dp| allowed; the default depends on the precision.")
 @click.option("--suite", type=click.Path(path_type=Path), help="Suite file that MODEL is a name of.")
 @TIME_LIMIT
-@json_option("results.json with all that was found")
+@json_option("results.json with all that was found", "parity-run")
 def explain(
     model: str,
     artifact: Path,
@@ -31,7 +41,7 @@ def explain(
     record: Path | None,
     tolerance: float | None,
     suite: Path | None,
-    json_file: Path | None,
+    json_file: Destination | None,
 ) -> int:
     """Say why an artefact does not agree with the model it was made from, and where the two part.
 
@@ -40,7 +50,6 @@ def explain(
     """
     from parity.report.progress import progress_bar
 
-    check_writable(json_file)
     if backend and record:
         raise click.UsageError("--backend runs the artefact, --record does not: give one of the two")
     with progress_bar() as progress:
@@ -54,13 +63,11 @@ def explain(
         classifier = find_classifier(model, suite)
         progress(f"{classifier.name}: looking for causes", None)
         found = explain_artifact(classifier, opened, list(images), backend, record, tolerance)
-    if json_file:
-        from parity.results import to_json
-
-        json_file.write_text(to_json(found), encoding="utf-8")
     from parity.report.explanation import print_explanation
     from parity.report.terminal import make_console
+    from parity.results import to_json
 
+    unwritten = save(json_file, lambda: to_json(found))
     for subject in found.subjects:
         print_explanation(subject, make_console())
-    return found.exit_code
+    return found.exit_code or unwritten

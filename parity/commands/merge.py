@@ -21,9 +21,12 @@ def merge(cases: tuple[Path, ...], max_unreadable: float, reports: Reports) -> i
     with --json, its cases are written too, beside that file.
     """
     from parity.stream.causes import remarks_on
-    from parity.stream.merging import merged_results
+    from parity.stream.merging import is_whole, merged_results
 
-    found = merged_results(cases, reports.json, max_unreadable)
+    json_file = reports.json.shown if reports.json else None
+    if json_file and not is_whole(cases, json_file):
+        reports.check_cases()
+    found = merged_results(cases, json_file, max_unreadable)
     for remark in remarks_on(found):
         click.echo(f"parity: {remark}", err=True)
     return report(found, reports)

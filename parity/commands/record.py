@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from parity.commands import IMAGES, TIME_LIMIT, begin_work, check_writable
+from parity.commands import (
+    IMAGES,
+    TIME_LIMIT,
+    Output,
+    begin_work,
+    output_options,
+    save,
+)
+
+if TYPE_CHECKING:
+    from parity.destination import Destination
 
 
 @click.command("record")
 @click.argument("artifacts", type=click.Path(path_type=Path), nargs=-1, required=True)
 @IMAGES
 @TIME_LIMIT
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write, JSON.")
+@output_options(Output("--out", "parity-record", "File to write, JSON.", required=True))
 @click.option("--backend", help="By default the first that runs here; on a Mac that is Apple's runtime.")
 @click.option(
     "--compute-unit",
@@ -21,21 +32,27 @@ from parity.commands import IMAGES, TIME_LIMIT, begin_work, check_writable
     help="For Apple's runtime: CPU_ONLY by default, which computes in the precision that the file declares.",
 )
 def record(
-    artifacts: tuple[Path, ...], images: tuple[str, ...], out: Path, backend: str | None, compute_unit: str | None
+    artifacts: tuple[Path, ...],
+    images: tuple[str, ...],
+    out_file: Destination,
+    backend: str | None,
+    compute_unit: str | None,
 ) -> int:
     """Run artefacts here and write their answers, to be checked anywhere with `parity check --record`."""
     from parity.report.progress import progress_bar
 
-    check_writable(out)
     with progress_bar() as progress:
         progress("running", None)
         from parity import recording
-        from parity.records import write_records
+        from parity.records import to_json
 
-        begin_work(out)
+        begin_work(out_file)
         found = recording.record(artifacts, list(images), backend, compute_unit)
-        write_records(out, found)
+    if unwritten := save(out_file, lambda: to_json(found)):
+        return unwritten
     for one in found.records:
         unit = f" ({one.compute_unit})" if one.compute_unit else ""
-        click.echo(f"{one.artifact.name} on {one.backend}{unit}: {len(one.predictions)} image(s), in {out}")
+        click.echo(
+            f"{one.artifact.name} on {one.backend}{unit}: {len(one.predictions)} image(s), in {out_file.shown}"
+        )
     return 0

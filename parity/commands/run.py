@@ -20,7 +20,6 @@ from parity.commands import (
     Finite,
     Reports,
     begin_work,
-    check_writable,
     report,
     report_options,
 )
@@ -101,16 +100,17 @@ def _run_streamed(
     suite: Path | None, images: Path, reports: Reports, options: dict[str, Any], explain: bool
 ) -> int:
     from parity.report.progress import counting_bar
-    from parity.stream.job import Job, cases_beside, default_workers, parse_shard
+    from parity.stream.job import Job, default_workers, parse_shard
     from parity.suite import find_suite
 
-    cases = cases_beside(reports.json) if reports.json else None
-    check_writable(cases)
+    reports.check_cases()
+    # What --force overwrites is no journal, and nothing to go on with.
+    options["fresh"] |= reports.overwrites_cases
     engine, max_unreadable = options.pop("engine"), options.pop("max_unreadable")
     options["shard"] = parse_shard(options["shard"])
     if options["workers"] is None:
         options["workers"] = default_workers()
-    job = Job(find_suite(suite), images, cases=cases, **options)
+    job = Job(find_suite(suite), images, cases=reports.cases, **options)
     with counting_bar("images") as progress:
         progress("loading PyTorch", 0, None)
         begin_work(*reports.files)

@@ -15,11 +15,12 @@ from parity.commands import (
     TIME_LIMIT,
     Finite,
     begin_work,
-    check_writable,
     json_option,
+    save,
 )
 
 if TYPE_CHECKING:
+    from parity.destination import Destination
     from parity.suite import Suite
 
 
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
 @ROUTE
 @TIME_LIMIT
 @click.option("--timeout", type=Finite(min=1), default=900, show_default=True, help="Seconds for one conversion.")
-@json_option("all that was found, as JSON,")
+@json_option(
+    "all that was found, as JSON,",
+    lambda options: "parity-bisection" if options["package"] else "parity-upgrade",
+)
 @ARTIFACTS
 def upgrade(
     suite: Path | None,
@@ -41,7 +45,7 @@ def upgrade(
     from_: tuple[str, ...],
     to: tuple[str, ...],
     package: str | None,
-    json_file: Path | None,
+    json_file: Destination | None,
     models: tuple[str, ...],
     routes: tuple[str, ...],
     **options: Any,
@@ -51,7 +55,6 @@ def upgrade(
     A side is PACKAGE==VERSION, or several, or `installed`, or a tool chain by its name: the suite's, or `2020`.
     Exit codes: 0 nothing got worse, 1 something did or broke, 2 the input is bad, 3 nothing can be concluded.
     """
-    check_writable(json_file)
     if package and with_:
         raise click.UsageError(f"--bisect {package} goes from one release to another: give --from and --to")
     if not package and bool(with_) == bool(from_ or to):
@@ -72,13 +75,12 @@ def upgrade(
         begin_work(json_file)
         work = {"models": models, "routes": routes, "progress": progress, **options}
         found, text = _bisect(read, package, from_, to, work) if package else _upgrade(read, with_, from_, to, work)
-    if json_file:
-        json_file.write_text(text, encoding="utf-8")
+    unwritten = save(json_file, lambda: text)
     from parity.report.upgrade import print_bisection, print_upgrade
 
     (print_bisection if package else print_upgrade)(found, make_console())
     code: int = found.exit_code
-    return code
+    return code or unwritten
 
 
 def _upgrade(

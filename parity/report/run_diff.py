@@ -54,7 +54,9 @@ def diff_to_markdown(found: RunDiff, most: int = MOST_CHARACTERS) -> str:
     ]
     remarks = [f"\n{data(line)}\n" for line in (*_environment(found), *(visible(stale) for stale in found.stale))]
     parts = (("row", rows), ("explanation", details), ("remark", remarks))
-    return bounded(f"### {sign} {last_line(found)}\n", parts, most, "the JSON file has all")
+    return bounded(
+        f"### {sign} coreml-parity compare-runs: {last_line(found)}\n", parts, most, "the JSON file has all"
+    )
 
 
 def last_line(found: RunDiff) -> str:

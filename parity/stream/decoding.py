@@ -52,8 +52,11 @@ class Decoder:
 
     def __getitem__(self, index: Sequence[tuple[str, str]]) -> Decoded:
         rows: list[list[np.ndarray]] = []
-        reasons = []
+        reasons, contents = [], []
         for path, name in index:
+            # Before it is decoded: a file that is written to meanwhile then has another content later, and not the
+            # digest of what nobody compared.
+            contents.append(content_digest(path))
             reason = ""
             try:
                 rows.append(list(read_pixels_for(path, self.preprocessings, at_least=SMALLEST)))
@@ -66,7 +69,7 @@ class Decoder:
             np.stack([row[place] for row in rows]) if rows else np.zeros((0, *size, 3), np.uint8)
             for place, size in enumerate(sizes)
         )
-        return Decoded(pixels, tuple(reasons), tuple(content_digest(path) for path, _ in index))
+        return Decoded(pixels, tuple(reasons), tuple(contents))
 
 
 def same_pixels(preprocessing: Preprocessing) -> Preprocessing:

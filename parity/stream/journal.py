@@ -12,11 +12,12 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from conversion.regular_files import MISSING, why_no_file
+from parity.destination import is_torn_header
 from parity.errors import ParityError
 from parity.stream.cases_file import (
     Explained,
@@ -43,33 +44,37 @@ class Journal:
     """
 
     def __init__(
-        self, file: IO[bytes], done: int, explained: Sequence[Explained] = (), contents: bytes = b""
+        self, path: Path, file: IO[bytes], done: int, explained: Sequence[Explained] = (), contents: bytes = b""
     ) -> None:
         self.done = done
         self.contents = contents
         self.explained = list(explained)
-        self._file = file
+        self._path, self._file = path, file
         self._synced = time.monotonic()
 
     def append(self, lines: Sequence[Line]) -> None:
         """Add a whole batch."""
-        self._file.write(b"".join(to_line(line) for line in lines))
-        self._file.flush()
+        self._write(b"".join(to_line(line) for line in lines))
         self.done += 1
         if time.monotonic() - self._synced > _SYNC_SECONDS:
             self.sync()
 
     def explain(self, found: Explained) -> None:
         """Add why an artefact fails, behind the last batch."""
-        self._file.write(to_explained_line(found))
-        self._file.flush()
+        self._write(to_explained_line(found))
         self.explained.append(found)
         self.sync()
 
     def sync(self) -> None:
         """Wait until the disk has it."""
-        os.fsync(self._file.fileno())
+        with _named(self._path):
+            os.fsync(self._file.fileno())
         self._synced = time.monotonic()
+
+    def _write(self, content: bytes) -> None:
+        with _named(self._path):
+            self._file.write(content)
+            self._file.flush()
 
 
 @contextmanager
@@ -84,15 +89,21 @@ def open_journal(
     check: called with how many batches are done and the digests of their images, before anything is written.
     A file of another run is a ParityError, unless `fresh` starts it anew; see parity.stream.identity.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        file = stack.enter_context(_locked(path))
+        with _named(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = _locked(path)
+        stack.callback(_close, file)
         first = file.readline()
         done, explained, contents = 0, list[Explained](), b""
+        if not (fresh or first.endswith(b"\n") or is_torn_header(first)):
+            raise ParityError(f"{path}: not a cases file, and not the beginning of one; give another --json")
         if fresh or not first.endswith(b"\n"):
             file.seek(0)
             file.truncate()
-            file.write(header.to_json())
+            with _named(path):
+                file.write(header.to_json())
+                file.flush()
         else:
             _check_same(path, first, header)
             end, done, contents = _whole_batches(file, header, len(first))
@@ -100,7 +111,9 @@ def open_journal(
             if first != header.to_json():
                 file.seek(len(first))
                 end += len(header.to_json()) - len(first)
-                file = stack.enter_context(_with_header(path, file, header))
+                with _named(path):
+                    file = _with_header(path, file, header)
+                stack.callback(_close, file)
             file.seek(end)
             if done == len(header.batches):
                 for found in read_explained(header, iter(file.readline, b"")):
@@ -108,9 +121,8 @@ def open_journal(
                     end = file.tell()
             file.seek(end)
             file.truncate()
-        file.flush()
-        os.fsync(file.fileno())
-        journal = Journal(file, done, explained, contents)
+        journal = Journal(path, file, done, explained, contents)
+        journal.sync()
         try:
             yield journal
         finally:
@@ -125,6 +137,24 @@ def is_finished(path: Path) -> bool:
         first = file.readline()
         header = parse_header(path, first)
         return header.shard == Shard() and _whole_batches(file, header, len(first))[1] == len(header.batches)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Say which file cannot be written, and that nothing is lost."""
+    try:
+        yield
+    except OSError as error:
+        raise ParityError(
+            f"{path}: cannot be written ({error.strerror or error}); what is done is kept: start the same again "
+            "once it can be"
+        ) from error
+
+
+def _close(file: IO[bytes]) -> None:
+    # Whatever matters is on the disk by now. Where that failed, the rest of it cannot be written here either.
+    with suppress(OSError):
+        file.close()
 
 
 def _locked(path: Path) -> IO[bytes]:
@@ -151,7 +181,7 @@ def _with_header(path: Path, file: IO[bytes], header: Header) -> IO[bytes]:
         os.fsync(renewed.fileno())
         partial.replace(path)
     except BaseException:
-        renewed.close()
+        _close(renewed)
         partial.unlink(missing_ok=True)
         raise
     return renewed

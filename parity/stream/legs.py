@@ -55,12 +55,13 @@ class LiveLeg:
 
 @dataclass(frozen=True)
 class LiveModel:
-    """Hold a model with its legs. predict: PyTorch, on `at_once` images together."""
+    """Hold a model with its legs. predict: PyTorch, on `at_once` images together. remarks: on its artefacts."""
 
     classifier: Classifier
     predict: Predict
     at_once: int
     legs: tuple[LiveLeg, ...]
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass
@@ -150,17 +151,20 @@ def live_model(
     predict = load_reference(classifier, at_once)
     check_repeatable(classifier, predict, sample.one)
     legs: list[LiveLeg] = []
+    remarks: list[str] = []
     for route in (r for r in entry.routes if not job.routes or r in job.routes):
         step(f"{entry.name}: converting by {route}")
         made = convert_entry(classifier, entry, route, job.artifacts)
         if isinstance(made, Subject):
             legs.append(LiveLeg(_stopped(made)))
             continue
+        if made.remark:
+            remarks.append(f"{entry.name} by {route}: {made.remark}")
         for backend in backends_for(made.format, entry.records):
             if not job.backends or backend in job.backends:
                 step(f"{entry.name}: loading {route} on {backend}")
                 legs.append(_live_leg(job, entry, made, backend, sample))
-    return LiveModel(classifier, predict, at_once, tuple(legs))
+    return LiveModel(classifier, predict, at_once, tuple(legs), tuple(remarks))
 
 
 def _live_leg(job: Job, entry: ModelEntry, artifact: Artifact, backend: str, sample: Sample) -> LiveLeg:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
+from parity.destination import write_whole
 from parity.errors import ParityError
 from parity.file_kinds import results_beside
 from parity.results import Run
@@ -38,24 +39,23 @@ def merged_results(paths: Sequence[Path], json_file: Path | None, allowed_unread
         run = aggregate(header, read_lines(paths[0], header, lines), allowed_unreadable)
         return with_explanations(run, read_rest(paths[0], header, lines))
     target = cases_beside(json_file)
-    # The cases of a run in one piece are their own.
-    if [path.resolve() for path in paths] != [target.resolve()] or read_header(target).shard != Shard():
+    if not is_whole(paths, json_file):
         merge_cases(paths, target)
     return read_results(target, allowed_unreadable)
+
+
+def is_whole(paths: Sequence[Path], json_file: Path) -> bool:
+    """Say whether the cases are those of a run in one piece, beside its results: they are not written again."""
+    target = cases_beside(json_file)
+    return [path.resolve() for path in paths] == [target.resolve()] and read_header(target).shard == Shard()
 
 
 def merge_cases(paths: Sequence[Path], target: Path) -> None:
     """Write the cases of all shards of a run to a new file, which is there when it is whole."""
     for path in paths:
-        if path.resolve() == target.resolve():
+        if path.resolve() == target.resolve() or (target.exists() and path.samefile(target)):
             raise ParityError(f"{path}: would be overwritten by what is made of it; give another --json")
-    partial = target.with_name(f"{target.name}.part")
-    try:
-        with partial.open("wb") as merged:
-            merged.writelines(merged_lines(paths))
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(target, merged_lines(paths))
 
 
 def merged_lines(paths: Sequence[Path]) -> Iterator[bytes]:

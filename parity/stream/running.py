@@ -69,6 +69,7 @@ def write_cases(job: Job, work: Shardwork, progress: Progress = lambda message, 
     header = work.header
     path = kept_cases(job, header)
     remarks = [work.truth.remark] if work.truth.remark else []
+    remarks += [remark for model in work.models for remark in model.remarks]
 
     def places_of(done: int) -> list[int]:
         return [place for number in header.batches[:done] for place in header.places(number)]

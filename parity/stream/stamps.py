@@ -3,6 +3,10 @@
 A journal has the digest of every image that was compared. To read a million files again only to find that nothing
 happened would take as long as a good part of the run, so their status then is kept among the artefacts. It may go
 at any time: then all that was compared is read once more.
+
+The status is size, inode, and the times of the last change of content and of status; the last cannot be set back.
+It does not tell of a change by somebody who restores the other time, on a file system that does not keep this one
+(FAT, some network shares) or while the system's clock was set back: remove `stamps/` below the artefacts there.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -68,12 +72,14 @@ def keep_stamps(
     """
     path = _file_of(artifacts, cases)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        file.writelines(_entry(images, place, _digest(contents, number)) for number, place in enumerate(places))
+    # What a full disk does not take is read once more, if the run gets so far.
+    with path.open("wb", buffering=0) as file:
+        with suppress(OSError):
+            file.write(b"".join(_entry(images, p, _digest(contents, number)) for number, p in enumerate(places)))
 
         def keep(places: Sequence[int], contents: Sequence[bytes]) -> None:
-            file.writelines(_entry(images, *pair) for pair in zip(places, contents, strict=True))
-            file.flush()
+            with suppress(OSError):
+                file.write(b"".join(_entry(images, *pair) for pair in zip(places, contents, strict=True)))
 
         yield keep
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ import pytest
 from conversion.routes import ROUTES
 from parity.backends import backends_for
 from parity.baselines import unused_baselines
+from parity.destination import Destination
 from parity.environment import environment
+from parity.errors import ParityError
 from parity.known_issues import mark_known_issues
 from parity.results import Run, Subject, from_json, to_json
 from parity.results import summarise as count
@@ -79,11 +81,16 @@ def finish(session: pytest.Session, reported: Iterable[Sequence[Any]], watch: Wa
         pytest.ExitCode.NO_TESTS_COLLECTED,
     ):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    target: Path | None = session.config.getoption("parity_json")
+    target: Destination | None = session.config.getoption("parity_json")
     if target is not None:
-        target.write_text(to_json(run), encoding="utf-8")
-        if not watch.cut_short(session):
-            mark_finished([target])
+        try:
+            replace(target, reads=tuple(Path(path) for path in suites)).write(to_json(run))
+        except ParityError as error:
+            remarks[f"--parity-json {error}"] = None
+            session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+        else:
+            if not watch.cut_short(session):
+                mark_finished([target.path])
     return Findings(run, tuple(remarks))
 
 

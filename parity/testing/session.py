@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conversion.user_code import place_of, told_error
+from parity.destination import Destination
 from parity.unfinished import mark_unfinished
 
 
@@ -63,10 +63,9 @@ class Watch:
         return self.suites.setdefault(suite, SuiteTests())
 
 
-def begin(results: Path | None) -> None:
-    """Mark --parity-json as unfinished, unless it is refused later."""
-    if results is not None and results.resolve().parent.is_dir():
-        mark_unfinished([results])
+def begin(results: Destination) -> None:
+    """Mark --parity-json as unfinished."""
+    mark_unfinished([results.path])
 
 
 def refused_end(error: BaseException) -> str:

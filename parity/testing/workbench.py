@@ -39,11 +39,11 @@ class Workbench:
     """Keep references, artefacts and legs for as long as the session lasts."""
 
     def __init__(self, config: pytest.Config) -> None:
-        given: Path | None = config.getoption("parity_artifacts")
-        self.artifacts = given or config.rootpath / ".parity"
+        self.artifacts: Path = config.getoption("parity_artifacts") or config.rootpath / ".parity"
         self.scale: float = config.getoption("parity_tolerance_scale")
         self.time_limit: float | None = config.getoption("parity_time_limit")
         update: bool = config.getoption("parity_update_baselines")
+        self.force: bool = config.getoption("parity_force")
         self.reason: str | None = config.getoption("parity_reason") if update else None
         self._references: dict[tuple[Path, str], Any] = {}
         self._made: dict[tuple[Path, str, str], Any] = {}
@@ -100,7 +100,7 @@ class Workbench:
         )
         explainer = self._explainers.setdefault(at, Explainer())
         subject = explainer(subject, reference, artifact, prediction)
-        return follow(suite.directory, Leg(subject, reference, artifact, prediction), self.reason)
+        return follow(suite.directory, Leg(subject, reference, artifact, prediction), self.reason, self.force)
 
     def _reference(self, suite: Suite, entry: ModelEntry) -> Any:
         from parity.pipeline import load_entry

@@ -55,7 +55,8 @@ def test_weights_are_inside_the_file(route: str, converted: Converted, tmp_path:
     alone = tmp_path / "elsewhere.onnx"
     alone.write_bytes(path.read_bytes())
 
-    assert sorted(file.name for file in path.parent.iterdir()) == ["convert.log", "probe.json", "tiny.onnx"]
+    inside = ["convert.log", "digests.json", "probe.json", "tiny.onnx"]
+    assert sorted(file.name for file in path.parent.iterdir()) == inside
     np.testing.assert_allclose(
         answers(dataclasses.replace(converted(route), path=alone), photos(2)),
         expected(tiny(), photos(2)),

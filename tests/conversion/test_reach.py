@@ -549,4 +549,5 @@ def test_rounding_is_the_same_answer_and_more_is_not(
     assert (second.path != first.path, len(calls)) == (again, 1 + again)
     assert convert(classifier, "stub", tmp_path) == first
     (first.path.parent / "probe.json").write_text("[[", encoding="utf-8")
-    assert convert(classifier, "stub", tmp_path).path != first.path
+    assert convert(classifier, "stub", tmp_path).remark.endswith("probe.json has other content")
+    assert len(calls) == 2 + again

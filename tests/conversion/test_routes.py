@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from typing import Any
 import onnx
 import pytest
 import torch
+from filelock import FileLock
 
 from conversion import ROUTES, Artifact, Classifier, ConversionError, convert, open_artifact, routes
 from conversion.provenance import Provenance
@@ -180,6 +182,7 @@ def test_what_was_converted_once_is_found_by_another_object(stub: SimpleNamespac
         "tiny",
         str(home),
         f"{home}/convert.log",
+        f"{home}/digests.json",
         f"{home}/probe.json",
         f"{home}/tiny.onnx",
     ]
@@ -335,30 +338,126 @@ def test_the_failure_that_numpy_2_4_causes_says_what_to_install(
     assert "pip install 'numpy<2.4'" in message
 
 
-def test_a_conversion_that_was_killed_does_no_harm(stub: SimpleNamespace, tmp_path: Path) -> None:
+def test_what_killed_conversions_left_is_swept_and_what_others_build_is_not(
+    stub: SimpleNamespace, tmp_path: Path
+) -> None:
     """A process that is killed cannot tidy up: its scratch directory stays, and is taken for nothing."""
-    first = convert(tiny(), "stub", tmp_path)
-    left = first.path.parent.with_name(f"{first.path.parent.name}.left")
-    first.path.parent.rename(left)
-    (left / "tiny.onnx").write_text("half", encoding="utf-8")
+    home = convert(tiny(), "stub", tmp_path).path.parent
+    home.rename(home.with_name(f"{home.name}.abcdefg1"))
+    (home.with_name(f"{home.name}.abcdefg1") / "tiny.onnx").write_text("half", encoding="utf-8")
+    left = home.with_name("onnx-0123456789ab.abcdefg1")
+    alive = home.with_name("mlprogram-0123456789ab.abcdefg1")
+    strange = home.with_name("onnx-0123456789ab.notes")
+    for directory in (left, alive, strange):
+        directory.mkdir()
+        (directory / "model").touch()
 
-    assert convert(tiny(), "stub", tmp_path).path.read_text(encoding="utf-8") == "whole"
+    with FileLock(home.with_name("mlprogram-0123456789ab.lock")):
+        assert convert(tiny(), "stub", tmp_path).path.read_text(encoding="utf-8") == "whole"
     assert len(stub.calls) == 2
+    assert {path.name for path in home.parent.iterdir() if path.is_dir()} == {home.name, alive.name, strange.name}
+
+    convert(tiny(seed=1), "stub", tmp_path)
+    assert not alive.exists()
+    assert (strange / "model").exists()
 
 
-def test_two_threads_at_once_convert_once(stub: SimpleNamespace, tmp_path: Path) -> None:
+def broken_package(path: Path) -> None:
+    (path / "Data" / "com.apple.CoreML" / "model.mlmodel").unlink()
+
+
+def without_weights(path: Path) -> None:
+    (path / "Data" / "com.apple.CoreML" / "weights" / "weight.bin").write_bytes(b"")
+
+
+def one_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("route", "break_it", "told"),
+    [
+        ("onnx-torchscript", lambda path: path.write_bytes(b""), "tiny.onnx has other content"),
+        ("onnx-torchscript", lambda path: path.write_bytes(path.read_bytes()[:-9]), "tiny.onnx has other content"),
+        ("onnx-torchscript", one_byte, "tiny.onnx has other content"),
+        ("onnx-torchscript", Path.unlink, "tiny.onnx is missing"),
+        ("onnx-torchscript", lambda path: os.mkfifo(path.unlink() or path), "tiny.onnx is missing"),
+        ("onnx-torchscript", lambda path: one_byte(path.with_name("probe.json")), "probe.json has other content"),
+        (
+            "onnx-torchscript",
+            lambda path: path.with_name("digests.json").write_text("{}"),
+            "digests.json names no file",
+        ),
+        (
+            "onnx-torchscript",
+            lambda path: path.with_name("digests.json").write_text("[" * 9999),
+            "digests.json is missing or damaged",
+        ),
+        ("mlprogram", shutil.rmtree, "tiny.mlpackage/Data/com.apple.CoreML/model.mlmodel is missing"),
+        ("mlprogram", broken_package, "tiny.mlpackage/Data/com.apple.CoreML/model.mlmodel is missing"),
+        ("mlprogram", without_weights, "tiny.mlpackage/Data/com.apple.CoreML/weights/weight.bin has other content"),
+    ],
+)  # fmt: skip
+def test_a_damaged_result_is_converted_again_and_that_is_said(
+    route: str, break_it: Callable[[Path], Any], told: str, converted: Converted, tmp_path: Path
+) -> None:
+    whole = converted(route)
+    home = tmp_path / "tiny" / whole.path.parent.name
+    shutil.copytree(whole.path.parent, home)
+    path = home / whole.path.name
+    break_it(path)
+
+    again = convert(tiny(), route, tmp_path)
+
+    assert again.remark == f"{path.name} was converted again: in the cache, {told}"
+    assert (again.path, again.provenance) == (path, whole.provenance)
+    assert open_artifact(path).format == whole.format
+    assert convert(tiny(), route, tmp_path).remark == ""
+
+
+def test_what_lies_beside_a_result_is_no_damage(stub: SimpleNamespace, tmp_path: Path) -> None:
+    first = convert(tiny(), "stub", tmp_path)
+    (first.path.parent / ".DS_Store").touch()
+    (first.path.parent / "convert.log").unlink()
+
+    assert convert(tiny(), "stub", tmp_path) == first
+    assert len(stub.calls) == 1
+
+
+def test_two_threads_that_find_a_damaged_result_convert_it_once(stub: SimpleNamespace, tmp_path: Path) -> None:
+    convert(tiny(), "stub", tmp_path).path.write_text("", encoding="utf-8")
+
+    results = at_once(lambda classifier: convert(classifier, "stub", tmp_path))
+
+    assert sorted(one.remark for one in results) == [
+        "",
+        "tiny.onnx was converted again: in the cache, tiny.onnx has other content",
+    ]
+    assert len(stub.calls) == 2
+    assert results[0].path.read_text(encoding="utf-8") == "whole"
+
+
+def at_once(work: Callable[[Classifier], Artifact]) -> list[Artifact]:
+    """Do the same in two threads."""
     start = threading.Barrier(2)
     results: list[Artifact] = []
 
-    def work(classifier: Classifier) -> None:
+    def wait_and_work(classifier: Classifier) -> None:
         start.wait()
-        results.append(convert(classifier, "stub", tmp_path))
+        results.append(work(classifier))
 
-    threads = [threading.Thread(target=work, args=(tiny(),)) for _ in range(2)]
+    threads = [threading.Thread(target=wait_and_work, args=(tiny(),)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    return results
+
+
+def test_two_threads_at_once_convert_once(stub: SimpleNamespace, tmp_path: Path) -> None:
+    results = at_once(lambda classifier: convert(classifier, "stub", tmp_path))
 
     assert results[0] == results[1]
     assert len(stub.calls) == 1
@@ -400,7 +499,7 @@ print(convert(classifier, "onnx-torchscript", {str(tmp_path / "out")!r}).path)
     onnx.checker.check_model(onnx.load(str(path)))
     assert open_artifact(path).route == "onnx-torchscript"
     home = path.parent.relative_to(tmp_path)
-    inside = [f"{home}/{name}" for name in ("convert.log", "probe.json", "tiny.onnx")]
+    inside = [f"{home}/{name}" for name in ("convert.log", "digests.json", "probe.json", "tiny.onnx")]
     assert files_in(tmp_path) == ["calls", "out", "out/tiny", f"{home}", *inside]
 
 

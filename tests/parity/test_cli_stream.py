@@ -92,6 +92,30 @@ def test_a_run_that_was_stopped_goes_on_and_says_so(parity: Parity, tmp_path: Pa
     assert (results.read_bytes(), cases.read_bytes()) == whole
 
 
+def test_every_command_says_that_a_damaged_artefact_was_converted_again(
+    parity: Parity, place: Path, tmp_path: Path
+) -> None:
+    results = tmp_path / "results.json"
+    run = (*RUN, "--images", "pictures", "--json", str(results))
+    parity(*run)
+    before = results.read_bytes()
+    (file,) = place.glob(".parity/tiny/*/tiny.onnx")
+    told = "tiny.onnx was converted again: in the cache, tiny.onnx has other content"
+
+    file.write_bytes(b"")
+    code, _, err = parity(*run)
+    assert (code, err.splitlines()[0]) == (0, f"parity: tiny by onnx-torchscript: {told}")
+    assert results.read_bytes() == before
+    file.write_bytes(b"")
+    _, out, err = parity("run", "--model", "tiny", "--backend", "onnxruntime", "--json", str(results))
+    assert err == ""
+    assert told in out
+    assert read_run(results).subjects[0].remarks == (told,)
+    file.write_bytes(b"")
+    code, out, err = parity("convert", "tiny", "--route", "onnx-torchscript", "--out", ".parity")
+    assert (code, out, err) == (0, f"{file.relative_to(place)}\n", f"parity: {told}\n")
+
+
 def test_the_cases_of_another_run_are_kept_unless_told(parity: Parity, tmp_path: Path) -> None:
     results = str(tmp_path / "results.json")
     parity(*RUN, "--images", "pictures", "--json", results)

@@ -231,7 +231,7 @@ def test_markdown_tells_the_same() -> None:
     text = diff_to_markdown(everything())
 
     for told in (
-        "### ❌ something got worse: 1 worse, 1 same\n",
+        "### ❌ coreml-parity compare-runs: something got worse: 1 worse, 1 same\n",
         "| ❌ worse | <code>tiny</code> | <code>onnx</code> | <code>onnxruntime</code> | pass | fail |",
         "| fail | 1.0e-06 | 5.0e-01 |",
         "<details><summary>❌ <code>tiny</code> by <code>onnx</code> on <code>onnxruntime</code></summary>",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import jsonschema
@@ -130,16 +131,22 @@ def test_nothing_ran(project: Project, selection: list[str]) -> None:
 
 
 @pytest.mark.parametrize("mode", [ALONE, XDIST], ids=["alone", "xdist"])
-@pytest.mark.parametrize("place", [".", "nowhere/found.json"])
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        (".", "is a directory; give the name of a file"),
+        ("nowhere/found.json", "the directory does not exist; create it first"),
+    ],
+)
 def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(
-    project: Project, mode: tuple[str, ...], place: str
+    project: Project, mode: tuple[str, ...], place: str, told: str
 ) -> None:
     project.suite(SUITE)
 
     result = project.run("parity.toml", f"--parity-json={place}", mode=mode)
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"ERROR: --parity-json {place}: give a file in a directory that exists"])
+    result.stderr.fnmatch_lines([f"ERROR: --parity-json {place}: {told}"])
     result.stdout.no_fnmatch_line("*collected*")
 
 
@@ -149,3 +156,71 @@ def test_a_test_that_changes_directory_does_not_move_the_file(project: Project) 
     _, found = project.judged()
 
     assert figures(found) == []
+
+
+def test_what_is_no_earlier_output_is_kept_unless_forced(project: Project) -> None:
+    suite = project.suite("[models.good]\nCOLOURS")
+    (project.path / "empty.py").touch()
+    precious = {path: path.read_bytes() for path in project.path.rglob("*") if path.is_file()}
+
+    for name in ("parity.toml", "models.py", "empty.py", "images/red.png", "pytest.ini"):
+        result = project.run("parity.toml", f"--parity-json={name}")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines([f"ERROR: --parity-json {name}: * or --parity-force to overwrite it"])
+    assert {path: path.read_bytes() for path in precious} == precious
+
+    # Again, over anything by force, but not over the suite.
+    _, found = project.judged("parity.toml", "-k", "red and onnxruntime")
+    assert found == project.judged("parity.toml", "-k", "red and onnxruntime")[1]
+    result = project.run("parity.toml", "-k", "red", "--parity-json=parity.toml", "--parity-force")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["--parity-json parity.toml: would be overwritten, and this run reads it; *"])
+    assert suite.read_bytes() == precious[suite]
+    (project.path / "notes").write_text("mine", encoding="utf-8")
+    assert project.run("parity.toml", "-k", "red", "--parity-json=notes", "--parity-force").ret == 0
+    assert read_run(project.path / "notes").exit_code == 0
+
+
+def test_a_full_disk_fails_the_session_after_its_table(project: Project) -> None:
+    project.suite("[models.good]\nCOLOURS")
+
+    result = project.run("parity.toml", "-k", "red", "--parity-json=/dev/full")
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(passed=2, deselected=4)
+    result.stdout.fnmatch_lines(
+        ["parity holds: 2 pass", "--parity-json /dev/full: cannot be written (No space left on device); *"]
+    )
+
+
+@pytest.mark.parametrize("when", ["", "def pytest_configure(config): "])
+def test_a_conftest_that_changes_directory_moves_nothing(
+    project: Project, tmp_path_factory: pytest.TempPathFactory, when: str
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    project.suite("[models.good]\nCOLOURS")
+    inside = project.path / "inside"
+    inside.mkdir()
+    project.pytester.makeconftest(f"import os\n{when}os.chdir({str(elsewhere)!r})")
+    project.artifacts = Path("kept")
+
+    before = Path.cwd()
+    try:
+        os.chdir(inside)
+        result = project.run(project.path / "parity.toml", "-k", "red and onnxruntime", "--parity-json=found.json")
+    finally:
+        os.chdir(before)
+
+    result.assert_outcomes(passed=1, deselected=5)
+    assert read_run(inside / "found.json").exit_code == 0  # where pytest was started
+    assert [path.name for path in (project.path / "kept").iterdir()] == ["good"]  # at the rootdir
+    assert not list(elsewhere.iterdir())
+
+
+def test_a_file_is_no_place_for_artifacts(project: Project) -> None:
+    project.artifacts = Path("pytest.ini")
+
+    result = project.run("--collect-only")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --parity-artifacts *pytest.ini: is a file, not a directory"])

@@ -270,3 +270,18 @@ def test_tests_in_python_have_no_baselines(project: Project) -> None:
     project.run(*FIRST).assert_outcomes(passed=1)
 
     assert list(Path(project.path).rglob("baselines")) == []
+
+
+def test_a_file_in_the_place_of_a_baseline_is_kept_unless_forced(project: Project) -> None:
+    project.suite(GOOD)
+    file = project.path / "baselines" / FILES[1]
+    file.parent.mkdir(parents=True)
+    file.write_text("my notes\n", encoding="utf-8")
+
+    result = project.run("parity.toml", *FIRST)
+
+    result.assert_outcomes(passed=3, failed=3)
+    result.stdout.fnmatch_lines([f"{file}: holds something else and no earlier output of this kind; *"])
+    assert file.read_text(encoding="utf-8") == "my notes\n"
+    project.run("parity.toml", *FIRST, "--parity-force").assert_outcomes(passed=6)
+    assert json.loads(file.read_text(encoding="utf-8"))["schema"] == "parity-baseline/1"

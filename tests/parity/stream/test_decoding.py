@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import struct
@@ -17,7 +18,7 @@ import pytest
 from PIL import Image
 
 from conversion import Preprocessing
-from conversion.images import read_pixels
+from conversion.images import read_pixels, read_pixels_for
 from parity import ParityError
 from parity.stream import decoding
 from parity.stream.decoding import Batches, Decoded, Decoder, decode, same_pixels
@@ -52,6 +53,24 @@ def test_only_the_batches_that_are_asked_for_are_decoded(tmp_path: Path) -> None
 
     for batch, same in zip(some, every[1::2], strict=True):
         np.testing.assert_array_equal(batch.pixels[0], same.pixels[0])
+
+
+def test_an_image_that_changes_after_it_was_decoded_has_the_digest_of_what_was_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = save_pictures(tmp_path / "pictures", 2)
+    before = hashlib.blake2b((pictures / "000.png").read_bytes(), digest_size=16).digest()
+
+    def read_and_replace(path: str, *more: Any, **options: Any) -> Any:
+        pixels = read_pixels_for(path, *more, **options)
+        Path(path).write_bytes((pictures / "001.png").read_bytes())
+        return pixels
+
+    monkeypatch.setattr(decoding, "read_pixels_for", read_and_replace)
+    (batch,) = decoded(pictures, 2, range(1))
+
+    assert batch.contents[0] == before
+    assert not np.array_equal(batch.pixels[0][0], batch.pixels[0][1])
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -232,6 +233,81 @@ def test_an_image_that_was_edited_after_it_was_compared_is_refused(
     compared.clear()
     stream(replace(job, fresh=True))
     assert len(compared) == -(-PICTURES // BATCH)
+
+
+def rename_another_over(file: Path) -> None:
+    other = file.with_name("other")
+    shutil.copy2(file, other)
+    edit_image(file)
+    changed = file.read_bytes()
+    other.replace(file)
+    other.write_bytes(changed)
+    os.utime(other, ns=(file.stat().st_atime_ns, file.stat().st_mtime_ns))
+    other.replace(file)
+
+
+def edit_through_another_name(file: Path) -> None:
+    os.link(file, file.with_name("other"))
+    content = picture(int(file.stem) + 100)
+    with file.with_name("other").open("r+b") as other:
+        content.save(other, "PNG", compress_level=0)
+    file.with_name("other").unlink()
+
+
+def retarget_link(file: Path) -> None:
+    """Let the image, a link, lead to another one of the same size."""
+    file.unlink()
+    file.symlink_to(file.with_name("004.png"))
+
+
+def retarget_directory(file: Path) -> None:
+    others = shutil.copytree(file.parent, file.parents[1] / "others")
+    picture(103).save(others / file.name, compress_level=0)
+    file.parent.rename(file.parents[1] / "before")
+    file.parent.symlink_to(others)
+
+
+CHANGES = [edit_image, rename_another_over, edit_through_another_name, retarget_link, retarget_directory]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_however_an_image_is_changed_it_is_noticed(place: Path, change: Callable[[Path], None]) -> None:
+    job = job_over(place / "pictures", place)
+    file = place / "pictures" / "003.png"
+    if change is retarget_link:
+        file.rename(place / "003.png")
+        file.symlink_to(place / "003.png")
+    stream(job)
+    before = (place / "r.cases.jsonl").read_bytes(), file.stat().st_size
+
+    change(file)
+
+    with pytest.raises(ParityError, match=r"r\.cases\.jsonl: 003\.png: changed since compared, by content"):
+        stream(job)
+    assert ((place / "r.cases.jsonl").read_bytes(), file.stat().st_size) == before
+
+
+def test_a_shard_notices_changes_of_its_own_images_and_a_merged_run_of_all(place: Path) -> None:
+    pictures = place / "pictures"
+    shards = [
+        job_over(pictures, place, shard=Shard(number, 2), cases=place / f"{number}.cases.jsonl")
+        for number in (1, 2)
+    ]
+    for shard in shards:
+        stream(shard)
+    merge_cases([shard.cases for shard in shards if shard.cases], place / "r.cases.jsonl")
+    whole = job_over(pictures, place)
+    stream(whole)  # all is done
+    (place / "artifacts" / "stamps").rename(place / "stamps")
+    stream(whole)  # and nothing changed, though no status tells
+
+    (place / "stamps").rename(place / "artifacts" / "stamps.before")
+    edit_image(pictures / "006.png")  # of the second batch, and with that of the second shard
+
+    stream(shards[0])
+    for job in (shards[1], whole):
+        with pytest.raises(ParityError, match=r"006\.png: changed since compared"):
+            stream(job)
 
 
 def test_many_edited_images_are_named_by_the_first(place: Path) -> None:

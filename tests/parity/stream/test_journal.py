@@ -33,6 +33,7 @@ from parity.stream.identity import first_difference
 from parity.stream.job import Shard
 from parity.stream.journal import open_journal
 from parity.tally import variety_of
+from tests.parity.full_disk import small_files
 
 LEG = HeadLeg("tiny", "onnx", "onnxruntime", "tiny.onnx", "fp32", "digest", 4, 1e-5, "given")
 HEADER = Header(
@@ -125,6 +126,36 @@ def test_what_is_whole_is_kept(tmp_path: Path, whole: bytes) -> None:
 
         assert write(path) == batches
         assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("batches", [None, 1, 2])  # that there is room for, and a little; None: not for the header
+def test_on_a_full_disk_the_file_is_named_and_what_is_done_is_kept(
+    tmp_path: Path, whole: bytes, batches: int | None
+) -> None:
+    lines = whole.splitlines(keepends=True)
+    size = 100 if batches is None else len(b"".join(lines[: 1 + 4 * batches])) + 50
+    path = tmp_path / "r.cases.jsonl"
+
+    with small_files(size), pytest.raises(ParityError) as told:
+        write(path)
+
+    assert str(told.value) == (
+        f"{path}: cannot be written (File too large); what is done is kept: start the same again once it can be"
+    )
+    assert path.stat().st_size == size < len(whole)
+    assert write(path) == (batches or 0)
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("content", [b'{"precious": 1}', b"notes", b"\xff", b"[" * 100_000])
+def test_what_is_no_journal_is_kept(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "r.cases.jsonl"
+    path.write_bytes(content)
+
+    with pytest.raises(ParityError, match="not a cases file, and not the beginning of one; give another --json"):
+        write(path)
+
+    assert path.read_bytes() == content
 
 
 def test_what_is_behind_the_last_batch_is_cut_off(tmp_path: Path, whole: bytes) -> None:
