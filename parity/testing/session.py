@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,8 +65,8 @@ class Watch:
 
 
 def begin(results: Path | None) -> None:
-    """Mark --parity-json as unfinished, unless it is refused later."""
-    if results is not None and results.resolve().parent.is_dir():
+    """Mark --parity-json as unfinished, unless it is refused later; workers of pytest-xdist do not."""
+    if results is not None and "PYTEST_XDIST_WORKER" not in os.environ and results.resolve().parent.is_dir():
         mark_unfinished([results])
 
 
