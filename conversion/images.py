@@ -97,7 +97,8 @@ def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.ui
     image = _as_rgb(image)
     if preprocessing.resize is not None:
         size = [preprocessing.resize] if isinstance(preprocessing.resize, int) else list(preprocessing.resize)
-        _check_resized(image.size, size)
+        if len(size) == 1:  # how large the image becomes depends on its shape
+            _check_resized(image.size, size[0])
         image = functional.resize(image, size, interpolation=InterpolationMode(preprocessing.interpolation))
     image = functional.center_crop(image, list(preprocessing.size))
     return np.array(image, dtype=np.uint8)
@@ -189,16 +190,11 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _check_resized(original: tuple[int, int], size: Sequence[int]) -> None:
+def _check_resized(original: tuple[int, int], size: int) -> None:
     width, height = original
-    if len(size) == 1:
-        # torchvision's rule: the shorter side becomes `size`, the longer one keeps the ratio, rounded down.
-        shorter, longer = min(original), max(original)
-        resized = (
-            (size[0] * longer // shorter, size[0]) if width > height else (size[0], size[0] * longer // shorter)
-        )
-    else:
-        resized = (size[1], size[0])
+    # torchvision's rule: the shorter side becomes `size`, the longer one keeps the ratio, rounded down.
+    longer = size * max(original) // min(original)
+    resized = (longer, size) if width > height else (size, longer)
     if resized[0] * resized[1] > RESIZED_PIXELS_LIMIT:
         raise ImageError(
             f"its {width}x{height} pixels would be resized to {resized[0]}x{resized[1]}, more than the limit of "

@@ -41,7 +41,18 @@ def check_labels(labels: Sequence[str], classes: int | None) -> None:
         raise ConversionError(
             f"{len(labels)} labels for a model with {classes} outputs: give one name per output, in their order"
         )
-    label_names(labels)
+    for index, label in enumerate(label_names(labels)):
+        if lone := re.search("[\ud800-\udfff]", label):
+            raise ConversionError(
+                f"label {index} is {label!r}; {lone[0]!r} is half a character (a lone surrogate), which no file "
+                "can hold: read the names as UTF-8"
+            )
+        # Files hold NUL, but coremltools' bindings hand each label on as a C string, which ends there:
+        # two names may become one, and its dictionary loses a class.
+        if "\0" in label:
+            raise ConversionError(
+                f"label {index} is {label!r}; Core ML's answers end a name at the character NUL: remove it"
+            )
     repeated = {label: indices for label, indices in _indices(labels).items() if len(indices) > 1}
     if repeated:
         shown = [f"{label!r} at {_enumerated(indices)}" for label, indices in repeated.items()]
@@ -53,10 +64,7 @@ def check_labels(labels: Sequence[str], classes: int | None) -> None:
 
 
 def label_names(labels: Any) -> tuple[str, ...]:
-    """Return labels as they are kept; what is no list of names, as files can hold them, is a ConversionError.
-
-    Duplicates are left to check_labels: whoever asks for it has them made unique.
-    """
+    """Return labels as they are kept; what is no list of names, or lacks one, is a ConversionError."""
     listed = labels.tolist() if hasattr(labels, "tolist") else labels  # a NumPy array
     if isinstance(listed, str | bytes) or not isinstance(listed, Sequence):
         raise ConversionError(
@@ -69,17 +77,6 @@ def label_names(labels: Any) -> tuple[str, ...]:
             raise ConversionError(f"label {index} is {label!r}, not text: give every class a name")
         if not label.strip():
             raise ConversionError(f"label {index} is empty: give every class a name")
-        if lone := re.search("[\ud800-\udfff]", label):
-            raise ConversionError(
-                f"label {index} is {label!r}; {lone[0]!r} is half a character (a lone surrogate), which no file "
-                "can hold: read the names as UTF-8"
-            )
-        # Files hold NUL, but coremltools' bindings hand each label on as a C string, which ends there:
-        # two names may become one, and its dictionary loses a class.
-        if "\0" in label:
-            raise ConversionError(
-                f"label {index} is {label!r}; Core ML's answers end a name at the character NUL: remove it"
-            )
     return tuple(listed)
 
 

@@ -69,7 +69,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
     options = early_config.known_args_namespace
     results: Path | None = options.parity_json
     suite_in_sight = (early_config.rootpath / "parity.toml").is_file() or any("parity.toml" in arg for arg in args)
-    if options.help or options.version or not (results or suite_in_sight):
+    only_tells = options.help or options.version or getattr(options, "markers", False)
+    if only_tells or not (results or suite_in_sight):
         return (yield)
     from parity.testing.session import begin, refused_end
 

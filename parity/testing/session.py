@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,8 +65,9 @@ class Watch:
 
 
 def begin(results: Destination) -> None:
-    """Mark --parity-json as unfinished."""
-    mark_unfinished([results.path])
+    """Mark --parity-json as unfinished; workers of pytest-xdist do not."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        mark_unfinished([results.path])
 
 
 def refused_end(error: BaseException) -> str:
