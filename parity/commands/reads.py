@@ -16,8 +16,12 @@ from parity.suite import find_suite
 
 
 def files_read(options: Mapping[str, Any]) -> list[Path]:
-    """List the files and directories that the parameters of a command name, and those that its suite file names."""
+    """List the files and directories that the parameters of a command name, and those that belong to them."""
+    from parity.stream.job import cases_beside
+
     paths = list(named_files(options, Path.cwd()))
+    if "results" in options:
+        paths.append(cases_beside(options["results"]).absolute())
     with suppress(ParityError):
         if "suite" in options:
             paths += suite_files(find_suite(options["suite"]).absolute())
@@ -25,8 +29,11 @@ def files_read(options: Mapping[str, Any]) -> list[Path]:
 
 
 def suite_files(suite: Path) -> Iterator[Path]:
-    """Name a suite file and all that it names; one that cannot be read names nothing: the command will say so."""
+    """Name a suite file, its baselines and all that it names; a damaged one names nothing: the command says so."""
+    from parity.baselines import DIRECTORY
+
     yield suite
+    yield from (suite.parent / DIRECTORY).glob("*/*.json")
     with suppress(OSError, ValueError, RecursionError):
         yield from named_files(tomllib.loads(suite.read_text(encoding="utf-8")), suite.parent)
 

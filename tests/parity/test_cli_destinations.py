@@ -61,6 +61,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "parity.toml").write_text(SUITE, encoding="utf-8")
     save_pictures(place / "photos")
     shutil.copy(converted("onnx-torchscript").path, place / "tiny.onnx")
+    (place / "baselines" / "tiny").mkdir(parents=True)
+    (place / "baselines" / "tiny" / "b.json").write_text("{}", encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         for command in (
@@ -115,7 +117,9 @@ def test_what_is_no_earlier_output_is_kept(
         ("judge", "old.json", "--json", "old.json"),
         ("judge", "old.json", "--html", "old.json", "--force"),
         ("compare-runs", "old.json", "s.json", "--json", "s.json", "--force"),
+        ("judge", "s.json", "--html", "s.cases.jsonl", "--force"),
         ("merge", "s.cases.jsonl", "--html", "s.cases.jsonl", "--force"),
+        ("baseline", "check", "--json", "baselines/tiny/b.json", "--force"),
         (*RUN, "--json", "parity.toml", "--force"),
         (*RUN, "--json", "mac.json", "--force"),
         (*RUN, "--json", "models.py", "--force"),
@@ -171,7 +175,7 @@ def test_a_file_in_the_place_of_the_cases_is_kept(place: Path, parity: Parity) -
 
 def test_a_file_in_the_place_of_a_baseline_is_kept(place: Path, parity: Parity) -> None:
     file = place / "baselines" / "tiny" / "onnx-torchscript.onnxruntime.json"
-    file.parent.mkdir(parents=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("my notes\n", encoding="utf-8")
 
     done = parity(*BASELINE)
@@ -222,6 +226,18 @@ def test_on_a_full_disk_the_verdict_is_told_and_what_was_there_stays(
     )
     assert (place / "report").read_bytes() == b""
     assert not list(place.glob(".parity-*"))
+
+
+@pytest.mark.usefixtures("full")
+def test_on_a_full_disk_a_baseline_is_told_not_to_be_stored(place: Path, parity: Parity) -> None:
+    shutil.rmtree(place / "baselines", ignore_errors=True)
+
+    done = parity(*BASELINE)
+
+    assert done.code == 1
+    assert "not stored: tiny by onnx-torchscript on onnxruntime: " in done.out
+    assert "onnx-torchscript.onnxruntime.json: cannot be written (No space left on device)" in done.out
+    assert not list((place / "baselines" / "tiny").iterdir())
 
 
 def test_one_report_that_cannot_be_written_does_not_take_the_others_along(place: Path, parity: Parity) -> None:
