@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,9 @@ def _size(context: click.Context, parameter: click.Parameter, given: str | None)
         raise click.BadParameter(f"{given!r} is no size; give height and width as 96x128")
     return int(height), int(width)
 
+
+# Set to anything, it shows where an error comes from that nobody foresaw.
+TRACEBACK = "PARITY_TRACEBACK"
 
 # Name -> module:command. A module that only one command needs is imported when that command, or the help, is asked.
 COMMANDS: Mapping[str, str] = {
@@ -203,7 +207,10 @@ def main(arguments: list[str] | None = None) -> None:
         # A label or a file name may hold what the terminal's encoding cannot.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = cli.main(args=arguments, prog_name="parity", standalone_mode=False)
+        given = sys.argv[1:] if arguments is None else arguments
+        if any("\0" in argument for argument in given):
+            raise click.UsageError("an argument holds the character NUL, which no name and no path can")
+        code = cli.main(args=given, prog_name="parity", standalone_mode=False)
     except click.exceptions.Exit as stop:
         code = stop.exit_code
     except click.ClickException as error:
@@ -213,15 +220,29 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo("interrupted", err=True)
         code = 130
     except Exception as error:
-        from conversion.errors import ConversionError
-        from parity.errors import ParityError
-
-        if not isinstance(error, ConversionError | ParityError | OSError):
-            raise
-        for line in str(error).splitlines():
-            click.echo(f"parity: {line}", err=True)
+        _tell(error)
         code = 2
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _tell(error: Exception) -> None:
+    """Print what is wrong with the input; of what nobody foresaw, a line that says so."""
+    from conversion.errors import ConversionError
+    from parity.errors import ParityError
+    from parity.report.text import visible
+
+    if isinstance(error, ConversionError | ParityError | OSError):
+        for line in str(error).split("\n"):
+            click.echo(f"parity: {visible(line)}", err=True)
+    elif os.environ.get(TRACEBACK):
+        raise error
+    else:
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        click.echo(
+            f"parity: {visible(told)} (unforeseen; code of the model that changes NumPy, PyTorch or Python itself "
+            f"does that, or it is a mistake of parity: {TRACEBACK}=1 shows where it comes from)",
+            err=True,
+        )
 
 
 def _show(error: click.ClickException) -> None:

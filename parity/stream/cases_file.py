@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +19,8 @@ import numpy as np
 from conversion.regular_files import why_no_file
 from parity.errors import ParityError
 from parity.file_kinds import schema_of, tell_kind
-from parity.results import Case, Diagnosis, Divergence, Environment, Subject, Verdict
+from parity.results import FINITE, Case, Count, Diagnosis, Divergence, Environment, Subject, Verdict
+from parity.stream.consistency import header_fault, line_fault
 from parity.stream.job import Shard, cases_beside
 from parity.suite import KnownIssueEntry
 from parity.tally import Variety
@@ -106,7 +107,7 @@ class Header:
     environment: Environment
     models: tuple[HeadModel, ...]
     legs: tuple[HeadLeg, ...]
-    images: int
+    images: Count
     digest: str
     truth: str
     batch: int
@@ -116,6 +117,7 @@ class Header:
     partial: bool = False
     truth_digest: str = ""
     schema: Literal["parity-cases/1"] = "parity-cases/1"
+    __pydantic_config__ = FINITE
 
     @property
     def batches(self) -> range:
@@ -126,6 +128,12 @@ class Header:
     def running(self) -> tuple[HeadLeg, ...]:
         """List the legs that have cases, in the order in which every line has them."""
         return tuple(leg for leg in self.legs if leg.verdict is None)
+
+    @cached_property
+    def known_labels(self) -> tuple[frozenset[str], ...]:
+        """List, for each running leg, the labels of its model."""
+        labels = {model.name: frozenset(model.labels) for model in self.models}
+        return tuple(labels[leg.model] for leg in self.running)
 
     def seeing(self, place: int) -> list[int]:
         """List the running legs, by number, that see the image at a place: those that its line has cases of."""
@@ -159,7 +167,7 @@ class Line:
     content: the digest of the file, in hexadecimal.
     """
 
-    index: int
+    index: Count
     image: str
     truth: str | None = None
     unreadable: str = ""
@@ -167,6 +175,7 @@ class Line:
     varieties: tuple[PackedVariety, ...] = ()
     spots: tuple[PackedVariety, ...] = ()
     content: str = ""
+    __pydantic_config__ = FINITE
 
 
 @dataclass(frozen=True)
@@ -234,7 +243,7 @@ def parse_header(path: Path, line: bytes) -> Header:
     from pydantic import ValidationError
 
     try:
-        return _header_adapter().validate_json(line)
+        header = _header_adapter().validate_json(line)
     except ValidationError as error:
         told = tell_kind(path, "parity-cases")
         if schema_of(path) == "parity-run":
@@ -245,6 +254,9 @@ def parse_header(path: Path, line: bytes) -> Header:
         raise ParityError(
             f"{path}: not a cases file of schema {SCHEMA}; `parity run --images` writes one"
         ) from error
+    if fault := header_fault(header):
+        raise ParityError(f"{path}:1: damaged: {fault}; run anew")
+    return header
 
 
 def read_lines(path: Path, header: Header, raw: Iterable[bytes]) -> Iterator[Line]:
@@ -269,9 +281,8 @@ def parse_line(path: Path, number: int, header: Header, text: bytes, place: int)
         raise ParityError(f"{path}:{number}: damaged: {error.errors()[0]['msg']}; run anew") from error
     if line.index != place:
         raise ParityError(f"{path}:{number}: image {line.index} stands where {place} should; run anew")
-    if not line.unreadable and len(line.cases) != len(header.seeing(place)):
-        counts = f"{len(line.cases)} cases of image {place}, not {len(header.seeing(place))}"
-        raise ParityError(f"{path}:{number}: damaged: {counts}; run anew")
+    if fault := line_fault(header, line):
+        raise ParityError(f"{path}:{number}: damaged: {fault}; run anew")
     return line
 
 

@@ -139,7 +139,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_directory_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "nets.py").mkdir()
 
-    assert refused("nets.py:small", tmp_path) == f"{tmp_path / 'nets.py'}: is a directory, not a file; name a file in it"
+    assert (
+        refused("nets.py:small", tmp_path)
+        == f"{tmp_path / 'nets.py'}: is a directory, not a file; name a file in it"
+    )
 
 
 def test_a_module_that_is_not_installed_is_named() -> None:
