@@ -48,6 +48,9 @@ def _size(context: click.Context, parameter: click.Parameter, given: str | None)
     return int(height), int(width)
 
 
+# Set to anything, it shows where an error comes from that nobody foresaw.
+TRACEBACK = "PARITY_TRACEBACK"
+
 # Name -> module:command. A module that only one command needs is imported when that command, or the help, is asked.
 COMMANDS: Mapping[str, str] = {
     "audit": "parity.commands.audit:audit",
@@ -276,15 +279,19 @@ def _invoke(arguments: list[str] | None) -> Any:
     # Not click's own main, which makes exit code 1 of a closed pipe, and an interruption of any EOFError.
     if os.environ.get("_PARITY_COMPLETE"):  # how click asks for the words that a shell offers
         cli.main(prog_name="parity")
-    with cli.make_context("parity", list(sys.argv[1:] if arguments is None else arguments)) as context:
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if any("\0" in argument for argument in given):
+        raise click.UsageError("an argument holds the character NUL, which no name and no path can")
+    with cli.make_context("parity", given) as context:
         return cli.invoke(context)
 
 
 def _told(error: BaseException) -> int:
-    """Tell what ended a command, in a line, and return the exit code; a bug of ours is raised again."""
+    """Tell what ended a command, in a line, and return the exit code; of what nobody foresaw, that it is that."""
     from conversion.errors import ConversionError
     from conversion.user_code import told_end
     from parity.errors import ParityError
+    from parity.report.text import visible
 
     match error:
         case click.exceptions.Exit():
@@ -295,10 +302,16 @@ def _told(error: BaseException) -> int:
             tell("interrupted")
             return INTERRUPTED
         case ConversionError() | ParityError() | OSError():
-            for line in str(error).splitlines() or [type(error).__name__]:
-                tell(f"parity: {line}")
-        case Exception():
+            for line in str(error).split("\n") if str(error) else [type(error).__name__]:
+                tell(f"parity: {visible(line)}")
+        case Exception() if os.environ.get(TRACEBACK):
             raise error
+        case Exception():
+            told = " ".join(f"{type(error).__name__}: {error}".split())
+            tell(
+                f"parity: {visible(told)} (unforeseen; code of the model that changes NumPy, PyTorch or Python "
+                f"itself does that, or it is a mistake of parity: {TRACEBACK}=1 shows where it comes from)"
+            )
         case _:  # what a user's code should not raise, where nobody expected to run any
             tell(f"parity: {told_end(error)}")
     return 2

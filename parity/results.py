@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import Interval
 
 from conversion.regular_files import MISSING, why_no_file
 from parity.accuracy import Accuracy
@@ -27,6 +28,12 @@ CaseVerdict = Literal["match", "tie", "drift", "flip", "error"]
 Verdict = Literal["pass", "fail", "error", "inconclusive", "skipped"]
 VERDICTS: tuple[Verdict, ...] = ("pass", "fail", "error", "inconclusive", "skipped")
 FAILING_CASES: frozenset[CaseVerdict] = frozenset({"drift", "flip", "error"})
+# A share of all, 0..1.
+Proportion = Annotated[float, Interval(ge=0, le=1)]
+# A number of things, which float64 holds too.
+Count = Annotated[int, Interval(ge=0, le=2**53)]
+# What pydantic reads a class by, and all that is inside: no file holds NaN, or what is too large for a number.
+FINITE: Any = {"allow_inf_nan": False}
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ class Case:
     worst_label: str | None = None
     worst_reference: float | None = None
     worst_candidate: float | None = None
-    top5_overlap: float | None = None
+    top5_overlap: Proportion | None = None
     snr_db: float | None = None
     psnr_db: float | None = None
     reason: str = ""
@@ -177,7 +184,7 @@ class Subject:
     verdict: Verdict
     reason: str = ""
     images: int = 0
-    top1_agreement: float | None = None
+    top1_agreement: Proportion | None = None
     max_abs_diff: float | None = None
     tolerance: float | None = None
     tolerance_reason: str = ""
@@ -260,6 +267,7 @@ class Run:
     cases_file: str = ""
     shard: Part | None = None
     schema: Literal["parity-run/1"] = "parity-run/1"
+    __pydantic_config__ = FINITE
 
     @property
     def exit_code(self) -> int:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from conversion.toolchain_environment import ToolChain
     from parity.suite_file import SuiteFile
 
+# Tables and lists in each other; our own keys have five.
+_DEEPEST = 50
 DEFAULT_ROUTES = ("onnx", "onnx-torchscript", "mlprogram", "mlprogram-fp32")
 
 
@@ -89,7 +91,8 @@ def read_suite(path: Path) -> Suite:
         raise ParityError(f"{path}: {'no such suite file' if why == MISSING else why}")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # integers beyond what Python reads, tables without an end
+        _check_bounds(content)
+    except (ValueError, RecursionError) as error:
         # A suite file with a mistake in it is a suite file all the same.
         if path.suffix != ".toml" and (told := tell_kind(path)):
             raise ParityError(f"{path}: {told}; give a suite file, parity.toml") from error
@@ -106,6 +109,21 @@ def read_suite(path: Path) -> Suite:
         tuple(KnownIssueEntry(**vars(k)) for k in parsed.known_issues),
         dict(_toolchains(parsed, path)),
     )
+
+
+def _check_bounds(content: Any) -> None:
+    """Raise ValueError for an integer that TOML does not have, and RecursionError for what nobody nests so deeply.
+
+    To compare, copy or print either of them is another error.
+    """
+    level = [content]
+    for _ in range(_DEEPEST):
+        if any(isinstance(value, int) and abs(value) >= 2**63 for value in level):
+            raise ValueError("an integer of more than 64 bits")
+        tables = [value.values() for value in level if isinstance(value, dict)]
+        level = [inner for outer in (*tables, *(v for v in level if isinstance(v, list))) for inner in outer]
+    if level:
+        raise RecursionError
 
 
 def _toolchains(parsed: SuiteFile, path: Path) -> Iterator[tuple[str, ToolChain]]:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from conversion.errors import ConversionError, ImageError
 from conversion.images import find_images
+from conversion.regular_files import why_no_file
 from conversion.routes import ROUTES, find_route
 from conversion.shapes import Dynamic
 from parity.errors import ParityError
@@ -166,7 +167,7 @@ def _missing_files(content: Mapping[str, Any], directory: Path) -> Iterator[str]
             continue
         yield from _missing_images(f"[models.{name}] images", model.get("images"), directory)
         file = str(model.get("factory", "")).rpartition(":")[0]
-        if file.endswith(".py") and not (directory / file).is_file():
+        if file.endswith(".py") and why_no_file(directory / file):
             beside = [*directory.glob("*.py"), *directory.glob("*/*.py")]
             near = difflib.get_close_matches(file, [str(p.relative_to(directory)) for p in beside], n=1)
             hint = f"; did you mean {near[0]}?" if near else ""

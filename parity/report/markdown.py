@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from html import escape
 
 from parity.report.text import counted
 from parity.report.view import Cause, RunView, SubjectView, make_view
@@ -33,11 +34,11 @@ def data(text: str) -> str:
 
 
 def block(lines: Iterable[str]) -> str:
-    """Show lines from outside as they are; the fence is longer than any inside."""
-    text = "\n".join(lines)
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{text}\n{fence}\n"
+    """Show lines from outside as they are.
+
+    As HTML, for in a fence of Markdown a tag of theirs would stand as it is, and not everybody parses fences.
+    """
+    return f"<pre><code>{escape(chr(10).join(lines), quote=False)}\n</code></pre>\n"
 
 
 def table(headings: Sequence[str], numeric: int = 0) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
+from parity.report.text import visible_lines
 from parity.report.view import AccuracyView, RunView, make_view
 from parity.results import Run
 
@@ -18,13 +19,18 @@ _WIDTH_OF_FILES = 10_000
 
 
 def make_console(file: IO[str] | None = None) -> Console:
-    """Make the console that reports are printed to."""
+    """Make the console that reports are printed to; what a terminal would obey in a text is spelt out."""
     from rich.console import Console
+    from rich.text import Text
+
+    class SafeConsole(Console):
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str("\n".join(visible_lines(text)), **options)
 
     stream = file or sys.stdout
     width = None if stream.isatty() else _WIDTH_OF_FILES
     # Names are the user's: [red] and :cat: in them mean themselves.
-    return Console(file=stream, width=width, markup=False, emoji=False, highlight=False)
+    return SafeConsole(file=stream, width=width, markup=False, emoji=False, highlight=False)
 
 
 def print_run(run: Run, console: Console, explain: bool = True) -> None:

@@ -27,6 +27,8 @@ BINS = 15
 WORST_CLASSES = 10
 _EDGES = [(place + 1) / BINS for place in range(BINS)]
 _UNIT = 2**53
+# What is beyond is no probability, of whatever size; its sums stay numbers.
+_MOST = 2.0**64
 _Z = NormalDist().inv_cdf(0.975)
 
 
@@ -52,7 +54,7 @@ def count_accuracy(cases: Iterable[Case], places: Mapping[str, int]) -> Counts:
                 place = min(bisect_left(_EDGES, confidence), BINS - 1)
                 counts[side, place, "images"] += 1
                 counts[side, place, "right"] += right[side]
-                counts[side, place, "confidence"] += round(confidence * _UNIT)
+                counts[side, place, "confidence"] += round(max(-_MOST, min(confidence, _MOST)) * _UNIT)
     return counts
 
 

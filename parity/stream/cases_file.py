@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +19,8 @@ import numpy as np
 from conversion.regular_files import why_no_file
 from parity.errors import ParityError
 from parity.file_kinds import schema_of, tell_kind
-from parity.results import Case, Diagnosis, Divergence, Environment, Subject, Verdict
+from parity.results import FINITE, Case, Count, Diagnosis, Divergence, Environment, Subject, Verdict
+from parity.stream.consistency import line_fault
 from parity.stream.job import Shard, cases_beside
 from parity.stream.soundness import LineCheck, header_trouble
 from parity.suite import KnownIssueEntry
@@ -111,7 +112,7 @@ class Header:
     environment: Environment
     models: tuple[HeadModel, ...]
     legs: tuple[HeadLeg, ...]
-    images: int
+    images: Count
     digest: str
     truth: str
     batch: int
@@ -121,6 +122,7 @@ class Header:
     partial: bool = False
     truth_digest: str = ""
     schema: Literal["parity-cases/1"] = "parity-cases/1"
+    __pydantic_config__ = FINITE
 
     @property
     def batches(self) -> range:
@@ -131,6 +133,12 @@ class Header:
     def running(self) -> tuple[HeadLeg, ...]:
         """List the legs that have cases, in the order in which every line has them."""
         return tuple(leg for leg in self.legs if leg.verdict is None)
+
+    @cached_property
+    def known_labels(self) -> tuple[frozenset[str], ...]:
+        """List, for each running leg, the labels of its model."""
+        labels = {model.name: frozenset(model.labels) for model in self.models}
+        return tuple(labels[leg.model] for leg in self.running)
 
     def seeing(self, place: int) -> list[int]:
         """List the running legs, by number, that see the image at a place: those that its line has cases of."""
@@ -164,7 +172,7 @@ class Line:
     content: the digest of the file, in hexadecimal.
     """
 
-    index: int
+    index: Count
     image: str
     truth: str | None = None
     unreadable: str = ""
@@ -172,6 +180,7 @@ class Line:
     varieties: tuple[PackedVariety, ...] = ()
     spots: tuple[PackedVariety, ...] = ()
     content: str = ""
+    __pydantic_config__ = FINITE
 
 
 @dataclass(frozen=True)
@@ -285,9 +294,8 @@ def parse_line(path: Path, number: int, header: Header, text: bytes, place: int)
         raise ParityError(f"{path}:{number}: damaged: {error.errors()[0]['msg']}; run anew") from error
     if line.index != place:
         raise ParityError(f"{path}:{number}: image {line.index} stands where {place} should; run anew")
-    if not line.unreadable and len(line.cases) != len(header.seeing(place)):
-        counts = f"{len(line.cases)} cases of image {place}, not {len(header.seeing(place))}"
-        raise ParityError(f"{path}:{number}: damaged: {counts}; run anew")
+    if fault := line_fault(header, line):
+        raise ParityError(f"{path}:{number}: damaged: {fault}; run anew")
     return line
 
 

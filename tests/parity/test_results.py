@@ -60,6 +60,7 @@ def strictly(text: str) -> Any:
 
 texts = st.text(max_size=12)
 numbers = st.none() | st.floats(allow_nan=False, allow_infinity=False)
+shares = st.none() | st.floats(0, 1)
 answers = st.builds(Answer, texts, numbers)
 cases = st.builds(
     Case,
@@ -72,7 +73,7 @@ cases = st.builds(
     worst_label=st.none() | texts,
     worst_reference=numbers,
     worst_candidate=numbers,
-    top5_overlap=numbers,
+    top5_overlap=shares,
     snr_db=numbers,
     psnr_db=numbers,
     reason=texts,
@@ -87,7 +88,7 @@ subjects = st.builds(
     st.sampled_from(["pass", "fail", "error", "inconclusive", "skipped"]),
     reason=texts,
     images=st.integers(0, 9),
-    top1_agreement=numbers,
+    top1_agreement=shares,
     max_abs_diff=numbers,
     tolerance=numbers,
     tolerance_reason=texts,

@@ -284,3 +284,21 @@ def test_progress_stays_on_the_screen_while_a_converter_writes_to_its_log(tmp_pa
     assert b"converting by a route" in seen
     assert b"chatter" not in seen
     assert (tmp_path / "log").read_text() == "chatter\n"
+
+
+def test_what_a_terminal_would_obey_is_spelt_out_whoever_prints_it() -> None:
+    from rich.table import Table
+
+    file = io.StringIO()
+    table = Table()
+    table.add_column("a\x1b[2J")
+    table.add_row("b\r\u202e")
+
+    make_console(file).print(table)
+    make_console(file).print("c\x1b]0;title\x07\nd", soft_wrap=True)
+
+    told = file.getvalue()
+    assert not set(told) & set("\x1b\r\x07\u202e")
+    assert "a\\x1b[2J" in told
+    assert "b\\r\\u202e" in told
+    assert told.endswith("c\\x1b]0;title\\x07\nd\n")

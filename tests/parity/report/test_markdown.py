@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from parity.report.markdown import MOST_CHARACTERS, block, data, to_markdown
+from parity.report.run_diff import diff_to_markdown
 from parity.report.text import visible
 from parity.results import Run
+from parity.run_diff import compare_runs
 from tests.parity.report.samples import HOSTILE, complete_run, full_run, hostile_run, run_of, streamed_run, subject
 
 PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
@@ -147,7 +149,21 @@ def test_names_with_underscores_stay_readable() -> None:
     assert data("mobilenet_v2_digits") == "<code>mobilenet_v2_digits</code>"
 
 
-@pytest.mark.parametrize("text", ["plain", "```", "````\n```", "</details>", "|"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "plain",
+        "```",
+        "````\n```",
+        "</details>",
+        "|",
+        "</pre>",
+        "</code></pre>\n\n# a",
+        "</script>",
+        "a\n\n    b",
+        "&lt;",
+    ],
+)
 def test_a_block_shows_its_lines(text: str) -> None:
     read = Read(f"{block(text.splitlines())}\nafter\n")
 
@@ -160,6 +176,19 @@ def test_a_hostile_run_has_the_structure_of_a_clean_one() -> None:
 
     assert hostile.tags == clean.tags
     assert visible(HOSTILE) in hostile.code
+
+
+@pytest.mark.parametrize(
+    "name", [HOSTILE, "<script>", "</pre><img src=x onerror=alert(1)>", "<!--", "<svg/onload=x>"]
+)
+def test_no_tag_of_a_name_is_left_in_the_text(name: str) -> None:
+    run = hostile_run(name)
+    ours = {"code", "/code", "pre", "/pre", "details", "/details", "summary", "/summary"}
+
+    for text in (to_markdown(run), diff_to_markdown(compare_runs(hostile_run("name"), run))):
+        tags = re.findall("<([^>]*)", text)
+        assert "code" in tags
+        assert set(tags) <= ours
 
 
 # Length
