@@ -288,11 +288,6 @@ def _invoke(arguments: list[str] | None) -> Any:
 
 def _told(error: BaseException) -> int:
     """Tell what ended a command, in a line, and return the exit code; of what nobody foresaw, that it is that."""
-    from conversion.errors import ConversionError
-    from conversion.user_code import told_end
-    from parity.errors import ParityError
-    from parity.report.text import visible
-
     match error:
         case click.exceptions.Exit():
             return error.exit_code
@@ -301,20 +296,32 @@ def _told(error: BaseException) -> int:
         case KeyboardInterrupt() | click.Abort():
             tell("interrupted")
             return INTERRUPTED
+        case _:
+            _tell_failure(error)
+    return 2
+
+
+def _tell_failure(error: BaseException) -> None:
+    # Imported here, because the help and what click refuses need nothing of it.
+    from conversion.errors import ConversionError
+    from conversion.user_code import told_end
+    from parity.errors import ParityError
+    from parity.report.text import visible
+
+    match error:
         case ConversionError() | ParityError() | OSError():
             for line in str(error).split("\n") if str(error) else [type(error).__name__]:
                 tell(f"parity: {visible(line)}")
         case Exception() if os.environ.get(TRACEBACK):
             raise error
         case Exception():
-            told = " ".join(f"{type(error).__name__}: {error}".split())
+            what = " ".join(f"{type(error).__name__}: {error}".split())
             tell(
-                f"parity: {visible(told)} (unforeseen; code of the model that changes NumPy, PyTorch or Python "
+                f"parity: {visible(what)} (unforeseen; code of the model that changes NumPy, PyTorch or Python "
                 f"itself does that, or it is a mistake of parity: {TRACEBACK}=1 shows where it comes from)"
             )
         case _:  # what a user's code should not raise, where nobody expected to run any
             tell(f"parity: {told_end(error)}")
-    return 2
 
 
 def _show(error: click.ClickException) -> None:

@@ -50,14 +50,23 @@ def refused(cases: Path) -> str:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda h: h.update(batch=0), "1: damaged: 11 images in batches of 0"),
+        (lambda h: h.update(batch=0), "1: contradicts itself: batch is 0, and at least 1 is needed"),
         (lambda h: h.update(images=-1), "not a cases file of schema parity-cases/1"),
-        (lambda h: h.update(shard={"number": 1, "of": 0}), "1: damaged: there is no shard 1/0"),
-        (lambda h: h.update(shard={"number": 3, "of": 2}), "1: damaged: there is no shard 3/2"),
-        (lambda h: h["models"].clear(), "1: damaged: a leg is of the model tiny, which is none of its models"),
-        (lambda h: h["models"].append(h["models"][0]), "1: damaged: two models have one name"),
-        (lambda h: h["models"][0].update(labels=[]), "1: damaged: the labels of tiny are none, or the same twice"),
-        (lambda h: h["models"][0].update(labels=["bee", "bee"]), "1: damaged: the labels of tiny are none, or"),
+        (
+            lambda h: h.update(shard={"number": 1, "of": 0}),
+            "1: contradicts itself: shard is 1/0, and there is no such shard",
+        ),
+        (
+            lambda h: h.update(shard={"number": 3, "of": 2}),
+            "1: contradicts itself: shard is 3/2, and there is no such shard",
+        ),
+        (lambda h: h["models"].clear(), "1: contradicts itself: a leg is of model tiny, and the models are none"),
+        (lambda h: h["models"].append(h["models"][0]), "1: contradicts itself: model tiny is there 2 times"),
+        (lambda h: h["models"][0].update(labels=[]), "1: contradicts itself: a model has no labels"),
+        (
+            lambda h: h["models"][0].update(labels=["bee", "bee"]),
+            "1: contradicts itself: model tiny has label 'bee' 2 times",
+        ),
         (lambda h: h.pop("legs"), "not a cases file of schema parity-cases/1"),
         (lambda h: h.update(images=10**400), "not a cases file of schema parity-cases/1"),
         (lambda h: h["legs"][0].update(tolerance=float("nan")), "not a cases file of schema parity-cases/1"),
