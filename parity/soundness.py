@@ -37,10 +37,10 @@ def contradictions(case: Case) -> Iterator[str]:
         if not isfinite(number):
             yield f"{name} is {number}, which is no number; what is not known is null"
     own = (case.reference.label, case.reference.probability)
-    for label, number in (own, *((pair.label, pair.reference) for pair in case.top)):
+    for label, said in (own, *((pair.label, pair.reference) for pair in case.top)):
         # A candidate that lost its softmax answers any number, and fails.
-        if number is not None and not -ROUNDING <= number <= 1 + ROUNDING:
-            yield f"the reference of {label!r} is {number:g}, and a probability is between 0 and 1"
+        if said is not None and not -ROUNDING <= said <= 1 + ROUNDING:
+            yield f"the reference of {label!r} is {said:g}, and a probability is between 0 and 1"
     if case.top5_overlap is not None and not 0 <= case.top5_overlap <= 1:
         yield f"top5_overlap is {case.top5_overlap:g}, and a share is between 0 and 1"
     yield from _labels(case)
