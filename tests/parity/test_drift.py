@@ -124,8 +124,8 @@ def test_the_baseline_of_another_leg_is_trouble(leg: Leg, tmp_path: Path) -> Non
     found = follow(tmp_path, replace(leg, subject=replace(leg.subject, backend="onnx-reference")))
 
     assert found.trouble == (
-        f"{other}: is of tiny by onnx on onnxruntime, and stands where that of tiny by onnx on onnx-reference should; "
-        "record it again"
+        f"{other}: is of tiny by onnx on onnxruntime, and stands where that of tiny by onnx on onnx-reference "
+        "should; record it again"
     )
 
 
