@@ -177,6 +177,9 @@ def read_baseline(path: Path) -> Baseline:
         for name, answers in images.items():
             if not answers.top or not all(math.isfinite(p) for _, p in answers.top):
                 raise ValueError(f"no probabilities for {name}")
+            labels, numbers = zip(*answers.top, strict=True)
+            if len(set(labels)) < len(labels) or list(numbers) != sorted(numbers, reverse=True):
+                raise ValueError(f"{name}: {labels[0]!r} comes first, and the classes are not each once, by size")
         dict(content["environment"].get("packages", {}))  # raises here rather than where it is looked at
         return Baseline(**{**content, "images": images, "artifact": _facts(content.get("artifact"))})
     except (ArithmeticError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:

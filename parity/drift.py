@@ -129,6 +129,11 @@ def follow(directory: Path, leg: Leg, reason: str | None = None, force: bool = F
         stored = read_baseline(file)
     except ParityError as error:
         return Drift(subject, trouble=str(error))
+    whose, own = (f"{one.model} by {one.route} on {one.backend}" for one in (stored, current))
+    if whose != own:
+        return Drift(
+            subject, trouble=f"{file}: is of {whose}, and stands where that of {own} should; record it again"
+        )
     changes, since = compare_with_baseline(stored, current), changed_since(stored, current)
     moved = any(change.matters for change in changes.values())
     # The processor may be another with the system, but not versions, and not the file.

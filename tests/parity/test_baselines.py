@@ -248,6 +248,8 @@ SOUND = json.loads(to_json(baseline(a={"cat": 1.0})))
         json.dumps({**SOUND, "schema": "parity-baseline/2"}).encode(),
         json.dumps({**SOUND, "images": []}).encode(),
         json.dumps({**SOUND, "images": {"a": {"pixels": "p"}}}).encode(),
+        json.dumps({**SOUND, "images": {"a": {"pixels": "p", "top": [["cat", 0.2], ["dog", 0.8]]}}}).encode(),
+        json.dumps({**SOUND, "images": {"a": {"pixels": "p", "top": [["cat", 0.5], ["cat", 0.4]]}}}).encode(),
         json.dumps({**SOUND, "images": {"a": {"pixels": "p", "top": []}}}).encode(),
         json.dumps({**SOUND, "images": {"a": {"pixels": "p", "top": [["cat", "much"]]}}}).encode(),
         json.dumps({**SOUND, "images": {"a": {"pixels": "p", "top": [["cat"]]}}}).encode(),

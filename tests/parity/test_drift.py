@@ -116,6 +116,19 @@ def test_a_damaged_baseline_is_trouble(leg: Leg, tmp_path: Path) -> None:
     assert found.trouble.startswith(f"{tmp_path / FILE}: not a baseline (")
 
 
+def test_the_baseline_of_another_leg_is_trouble(leg: Leg, tmp_path: Path) -> None:
+    follow(tmp_path, leg, "the first")
+    other = tmp_path / "baselines/tiny/onnx.onnx-reference.json"
+    (tmp_path / FILE).rename(other)
+
+    found = follow(tmp_path, replace(leg, subject=replace(leg.subject, backend="onnx-reference")))
+
+    assert found.trouble == (
+        f"{other}: is of tiny by onnx on onnxruntime, and stands where that of tiny by onnx on onnx-reference "
+        "should; record it again"
+    )
+
+
 @pytest.mark.parametrize("backend", ["recorded", "recorded-mac"])
 def test_what_was_recorded_elsewhere_is_not_stored_again(leg: Leg, tmp_path: Path, backend: str) -> None:
     recorded = replace(leg, subject=replace(leg.subject, backend=backend))

@@ -236,7 +236,7 @@ def test_one_function_may_check_many(project: Project) -> None:
 def test_it(parity):
     weak = models.colours(converted=(1.0, 0.5, 1.0))
     for image in ("red", "green"):
-        parity.check(weak, ROUTE, f"images/{image}.png", backends=["onnxruntime"])
+        parity.check(weak, ROUTE, ["images/blue.png", f"images/{image}.png"], backends=["onnxruntime"])
 """
     )
 

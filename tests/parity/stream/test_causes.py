@@ -296,8 +296,9 @@ def test_judged_again_it_keeps_its_causes_for_as_long_as_it_fails(whole: tuple[s
     assert to_json(judge_file(tmp_path / "r.json")) == whole[0]
     looser = only(judge_file(tmp_path / "r.json", 0.1))
     assert (looser.verdict, told(looser)) == ("fail", [("pre-bgr-swap", True)])
-    passed = only(judge_file(tmp_path / "r.json", 0.999))
-    assert (passed.verdict != "fail", passed.diagnoses, passed.guilty_hop) == (True, (), "")
+    # Labels that no arithmetic turns round are no tie, whatever is allowed.
+    loosest = only(judge_file(tmp_path / "r.json", 0.999))
+    assert (loosest.verdict, told(loosest)) == ("fail", [("pre-bgr-swap", True)])
 
 
 # Which images
