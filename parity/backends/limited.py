@@ -160,8 +160,10 @@ class _RemotePredict:
     def __call__(self, pixels: np.ndarray) -> Prediction:
         if self.loaded_in != self.worker.started:
             self._load(len(pixels))
-        answer: Prediction = self._ask(("predict", self.number, pixels), len(pixels))
-        self.spent = 0.0  # what loading took counts once
+        try:
+            answer: Prediction = self._ask(("predict", self.number, pixels), len(pixels))
+        finally:
+            self.spent = 0.0  # what loading took counts once
         return answer
 
     def _load(self, images: int) -> None:

@@ -22,6 +22,8 @@ LOG = logging.getLogger(__name__)
 
 # What the worker's own imports may take, of PyTorch, say, from a cold disk; no file has a part in it.
 _START_SECONDS = 600.0
+# Ten days; the system counts milliseconds in 32 bits.
+_MOST_SECONDS = 864_000.0
 
 
 class TookTooLongError(Exception):
@@ -93,7 +95,7 @@ class Worker:
             try:
                 drop = [self.dropped.pop() for _ in range(len(self.dropped))]
                 process.connection.send((drop, _surroundings(), request))
-                if not process.connection.poll(max(seconds, 0.0)):
+                if not process.connection.poll(min(max(seconds, 0.0), _MOST_SECONDS)):
                     raise TookTooLongError("took too long")
                 kind, answer = process.connection.recv()
             except (EOFError, OSError) as error:

@@ -150,7 +150,9 @@ def _read(model: ModelFile, kind: str | None, description: Any, function_name: s
     if kind == "mlProgram":
         from parity.coreml.mil import read_function
 
-        graph = read_function(model.specification, model.name, model.weights_dir, function_name)
+        graph = read_function(
+            *(model.specification, model.name, model.weights_dir, function_name), retyped=model.retyped
+        )
         arrays = {f.name: f.type.multiArrayType for f in description.input if f.type.HasField("multiArrayType")}
         inputs = (_bounded(v, arrays[v.name], model.name) if v.name in arrays else v for v in graph.inputs)
         return replace(graph, inputs=tuple(inputs))

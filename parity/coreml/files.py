@@ -17,11 +17,15 @@ from parity.errors import CoreMLError
 
 @dataclass(frozen=True)
 class ModelFile:
-    """Hold a model's specification (Model_pb2.Model), where its weights are, and its name for messages."""
+    """Hold a model's specification (Model_pb2.Model), where its weights are, and its name for messages.
+
+    retyped: somebody changed the types that its operations declare, to see what other arithmetic gives.
+    """
 
     specification: Any
     weights_dir: Path | None
     name: str
+    retyped: bool = False
 
 
 def open_model(model: Any) -> ModelFile:
@@ -31,7 +35,8 @@ def open_model(model: Any) -> ModelFile:
     if hasattr(model, "get_spec"):
         weights = getattr(model, "weights_dir", None)
         name = getattr(model, "package_path", None) or "MLModel"
-        return ModelFile(model.get_spec(), Path(weights) if weights else None, str(name))
+        retyped = getattr(model, "retyped", False) is True
+        return ModelFile(model.get_spec(), Path(weights) if weights else None, str(name), retyped)
     raise CoreMLError(
         f"a model is the path of a .mlpackage or .mlmodel, or a coremltools MLModel; not a {type(model).__name__}"
     )

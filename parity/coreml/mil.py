@@ -27,11 +27,19 @@ _OPSETS: Mapping[str, str] = {
 }
 
 
-def read_function(specification: Any, path: str, weights_dir: Path | None, function_name: str | None) -> Graph:
+def read_function(
+    specification: Any,
+    path: str,
+    weights_dir: Path | None,
+    function_name: str | None,
+    *,
+    retyped: bool = False,
+) -> Graph:
     """Read one function of a model of type mlProgram.
 
     specification: the whole model (Model_pb2.Model).
-    function_name: None stands for the model's default function.
+    function_name: None stands for the model's default function. retyped: operations may declare other types than
+        they give, and are computed in these.
     """
     functions = specification.mlProgram.functions
     wanted = function_name or specification.description.defaultFunctionName or "main"
@@ -43,7 +51,7 @@ def read_function(specification: Any, path: str, weights_dir: Path | None, funct
             f"{path}: function `{wanted}` is written for the unknown opset `{function.opset}`; "
             f"the evaluator knows {', '.join(_OPSETS)}"
         )
-    reader = Reader(path, _OPSETS[function.opset], Weights(path, weights_dir))
+    reader = Reader(path, _OPSETS[function.opset], Weights(path, weights_dir), retyped)
     types = _types(reader, function.inputs)
     inputs = _values(reader, function.inputs)
     graph = _read_block(reader, function.block_specializations[function.opset], inputs, {}, types)
@@ -146,7 +154,7 @@ def _read_operation(
         reader.missing.setdefault(operation.type, []).append(name)
     elif not reader.missing:  # without its kernels nothing can be planned, and reading goes on to name them all
         planned = [make_block(block, reader.where) for block in blocks]
-        if blocks:
+        if blocks and not reader.retyped:
             giving = [[known.get(n) for n in block.outputs] for block, known in zip(blocks, inside, strict=True)]
             check_block_types(operation.type, giving, _declared(reader, operation), where)
         node = bind(reader, operation, kernel, outputs, constants, planned, types, where)

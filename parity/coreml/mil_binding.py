@@ -27,6 +27,7 @@ from parity.errors import CoreMLError
 class Reader:
     """Carry what reading one function needs: where errors are, the weights, the operations that lack a kernel.
 
+    retyped: declared types are not compared with those that operations give.
     tensors: the constants that were made into tensors, by identity, as long as both live; several operations and
         blocks may want one.
     """
@@ -34,6 +35,7 @@ class Reader:
     where: str
     opset: str
     weights: Weights
+    retyped: bool = False
     missing: dict[str, list[str]] = field(default_factory=dict)
     tensors: dict[int, tuple[ref[Constant], ref[torch.Tensor]]] = field(default_factory=dict)
 
@@ -97,7 +99,7 @@ def bind(
         except (TypeError, ValueError) as error:
             raise CoreMLError(f"{where}: `{parameter}`: {error}") from error
 
-    if not blocks:
+    if not blocks and not reader.retyped:
         _check_types(operation, kernel, given, fixed, types, where)
     operands = tuple(n for r in running for n in r.names)
 

@@ -99,6 +99,6 @@ def _open_pipeline(model: ModelFile, kind: str) -> Pipeline:
         # In this way every error of the part, at loading and at prediction, says where it is.
         part_kind = specification.WhichOneof("Type") or "of an unknown type"
         stage = f"stage {index + 1} of {len(pipeline.models)}, `{name}` ({part_kind})"
-        part = ModelFile(specification, model.weights_dir, f"{model.name}: {stage}")
+        part = ModelFile(specification, model.weights_dir, f"{model.name}: {stage}", model.retyped)
         parts.append((name, open_runnable(part)))
     return Pipeline(model.name, copy.deepcopy(model.specification.description), tuple(parts))

@@ -20,6 +20,7 @@ class InMemory:
     specification: Any
     weights_dir: str | None
     package_path: str
+    retyped: bool = True
 
     def get_spec(self) -> Any:
         """Return the specification."""

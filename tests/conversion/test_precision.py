@@ -160,7 +160,8 @@ def function(name: str, *calls: str) -> onnx.FunctionProto:
     ],
 )
 def test_functions_without_an_end_are_refused(functions: list[onnx.FunctionProto], message: str) -> None:
-    model = model_of([helper.make_node("F0", ["image"], ["answer"], domain="local")], {})
+    model = model_of([helper.make_node("Abs", ["image"], ["answer"])], {})
+    model.graph.node[0].CopyFrom(helper.make_node("F0", ["image"], ["answer"], domain="local"))
     model.functions.extend(functions)
     with pytest.raises(ConversionError, match=message):
         onnx_precision(model)

@@ -184,6 +184,7 @@ class Slow:
     """Stand for the worker; takes too long for what is in `slow`."""
 
     slow: str = ""
+    failing: str = ""
     started: int = 0
     asked: list[tuple[str, float]] = field(default_factory=list)
     dropped: list[int] = field(default_factory=list)
@@ -197,6 +198,8 @@ class Slow:
         if request[0] == self.slow:
             self.started += 1
             raise limited.TookTooLongError
+        if request[0] == self.failing:
+            raise ParityError("fails on images")
         return Prediction(np.zeros((1, 8)))
 
 
@@ -211,6 +214,21 @@ def test_the_default_grows_with_the_images_and_each_set_of_them_has_its_own(
     predict(np.zeros((4, 32, 32, 3), np.uint8))
     predict(np.zeros((30, 32, 32, 3), np.uint8))
     assert slow.asked == [("load", 600), ("predict", 640), ("predict", 900)]
+
+
+@pytest.mark.usefixtures("ended")
+def test_an_answer_that_fails_takes_no_time_of_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow()
+    monkeypatch.setattr(limited, "_WORKER", slow)
+    monkeypatch.setattr(limited.time, "monotonic", iter(range(100)).__next__)
+    with time_limit(5):
+        predict = find_backend("onnxruntime").load(converted("onnx"))
+    slow.failing = "predict"
+    for _ in range(3):
+        with pytest.raises(ParityError, match="fails on images"):
+            predict(np.zeros((1, 32, 32, 3), np.uint8))
+    # Loading took one of the five; each request takes one by this clock.
+    assert slow.asked == [("load", 5), ("predict", 4), ("predict", 5), ("predict", 5)]
 
 
 @pytest.mark.usefixtures("ended")
