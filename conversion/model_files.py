@@ -63,15 +63,19 @@ def why_no_weights(home: Path, names: Iterable[str], copy: str) -> str:
     return ""
 
 
-def external_files(message: Any) -> Iterator[str]:
-    """Name the files in which tensors of an ONNX model stand; graphs lie inside attributes of nodes."""
+def external_files(model: Any) -> Iterator[str]:
+    """Name the files in which tensors of an ONNX model stand."""
     import onnx
 
-    if isinstance(message, onnx.TensorProto):
-        if message.data_location == onnx.TensorProto.EXTERNAL:
+    for message in messages(model):
+        if isinstance(message, onnx.TensorProto) and message.data_location == onnx.TensorProto.EXTERNAL:
             yield from (entry.value for entry in message.external_data if entry.key == "location")
-        return
+
+
+def messages(message: Any) -> Iterator[Any]:
+    """Walk through a protobuf message and all that are in it: graphs lie inside attributes of nodes."""
+    yield message
     for kind, value in message.ListFields():
         if kind.message_type is not None:
             for inner in value if hasattr(value, "__len__") else (value,):
-                yield from external_files(inner)
+                yield from messages(inner)

@@ -6,6 +6,7 @@ The commands that are here come with the program; those of COMMANDS lie in parit
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -48,7 +49,7 @@ def _size(context: click.Context, parameter: click.Parameter, given: str | None)
     return int(height), int(width)
 
 
-# Set to anything, it shows where an error comes from that nobody foresaw.
+# An environment variable; set to anything, it shows where an error comes from that nobody foresaw.
 TRACEBACK = "PARITY_TRACEBACK"
 
 # Name -> module:command. A module that only one command needs is imported when that command, or the help, is asked.
@@ -245,6 +246,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     arguments: None takes the process's own, and the process is to end with the command.
     """
+    if not os.environ.get(TRACEBACK):
+        # Where a subject breaks, its reason is in the reports; without a handler Python prints the traceback too.
+        logging.getLogger("parity").addHandler(logging.NullHandler())
     try:
         with standard_streams() as voices, interrupts() as interrupted:
             code = _run(arguments, interrupted)

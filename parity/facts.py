@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conversion.errors import ConversionError
+from conversion.model_files import messages
 from parity.coreml.files import open_model
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def _onnx_content(path: Path) -> _Content:
         model.ClearField(note)
     operations: Counter[str] = Counter()
     weights: set[str] = set()
-    for message in _messages(model):
+    for message in messages(model):
         for note in ("doc_string", "metadata_props"):
             if note in message.DESCRIPTOR.fields_by_name:
                 message.ClearField(note)
@@ -114,15 +115,6 @@ def _onnx_content(path: Path) -> _Content:
     opsets = [f"{entry.domain} {entry.version}".strip() for entry in model.opset_import]
     parts: dict[str, bytes | Path] = {"model": model.SerializeToString(deterministic=True)}
     return _Content(f"opset {', '.join(sorted(opsets))}", operations, {**parts, **_beside(path.parent, weights)})
-
-
-def _messages(message: Any) -> Iterator[Any]:
-    """Walk through a protobuf message and all that are in it: graphs lie inside attributes of nodes."""
-    yield message
-    for kind, value in message.ListFields():
-        if kind.message_type is not None:
-            for inner in value if hasattr(value, "__len__") else (value,):
-                yield from _messages(inner)
 
 
 def _coreml_content(path: Path) -> _Content:

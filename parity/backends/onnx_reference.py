@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conversion.model_files import messages
 from parity.backends import CannotRunError
 from parity.backends.onnx_classifier import classifier_predictions
 from parity.backends.onnx_sizes import check_sizes
@@ -45,19 +46,34 @@ def load(artifact: Artifact, batch: int = 1) -> Predict:
                 f"{artifact.path}: onnx.reference runs ONNX's own operators, and not {', '.join(foreign)}; a file "
                 "as it was exported, before any runtime optimised it, has none of these"
             )
+        if any(isinstance(message, onnx.SparseTensorProto) for message in messages(model)):
+            raise CannotRunError(
+                f"{artifact.path}: onnx.reference reads no sparse tensors, which the file holds; onnxruntime does"
+            )
         evaluator = evaluator_of(model)
     except CannotRunError:
         raise
+    except NotImplementedError as error:
+        raise _lacking(artifact, error) from error
     except Exception as error:  # protobuf's, onnx's and NumPy's own
         raise ParityError(f"{artifact.path}: onnx.reference cannot load it: {error}") from error
     weights = {tensor.name for tensor in model.graph.initializer}
 
     def run(output: str, feeds: Mapping[str, np.ndarray]) -> Any:
-        return evaluator.run([output], dict(feeds))[0]
+        try:
+            return evaluator.run([output], dict(feeds))[0]
+        except NotImplementedError as error:
+            raise _lacking(artifact, error) from error
 
     inputs = {value.name: _dims(value) for value in model.graph.input if value.name not in weights}
     outputs = {value.name: _dims(value) for value in model.graph.output}
     return classifier_predictions(artifact, inputs, outputs, run, batch)
+
+
+def _lacking(artifact: Artifact, error: NotImplementedError) -> CannotRunError:
+    return CannotRunError(
+        f"{artifact.path}: onnx.reference does not implement all of it ({' '.join(str(error).split())})"
+    )
 
 
 def _foreign(model: Any) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from parity.backends import CannotRunError
 from parity.backends.onnx_classifier import classifier_predictions
 from parity.backends.onnx_sizes import check_sizes
 from parity.errors import ParityError
@@ -36,6 +37,7 @@ def load(
     session's configuration.
     """
     import onnxruntime
+    from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as Lacking
 
     check_sizes(artifact, batch)
     options = onnxruntime.SessionOptions()
@@ -45,12 +47,24 @@ def load(
         options.add_session_config_entry(key, value)
     try:
         session = onnxruntime.InferenceSession(str(artifact.path), options, providers=["CPUExecutionProvider"])
+    except Lacking as error:
+        raise _lacking(artifact, error) from error
     except Exception as error:  # onnxruntime has an exception class for each of its status codes
         raise ParityError(f"{artifact.path}: ONNX Runtime cannot load it: {error}") from error
 
     def run(output: str, feeds: Mapping[str, np.ndarray]) -> Any:
-        return session.run([output], feeds)[0]
+        try:
+            return session.run([output], feeds)[0]
+        except Lacking as error:
+            raise _lacking(artifact, error) from error
 
     inputs = {value.name: value.shape for value in session.get_inputs()}
     outputs = {value.name: value.shape for value in session.get_outputs()}
     return classifier_predictions(artifact, inputs, outputs, run, batch)
+
+
+def _lacking(artifact: Artifact, error: Exception) -> CannotRunError:
+    """Say what ONNX Runtime has no kernel for: an operator in an old opset, or in a type of number."""
+    return CannotRunError(
+        f"{artifact.path}: ONNX Runtime does not implement all of it ({' '.join(str(error).split())})"
+    )

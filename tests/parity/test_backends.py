@@ -195,6 +195,86 @@ def test_what_a_runtime_made_for_itself_is_skipped_by_another(tmp_path: Path) ->
     assert "and not FusedConv (com.microsoft)" in subject.reason
 
 
+def sparse(model: Any) -> None:
+    """Write the weights of the linear layer by the places and values of those that are not zero: all of them."""
+    weights = next(tensor for tensor in model.graph.initializer if tensor.name.endswith("linear.weight"))
+    values = onnx.numpy_helper.to_array(weights).ravel()
+    places = onnx.numpy_helper.from_array(np.arange(values.size), "places")
+    held = onnx.numpy_helper.from_array(values, weights.name)
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(held, places, list(weights.dims)))
+    model.graph.initializer.remove(weights)
+
+
+def test_a_sparse_tensor_is_no_fault_of_the_file(tmp_path: Path) -> None:
+    path = edited(tmp_path, sparse)
+
+    run = check(tiny(), path, pictures())
+
+    assert {s.backend: s.verdict for s in run.subjects} == {"onnxruntime": "pass", "onnx-reference": "skipped"}
+    assert "onnx.reference reads no sparse tensors" in run.subjects[1].reason
+    assert run.exit_code == 0
+    # Skipped alone is no parity.
+    assert check(tiny(), path, pictures(), backends=["onnx-reference"]).exit_code == 3
+
+
+def test_a_sparse_tensor_inside_of_a_node_neither(tmp_path: Path) -> None:
+    def constant(model: Any) -> None:
+        sparse(model)
+        held = model.graph.sparse_initializer.pop()
+        model.graph.node.insert(0, helper.make_node("Constant", [], [held.values.name], sparse_value=held))
+
+    assert judged(edited(tmp_path, constant), "onnx-reference").verdict == "skipped"
+
+
+def in_the_type(number: int) -> Callable[[Any], None]:
+    """Let the activation compute in another type of number."""
+
+    def edit(model: Any) -> None:
+        relu = next(node for node in model.graph.node if node.op_type == "Relu")
+        place = list(model.graph.node).index(relu)
+        before = helper.make_node("Cast", [relu.input[0]], ["narrow"], to=number)
+        after = helper.make_node("Cast", ["done"], [relu.output[0]], to=TensorProto.FLOAT)
+        relu.input[0], relu.output[0] = "narrow", "done"
+        model.graph.node.insert(place + 1, after)
+        model.graph.node.insert(place, before)
+
+    return edit
+
+
+def test_what_onnxruntime_has_no_kernel_for_is_no_fault_of_the_file(tmp_path: Path) -> None:
+    subject = judged(edited(tmp_path, in_the_type(TensorProto.INT16)), "onnxruntime")
+
+    assert subject.verdict == "skipped"
+    assert "ONNX Runtime does not implement all of it" in subject.reason
+    assert "Could not find an implementation for Relu" in subject.reason
+
+
+@pytest.mark.parametrize("when", ["loading", "running"])
+def test_what_onnx_does_not_implement_is_no_fault_of_the_file(
+    when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from onnx.reference import ReferenceEvaluator
+
+    def lacks(*arguments: object, **options: object) -> None:
+        raise NotImplementedError("No implementation\nfor it")
+
+    monkeypatch.setattr(ReferenceEvaluator, "__init__" if when == "loading" else "run", lacks)
+    subject = judged(converted("onnx-torchscript").path, "onnx-reference")
+
+    assert subject.verdict == "skipped"
+    assert "does not implement all of it (No implementation for it)" in subject.reason
+
+
+@pytest.mark.parametrize("backend", ONNX_BACKENDS)
+def test_a_type_that_does_not_fit_is_one(backend: str, tmp_path: Path) -> None:
+    def mistyped(model: Any) -> None:
+        in_the_type(TensorProto.DOUBLE)(model)
+        model.graph.node.remove(next(node for node in model.graph.node if node.input[0] == "done"))
+        next(node for node in model.graph.node if node.op_type == "AveragePool").input[0] = "done"
+
+    assert judged(edited(tmp_path, mistyped), backend).verdict in ("error", "skipped")
+
+
 def test_apples_runtime_says_why_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.system", lambda: "Linux")
 
