@@ -335,7 +335,7 @@ def _show(error: click.ClickException) -> None:
         return
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "parity"
-    click.echo(f"parity: {' '.join(error.format_message().split())} (see `{command} --help`)", err=True)
+    tell(f"parity: {' '.join(error.format_message().split())} (see `{command} --help`)")
 
 
 if __name__ == "__main__":

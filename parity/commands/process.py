@@ -28,6 +28,9 @@ _STREAMS = ("stdin", "stdout", "stderr")
 # Nobody reads any more: `| head -1`; or the descriptor was closed meanwhile.
 _UNHEARD = (errno.EPIPE, errno.EBADF)
 
+# Characters of a line; a path may have 4,096.
+_LONGEST = 1500
+
 
 class Voice(io.RawIOBase):
     """Write to a descriptor for as long as that goes; from then on it leads to nowhere, for libraries in C as well.
@@ -197,5 +200,7 @@ def end_interrupted() -> NoReturn:
 
 
 def tell(line: str) -> None:
-    """Write a line for the user on standard error."""
-    click.echo(line, err=True)
+    """Write a line for the user on standard error; of one that no reader would read to its end, the ends."""
+    from parity.report.text import clipped
+
+    click.echo(clipped(line, _LONGEST), err=True)

@@ -43,6 +43,10 @@ def header_trouble(header: Header) -> Iterator[str]:
                 yield f"model {model.name} has label {label!r} {count} times"
     if min((len(model.labels) for model in header.models), default=1) < 1:
         yield "a model has no labels"
+    for model in header.models:
+        size = model.preprocessing.get("size", (1, 1))
+        if not all(isinstance(side, int) and side > 0 for side in size):
+            yield f"the images of {model.name} have the size {size}"
     legs = Counter((leg.model, leg.route, leg.backend) for leg in header.legs)
     for (name, route, backend), count in legs.items():
         if count > 1:

@@ -83,7 +83,7 @@ def test_a_classifier_is_made_once_for_all_routes(monkeypatch: pytest.MonkeyPatc
     VERBS["convert"](heard.append, {**source, "arguments": {"seed": 1}}, "onnx", "/out", {})
 
     assert len(made) == 2
-    assert first == {"path": "(1, 'onnx', '/out')", "weights": "digest"}
+    assert first == {"path": "(1, 'onnx', '/out')", "weights": "digest", "remark": ""}
     assert heard[:3] == [{"stage": "load"}, {"remark": "stands in"}, {"stage": "convert"}]
 
 
@@ -92,6 +92,7 @@ class _Artifact:
         self.path = given
         self.provenance = self
         self.weights = "digest"
+        self.remark = ""
 
 
 def test_an_onnx_file_goes_through_onnx_coreml_and_into_a_file(monkeypatch: pytest.MonkeyPatch) -> None:

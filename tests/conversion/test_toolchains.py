@@ -82,7 +82,7 @@ def test_all_that_decides_a_conversion_crosses_as_json(tmp_path: Path) -> None:
 
 def test_an_artefact_made_elsewhere_is_opened_here(converted: Callable[[str], Artifact], tmp_path: Path) -> None:
     there = converted("onnx")
-    answer = {"path": str(there.path), "weights": weights_hash(tiny())}
+    answer = {"path": str(there.path), "weights": weights_hash(tiny()), "remark": ""}
 
     assert convert_in(session(lambda *_: answer), tiny(), SOURCE, "onnx", tmp_path) == there
 
@@ -90,7 +90,7 @@ def test_an_artefact_made_elsewhere_is_opened_here(converted: Callable[[str], Ar
 def test_a_factory_that_gives_other_weights_is_found_out(
     converted: Callable[[str], Artifact], tmp_path: Path
 ) -> None:
-    answer = {"path": str(converted("onnx").path), "weights": weights_hash(tiny(seed=1))}
+    answer = {"path": str(converted("onnx").path), "weights": weights_hash(tiny(seed=1)), "remark": ""}
 
     found = convert_in(session(lambda *_: answer), tiny(), SOURCE, "onnx", tmp_path)
 
@@ -102,7 +102,7 @@ def test_a_factory_that_gives_other_weights_is_found_out(
 def test_nonsense_is_a_result(tmp_path: Path) -> None:
     nonsense = tmp_path / "tiny.onnx"
     nonsense.write_bytes(b"\x00nonsense")
-    answer = {"path": str(nonsense), "weights": weights_hash(tiny())}
+    answer = {"path": str(nonsense), "weights": weights_hash(tiny()), "remark": ""}
 
     found = convert_in(session(lambda *_: answer), tiny(), SOURCE, "onnx", tmp_path)
 

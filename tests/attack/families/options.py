@@ -26,7 +26,7 @@ OPTIONS: dict[str, tuple[dict[str, tuple[str, ...]], tuple[str, ...]]] = {
     "--time-limit": ({"predict": PREDICT, "check": CHECK, "run": RUN}, ("nan", "-inf", "-1", "x", "")),
     "--max-unreadable": ({"stream": STREAMED}, ("nan", "inf", "-1", "2", "x", "")),
     "--workers": ({"stream": STREAMED}, ("nan", "-1", "x", "", "1.5")),
-    "--shard": ({"stream": STREAMED}, ("0/0", "0/2", "3/2", "1/0", "-1/2", "x", "", "1/2/3", f"1/{10**30}")),
+    "--shard": ({"stream": STREAMED}, ("0/0", "0/2", "3/2", "1/0", "-1/2", "x", "", "1/2/3")),
     "--size": ({"check": CHECK}, ("0x0", "-1x32", "32", "x", "", "32x32x32", f"{10**6}x{10**6}", f"{10**30}x1")),
     "--backend": ({"check": CHECK, "predict": PREDICT, "run": RUN}, ("", "x", "onnxruntime ", "pytorch")),
     "--route": ({"run": RUN}, ("", "x", "mlprogram")),
