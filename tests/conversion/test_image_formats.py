@@ -79,7 +79,7 @@ def test_an_open_file_of_postscript_is_refused(calls: Path, photo: Path) -> None
 
 
 def save_as(kind: str, image: Image.Image, path: Path) -> None:
-    """Write a file of another format than its name says, which Pillow must not know: SPIDER would claim the suffix."""
+    """Write a file whose name says another format; told of a name, SPIDER would claim its suffix in Pillow."""
     written = io.BytesIO()
     image.save(written, kind)
     path.write_bytes(written.getvalue())
