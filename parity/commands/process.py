@@ -106,6 +106,8 @@ def _voiced(name: str) -> Iterator[Voice | None]:
         descriptor = stream.fileno()
         stream.flush()
     except (OSError, ValueError, AttributeError):  # in memory, or closed by somebody
+        if isinstance(stream, io.TextIOWrapper) and not stream.closed:
+            stream.reconfigure(errors="backslashreplace")
         yield None
         return
     voice = Voice(descriptor)

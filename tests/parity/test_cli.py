@@ -120,7 +120,9 @@ def test_a_command_of_a_file_is_loaded_when_it_is_asked_for() -> None:
     )
     done = subprocess.run([sys.executable, "-c", probe], text=True, capture_output=True, check=True)
 
-    assert done.stdout.splitlines()[-1] == "[] ['parity.commands.record']"
+    assert done.stdout.splitlines()[-1] == (
+        "['parity.commands.process'] ['parity.commands.process', 'parity.commands.record']"
+    )
 
 
 @pytest.mark.parametrize("name", LAZY)
@@ -626,11 +628,19 @@ def test_without_a_command_the_help_is_shown(parity: Parity) -> None:
     assert "Traceback" not in done.err
 
 
-def test_an_error_of_our_own_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_our_own_is_a_line_and_not_hidden(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     def fail() -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr("parity.doctor.examine", fail)
+    with pytest.raises(SystemExit) as stop:
+        main(["doctor"])
+    assert stop.value.code == 2
+    assert capfd.readouterr().err.startswith("parity: ZeroDivisionError: (unforeseen; ")
+
+    monkeypatch.setenv("PARITY_TRACEBACK", "1")
     with pytest.raises(ZeroDivisionError):
         main(["doctor"])
 

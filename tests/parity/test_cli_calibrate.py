@@ -133,7 +133,7 @@ def test_other_images(parity: Parity) -> None:
     ("arguments", "told"),
     [
         (["--quantile", "1"], "1.0 is not in the range 0<x<1."),
-        (["--quantile", "nan"], "a quantile is a share of the images between 0 and 1, not nan"),
+        (["--quantile", "nan"], "nan is in no range; give a number in the range 0<x<1"),
         (["--images", "gone.jpg"], "gone.jpg does not exist"),
         (["--model", "tini"], "no model `tini`; did you mean tiny?"),
         (["--json", "gone/x.json"], "gone/x.json: the directory does not exist"),

@@ -110,9 +110,9 @@ def test_code_that_nobody_expected_to_run_is_named_as_well(parity: Parity) -> No
 
 def test_a_process_that_ends_by_itself_leaves_no_results_that_count(parity: Parity, place: Path) -> None:
     (place / "parity.toml").write_text(SUITE.replace("quitter", "dying"), encoding="utf-8")
-    # Of an earlier run, and green.
-    (place / "r.json").write_text("{}", encoding="utf-8")
-    (place / "r.cases.jsonl").write_text("{}", encoding="utf-8")
+    # Of an earlier run.
+    (place / "r.json").write_text("", encoding="utf-8")
+    (place / "r.cases.jsonl").write_text("", encoding="utf-8")
 
     ended = subprocess.run([sys.executable, "-m", "parity", "run", "--json", "r.json"], check=False)
 
@@ -131,7 +131,7 @@ def test_a_run_that_is_stopped_leaves_its_mark_and_the_next_removes_it(parity: P
 
     code, _, _ = parity("run", "--json", "r.json", "--backend", "onnxruntime")
 
-    assert code == 0
+    assert code == 3  # one image proves nothing
     assert (place / "r.json").is_file()
     assert not (place / "r.json.unfinished").exists()
 
