@@ -192,6 +192,8 @@ def _live_leg(job: Job, entry: ModelEntry, artifact: Artifact, backend: str, sam
     if are_noise(sample.pixels):
         return LiveLeg(_stopped(replace(subject, verdict="inconclusive", reason=NOISE)))
     allowed = _tolerance(job, entry, artifact, sample)
+    # How the artefact came about this time is told beside the results, which are the same each time.
+    lasting = replace(artifact, remark="")
     head = replace(
         _stopped(subject),
         digest=artifact_digest(artifact),
@@ -201,7 +203,7 @@ def _live_leg(job: Job, entry: ModelEntry, artifact: Artifact, backend: str, sam
         verdict=None,
         spots=spots_of(job, backend, len(sample.images)),
         cost=allowed.cost,
-        remarks=tuple(filter(None, (*remarks_on(artifact), shape_told(artifact, answer.answer_shape)))),
+        remarks=tuple(filter(None, (*remarks_on(lasting), shape_told(artifact, answer.answer_shape)))),
     )
     return LiveLeg(head, predict)
 
