@@ -198,7 +198,10 @@ def attacks() -> Iterator[Attack]:
         words = ("parity", "check", "models.py:tiny", "keep.onnx", "--images", "pictures", "--record", "evil.json")
         yield Attack(f"documents/record {what}/check", (*words, "--no-explain"), trap)
         yield Attack(
-            f"documents/baselines {what}/baseline", ("parity", "baseline", "check"), partial(_baseline, text=text)
+            f"documents/baselines {what}/baseline",
+            ("parity", "baseline", "check"),
+            partial(_baseline, text=text),
+            NOT_GREEN,  # a baseline that cannot be read is one from which the answers moved
         )
     for what, change in HEADS.items():
         yield Attack(f"documents/cases, head with {what}/merge", merge, partial(_head, change=change), NOT_GREEN)
