@@ -6,6 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from conversion.json_text import parse_json
+
 FILE = "digests.json"
 # What the converters said may go, and may be written to.
 LOG = "convert.log"
@@ -21,8 +23,8 @@ def write_digests(directory: Path) -> None:
 def damage(directory: Path) -> str:
     """Say which file is not what it was when its digest was kept; empty where all are. A new file is no damage."""
     try:
-        digests = dict(json.loads((directory / FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError):
+        digests = dict(parse_json((directory / FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         return f"{FILE} is missing or damaged"
     for name, digest in digests.items():
         path = directory / name

@@ -6,7 +6,6 @@ A file is written over only where it is empty, or an earlier output of the same 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -20,6 +19,7 @@ from pathlib import Path
 from unicodedata import normalize
 from uuid import uuid4
 
+from conversion.json_text import parse_json
 from conversion.suffixes import COMPILED_SUFFIX, IMAGE_SUFFIXES, MODEL_SUFFIXES
 from parity.errors import ParityError
 from parity.file_kinds import schema_of, tell_kind
@@ -233,9 +233,9 @@ def is_torn_header(line: bytes) -> bool:
 def _parsed(content: bytes) -> object:
     """Parse JSON; None where it is none."""
     try:
-        parsed: object = json.loads(content)
+        parsed: object = parse_json(content)
         return parsed
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
 
 

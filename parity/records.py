@@ -23,7 +23,6 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from conversion.regular_files import why_no_file
-from parity.destination import write_whole
 from parity.errors import ParityError
 from parity.file_kinds import tell_kind
 from parity.unfinished import refuse_unfinished
@@ -129,11 +128,6 @@ def read_records(path: Path) -> RecordFile:
         first = min(error.errors(), key=lambda problem: problem["loc"] != ("schema",))
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise ParityError(f"{path}: not a record of schema {SCHEMA}: {where}: {first['msg']}") from error
-
-
-def write_records(path: Path, records: RecordFile) -> None:
-    """Write a file of records whole or not at all."""
-    write_whole(path, [to_json(records).encode()])
 
 
 def to_json(records: RecordFile) -> str:

@@ -15,7 +15,7 @@ from conversion.shapes import read_input_shapes
 from parity.backends import Predict, backends_for, find_backend, record_names
 from parity.backends.outputs import shape_told
 from parity.backends.pytorch import check_repeatable, load_reference
-from parity.cases import summed_exactly
+from parity.cases import softmax_loss
 from parity.compare import align
 from parity.facts import artifact_digest
 from parity.images import NOISE, are_noise
@@ -111,11 +111,10 @@ class Sample:
 
     @cached_property
     def lost(self) -> float:
-        """Return what the sum in PyTorch's own softmax costs on these images; see parity.cases.summed_exactly."""
+        """Return what the sum in PyTorch's own softmax costs on these images; see parity.cases.softmax_loss."""
         if not len(self.pixels):
             return 0.0
-        answers = load_reference(self.classifier)(self._fp32_pixels).probabilities.astype(np.float64)
-        return float(np.nanmax(np.abs(summed_exactly(answers) - answers), initial=0.0))
+        return float(softmax_loss(load_reference(self.classifier)(self._fp32_pixels).probabilities).max())
 
     def _cost(self, measure: Callable[[Classifier, np.ndarray, np.ndarray], float], pixels: np.ndarray) -> float:
         if not len(pixels):

@@ -17,7 +17,7 @@ from conversion.torch_defaults import with_torch_defaults
 from parity.backends import Predict
 from parity.backends.feeding import check_batch
 from parity.backends.limited import time_limit
-from parity.cases import make_cases, summed_exactly
+from parity.cases import make_cases, softmax_loss, summed_exactly
 from parity.compare import align
 from parity.environment import environment, operating_system
 from parity.results import FAILING_CASES, Case, Prediction
@@ -220,16 +220,16 @@ def _compare(
     if aligned is not None and aligned.shape == expected.shape:
         cases = make_cases(names, labels, expected, aligned, named, tolerance, truths)
         if head.precision == "fp32" and any(case.verdict in FAILING_CASES for case in cases):
+            lost = softmax_loss(expected) > tolerance
             exact = summed_exactly(expected)
-            lost = np.abs(exact - expected).max(axis=1) > tolerance
             again = make_cases(names, labels, exact, aligned, named, tolerance, truths) if lost.any() else cases
             better = [bool(off) and new.verdict not in FAILING_CASES for off, new in zip(lost, again, strict=True)]
             cases = [new if take else case for case, new, take in zip(cases, again, better, strict=True)]
         return cases
     # No answer is none that is finite, for another reason.
-    lost = make_cases(names, labels, expected, np.full_like(expected, np.nan), None, tolerance, truths)
+    failed = make_cases(names, labels, expected, np.full_like(expected, np.nan), None, tolerance, truths)
     reason = trouble or "another number of answers than images"
-    return [case if case.reference.probability is None else replace(case, reason=reason) for case in lost]
+    return [case if case.reference.probability is None else replace(case, reason=reason) for case in failed]
 
 
 def _ways(models: Sequence[LiveModel]) -> tuple[Preprocessing, ...]:

@@ -116,6 +116,8 @@ def _batch_trouble(header: Header, labels: Labels, lines: Sequence[Line]) -> Ite
     """Say what cannot be true of the lines of a batch: (which of them, what)."""
     for number, line in enumerate(lines):
         yield from ((number, told) for told in _line_trouble(header, labels, line))
+        if number < len(lines) - 1 and (line.varieties or line.spots):
+            yield number, f"{line.image} ends no batch, and has what the answers of one are like"
     last = len(lines) - 1
     readable = [line for line in lines if not line.unreadable]
     spotted = [line for line in readable if any(header.running[n].spots for n in header.seeing(line.index))]
@@ -124,11 +126,11 @@ def _batch_trouble(header: Header, labels: Labels, lines: Sequence[Line]) -> Ite
 
 
 def _line_trouble(header: Header, labels: Labels, line: Line) -> Iterator[str]:
-    if line.unreadable:
-        if line.cases:
-            yield f"{line.image} could not be read, and has {len(line.cases)} cases"
+    seeing = [] if line.unreadable else header.seeing(line.index)
+    if len(line.cases) != len(seeing):
+        yield f"{line.image} has {len(line.cases)} cases, and {len(seeing)} legs see it"
         return
-    for number, case in zip(header.seeing(line.index), line.cases, strict=True):
+    for number, case in zip(seeing, line.cases, strict=True):
         leg = header.running[number]
         told = f"{leg.model} by {leg.route} on {leg.backend}"
         if case.image != line.image:
@@ -136,7 +138,7 @@ def _line_trouble(header: Header, labels: Labels, line: Line) -> Iterator[str]:
         if case.truth not in (None, line.truth):
             yield f"{told}: {line.image} shows {line.truth!r} there, and {case.truth!r} in its case"
         yield from (
-            f"{told}: label {name!r} is none of its model's" for name in _strangers(case, labels[leg.model])
+            f"{told}: label {name!r:.60} is none of its model's" for name in _strangers(case, labels[leg.model])
         )
         yield from (f"{told}: {what}" for what in contradictions(case))
 
@@ -163,14 +165,14 @@ def _varieties_trouble(
         told, count = f"of {model.name}", len(model.labels)
         try:
             variety = unpack(one, count)
-        except (ValueError, TypeError):
-            yield f"{told} has bounds that are not of {count} classes"
+        except ValueError as error:
+            yield f"{told} cannot be read: {error}"
             continue
         if variety.images != len(lines):
             yield f"{told} is of {variety.images} images, and the batch has {len(lines)}"
         if not variety.classes or not all(0 <= place < count for place in variety.classes):
             yield f"{told} has the classes {list(variety.classes)}, and there are {count}"
-        elif np.isfinite(variety.low).all() and np.isfinite(variety.high).all():
+        else:
             cases = [case for line in lines for case in _first_case(header, line, model.name)]
             yield from (f"{told} {what}" for what in _bounds_trouble(variety))
             yield from (f"{told} {what}" for what in _against_cases(variety, labels[model.name], cases))

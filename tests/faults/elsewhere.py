@@ -16,7 +16,7 @@ from conversion.torchvision_guard import torchvision
 from parity.backends import backends_for, find_backend
 from parity.facts import artifact_digest
 from parity.images import pixels_digest
-from parity.records import SCHEMA, Record, RecordedArtifact, RecordedPrediction, RecordFile, write_records
+from parity.records import SCHEMA, Record, RecordedArtifact, RecordedPrediction, RecordFile, to_json
 
 # From a picture's file to uint8 pixels [H, W, 3].
 Way = Callable[[Path, Preprocessing], np.ndarray]
@@ -37,7 +37,8 @@ def record_of(artifact: Artifact, names: Sequence[str], pixels: np.ndarray, file
         for number, (name, image, row) in enumerate(zip(names, pixels, rows, strict=True))
     ]
     about = RecordedArtifact(name=artifact.path.name, sha256=artifact_digest(artifact))
-    write_records(file, RecordFile(schema_=SCHEMA, records=[Record(artifact=about, predictions=predictions)]))
+    records = RecordFile(schema_=SCHEMA, records=[Record(artifact=about, predictions=predictions)])
+    file.write_text(to_json(records), encoding="utf-8")
     return file
 
 

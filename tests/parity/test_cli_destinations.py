@@ -19,9 +19,18 @@ from tests.parity.tiny import converted, save_pictures
 
 SUITE = (
     'images = ["photos/*.png"]\nrecords = ["mac.json"]\n'
-    '[models.tiny]\nfactory = "models.py:tiny"\nroutes = ["onnx-torchscript"]\n'
+    '[models.tiny]\nfactory = "nets.py:tiny"\nroutes = ["onnx-torchscript"]\n'
 )
-CHECK = ("check", "models.py:tiny", "tiny.onnx", "--images", "photos", "--backend", "onnxruntime", "--no-explain")
+CHECK = (
+    "check",
+    "nets.py:tiny",
+    "tiny.onnx",
+    "--images",
+    "photos",
+    "--backend",
+    "onnxruntime",
+    "--no-explain",
+)
 RUN = ("run", "--backend", "onnxruntime")
 STREAM = (*RUN, "--images", "photos", "--workers", "0", "--no-explain")
 RECORD = ("record", "tiny.onnx", "--images", "photos")
@@ -36,7 +45,7 @@ WRITES = [
     (("baseline", "check"), "--json"),
     (("calibrate",), "--json"),
     (("audit",), "--json"),
-    (("explain", "models.py:tiny", "tiny.onnx", "--images", "photos"), "--json"),
+    (("explain", "nets.py:tiny", "tiny.onnx", "--images", "photos"), "--json"),
     (("upgrade", "--with", "onnx==1.17.0"), "--json"),
     (("upgrade", "--bisect", "onnx", "--from", "1.17.0"), "--json"),
 ]
@@ -55,7 +64,7 @@ Parity = Callable[..., Done]
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Lay out a suite, a file of factories, photos, a converted model, and a file of each kind that is read."""
     place = tmp_path_factory.mktemp("destinations")
-    shutil.copy(tiny.__file__, place / "models.py")
+    shutil.copy(tiny.__file__, place / "nets.py")
     (place / "empty.py").touch()
     (place / "notes.md").write_text("# Mine\n", encoding="utf-8")
     (place / "parity.toml").write_text(SUITE, encoding="utf-8")
@@ -101,7 +110,7 @@ def test_what_is_no_earlier_output_is_kept(
 ) -> None:
     before = contents(place)
 
-    for name in ("parity.toml", "models.py", "empty.py", "notes.md", "photos/picture0.png", "tiny.onnx"):
+    for name in ("parity.toml", "nets.py", "empty.py", "notes.md", "photos/picture0.png", "tiny.onnx"):
         done = parity(*command, option, name)
         assert (done.code, done.out) == (2, "")
         (line,) = done.err.splitlines()
@@ -122,11 +131,11 @@ def test_what_is_no_earlier_output_is_kept(
         ("baseline", "check", "--json", "baselines/tiny/b.json", "--force"),
         (*RUN, "--json", "parity.toml", "--force"),
         (*RUN, "--json", "mac.json", "--force"),
-        (*RUN, "--json", "models.py", "--force"),
+        (*RUN, "--json", "nets.py", "--force"),
         (*RUN, "--html", "photos/picture0.png", "--force"),
         (*RUN, "--html", "photos/new.png", "--images", "photos", "--force"),
         (*CHECK, "--json", "tiny.onnx", "--force"),
-        (*CHECK, "--json", "models.py", "--force"),
+        (*CHECK, "--json", "nets.py", "--force"),
         (*CHECK, "--record", "mac.json", "--json", "mac.json", "--force"),
         (*RECORD, "--out", "photos/picture1.png", "--force"),
     ],
@@ -203,10 +212,10 @@ def full(monkeypatch: pytest.MonkeyPatch) -> None:
     ("command", "option", "code", "told"),
     [
         (CHECK, "--json", 2, "parity holds: 1 pass"),
-        (("check", "models.py:shifted", *CHECK[2:]), "--html", 1, "parity does not hold: 1 fail"),
+        (("check", "nets.py:shifted", *CHECK[2:]), "--html", 1, "parity does not hold: 1 fail"),
         (("judge", "old.json"), "--markdown", 2, "parity holds: 1 pass"),
         (("compare-runs", "old.json", "old.json"), "--markdown", 2, "nothing got worse: 1 same"),
-        (("explain", "models.py:tiny", "tiny.onnx", "--images", "photos"), "--json", 2, "parity holds"),
+        (("explain", "nets.py:tiny", "tiny.onnx", "--images", "photos"), "--json", 2, "parity holds"),
         (("baseline", "check", "--backend", "onnxruntime"), "--json", 3, "nothing to compare with"),
         (RECORD, "--out", 2, ""),
     ],
@@ -252,7 +261,7 @@ def test_one_report_that_cannot_be_written_does_not_take_the_others_along(place:
 def test_a_factory_that_changes_the_directory_does_not_move_the_report(place: Path, parity: Parity) -> None:
     (place / "elsewhere").mkdir()
     (place / "moving.py").write_text(
-        "import os\nfrom pathlib import Path\nfrom models import tiny\n"
+        "import os\nfrom pathlib import Path\nfrom nets import tiny\n"
         "def moving():\n    os.chdir(Path(__file__).parent / 'elsewhere')\n    return tiny()\n",
         encoding="utf-8",
     )

@@ -13,7 +13,7 @@ from parity import check
 from parity.errors import ParityError
 from parity.explaining import explain_artifact, recorded_by_name
 from parity.recording import record
-from parity.records import write_records
+from parity.records import to_json
 from tests.parity.diagnosis.faulty import PHOTOS, broken, good, mixed, reference, swapped
 from tests.parity.tiny import converted, tiny
 
@@ -59,7 +59,7 @@ def test_agreement_on_noise_proves_nothing() -> None:
 @pytest.fixture
 def recorded(tmp_path: Path) -> Path:
     path = tmp_path / "record.json"
-    write_records(path, record([good(ONNX).path], [IMAGES]))
+    path.write_text(to_json(record([good(ONNX).path], [IMAGES])), encoding="utf-8")
     return path
 
 

@@ -24,7 +24,7 @@ from parity.backends.recorded import Recorded
 from parity.facts import artifact_digest
 from parity.images import pixels_digest
 from parity.recording import record
-from parity.records import RecordFile, read_records, to_json, write_records
+from parity.records import RecordFile, read_records, to_json
 from parity.results import Prediction, Subject
 from tests.parity.tiny import LABELS, converted, pictures, shifted, tiny
 
@@ -195,7 +195,7 @@ def record_files(draw: st.DrawFn) -> RecordFile:
 def test_a_file_gives_back_what_was_written(tmp_path_factory: pytest.TempPathFactory, found: RecordFile) -> None:
     file = tmp_path_factory.mktemp("records") / "mac.json"
 
-    write_records(file, found)
+    file.write_text(to_json(found), encoding="utf-8")
 
     assert read_records(file) == found
     content = json.loads(file.read_text(encoding="utf-8"))
@@ -279,7 +279,7 @@ def test_answers_that_are_not_finite_are_recorded_as_such(monkeypatch: pytest.Mo
     found = record([converted("onnx-torchscript").path], pictures()[:1])
 
     assert found.records[0].predictions[0].probabilities == [None, None, 0.5]
-    write_records(tmp_path / "f.json", found)
+    (tmp_path / "f.json").write_text(to_json(found), encoding="utf-8")
     assert read_records(tmp_path / "f.json") == found
 
 
@@ -309,7 +309,7 @@ def test_what_cannot_be_recorded(
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Record the program's answers."""
     file = tmp_path_factory.mktemp("made") / "mac.json"
-    write_records(file, record([converted("mlprogram").path], pictures()))
+    file.write_text(to_json(record([converted("mlprogram").path], pictures())), encoding="utf-8")
     return file
 
 

@@ -136,7 +136,7 @@ def _strange() -> Iterator[tuple[str, Any]]:
     yield "opset 2^40", changed(lambda m: setattr(m.opset_import[0], "version", 2**40))
     yield "no opset", changed(lambda m: m.ClearField("opset_import"))
     yield "IR 2^40", changed(lambda m: setattr(m, "ir_version", 2**40))
-    yield "a circle", changed(lambda m: m.graph.node[0].input.append("classLabelProbs"))
+    yield "a circle", changed(lambda m: m.graph.node[-1].input.__setitem__(1, "classLabelProbs"))
     yield "an unknown operation", changed(lambda m: setattr(m.graph.node[1], "op_type", "Steal"))
     yield "another domain", changed(lambda m: setattr(m.graph.node[1], "domain", "evil"))
     yield "a value that nobody gives", changed(lambda m: m.graph.node[1].input.__setitem__(0, "nobody"))

@@ -89,7 +89,7 @@ def _bodies() -> Iterator[tuple[str, tuple[Any, Change]]]:
 
     yield "fill", large("fill", "shape", [2**18, 2**18], filled)
     yield "tile", large("tile", "reps", [1, 1, 2**13, 2**13], tiled)
-    yield "pad", large("pad", "pad", [0, 0, 0, 0, 2**18, 2**18, 0, 0], padded)
+    yield "pad", large("pad", "pad", [0, 0, 0, 0, 2**18, 2**18, 2**18, 2**18], padded)
     yield "upsample", large("upsample_nearest_neighbor", "scale_factor_height", [2**30], upsampled)
     yield "resize", large("resize_bilinear", "target_size_height", [2**30], resized)
     yield "one_hot", large("one_hot", "one_hot_vector_size", [2**31 - 1], hot)

@@ -22,7 +22,7 @@ from parity.diagnosis.siblings import Sibling, with_siblings
 from parity.explaining import explain_artifact
 from parity.pipeline import check
 from parity.recording import record
-from parity.records import write_records
+from parity.records import to_json
 from parity.results import Run, Subject
 from tests.parity.diagnosis.faulty import _home, broken, good, node
 from tests.parity.test_injected_faults import BGR
@@ -49,7 +49,7 @@ def record_of(
     path: Path, unit: str, wrong: bool = False, system: str = "macOS 15.1 arm64", pixels: str | None = None
 ) -> Path:
     """Write what a Mac would have recorded."""
-    write_records(path, record([artifact().path], [str(images())]))
+    path.write_text(to_json(record([artifact().path], [str(images())])), encoding="utf-8")
     content = json.loads(path.read_text(encoding="utf-8"))
     content["environment"]["platform"] = system
     (one,) = content["records"]

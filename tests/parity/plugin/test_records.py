@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from parity.recording import record
-from parity.records import write_records
+from parity.records import to_json
 from tests.parity.plugin.project import Project
 
 GOOD = "[models.good]\nCOLOURS\n"
@@ -20,7 +20,7 @@ def recorded(project: Project, images: str = "images") -> Path:
     project.run("parity.toml", "-k", "onnxruntime").assert_outcomes(passed=3, deselected=3)
     artifact = next(project.artifacts.glob("good/onnx-torchscript-*/good.onnx"))
     file = project.path / "mac.json"
-    write_records(file, record([artifact], str(project.path / images)))
+    file.write_text(to_json(record([artifact], str(project.path / images))), encoding="utf-8")
     return file
 
 

@@ -165,7 +165,7 @@ def test_a_last_line_that_is_torn_is_no_damage(torn: bytes, tmp_path: Path) -> N
     [
         (b'"image"', b'"imago"', "damaged: Field required"),
         (b'"unreadable":""', b'"unreadable":', "damaged: Invalid JSON"),
-        (b'"cases":[', b'"cases":[],"casus":[', "damaged: 0 cases of image "),
+        (b'"cases":[', b'"cases":[],"casus":[', "contradicts itself: "),
     ],
 )
 def test_a_line_of_an_image_that_cannot_be_read_is_named_in_its_own_file(

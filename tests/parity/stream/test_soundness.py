@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -77,6 +78,7 @@ def test_the_verdict_of_an_image_follows_from_its_numbers(
 
 
 CASE = ("cases", 0)
+PACKED_NAN = base64.b64encode(np.full(4, np.nan).tobytes()).decode()
 
 
 @pytest.mark.parametrize(
@@ -111,10 +113,18 @@ CASE = ("cases", 0)
         (2, put(*CASE, "image", value="9.png"), "the image is 0.png there, and 9.png in its case"),
         (2, put(*CASE, "truth", value="bee"), "0.png shows None there, and 'bee' in its case"),
         (2, put(*CASE, "worst_label", value="zebra"), "label 'zebra' is none of its model's"),
-        (2, put(*CASE, "top", 3, "label", value="zebra"), "'zebra' is no label of tiny"),
-        (2, put("unreadable", value="torn"), "1 cases of image 0, not 0"),
+        (2, put(*CASE, "top", 3, "label", value="zebra"), "label 'zebra' is none of its model's"),
+        (2, put("unreadable", value="torn"), "0.png has 1 cases, and 0 legs see it"),
         (4, put("varieties", 0, "images", value=300), "varieties of tiny is of 300 images, and the batch has 3"),
-        (4, put("varieties", 0, "low", value="AAAA"), "it does not tell what the answers of tiny are like"),
+        (
+            4,
+            put("varieties", 0, "low", value="AAAA"),
+            "of tiny cannot be read: the bounds are not of 4 classes",
+        ),
+        (4, put("varieties", 0, "low", value="x"), "of tiny cannot be read: "),
+        (4, put("varieties", 0, "low", value=""), "of tiny cannot be read: the bounds are not of 4 classes"),
+        (4, put("varieties", 0, "high", value=PACKED_NAN), "of tiny cannot be read: a bound is not finite"),
+        (4, put("varieties", 0, "images", value=0), "varieties of tiny is of 0 images, and the batch has 3"),
         (4, put("varieties", 0, "classes", value=[0, 1]), "has the classes [0, 1], and its cases [0, 3]"),
         (4, put("varieties", 0, "classes", value=[0, 4]), "has the classes [0, 4], and there are 4"),
         (4, put("varieties", value=[]), ""),
