@@ -9,9 +9,9 @@ from conversion.classifier import Classifier as Classifier
 from conversion.classifier import Preprocessing as Preprocessing
 from conversion.errors import ConversionError as ConversionError
 from conversion.errors import ImageError as ImageError
+from conversion.guards.torchvision_guard import watch as _watch
 from conversion.routes import ROUTES as ROUTES
 from conversion.routes import convert as convert
-from conversion.torchvision_guard import watch as _watch
 
 # Here, because all that loads a user's file comes through here first.
 _watch()

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from conversion.errors import ConversionError
-from conversion.git_lfs import tell_pointer
-from conversion.model_files import GIVE, external_files, why_no_model, why_no_weights
-from conversion.packages import read_package
+from conversion.files.git_lfs import tell_pointer
+from conversion.files.model_files import GIVE, external_files, why_no_model, why_no_weights
+from conversion.files.packages import read_package
+from conversion.files.regular_files import DIRECTORY, MISSING, why_no_file
 from conversion.precision import Precision as Precision
 from conversion.precision import mlprogram_precision, onnx_precision
 from conversion.provenance import KEY, Provenance
-from conversion.regular_files import DIRECTORY, MISSING, why_no_file
 
 Format = Literal["onnx", "mlprogram", "neuralnetwork"]
 _NEURAL_NETWORKS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
@@ -64,7 +64,7 @@ def input_size(artifact: Artifact) -> tuple[int, int] | None:
         inputs = onnx.load(str(artifact.path)).graph.input
         sizes = [dim.dim_value for dim in inputs[0].type.tensor_type.shape.dim][2:] if inputs else []
     else:
-        from conversion.quiet import import_coremltools
+        from conversion.guards.quiet import import_coremltools
 
         kind = import_coremltools().utils.load_spec(str(artifact.path)).description.input[0].type
         sizes = [kind.imageType.height, kind.imageType.width]
@@ -103,7 +103,7 @@ def _open_onnx(path: Path) -> Artifact:
 
 
 def _open_coreml(path: Path) -> Artifact:
-    from conversion.quiet import chatter_to, import_coremltools
+    from conversion.guards.quiet import chatter_to, import_coremltools
 
     if path.is_dir() and (missing := next((p for p in read_package(path).parts if not p.exists()), None)):
         raise ConversionError(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conversion.errors import ConversionError
+from conversion.guards.user_code import user_code
 from conversion.labels import check_labels
-from conversion.user_code import user_code
 
 if TYPE_CHECKING:
     import torch

@@ -16,12 +16,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from conversion.classifier import PIXELS_LIMIT, Preprocessing
 from conversion.errors import ImageError
-from conversion.git_lfs import tell_pointer
-from conversion.image_formats import allowed, check_format, foreign_format, open_image
-from conversion.quiet import chatter_to
-from conversion.regular_files import DIRECTORY, MISSING, why_no_file
-from conversion.suffixes import COMPILED_SUFFIX, IMAGE_SUFFIXES, MODEL_SUFFIXES
-from conversion.torchvision_guard import torchvision
+from conversion.files.git_lfs import tell_pointer
+from conversion.files.image_formats import allowed, check_format, foreign_format, open_image
+from conversion.files.regular_files import DIRECTORY, MISSING, why_no_file
+from conversion.files.suffixes import COMPILED_SUFFIX, IMAGE_SUFFIXES, MODEL_SUFFIXES
+from conversion.guards.quiet import chatter_to
+from conversion.guards.torchvision_guard import torchvision
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from conversion.errors import ConversionError
-from conversion.git_lfs import tell_pointer
-from conversion.json_text import parse_json
-from conversion.regular_files import DIRECTORY, MISSING, why_no_file
-from conversion.torchvision_guard import torchvision
+from conversion.files.git_lfs import tell_pointer
+from conversion.files.json_text import parse_json
+from conversion.files.regular_files import DIRECTORY, MISSING, why_no_file
+from conversion.guards.torchvision_guard import torchvision
 
 _FORMS = 'a list ["tench", ...], {"0": "tench", ...} or {"0": ["n01440764", "tench"], ...}'
 _SHOWN = 5

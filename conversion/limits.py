@@ -110,7 +110,7 @@ def _is_able(route: Route, limit: Limit) -> bool:
 
 def _converts(operations: Sequence[str]) -> bool:
     """Say whether coremltools knows the operations, as far as they have PyTorch's names."""
-    from conversion.quiet import import_coremltools
+    from conversion.guards.quiet import import_coremltools
 
     import_coremltools()
     from coremltools.converters.mil.frontend.torch.torch_op_registry import _TORCH_OPS_REGISTRY

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from conversion.artifact import Precision
 from conversion.deployed import deployed_module, example_pixels, without_mha_fastpath
+from conversion.guards.quiet import import_coremltools
 from conversion.provenance import KEY, Provenance
-from conversion.quiet import import_coremltools
 from conversion.shapes import OpenAxes
 
 if TYPE_CHECKING:

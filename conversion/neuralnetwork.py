@@ -14,9 +14,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from conversion.errors import ConversionError
+from conversion.guards.quiet import import_coremltools
 from conversion.onnx import INPUT, export_onnx_torchscript
 from conversion.provenance import KEY, Provenance
-from conversion.quiet import import_coremltools
 from conversion.shapes import OpenAxes
 
 if TYPE_CHECKING:

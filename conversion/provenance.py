@@ -14,9 +14,9 @@ from uuid import uuid4
 
 from conversion.classifier import Preprocessing
 from conversion.errors import ConversionError
-from conversion.json_text import parse_json
-from conversion.reach import reach
-from conversion.values import ADDRESSES, describe_tensor, file_text
+from conversion.files.json_text import parse_json
+from conversion.fingerprint.reach import reach
+from conversion.fingerprint.values import ADDRESSES, describe_tensor, file_text
 
 if TYPE_CHECKING:
     from conversion.classifier import Classifier
@@ -128,7 +128,7 @@ def code_hash(classifier: Classifier) -> str:
 
     It runs the module once, so that what forward imports is there. Raises ConversionError where that fails.
     """
-    from conversion.probe import probe
+    from conversion.fingerprint.probe import probe
 
     probe(classifier)
     return reach(classifier.module).digest
@@ -137,7 +137,8 @@ def code_hash(classifier: Classifier) -> str:
 def source_hash(classifier: Classifier) -> str:
     """Hash all that decides the converted model besides weights: structure, settings, code, preprocessing, labels.
 
-    Code that cannot be followed has another hash every time, so that it is converted anew. See conversion.reach.
+    Code that cannot be followed has another hash every time, so that it is converted anew; see
+    conversion.fingerprint.reach.
     """
     reached = reach(classifier.module)
     parts = list(classifier.module.named_modules())
@@ -147,7 +148,7 @@ def source_hash(classifier: Classifier) -> str:
     # Also of classes that were installed: somebody may have edited them in place.
     files = {file for kind in {type(part) for _, part in parts} for file in _files(kind)}
     content += sorted(map(file_text, files))
-    content += [file.read_text(encoding="utf-8") for file in sorted(Path(__file__).parent.glob("*.py"))]
+    content += [file.read_text(encoding="utf-8") for file in sorted(Path(__file__).parent.rglob("*.py"))]
     # The separator keeps two lists apart whose elements join to the same text.
     return hashlib.sha256(ADDRESSES.sub("", "\0".join(content)).encode(errors="surrogatepass")).hexdigest()
 

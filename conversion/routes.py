@@ -17,20 +17,20 @@ from typing import TYPE_CHECKING, Any
 
 from conversion.artifact import Artifact, Format, Precision
 from conversion.deployed import check_classifier, check_module
-from conversion.digests import LOG, damage, write_digests
 from conversion.errors import ConversionError
+from conversion.files.digests import LOG, damage, write_digests
+from conversion.files.scratch import scratch_beside
+from conversion.fingerprint.probe import answers_alike, probe, write_probe
+from conversion.guards.quiet import chatter_to
+from conversion.guards.torch_defaults import with_torch_defaults
+from conversion.guards.user_code import user_code
 from conversion.hints import hint
 from conversion.limits import told_limit
 from conversion.mlprogram import convert_mlprogram
 from conversion.neuralnetwork import OPSET, convert_onnx_coreml
 from conversion.onnx import TORCHSCRIPT_OPSET, export_onnx, export_onnx_torchscript
-from conversion.probe import answers_alike, probe, write_probe
 from conversion.provenance import Provenance, package_versions, source_hash, weights_hash
-from conversion.quiet import chatter_to
-from conversion.scratch import scratch_beside
 from conversion.shapes import Dynamic, OpenAxes, open_axes
-from conversion.torch_defaults import with_torch_defaults
-from conversion.user_code import user_code
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,27 +12,27 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from parity.compare import assert_parity as assert_parity
-    from parity.compare import compare as compare
-    from parity.errors import ParityError as ParityError
+    from parity.core.compare import assert_parity as assert_parity
+    from parity.core.compare import compare as compare
+    from parity.core.errors import ParityError as ParityError
+    from parity.core.results import Run as Run
+    from parity.core.tolerance import Tolerance as Tolerance
     from parity.pipeline import check as check
-    from parity.results import Run as Run
-    from parity.tolerance import Tolerance as Tolerance
 
 _HOMES = {
-    "ParityError": "parity.errors",
-    "Run": "parity.results",
-    "Tolerance": "parity.tolerance",
-    "assert_parity": "parity.compare",
+    "ParityError": "parity.core.errors",
+    "Run": "parity.core.results",
+    "Tolerance": "parity.core.tolerance",
+    "assert_parity": "parity.core.compare",
     "check": "parity.pipeline",
-    "compare": "parity.compare",
+    "compare": "parity.core.compare",
 }
 __all__ = ["ParityError", "Run", "Tolerance", "assert_parity", "check", "compare"]
 
 
 class _Package(ModuleType):
     def __setattr__(self, name: str, value: Any) -> None:
-        # Importing parity/compare.py would put the module in the place of the function `compare`.
+        # Importing parity/core/compare.py would put the module in the place of the function `compare`.
         if not (name in _HOMES and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
 

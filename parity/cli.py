@@ -136,16 +136,16 @@ def check_command(
 
     MODEL: a name in the suite file, `file.py:callable`, `package.module:callable` or `torchvision:name`.
     """
+    from parity.core.tolerance import Tolerance
     from parity.report.progress import progress_bar
-    from parity.tolerance import Tolerance
 
     allowed = None if tolerance is None else Tolerance(tolerance)
     with progress_bar() as progress:
         progress("loading PyTorch", None)
         from conversion.artifact import open_artifact
-        from parity.models import find_classifier
+        from parity.backends.selection import check_backends
         from parity.pipeline import check
-        from parity.selection import check_backends
+        from parity.suite.models import find_classifier
 
         opened = [open_artifact(path) for path in artifacts]
         check_backends(opened, backends, records)
@@ -174,7 +174,7 @@ def convert_command(model: str, route: str, out: Path, suite: Path | None) -> in
     with progress_bar() as progress:
         progress("loading PyTorch", None)
         from conversion.routes import convert, find_route
-        from parity.models import find_classifier
+        from parity.suite.models import find_classifier
 
         find_route(route)
         classifier = find_classifier(model, suite)
@@ -198,7 +198,7 @@ def predict_command(artifact: Path, images: tuple[str, ...], top: int, backend: 
     Where the numbers are no probabilities, or the file has no labels, that is said: beside the image, and below.
     An image whose numbers are not finite has no answer: that is told, and exit code 1.
     """
-    from parity.predicting import predict_top
+    from parity.artifacts.answers import predict_top
 
     remarks: dict[str, None] = {}
     code = 0
@@ -220,7 +220,7 @@ def predict_command(artifact: Path, images: tuple[str, ...], top: int, backend: 
 @cli.command("doctor")
 def doctor_command() -> int:
     """Print versions, what can run here, and why the rest cannot."""
-    from parity.doctor import examine
+    from parity.commands.doctor import examine
 
     findings = examine()
     for line in findings.lines:
@@ -308,8 +308,8 @@ def _told(error: BaseException) -> int:
 def _tell_failure(error: BaseException) -> None:
     # Imported here, because the help and what click refuses need nothing of it.
     from conversion.errors import ConversionError
-    from conversion.user_code import told_end
-    from parity.errors import ParityError
+    from conversion.guards.user_code import told_end
+    from parity.core.errors import ParityError
     from parity.report.text import visible
 
     match error:

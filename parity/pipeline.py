@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from conversion.artifact import Artifact, open_artifact
 from conversion.errors import ConversionError
+from conversion.guards.torch_defaults import with_torch_defaults
+from conversion.guards.user_code import user_code
 from conversion.routes import ROUTES, convert
-from conversion.torch_defaults import with_torch_defaults
-from conversion.user_code import user_code
 from parity.backends import (
     Backend,
     CannotRunError,
@@ -32,21 +32,21 @@ from parity.backends import (
 from parity.backends.feeding import check_batch, no_larger_than
 from parity.backends.outputs import mapping_told, settle_output, shape_told
 from parity.backends.recorded import Recorded
+from parity.backends.reference import Reference, make_reference
 from parity.backends.vision import vision_told
-from parity.compare import compare, tell_labels_apart, with_exact_sums
+from parity.core.compare import compare, tell_labels_apart, with_exact_sums
+from parity.core.environment import environment
+from parity.core.errors import ParityError
+from parity.core.results import Comparison, Prediction, Run, Subject, summarise
+from parity.core.tolerance import Tolerance, scaled, tolerances_for, too_costly
 from parity.diagnosis.chain import guilty_hop
 from parity.diagnosis.explainer import Explainer
 from parity.diagnosis.siblings import Sibling, with_siblings
-from parity.environment import environment
-from parity.errors import ParityError
-from parity.images import NOISE, are_noise, load_images, pixels_digest
-from parity.known_issues import mark_known_issues
-from parity.models import load_classifier
-from parity.reference import Reference, make_reference
-from parity.results import Comparison, Prediction, Run, Subject, summarise
-from parity.suite import ModelEntry, Suite
-from parity.thumbnails import add_thumbnails, worst_thumbnails
-from parity.tolerance import Tolerance, scaled, tolerances_for, too_costly
+from parity.suite.images import NOISE, are_noise, load_images, pixels_digest
+from parity.suite.known_issues import mark_known_issues
+from parity.suite.models import load_classifier
+from parity.suite.suite import ModelEntry, Suite
+from parity.suite.thumbnails import add_thumbnails, worst_thumbnails
 
 if TYPE_CHECKING:
     from conversion import Classifier

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from parity.destination import Destination
+    from parity.core.destination import Destination
     from parity.testing.fixture import Checker
     from parity.testing.items import SuiteFile
     from parity.testing.session import Watch
 
 
 class _TorchvisionWatch:
-    """Let test files and conftest.py begin with `import timm`: see conversion/torchvision_guard.py."""
+    """Let test files and conftest.py begin with `import timm`: see conversion/guards/torchvision_guard.py."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         if name.startswith("torchvision."):
-            from conversion.torchvision_guard import before_import
+            from conversion.guards.torchvision_guard import before_import
 
             before_import(name)
 
@@ -124,8 +124,8 @@ def _settle_places(config: pytest.Config) -> None:
 
 def _results(shown: Path, start: Path, force: bool) -> Destination:
     """Say where --parity-json is written; a place that cannot be, or holds something else, is refused."""
-    from parity.destination import Destination
-    from parity.errors import ParityError
+    from parity.core.destination import Destination
+    from parity.core.errors import ParityError
 
     destination = Destination(shown, start / shown, "parity-run", force=force, option="--parity-force")
     try:

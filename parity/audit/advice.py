@@ -19,9 +19,9 @@ from parity.audit.probes import KINDS
 from parity.audit.shapes import other_size
 from parity.backends import find_backend
 from parity.backends.pytorch import load_reference
-from parity.compare import compare
-from parity.results import FAILING_CASES, Prediction
-from parity.tolerance import FP32, Tolerance
+from parity.core.compare import compare
+from parity.core.results import FAILING_CASES, Prediction
+from parity.core.tolerance import FP32, Tolerance
 
 # A kind of image is advised where the mutant moves it clearly beyond what is allowed, not at the very edge.
 _CLEARLY = 1.5

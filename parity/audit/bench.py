@@ -19,10 +19,10 @@ from parity.audit.mutant import Mutant, Original, Sample
 from parity.audit.probes import make_probes
 from parity.backends import Predict, find_backend
 from parity.backends.pytorch import load_reference
-from parity.compare import compare
+from parity.core.compare import compare
+from parity.core.results import Comparison, Prediction
+from parity.core.tolerance import Tolerance
 from parity.diagnosis.editing import edited
-from parity.results import Comparison, Prediction
-from parity.tolerance import Tolerance
 
 # What rounding alone moves: another order of additions in fp32, by format; in fp16 the step between two
 # probabilities near 1.

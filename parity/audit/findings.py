@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
-from parity.results import Environment, KnownIssue
-from parity.schemas import counts_schema, written_schema
+from parity.core.results import Environment, KnownIssue
+from parity.core.schemas import counts_schema, written_schema
 
 MutantVerdict = Literal["caught", "missed", "equivalent", "not applicable"]
 MUTANT_VERDICTS: tuple[MutantVerdict, ...] = ("caught", "missed", "equivalent", "not applicable")
@@ -105,7 +105,7 @@ def to_json(audit: Audit) -> str:
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON schema of an audit (committed as parity/audit.schema.json)."""
+    """Return the JSON schema of an audit (committed as parity/schemas/audit.schema.json)."""
     schema = written_schema(_adapter(), "coreml-parity audit")
     schema["properties"]["summary"] = counts_schema("Summary", MUTANT_VERDICTS)
     return schema

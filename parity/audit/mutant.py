@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from parity.backends.reference import Reference
 from parity.diagnosis.editing import Edit, open_editable
 from parity.diagnosis.graph import Graph, Operation, read_graph
-from parity.reference import Reference
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,9 +9,9 @@ from functools import partial
 import numpy as np
 
 from parity.audit.mutant import Mutant, Original, Sample, none
+from parity.core.results import Comparison
 from parity.diagnosis.examination import Examination
 from parity.diagnosis.preparation import Recipe, made, usual
-from parity.results import Comparison
 
 FAULTS = (
     "pre-bgr-swap",

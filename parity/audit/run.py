@@ -12,7 +12,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conversion.torch_defaults import with_torch_defaults
+from conversion.guards.torch_defaults import with_torch_defaults
+from parity.artifacts.answers import choose_backend
 from parity.audit import attributes, geometry, head, labels, preprocessing, shapes, weights
 from parity.audit import input as inside
 from parity.audit.advice import advise
@@ -20,18 +21,17 @@ from parity.audit.bench import Bench, Broken, MutantRun, largest_move
 from parity.audit.findings import Audit, AuditLeg, MutantFinding, summarise
 from parity.audit.mutant import Mutant, Original
 from parity.backends import backends_for
-from parity.environment import environment
-from parity.errors import ParityError
-from parity.known_issues import mark_known_issues
+from parity.core.environment import environment
+from parity.core.errors import ParityError
+from parity.core.results import FAILING_CASES, Comparison, Prediction, Subject
+from parity.core.tolerance import tolerances_for
 from parity.pipeline import Progress, convert_entry, judge_with_prediction, load_entry
-from parity.predicting import choose_backend
-from parity.results import FAILING_CASES, Comparison, Prediction, Subject
-from parity.tolerance import tolerances_for
+from parity.suite.known_issues import mark_known_issues
 
 if TYPE_CHECKING:
     from conversion import Artifact
-    from parity.reference import Reference
-    from parity.suite import ModelEntry, Suite
+    from parity.backends.reference import Reference
+    from parity.suite.suite import ModelEntry, Suite
 
 Family = Callable[[Original], Iterator[Mutant]]
 

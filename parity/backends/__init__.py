@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
-from parity.errors import ParityError
-from parity.results import Prediction
+from parity.core.errors import ParityError
+from parity.core.results import Prediction
 
 if TYPE_CHECKING:
     from conversion import Artifact

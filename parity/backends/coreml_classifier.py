@@ -10,8 +10,8 @@ import numpy as np
 from conversion.shapes import coreml_input_shapes
 from parity.backends import OutputNotFoundError, pick_output
 from parity.backends.feeding import answers, as_tensor
-from parity.errors import ParityError
-from parity.results import Prediction
+from parity.core.errors import ParityError
+from parity.core.results import Prediction
 
 if TYPE_CHECKING:
     from conversion import Artifact

@@ -5,9 +5,9 @@ from __future__ import annotations
 import platform
 from typing import TYPE_CHECKING
 
-from conversion.quiet import chatter_to, import_coremltools
+from conversion.guards.quiet import chatter_to, import_coremltools
 from parity.backends.coreml_classifier import classifier_predictions
-from parity.errors import ParityError
+from parity.core.errors import ParityError
 
 if TYPE_CHECKING:
     from conversion import Artifact

@@ -10,7 +10,7 @@ import numpy as np
 
 from conversion.errors import ConversionError
 from conversion.shapes import read_input_shapes
-from parity.errors import ParityError
+from parity.core.errors import ParityError
 
 if TYPE_CHECKING:
     from conversion import Artifact

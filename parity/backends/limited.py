@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from parity.backends.worker_process import DiedError, TookTooLongError, Worker
-from parity.errors import ParityError
-from parity.memory import memory_limit
-from parity.results import Prediction
+from parity.core.errors import ParityError
+from parity.core.memory import memory_limit
+from parity.core.results import Prediction
 
 if TYPE_CHECKING:
     from pathlib import Path

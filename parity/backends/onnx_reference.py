@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conversion.model_files import messages
+from conversion.files.model_files import messages
 from parity.backends import CannotRunError
 from parity.backends.onnx_classifier import classifier_predictions
 from parity.backends.onnx_sizes import check_sizes
-from parity.errors import ParityError
+from parity.core.errors import ParityError
 
 if TYPE_CHECKING:
     from onnx.reference.op_run import OpRun

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from parity.errors import ParityError
-from parity.memory import memory_limit, too_large
+from parity.core.errors import ParityError
+from parity.core.memory import memory_limit, too_large
 
 if TYPE_CHECKING:
     from conversion import Artifact

@@ -10,7 +10,7 @@ import numpy as np
 from parity.backends import CannotRunError
 from parity.backends.onnx_classifier import classifier_predictions
 from parity.backends.onnx_sizes import check_sizes
-from parity.errors import ParityError
+from parity.core.errors import ParityError
 
 if TYPE_CHECKING:
     from conversion import Artifact

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from parity.errors import ParityError
+from parity.core.errors import ParityError
 
 if TYPE_CHECKING:
     from conversion import Artifact
@@ -73,7 +73,7 @@ def read_outputs(artifact: Artifact) -> tuple[str, dict[str, Shape]]:
         graph = onnx.load(str(artifact.path), load_external_data=False).graph
         floats = [value for value in graph.output if value.type.tensor_type.elem_type in _FLOATS]
         return "", {value.name: _sizes(value) for value in floats}
-    from parity.coreml.files import open_model
+    from parity.coreml.reading.files import open_model
 
     description = open_model(artifact.path).specification.description
     kinds = ("multiArrayType", "dictionaryType")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conversion.errors import ConversionError
-from parity.errors import ParityError
-from parity.results import Prediction
+from parity.core.errors import ParityError
+from parity.core.results import Prediction
 
 if TYPE_CHECKING:
     from conversion import Classifier

@@ -15,16 +15,16 @@ import numpy as np
 
 from conversion.artifact import Format
 from parity.backends import NotRecordedError
-from parity.compare import tell_labels_apart
-from parity.errors import ParityError
-from parity.facts import artifact_digest
-from parity.images import pixels_digest
-from parity.results import Prediction
+from parity.core.compare import tell_labels_apart
+from parity.core.errors import ParityError
+from parity.core.results import Prediction
+from parity.formats.facts import artifact_digest
+from parity.suite.images import pixels_digest
 
 if TYPE_CHECKING:
     from conversion import Artifact
     from parity.backends import Predict
-    from parity.records import Record, RecordedPrediction
+    from parity.suite.records import Record, RecordedPrediction
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Recorded:
 
         batch: nothing is run, so it does not matter.
         """
-        from parity.records import read_records
+        from parity.suite.records import read_records
 
         file = read_records(self.file)
         record = self._record_of(artifact, file.records)

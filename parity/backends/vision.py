@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from conversion.shapes import coreml_input_shapes
-from parity.errors import ParityError
+from parity.core.errors import ParityError
 
 if TYPE_CHECKING:
     from conversion import Artifact
@@ -18,7 +18,7 @@ def vision_told(artifact: Artifact) -> str:
     """
     if artifact.format == "onnx":
         return ""
-    from parity.coreml.files import open_model
+    from parity.coreml.reading.files import open_model
 
     try:
         description = open_model(artifact.path).specification.description

@@ -19,10 +19,10 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from conversion.errors import ConversionError
-from conversion.quiet import import_coremltools
+from conversion.guards.quiet import import_coremltools
 from parity.backends import find_backend
-from parity.errors import ParityError
-from parity.memory import memory_limit
+from parity.core.errors import ParityError
+from parity.core.memory import memory_limit
 
 if TYPE_CHECKING:
     from parity.backends import Predict

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from parity.destination import Destination
-    from parity.results import Run
+    from parity.core.destination import Destination
+    from parity.core.results import Run
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -46,7 +46,7 @@ class Finite(click.FloatRange):
 
 def _scale(context: click.Context, parameter: click.Parameter, factor: float) -> float:
     """Refuse a factor before the work, also where nothing would have been multiplied by it."""
-    from parity.tolerance import check_scale
+    from parity.core.tolerance import check_scale
 
     check_scale(factor)
     return factor
@@ -88,7 +88,7 @@ IMAGES = click.option("--images", multiple=True, required=True, help="Image, dir
 class Output:
     """Describe an option that names a file to write: `--json` gives the parameter `json_file`.
 
-    kind: of the file, a name of parity.destination.KINDS, or how it follows from the other parameters.
+    kind: of the file, a name of parity.core.destination.KINDS, or how it follows from the other parameters.
     """
 
     option: str
@@ -133,7 +133,7 @@ def _destinations(
     paths: Mapping[Output, Path | None], options: Mapping[str, Any], force: bool
 ) -> dict[Output, Destination]:
     from parity.commands.reads import files_read
-    from parity.destination import Destination, check_destinations
+    from parity.core.destination import Destination, check_destinations
 
     reads = tuple(files_read(options))
     destinations = {
@@ -157,7 +157,7 @@ def save(destination: Destination | None, write: Callable[[], str]) -> int:
 
     Return the exit code of a command whose verdict is 0: 2 where the file could not be written.
     """
-    from parity.errors import ParityError
+    from parity.core.errors import ParityError
 
     if destination is None:
         return 0
@@ -171,7 +171,7 @@ def save(destination: Destination | None, write: Callable[[], str]) -> int:
 
 def begin_work(*files: Destination | None) -> None:
     """Mark the files that the command is to write as unfinished until it returns; None: not asked for."""
-    from parity.unfinished import mark_unfinished
+    from parity.core.unfinished import mark_unfinished
 
     paths = [file.path for file in files if file]
     mark_unfinished(paths)
@@ -180,7 +180,7 @@ def begin_work(*files: Destination | None) -> None:
 
 def end_work(context: click.Context) -> None:
     """Remove the marks of what a command wrote that has returned."""
-    from parity.unfinished import mark_finished
+    from parity.core.unfinished import mark_finished
 
     mark_finished(context.meta.get(_BEGUN, ()))
 
@@ -208,7 +208,7 @@ class Reports:
 
     def check_cases(self) -> None:
         """Refuse a cases file that cannot be written, or is something else, or another report."""
-        from parity.destination import check_destinations
+        from parity.core.destination import check_destinations
 
         if self.json and self.cases:
             check_destinations([*filter(None, self.files), self.json.beside(self.cases, "parity-cases")])
@@ -216,7 +216,7 @@ class Reports:
     @property
     def overwrites_cases(self) -> bool:
         """Say whether something else lies in the place of the cases file, and --force gives it up."""
-        from parity.destination import is_earlier
+        from parity.core.destination import is_earlier
 
         cases = self.cases
         return cases is not None and cases.exists() and not is_earlier(cases, "parity-cases")
@@ -228,7 +228,7 @@ class Reports:
         """
 
         def json() -> str:
-            from parity.results import to_json
+            from parity.core.results import to_json
 
             return to_json(found)
 

@@ -20,7 +20,7 @@ from parity.commands import (
 )
 
 if TYPE_CHECKING:
-    from parity.destination import Destination
+    from parity.core.destination import Destination
 
 
 @click.command("audit")
@@ -47,7 +47,7 @@ def audit(
     Exit codes: 0 all that do anything are caught, 1 one is missed, 2 the input is bad, 3 nothing could be mutated.
     """
     from parity.report.progress import progress_bar
-    from parity.suite import find_suite, read_suite
+    from parity.suite.suite import find_suite, read_suite
 
     path = find_suite(suite)
     with progress_bar() as progress:
@@ -55,9 +55,9 @@ def audit(
         read = read_suite(path)
         from parity.audit.findings import to_json
         from parity.audit.run import audit_suite
+        from parity.backends.selection import check_selection
         from parity.report.audit import print_audit
         from parity.report.terminal import make_console
-        from parity.selection import check_selection
 
         check_selection(read, models, routes, backends)
         begin_work(json_file)

@@ -20,8 +20,8 @@ from parity.commands import (
 )
 
 if TYPE_CHECKING:
-    from parity.destination import Destination
-    from parity.drift import Drifts
+    from parity.core.destination import Destination
+    from parity.versions.drift import Drifts
 
 
 @click.group("baseline")
@@ -84,15 +84,15 @@ def _follow(
 ) -> tuple[Drifts, int]:
     """Run the selected part of a suite and follow its baselines, and return what `save` does; for both commands."""
     from parity.report.progress import progress_bar
-    from parity.suite import find_suite, read_suite
+    from parity.suite.suite import find_suite, read_suite
 
     path = find_suite(suite)
     with progress_bar() as progress:
         progress("loading PyTorch", None)
         read = read_suite(path)
-        from parity.baselines import baseline_destination, baseline_files
-        from parity.drift import follow_suite, to_json
-        from parity.selection import check_selection
+        from parity.backends.selection import check_selection
+        from parity.versions.baselines import baseline_destination, baseline_files
+        from parity.versions.drift import follow_suite, to_json
 
         check_selection(read, models, routes, backends)
         begin_work(json_file)

@@ -21,7 +21,7 @@ from parity.commands import (
 )
 
 if TYPE_CHECKING:
-    from parity.destination import Destination
+    from parity.core.destination import Destination
 
 
 @click.command("calibrate")
@@ -58,14 +58,14 @@ def calibrate(
     Exit codes: 0 something is proposed, 2 the input is bad, 3 nothing could be proposed.
     """
     from parity.report.progress import progress_bar
-    from parity.suite import find_suite, read_suite
+    from parity.suite.suite import find_suite, read_suite
 
     path = find_suite(suite)
     with progress_bar() as progress:
         progress("loading PyTorch", None)
         read = read_suite(path)
-        from parity import calibration
-        from parity.selection import check_selection
+        from parity.backends.selection import check_selection
+        from parity.calibration import calibration
 
         check_selection(read, models, routes, backends)
         begin_work(json_file)

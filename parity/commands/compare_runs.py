@@ -15,7 +15,7 @@ from parity.commands import (
 )
 
 if TYPE_CHECKING:
-    from parity.destination import Destination
+    from parity.core.destination import Destination
 
 
 @click.command("compare-runs")
@@ -30,10 +30,10 @@ def compare_runs(old: Path, new: Path, json_file: Destination | None, markdown_f
 
     Exit codes: 0 nothing got worse, 1 something did, 2 the input is bad, 3 nothing was judged in both.
     """
-    from parity import run_diff
-    from parity.judging import read_judged
     from parity.report.run_diff import diff_to_markdown, print_run_diff
     from parity.report.terminal import make_console
+    from parity.stream.judge_saved import read_judged
+    from parity.versions import run_diff
 
     found = run_diff.compare_runs(read_judged(old), read_judged(new))
     begin_work(json_file, markdown_file)

@@ -16,7 +16,7 @@ from parity.commands import (
 )
 
 if TYPE_CHECKING:
-    from parity.destination import Destination
+    from parity.core.destination import Destination
 
 
 @click.command("explain")
@@ -55,17 +55,17 @@ def explain(
     with progress_bar() as progress:
         progress("loading PyTorch", None)
         from conversion.artifact import open_artifact
-        from parity.explaining import explain_artifact
-        from parity.models import find_classifier
+        from parity.artifacts.causes import explain_artifact
+        from parity.suite.models import find_classifier
 
         opened = open_artifact(artifact)
         begin_work(json_file)
         classifier = find_classifier(model, suite)
         progress(f"{classifier.name}: looking for causes", None)
         found = explain_artifact(classifier, opened, list(images), backend, record, tolerance)
+    from parity.core.results import to_json
     from parity.report.explanation import print_explanation
     from parity.report.terminal import make_console
-    from parity.results import to_json
 
     unwritten = save(json_file, lambda: to_json(found))
     for subject in found.subjects:

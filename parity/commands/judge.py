@@ -15,6 +15,6 @@ from parity.commands import Reports, report, report_options
 @report_options
 def judge(results: Path, tolerance: float | None, reports: Reports) -> int:
     """Judge a saved results.json again, with nothing run; without --tolerance it becomes other reports."""
-    from parity.judging import judge_file
+    from parity.stream.judge_saved import judge_file
 
     return report(judge_file(results, tolerance), reports)

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from parity.errors import ParityError
-from parity.suite import find_suite
+from parity.core.errors import ParityError
+from parity.suite.suite import find_suite
 
 
 def files_read(options: Mapping[str, Any]) -> list[Path]:
@@ -30,7 +30,7 @@ def files_read(options: Mapping[str, Any]) -> list[Path]:
 
 def suite_files(suite: Path) -> Iterator[Path]:
     """Name a suite file, its baselines and all that it names; a damaged one names nothing: the command says so."""
-    from parity.baselines import DIRECTORY
+    from parity.versions.baselines import DIRECTORY
 
     yield suite
     yield from (suite.parent / DIRECTORY).glob("*/*.json")

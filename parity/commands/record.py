@@ -17,7 +17,7 @@ from parity.commands import (
 )
 
 if TYPE_CHECKING:
-    from parity.destination import Destination
+    from parity.core.destination import Destination
 
 
 @click.command("record")
@@ -43,11 +43,11 @@ def record(
 
     with progress_bar() as progress:
         progress("running", None)
-        from parity import recording
-        from parity.records import to_json
+        from parity.artifacts.record_file import record as answers_of
+        from parity.suite.records import to_json
 
         begin_work(out_file)
-        found = recording.record(artifacts, list(images), backend, compute_unit)
+        found = answers_of(artifacts, list(images), backend, compute_unit)
     if unwritten := save(out_file, lambda: to_json(found)):
         return unwritten
     for one in found.records:

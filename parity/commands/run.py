@@ -81,14 +81,14 @@ def run(
     if given:
         raise click.UsageError(f"--{next(iter(given)).replace('_', '-')} goes with --images")
     from parity.report.progress import progress_bar
-    from parity.suite import find_suite, read_suite
+    from parity.suite.suite import find_suite, read_suite
 
     path = find_suite(suite)
     with progress_bar() as progress:
         progress("loading PyTorch", None)
         read = read_suite(path)
         from parity import pipeline
-        from parity.selection import check_selection
+        from parity.backends.selection import check_selection
 
         check_selection(read, models, routes, backends)
         begin_work(*reports.files)
@@ -101,7 +101,7 @@ def _run_streamed(
 ) -> int:
     from parity.report.progress import counting_bar
     from parity.stream.job import Job, default_workers, parse_shard
-    from parity.suite import find_suite
+    from parity.suite.suite import find_suite
 
     reports.check_cases()
     # What --force overwrites is no journal, and nothing to go on with.

@@ -20,8 +20,8 @@ from parity.commands import (
 )
 
 if TYPE_CHECKING:
-    from parity.destination import Destination
-    from parity.suite import Suite
+    from parity.core.destination import Destination
+    from parity.suite.suite import Suite
 
 
 @click.command("upgrade")
@@ -63,13 +63,13 @@ def upgrade(
         )
     from parity.report.progress import progress_bar
     from parity.report.terminal import make_console
-    from parity.suite import find_suite, read_suite
+    from parity.suite.suite import find_suite, read_suite
 
     path = find_suite(suite)
     with progress_bar() as progress:
         progress("loading PyTorch", None)
         read = read_suite(path)
-        from parity.selection import check_selection
+        from parity.backends.selection import check_selection
 
         check_selection(read, models, routes, ())
         begin_work(json_file)
@@ -86,9 +86,9 @@ def upgrade(
 def _upgrade(
     suite: Suite, with_: tuple[str, ...], from_: tuple[str, ...], to: tuple[str, ...], work: dict[str, Any]
 ) -> tuple[Any, str]:
-    from parity.sides import find_side
-    from parity.upgrade import upgrade as compare_sides
-    from parity.upgrade import upgrade_to_json
+    from parity.versions.sides import find_side
+    from parity.versions.upgrade import upgrade as compare_sides
+    from parity.versions.upgrade import upgrade_to_json
 
     old, new = (find_side(side or ("installed",), suite.toolchains) for side in (with_ or from_, to))
     found = compare_sides(suite, old, new, **work)
@@ -98,7 +98,7 @@ def _upgrade(
 def _bisect(
     suite: Suite, package: str, from_: tuple[str, ...], to: tuple[str, ...], work: dict[str, Any]
 ) -> tuple[Any, str]:
-    from parity.bisect import bisect, bisection_to_json, installed_version
+    from parity.versions.bisect import bisect, bisection_to_json, installed_version
 
     first, last = (_version(package, given) for given in (from_, to))
     if first is None:

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from conversion.quiet import import_coremltools
+from conversion.guards.quiet import import_coremltools
 from parity.coreml.registry import OPSETS, find_layer, find_operation
 
 # Not computed by a kernel: mil.py reads it.

@@ -13,14 +13,14 @@ from typing import Any, overload
 import numpy as np
 import torch
 
-from conversion.torch_defaults import with_torch_defaults
-from parity.coreml.blocks import one_prediction
-from parity.coreml.engine import Engine, Inputs
-from parity.coreml.files import open_model
+from conversion.guards.torch_defaults import with_torch_defaults
+from parity.core.errors import CoreMLError
 from parity.coreml.pipeline import open_runnable
 from parity.coreml.program import Graph
-from parity.coreml.state import State
-from parity.errors import CoreMLError
+from parity.coreml.reading.files import open_model
+from parity.coreml.running.blocks import one_prediction
+from parity.coreml.running.engine import Engine, Inputs
+from parity.coreml.running.state import State
 
 
 class Evaluator:

@@ -6,11 +6,11 @@ import copy
 from dataclasses import dataclass
 from typing import Any
 
-from parity.coreml.engine import NEURAL_NETWORKS, Engine, Inputs, check_names, open_engine
-from parity.coreml.files import ModelFile
+from parity.core.errors import CoreMLError
 from parity.coreml.program import Value
-from parity.coreml.state import State, make_cells
-from parity.errors import CoreMLError
+from parity.coreml.reading.files import ModelFile
+from parity.coreml.running.engine import NEURAL_NETWORKS, Engine, Inputs, check_names, open_engine
+from parity.coreml.running.state import State, make_cells
 
 PIPELINES = ("pipeline", "pipelineClassifier", "pipelineRegressor")
 # The newest version of the format that the evaluator reads.

@@ -11,12 +11,12 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from conversion.quiet import import_coremltools
-from parity.coreml.engine import NEURAL_NETWORKS
+from conversion.guards.quiet import import_coremltools
+from parity.core.errors import CoreMLError
 from parity.coreml.evaluator import Evaluator
 from parity.coreml.pipeline import SPECIFICATION_VERSION
-from parity.coreml.state import State
-from parity.errors import CoreMLError
+from parity.coreml.running.engine import NEURAL_NETWORKS
+from parity.coreml.running.state import State
 
 _MACOS = (15, 0)
 

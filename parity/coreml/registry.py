@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
 
-from parity.errors import CoreMLError
+from parity.core.errors import CoreMLError
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -12,11 +12,11 @@ import numpy as np
 from conversion.artifact import open_artifact
 from conversion.errors import ConversionError
 from parity.backends import CannotRunError, Predict, backends_for, find_backend
-from parity.compare import compare
-from parity.images import ImageSet
-from parity.reference import Reference
-from parity.results import Comparison, Prediction
-from parity.tolerance import Tolerance, tolerances_for
+from parity.backends.reference import Reference
+from parity.core.compare import compare
+from parity.core.results import Comparison, Prediction
+from parity.core.tolerance import Tolerance, tolerances_for
+from parity.suite.images import ImageSet
 
 if TYPE_CHECKING:
     from conversion import Artifact, Classifier
@@ -169,7 +169,7 @@ def _plain_torch(classifier: Classifier) -> Predict:
     import torch
 
     from conversion.deployed import pixels_to_tensor
-    from conversion.user_code import user_code
+    from conversion.guards.user_code import user_code
 
     statistics = classifier.preprocessing
     mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (statistics.mean, statistics.std))

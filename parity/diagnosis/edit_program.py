@@ -91,7 +91,7 @@ def set_labels(model: Any, labels: Sequence[str]) -> None:
 
 def labels(model: Any) -> Sequence[str] | None:
     """Read the classes of the operation classify."""
-    from parity.coreml.mil_values import Constant, Weights, read_constant
+    from parity.coreml.reading.mil_values import Constant, Weights, read_constant
 
     _, operations = _function(model)
     _, classify = _classify(operations)
@@ -196,7 +196,7 @@ def _const(model: Any, added: list[Any], name: str, array: Any) -> str:
 
 
 def _value(array: Any) -> Any:
-    from conversion.quiet import import_coremltools
+    from conversion.guards.quiet import import_coremltools
 
     value = import_coremltools().proto.MIL_pb2.Value()
     tensor = value.immediateValue.tensor

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conversion.packages import read_package
+from conversion.files.packages import read_package
 
 if TYPE_CHECKING:
     from conversion import Artifact
@@ -75,7 +75,7 @@ def open_editable(artifact: Artifact) -> Editable:
         import onnx
 
         return Editable("onnx", onnx.load(str(artifact.path)))
-    from parity.coreml.files import open_model
+    from parity.coreml.reading.files import open_model
 
     return Editable(artifact.format, open_model(artifact.path).specification)
 

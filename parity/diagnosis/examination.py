@@ -14,14 +14,14 @@ import numpy as np
 
 from conversion.errors import ConversionError
 from parity.backends import RECORDED, Predict, backends_for, find_backend
+from parity.backends.reference import Reference
+from parity.core.errors import ParityError
+from parity.core.results import Comparison, Prediction
 from parity.diagnosis.editing import Editable, edited, open_editable
 from parity.diagnosis.graph import Graph, read_graph
 from parity.diagnosis.repair import Repair, judged
 from parity.diagnosis.trace import Trace, open_trace
-from parity.errors import ParityError
-from parity.images import ImageSet
-from parity.reference import Reference
-from parity.results import Comparison, Prediction
+from parity.suite.images import ImageSet
 
 if TYPE_CHECKING:
     from conversion import Artifact

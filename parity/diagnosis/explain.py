@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from parity.core.results import Comparison, Diagnosis, Divergence
+from parity.core.tolerance import Tolerance
 from parity.diagnosis.repair import apply, badness, evidence_of, holds, repaired
 from parity.diagnosis.suspects import GENERAL, SPECIFIC, Suspect
 from parity.diagnosis.suspects.precision import harmless
-from parity.results import Comparison, Diagnosis, Divergence
-from parity.tolerance import Tolerance
 
 if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parity.backends.limited import ended
+from parity.core.results import Comparison, Prediction, Subject
+from parity.core.tolerance import FP16_FLOOR, FP32
 from parity.diagnosis.examination import Examination
 from parity.diagnosis.explain import Explanation, explain
-from parity.results import Comparison, Prediction, Subject
-from parity.tolerance import FP16_FLOOR, FP32
 
 if TYPE_CHECKING:
     from conversion import Artifact
-    from parity.reference import Reference
+    from parity.backends.reference import Reference
 
 LOG = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parity.backends import coreml_classifier, onnx_classifier
+from parity.core.results import Prediction
 from parity.diagnosis.align import Candidates, Parting, candidates, stand_in, walk
 from parity.diagnosis.trace import open_trace
-from parity.results import Prediction
 
 if TYPE_CHECKING:
     import torch
@@ -172,9 +172,9 @@ def _engine(artifact: Artifact, names: Sequence[str]) -> tuple[Any, dict[str, np
     """Open the evaluator with nodes that give what is in the dictionary in the place of their own."""
     import torch
 
-    from parity.coreml.engine import open_engine
-    from parity.coreml.files import open_model
-    from parity.coreml.plan import make_plan
+    from parity.coreml.reading.files import open_model
+    from parity.coreml.running.engine import open_engine
+    from parity.coreml.running.plan import make_plan
 
     engine = open_engine(open_model(artifact.path), None)
     made: dict[str, np.ndarray] = {}

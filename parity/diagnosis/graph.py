@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from parity import attributes
 from parity.backends import pick_output
 from parity.backends.outputs import WANTED
 from parity.coreml import Evaluator
-from parity.coreml.files import ModelFile, open_model
 from parity.coreml.layers.weights import read_weights
-from parity.coreml.mil import read_constants
+from parity.coreml.reading.files import ModelFile, open_model
+from parity.coreml.reading.mil import read_constants
+from parity.formats import attributes
 
 if TYPE_CHECKING:
     from conversion import Artifact

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import torch
 
     from conversion import Artifact
-    from parity.images import ImageSet
-    from parity.reference import Reference
+    from parity.backends.reference import Reference
+    from parity.suite.images import ImageSet
 
 # Numbers kept of one value over all images: enough to see in which way it differs.
 _KEPT = 4_000_000

@@ -16,16 +16,16 @@ import numpy as np
 
 from conversion.routes import convert
 from parity.backends.coreml_classifier import classifier_predictions, fed
-from parity.compare import compare
+from parity.core.compare import compare
+from parity.core.tolerance import Tolerance
 from parity.coreml import Evaluator
-from parity.coreml.files import ModelFile, open_model
+from parity.coreml.reading.files import ModelFile, open_model
 from parity.diagnosis.graph import Graph, Operation, dynamic_values, read_graph
 from parity.diagnosis.semantics import evaluator_in
-from parity.tolerance import Tolerance
 
 if TYPE_CHECKING:
     from conversion import Artifact
-    from parity.reference import Reference
+    from parity.backends.reference import Reference
 
 LARGEST, NEAR, SMALLEST = 65504.0, 32768.0, 2.0**-24
 # More operations than these are as good as all: then the whole network belongs in fp32.

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from parity.compare import compare, proves_nothing, with_exact_sums
+from parity.backends.reference import Reference
+from parity.core.compare import compare, proves_nothing, with_exact_sums
+from parity.core.results import FAILING_CASES, Comparison, Prediction
+from parity.core.tally import variety_of
+from parity.core.tolerance import Tolerance
 from parity.diagnosis.editing import Edit
-from parity.images import ImageSet
-from parity.reference import Reference
-from parity.results import FAILING_CASES, Comparison, Prediction
-from parity.tally import variety_of
-from parity.tolerance import Tolerance
+from parity.suite.images import ImageSet
 
 if TYPE_CHECKING:
     from conversion import Artifact

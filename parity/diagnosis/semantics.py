@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from parity.coreml import Evaluator
-from parity.coreml.files import ModelFile, open_model
+from parity.coreml.reading.files import ModelFile, open_model
 
 _STRING, _HALF, _SINGLE = 2, 10, 11  # MIL.proto: DataType.STRING, FLOAT16, FLOAT32
 

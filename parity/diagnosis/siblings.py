@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from parity.backends.limited import ended
+from parity.core.environment import operating_system
+from parity.core.results import Diagnosis, Subject
 from parity.diagnosis.fixes import compute_units
-from parity.environment import operating_system
-from parity.results import Diagnosis, Subject
 
 if TYPE_CHECKING:
     from conversion import Artifact
@@ -113,8 +113,8 @@ def _elsewhere(one: Sibling, same: Sequence[Sibling]) -> Iterator[Diagnosis]:
 
 def _other_files(one: Sibling, agreeing: Sequence[Sibling]) -> Iterator[Diagnosis]:
     from conversion.errors import ConversionError
-    from parity.errors import ParityError
-    from parity.facts import ArtifactFacts, changed_facts, facts
+    from parity.core.errors import ParityError
+    from parity.formats.facts import ArtifactFacts, changed_facts, facts
 
     assert one.artifact is not None
     try:

@@ -11,8 +11,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from parity.core.errors import ParityError
 from parity.diagnosis.types import WRAPPER
-from parity.errors import ParityError
 
 if TYPE_CHECKING:
     import torch

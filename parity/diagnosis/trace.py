@@ -9,8 +9,8 @@ import numpy as np
 
 from parity.backends.coreml_classifier import fed as fed_to
 from parity.backends.feeding import as_tensor
+from parity.core.errors import ParityError
 from parity.diagnosis.edit_onnx import image_of
-from parity.errors import ParityError
 
 if TYPE_CHECKING:
     from conversion import Artifact

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from parity.calibration import Calibration
-from parity.proposals import FACTOR, Proposal, coverage
+from parity.calibration.calibration import Calibration
+from parity.calibration.proposals import FACTOR, Proposal, coverage
 from parity.report.text import percent, small, visible
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from parity.distribution import Distribution
+from parity.core.distribution import Distribution
+from parity.core.results import Case, CaseVerdict, Run, Subject
 from parity.report.text import clipped, percent, probability, small, visible
-from parity.results import Case, CaseVerdict, Run, Subject
-from parity.thumbnails import thumbnail_key
+from parity.suite.thumbnails import thumbnail_key
 
 CASE_VERDICTS: tuple[CaseVerdict, ...] = ("error", "flip", "drift", "tie", "match")
 _PAIRS = 400

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from itertools import accumulate
 
-from parity.distribution import Distribution
+from parity.core.distribution import Distribution
 from parity.report.case_view import Pair
 from parity.report.text import compact, counted
 

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from parity.baselines import ACCEPT_BY_COMMAND, KINDS
-from parity.drift import Drift, Drifts
+from parity.versions.baselines import ACCEPT_BY_COMMAND, KINDS
+from parity.versions.drift import Drift, Drifts
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from parity.compare import explain_failure, way
-from parity.results import Subject
+from parity.core.compare import explain_failure, way
+from parity.core.results import Subject
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,12 +10,12 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from parity.distribution import Distribution
+from parity.core.distribution import Distribution
+from parity.core.results import VERDICTS, Run
 from parity.report.case_view import CASE_VERDICTS
 from parity.report.charts import distribution_chart, scatter_chart
 from parity.report.text import compact, counted
 from parity.report.view import SubjectView, make_view
-from parity.results import VERDICTS, Run
 
 if TYPE_CHECKING:
     from jinja2 import Environment

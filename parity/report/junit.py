@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from parity.core.results import Run
 from parity.report.view import MatrixRow, RunView, SubjectView, make_view
-from parity.results import Run
 
 _NUMBERS = ("images", "top1", "max_abs_diff", "tolerance", "would_pass", "guilty_hop", "recorded_by", "artifact")
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
+from parity.core.results import Run
 from parity.report.text import counted
 from parity.report.view import Cause, RunView, SubjectView, make_view
-from parity.results import Run
 
 # A comment on GitHub takes 65,536 characters, and whoever posts this adds a line or two.
 MOST_CHARACTERS = 64_000

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from parity.report.markdown import MOST_CHARACTERS, bounded, data, row, table
 from parity.report.text import counted, small, visible
-from parity.run_diff import ImageChange, RunDiff, SubjectDiff
+from parity.versions.run_diff import ImageChange, RunDiff, SubjectDiff
 
 if TYPE_CHECKING:
     from rich.console import Console

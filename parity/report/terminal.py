@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
+from parity.core.results import Run
 from parity.report.text import visible_lines
 from parity.report.view import AccuracyView, RunView, make_view
-from parity.results import Run
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from parity.compare import tell_causes
-from parity.upgrade import Upgrade, UpgradeLeg
-from parity.upgrade_verdicts import REGRESSIONS
+from parity.core.compare import tell_causes
+from parity.versions.upgrade import Upgrade, UpgradeLeg
+from parity.versions.upgrade_verdicts import REGRESSIONS
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from parity.bisect import Bisection
-    from parity.results import Subject
-    from parity.upgrade_verdicts import SideState
+    from parity.core.results import Subject
+    from parity.versions.bisect import Bisection
+    from parity.versions.upgrade_verdicts import SideState
 
 _COLOURS = {
     "better": "green",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from parity.accuracy import Accuracy, Share
-from parity.compare import explain_failure, rounded_up, summary_line, tell_confirmed, tell_divergence, way
-from parity.distribution import Distribution
+from parity.core.accuracy import Accuracy, Share
+from parity.core.compare import explain_failure, rounded_up, summary_line, tell_confirmed, tell_divergence, way
+from parity.core.distribution import Distribution
+from parity.core.results import VERDICTS, CaseVerdict, Diagnosis, Run, Subject, Verdict, worst_first
 from parity.report.case_view import (
     CaseView,
     Pair,
@@ -19,8 +20,7 @@ from parity.report.case_view import (
     with_sample,
 )
 from parity.report.text import counted, percent, small, visible, visible_lines
-from parity.results import VERDICTS, CaseVerdict, Diagnosis, Run, Subject, Verdict, worst_first
-from parity.thumbnails import SHOWN as CARDS
+from parity.suite.thumbnails import SHOWN as CARDS
 
 # A report that somebody opens is a page, not a database: results.json has every case that was kept.
 _ROWS, _ALL_ROWS = 40, 1_200

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 from PIL import Image
 
-from parity.errors import ParityError
+from parity.core.errors import ParityError
 
 Format = Literal["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"]
 Mode = Literal["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from parity.errors import ParityError
+from parity.core.errors import ParityError
 
 # Names that formats and reports get wrong first. Some tell classes apart by very little; those stand together.
 _PECULIAR: Sequence[Sequence[str]] = (

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from conversion.artifact import Artifact, open_artifact
 from conversion.shapes import Axis, InputShapes, read_input_shapes
 from parity.backends import backends_for, find_backend
-from parity.errors import ParityError
+from parity.core.errors import ParityError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from parity.results import Prediction
+    from parity.core.results import Prediction
 
 Shape = tuple[int, ...]
 

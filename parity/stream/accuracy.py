@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import NormalDist
 from typing import Literal
 
-from parity.accuracy import Accuracy, Calibration, CalibrationBin, Change, ClassAccuracy, Correctness, Share
-from parity.cases import SHOWN
-from parity.results import Case, ClassPair
+from parity.core.accuracy import Accuracy, Calibration, CalibrationBin, Change, ClassAccuracy, Correctness, Share
+from parity.core.cases import SHOWN
+from parity.core.results import Case, ClassPair
 
 Side = Literal["reference", "candidate"]
 SIDES: tuple[Side, Side] = ("reference", "candidate")

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
-from parity.distribution import Distribution
-from parity.errors import ParityError
-from parity.known_issues import mark_known_issues
-from parity.results import FAILING_CASES, Case, Part, Run, Subject, Unreadable, UnreadableImage, summarise
+from parity.core.distribution import Distribution
+from parity.core.errors import ParityError
+from parity.core.results import FAILING_CASES, Case, Part, Run, Subject, Unreadable, UnreadableImage, summarise
+from parity.core.tally import Tally, Variety, judge, tally_of
+from parity.core.tolerance import Tolerance, too_costly
 from parity.stream.accuracy import Counts, accuracy_of, add_counts, count_accuracy
 from parity.stream.cases_file import (
     Explained,
@@ -25,8 +26,7 @@ from parity.stream.cases_file import (
     unpack,
 )
 from parity.stream.job import Shard
-from parity.tally import Tally, Variety, judge, tally_of
-from parity.tolerance import Tolerance, too_costly
+from parity.suite.known_issues import mark_known_issues
 
 # How many cases a subject shows: the worst.
 WORST = 32

@@ -1,8 +1,8 @@
 """The cases file: a header, then one JSON line for each image in the order of the list, batch by batch.
 
-The last line of each batch also has what the batch's answers tell of the reference's variety (parity/tally.py), one
-entry for each model, and the same of those images that spot checks see. Behind all images comes a line for each
-artefact that fails, once somebody looked why.
+The last line of each batch also has what the batch's answers tell of the reference's variety
+(parity/core/tally.py), one entry for each model, and the same of those images that spot checks see. Behind all
+images comes a line for each artefact that fails, once somebody looked why.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from conversion.regular_files import why_no_file
-from parity.errors import ParityError
-from parity.file_kinds import schema_of, tell_kind
-from parity.results import FINITE, Case, Count, Diagnosis, Divergence, Environment, Subject, Verdict
+from conversion.files.regular_files import why_no_file
+from parity.core.errors import ParityError
+from parity.core.file_kinds import schema_of, tell_kind
+from parity.core.results import FINITE, Case, Count, Diagnosis, Divergence, Environment, Subject, Verdict
+from parity.core.tally import Variety
 from parity.stream.job import Shard, cases_beside
 from parity.stream.soundness import LineCheck, header_trouble
-from parity.suite import KnownIssueEntry
-from parity.tally import Variety
+from parity.suite.suite import KnownIssueEntry
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

@@ -15,12 +15,12 @@ from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from parity.backends.reference import Reference, make_reference
+from parity.core.errors import ParityError
+from parity.core.results import FAILING_CASES, Run, Subject
+from parity.core.tolerance import Tolerance
 from parity.diagnosis.explainer import Explainer
-from parity.errors import ParityError
-from parity.images import ImageSet
 from parity.pipeline import convert_entry, judge_with_prediction
-from parity.reference import Reference, make_reference
-from parity.results import FAILING_CASES, Run, Subject
 from parity.stream.aggregate import with_explanations
 from parity.stream.cases_file import Explained, Header, LegExplained, read_header
 from parity.stream.decoding import Decoder, same_pixels
@@ -29,8 +29,8 @@ from parity.stream.journal import open_journal
 from parity.stream.legs import images_at_once, load_models
 from parity.stream.listing import ImageList, list_images, shown
 from parity.stream.running import Progress
-from parity.suite import ModelEntry, read_suite
-from parity.tolerance import Tolerance
+from parity.suite.images import ImageSet
+from parity.suite.suite import ModelEntry, read_suite
 
 if TYPE_CHECKING:
     from conversion import Classifier

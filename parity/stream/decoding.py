@@ -16,10 +16,10 @@ import numpy as np
 from conversion.classifier import Preprocessing
 from conversion.errors import ImageError
 from conversion.images import read_pixels_for
-from parity.errors import ParityError
-from parity.images import SMALLEST
+from parity.core.errors import ParityError
 from parity.stream.listing import ImageList, shown
 from parity.stream.stamps import content_digest
+from parity.suite.images import SMALLEST
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext

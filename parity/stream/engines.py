@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from conversion.errors import ConversionError
-from conversion.torch_defaults import with_torch_defaults
+from conversion.guards.torch_defaults import with_torch_defaults
 from parity.backends.limited import current_limit
-from parity.errors import ParityError
-from parity.results import Run
+from parity.core.errors import ParityError
+from parity.core.results import Run
 from parity.stream.aggregate import read_results
 from parity.stream.cases_file import read_header
 from parity.stream.causes import explain_run

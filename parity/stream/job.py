@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parity.errors import ParityError
-from parity.results import Part
+from parity.core.errors import ParityError
+from parity.core.results import Part
 
 if TYPE_CHECKING:
     from parity.backends.limited import TimeLimit

@@ -16,9 +16,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from conversion.regular_files import MISSING, why_no_file
-from parity.destination import is_torn_header
-from parity.errors import ParityError
+from conversion.files.regular_files import MISSING, why_no_file
+from parity.core.destination import is_torn_header
+from parity.core.errors import ParityError
 from parity.stream.cases_file import (
     Explained,
     Header,

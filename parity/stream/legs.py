@@ -15,19 +15,19 @@ from conversion.shapes import read_input_shapes
 from parity.backends import Predict, backends_for, find_backend, record_names
 from parity.backends.outputs import shape_told
 from parity.backends.pytorch import check_repeatable, load_reference
-from parity.cases import softmax_loss
-from parity.compare import align
-from parity.facts import artifact_digest
-from parity.images import NOISE, are_noise
-from parity.models import load_classifier
+from parity.core.cases import softmax_loss
+from parity.core.compare import align
+from parity.core.results import Prediction, Subject
+from parity.core.tolerance import Tolerance, measure_fp16_cost, measure_fp32_cost, scaled, tolerances_for
+from parity.formats.facts import artifact_digest
 from parity.pipeline import attempt, convert_entry, remarks_on
-from parity.results import Prediction, Subject
 from parity.stream.cases_file import HeadLeg
 from parity.stream.decoding import Decoder, same_pixels
 from parity.stream.job import Job
 from parity.stream.listing import ImageList, shown
-from parity.suite import ModelEntry, Suite
-from parity.tolerance import Tolerance, measure_fp16_cost, measure_fp32_cost, scaled, tolerances_for
+from parity.suite.images import NOISE, are_noise
+from parity.suite.models import load_classifier
+from parity.suite.suite import ModelEntry, Suite
 
 if TYPE_CHECKING:
     from conversion import Classifier
@@ -111,7 +111,7 @@ class Sample:
 
     @cached_property
     def lost(self) -> float:
-        """Return what the sum in PyTorch's own softmax costs on these images; see parity.cases.softmax_loss."""
+        """Return what the sum in PyTorch's own softmax costs here; see parity.core.cases.softmax_loss."""
         if not len(self.pixels):
             return 0.0
         return float(softmax_loss(load_reference(self.classifier)(self._fp32_pixels).probabilities).max())

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from conversion.suffixes import IMAGE_SUFFIXES
-from parity.errors import ParityError
+from conversion.files.suffixes import IMAGE_SUFFIXES
+from parity.core.errors import ParityError
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
-from parity.destination import write_whole
-from parity.errors import ParityError
-from parity.file_kinds import results_beside
-from parity.results import Run
+from parity.core.destination import write_whole
+from parity.core.errors import ParityError
+from parity.core.file_kinds import results_beside
+from parity.core.results import Run
+from parity.core.unfinished import refuse_unfinished
 from parity.stream.aggregate import aggregate, read_results, with_explanations
 from parity.stream.cases_file import (
     Header,
@@ -27,7 +28,6 @@ from parity.stream.cases_file import (
 from parity.stream.identity import tell_difference
 from parity.stream.job import Shard, cases_beside
 from parity.stream.soundness import LineCheck
-from parity.unfinished import refuse_unfinished
 
 
 def merged_results(paths: Sequence[Path], json_file: Path | None, allowed_unreadable: float) -> Run:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from conversion.errors import ConversionError
 from conversion.images import read_pixels
-from parity.results import Run, worst_first
+from parity.core.results import Run, worst_first
 from parity.stream.job import Job
 from parity.stream.legs import load_models
 from parity.stream.listing import list_images, shown
-from parity.suite import read_suite
-from parity.thumbnails import SHOWN, add_thumbnails, worst_thumbnails
+from parity.suite.suite import read_suite
+from parity.suite.thumbnails import SHOWN, add_thumbnails, worst_thumbnails
 
 
 def worst_pictures(job: Job, run: Run) -> dict[str, str]:

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 import parity.stream.decoding  # noqa: F401
-from conversion.torchvision_guard import torchvision
+from conversion.guards.torchvision_guard import torchvision
 
 torchvision()

@@ -12,16 +12,17 @@ from pathlib import Path
 import numpy as np
 
 from conversion.classifier import Preprocessing
+from conversion.guards.torch_defaults import with_torch_defaults
 from conversion.provenance import code_hash, weights_hash
-from conversion.torch_defaults import with_torch_defaults
 from parity.backends import Predict
 from parity.backends.feeding import check_batch
 from parity.backends.limited import time_limit
-from parity.cases import make_cases, softmax_loss, summed_exactly
-from parity.compare import align
-from parity.environment import environment, operating_system
-from parity.results import FAILING_CASES, Case, Prediction
-from parity.selection import check_selection
+from parity.backends.selection import check_selection
+from parity.core.cases import make_cases, softmax_loss, summed_exactly
+from parity.core.compare import align
+from parity.core.environment import environment, operating_system
+from parity.core.results import FAILING_CASES, Case, Prediction
+from parity.core.tally import variety_of
 from parity.stream.cases_file import Header, HeadLeg, HeadModel, Line, PackedVariety, pack
 from parity.stream.decoding import Batches, Decoded, decode, same_pixels, start_workers_early
 from parity.stream.job import Job, kept_cases
@@ -30,8 +31,7 @@ from parity.stream.legs import LiveModel, live_model, load_models
 from parity.stream.listing import ImageList, list_images, shown
 from parity.stream.stamps import check_unchanged, keep_stamps
 from parity.stream.truth import Truth, find_truth
-from parity.suite import read_suite
-from parity.tally import variety_of
+from parity.suite.suite import read_suite
 
 LOG = logging.getLogger(__name__)
 

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from parity.cases import judge_case_again
-from parity.errors import ParityError
-from parity.results import Case
-from parity.soundness import ROUNDING, contradictions
+from parity.core.cases import judge_case_again
+from parity.core.errors import ParityError
+from parity.core.results import Case
+from parity.core.soundness import ROUNDING, contradictions
 
 if TYPE_CHECKING:
+    from parity.core.tally import Variety
     from parity.stream.cases_file import Header, Line, PackedVariety
-    from parity.tally import Variety
 
 # A case may have PyTorch's probabilities with their sum made exact, which the bounds of a batch are not.
 _SUMS = 1e-2

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
-from parity.errors import ParityError
+from parity.core.errors import ParityError
 from parity.stream.listing import ImageList, shown
 
 # Bytes of an image's digest.

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conversion.json_text import parse_json
-from conversion.regular_files import why_no_file
-from parity.errors import ParityError
-from parity.file_kinds import tell_kind
+from conversion.files.json_text import parse_json
+from conversion.files.regular_files import why_no_file
+from parity.core.errors import ParityError
+from parity.core.file_kinds import tell_kind
 from parity.stream.listing import ImageList, shown
 
 _UNKNOWN = -1

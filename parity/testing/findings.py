@@ -11,17 +11,17 @@ import pytest
 
 from conversion.routes import ROUTES
 from parity.backends import backends_for
-from parity.baselines import unused_baselines
-from parity.destination import Destination
-from parity.environment import environment
-from parity.errors import ParityError
-from parity.known_issues import mark_known_issues
-from parity.results import Run, Subject, from_json, to_json
-from parity.results import summarise as count
-from parity.suite import Suite, read_suite
+from parity.core.destination import Destination
+from parity.core.environment import environment
+from parity.core.errors import ParityError
+from parity.core.results import Run, Subject, from_json, to_json
+from parity.core.results import summarise as count
+from parity.core.unfinished import mark_finished
+from parity.suite.known_issues import mark_known_issues
+from parity.suite.suite import Suite, read_suite
+from parity.suite.thumbnails import add_thumbnails
 from parity.testing.session import Watch
-from parity.thumbnails import add_thumbnails
-from parity.unfinished import mark_finished
+from parity.versions.baselines import unused_baselines
 
 Leg = tuple[str, str, str]  # model, route, backend
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from parity.results import Run, to_json
+from parity.core.results import Run, to_json
 from parity.testing.workbench import Found, workbench
 
 if TYPE_CHECKING:
     from conversion import Artifact, Classifier
     from conversion.shapes import Dynamic
-    from parity.tolerance import Tolerance
+    from parity.core.tolerance import Tolerance
 
 
 class Checker:
@@ -47,11 +47,11 @@ class Checker:
         """
         __tracebackhide__ = True
         from conversion import ConversionError, convert
-        from conversion.user_code import user_code
-        from parity.compare import assert_parity
-        from parity.errors import ParityError
-        from parity.models import load_classifier
+        from conversion.guards.user_code import user_code
+        from parity.core.compare import assert_parity
+        from parity.core.errors import ParityError
         from parity.pipeline import check
+        from parity.suite.models import load_classifier
 
         try:
             with user_code(str(getattr(classifier, "name", classifier))), self._bench.limited():

@@ -14,15 +14,15 @@ from conversion.errors import ConversionError
 from conversion.images import find_images
 from conversion.routes import ROUTES
 from parity.backends import backends_for
-from parity.baselines import ACCEPT_BY_PYTEST
-from parity.compare import explain_failure
-from parity.environment import environment
-from parity.errors import ParityError
-from parity.images import unique_names
-from parity.known_issues import mark_known_issues
-from parity.results import FAILING_CASES, Case, Run, Subject, to_json
-from parity.suite import ModelEntry, Suite, read_suite
+from parity.core.compare import explain_failure
+from parity.core.environment import environment
+from parity.core.errors import ParityError
+from parity.core.results import FAILING_CASES, Case, Run, Subject, to_json
+from parity.suite.images import unique_names
+from parity.suite.known_issues import mark_known_issues
+from parity.suite.suite import ModelEntry, Suite, read_suite
 from parity.testing.workbench import Found, remarks, workbench
+from parity.versions.baselines import ACCEPT_BY_PYTEST
 
 _MARKERS = pytest.StashKey[dict[str, str]]()
 

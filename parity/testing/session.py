@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from conversion.user_code import place_of, told_error
-from parity.destination import Destination
-from parity.unfinished import mark_unfinished
+from conversion.guards.user_code import place_of, told_error
+from parity.core.destination import Destination
+from parity.core.unfinished import mark_unfinished
 
 
 @dataclass

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import pytest
 
 from conversion.errors import ConversionError
+from conversion.guards.user_code import user_code
 from conversion.routes import ROUTES
-from conversion.user_code import user_code
 from parity.backends import limited
-from parity.drift import Drift, follow
-from parity.errors import ParityError
-from parity.results import Subject
-from parity.suite import ModelEntry, Suite
-from parity.thumbnails import worst_thumbnails
+from parity.core.errors import ParityError
+from parity.core.results import Subject
+from parity.suite.suite import ModelEntry, Suite
+from parity.suite.thumbnails import worst_thumbnails
+from parity.versions.drift import Drift, follow
 
 _KEY = pytest.StashKey["Workbench"]()
 # Two: a worker goes from model to model, and what it left needs its memory no longer.

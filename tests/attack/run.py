@@ -106,7 +106,7 @@ def _import_what_is_slow() -> None:
     import parity.coreml.evaluator
     import parity.pipeline
     import parity.plugin  # noqa: F401
-    from conversion.quiet import import_coremltools
+    from conversion.guards.quiet import import_coremltools
 
     import_coremltools()
     torch.set_num_threads(1)

@@ -22,12 +22,12 @@ from memory import memory
 from PIL import Image
 
 from conversion import Artifact, Classifier, convert
-from conversion.torchvision_models import torchvision_classifier
+from conversion.sources.torchvision_models import torchvision_classifier
 from parity import check
 from parity.backends import Predict, find_backend
 from parity.backends.pytorch import load_reference
-from parity.images import load_images
-from parity.models import load_classifier
+from parity.suite.images import load_images
+from parity.suite.models import load_classifier
 
 ROOT = Path(__file__).parents[2]
 PHOTOS = ROOT / "fixtures" / "images" / "photos"

@@ -27,7 +27,7 @@ from PIL import Image
 import conversion.routes  # noqa: F401
 import parity.cli
 import parity.stream.engines
-from conversion.torchvision_guard import torchvision
+from conversion.guards.torchvision_guard import torchvision
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests" / "parity" / "tiny.py"

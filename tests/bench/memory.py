@@ -49,8 +49,8 @@ def save_models(directory: Path) -> int:
     """Convert an untrained resnet50 to each format, and return the bytes of its weights as float32."""
     import torch
 
-    from conversion.quiet import chatter_to, import_coremltools
-    from conversion.torchvision_guard import torchvision
+    from conversion.guards.quiet import chatter_to, import_coremltools
+    from conversion.guards.torchvision_guard import torchvision
 
     ct = import_coremltools()
     module = torchvision().models.resnet50(weights=None).eval()
@@ -86,7 +86,7 @@ def measure(path: Path) -> dict[str, int]:
     """Return the bytes of the peak and of the largest activations; to be called once in a process."""
     import torch
 
-    from conversion.quiet import import_coremltools
+    from conversion.guards.quiet import import_coremltools
     from parity.coreml import Evaluator, registry
 
     import_coremltools()

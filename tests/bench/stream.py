@@ -127,7 +127,7 @@ def memory_of(process: int) -> int:
 
 def harness(images: Path, scratch: Path) -> float:
     """Run the harness, and return its seconds from the first file to results.json."""
-    from parity.results import to_json
+    from parity.core.results import to_json
     from parity.stream.engines import stream
     from parity.stream.job import Job, cases_beside
 
@@ -158,7 +158,7 @@ def bare(images: Path, scratch: Path) -> float:
 
     from conversion import convert
     from conversion.deployed import deployed_module
-    from parity.models import load_classifier
+    from parity.suite.models import load_classifier
 
     start = time.perf_counter()
     classifier = load_classifier(f"{ROOT}/fixtures/models.py:{MODEL}")
@@ -182,8 +182,8 @@ class Photos:
     """Give photos as the model sees them, as torchvision's transforms make them: uint8 [3, H, W]."""
 
     def __init__(self, paths: list[Path]) -> None:
-        from conversion.torchvision_guard import torchvision
-        from parity.models import load_classifier
+        from conversion.guards.torchvision_guard import torchvision
+        from parity.suite.models import load_classifier
 
         steps = load_classifier(f"{ROOT}/fixtures/models.py:{MODEL}").preprocessing
         transforms = torchvision().transforms

@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 import torch
 
-from conversion.quiet import import_coremltools
+from conversion.guards.quiet import import_coremltools
 from parity.coreml import patch_coremltools
 
 # First, and quietly: coremltools has a conftest.py of its own, and to load that pytest would import it with noise.

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from conversion import Artifact, Classifier, Preprocessing
-from conversion.torchvision_guard import torchvision
+from conversion.guards.torchvision_guard import torchvision
 
 LABELS = ("tench", "great white shark", "crane bird", "crane", "café", 'a "tabby"', "maillot, tank suit", "三毛猫")
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from conversion import ROUTES, Artifact, ConversionError, Preprocessing, convert, open_artifact
 from conversion.artifact import input_size
-from conversion.quiet import chatter_to, import_coremltools
+from conversion.guards.quiet import chatter_to, import_coremltools
 from tests.conversion.classifiers import tiny
 
 Converted = Callable[[str], Artifact]

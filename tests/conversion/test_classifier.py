@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from conversion import Classifier, ConversionError, Preprocessing
-from conversion.torchvision_guard import torchvision
+from conversion.guards.torchvision_guard import torchvision
 
 InterpolationMode: Any = torchvision().transforms.InterpolationMode
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from conversion import ConversionError
+from conversion.guards.quiet import import_coremltools
 from conversion.hints import hint
-from conversion.quiet import import_coremltools
 from conversion.routes import ROUTES, convert_by
-from conversion.toolchain_environment import ToolChainFailure
+from parity.versions.toolchain_environment import ToolChainFailure
 from tests.parity.tiny import tiny
 
 

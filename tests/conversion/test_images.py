@@ -17,8 +17,8 @@ from PIL import Image
 from conversion import images
 from conversion.classifier import Interpolation, Preprocessing
 from conversion.errors import ConversionError, ImageError
+from conversion.guards.torchvision_guard import torchvision
 from conversion.images import find_images, load_image, read_pixels, to_pixels
-from conversion.torchvision_guard import torchvision
 
 # Pillow's own transposition of what is stored, to what EXIF's value says is upright.
 UPRIGHT: dict[int, Image.Transpose | None] = {

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from conversion import ROUTES, ConversionError, convert
 from conversion.limits import limit_of, told_limit
-from conversion.toolchain_environment import ToolChainFailure
+from parity.versions.toolchain_environment import ToolChainFailure
 from tests.conversion.classifiers import tiny
 
 # What nobody who converts by a route can do.

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from conversion import Artifact, Classifier, ConversionError, Preprocessing, convert
-from conversion.quiet import import_coremltools
+from conversion.guards.quiet import import_coremltools
 from tests.conversion.classifiers import LABELS, answers, expected, photos, tiny, tiny_encoder
 
 both = pytest.mark.parametrize("route", ["mlprogram", "mlprogram-fp32"])

@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from conversion import Artifact, Classifier, ConversionError, Preprocessing, convert
+from conversion.guards.quiet import chatter_to, import_coremltools
+from conversion.guards.torchvision_guard import torchvision
 from conversion.neuralnetwork import onnx_coreml
 from conversion.onnx import export_onnx_torchscript
 from conversion.provenance import Provenance
-from conversion.quiet import chatter_to, import_coremltools
 from conversion.shapes import OpenAxes
-from conversion.torchvision_guard import torchvision
 from tests.conversion.classifiers import LABELS, answers, expected, photos, tiny
 
 Converted = Callable[[str], Artifact]

@@ -11,9 +11,9 @@ import onnxruntime
 import pytest
 
 from conversion import Artifact, convert
+from conversion.guards.quiet import chatter_to
 from conversion.onnx import export_onnx_torchscript
 from conversion.provenance import Provenance
-from conversion.quiet import chatter_to
 from conversion.shapes import OpenAxes
 from tests.conversion.classifiers import answers, expected, photos, tiny, tiny_encoder
 

@@ -12,8 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from conversion.artifact import open_artifact
 from conversion.errors import ConversionError
+from conversion.guards.quiet import chatter_to, import_coremltools
 from conversion.precision import Step, computes_in, onnx_precision
-from conversion.quiet import chatter_to, import_coremltools
 
 HALF, WHOLE = TensorProto.FLOAT16, TensorProto.FLOAT
 WEIGHTS = np.ones((4, 4))

@@ -20,8 +20,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from conversion import ROUTES, Artifact, Classifier, Preprocessing, convert, open_artifact
+from conversion.guards.quiet import import_coremltools
 from conversion.provenance import CONVERTERS, KEY, Provenance, package_versions, source_hash, weights_hash
-from conversion.quiet import import_coremltools
 from tests.conversion.classifiers import LABELS, PREPROCESSING, tiny
 
 Converted = Callable[[str], Artifact]

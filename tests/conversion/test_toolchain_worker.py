@@ -16,8 +16,8 @@ import pytest
 from conversion import toolchain_worker
 from conversion.errors import ConversionError
 from conversion.routes import ROUTES, convert_by
-from conversion.toolchain_environment import WORKER
 from conversion.toolchain_worker import VERBS, _extend, raised_while_importing, versions
+from parity.versions.toolchain_environment import WORKER
 from tests.parity.tiny import tiny
 
 

@@ -86,8 +86,8 @@ def damage(case: int, seeds: Seeds) -> tuple[str, str, bytes]:
 def run_case(case: int, seeds: Seeds) -> Outcome:
     """Write the damaged model, read it and predict."""
     from conversion import ConversionError
+    from parity.core.errors import CoreMLError
     from parity.coreml import Evaluator
-    from parity.errors import CoreMLError
 
     name, damaged_path, content = damage(case, seeds)
     files, inputs = seeds[name]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from conversion.quiet import chatter_to, import_coremltools
+from conversion.guards.quiet import chatter_to, import_coremltools
 
 ct = import_coremltools()
 with chatter_to():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from conversion.quiet import chatter_to, import_coremltools
+from conversion.guards.quiet import chatter_to, import_coremltools
 
 HEIGHT, WIDTH = 4, 6
 

@@ -36,7 +36,7 @@ _FLOATS = (0.0, -1.0, 1e-30, 1e38, float("inf"), float("nan"))
 
 def mutate_message(content: bytes, generator: random.Random) -> bytes:
     """Damage one to three fields of a model's specification."""
-    from conversion.quiet import import_coremltools
+    from conversion.guards.quiet import import_coremltools
 
     message = import_coremltools().proto.Model_pb2.Model.FromString(content)
     for _ in range(generator.choice((1, 1, 2, 3))):

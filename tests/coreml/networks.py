@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from conversion.quiet import chatter_to, import_coremltools
+from conversion.guards.quiet import chatter_to, import_coremltools
 from parity.coreml import Evaluator
 from parity.coreml.dtypes import CARRIERS
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from parity.core.errors import CoreMLError, UnsupportedOperationsError
 from parity.coreml import Evaluator
-from parity.errors import CoreMLError, UnsupportedOperationsError
 from tests.coreml.image_models import HEIGHT, WIDTH, image_model
 from tests.coreml.programs import Edited, edited, evaluator
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conversion.quiet import chatter_to
+from conversion.guards.quiet import chatter_to
+from parity.core.errors import CoreMLError
 from parity.coreml import Evaluator, patch_coremltools
-from parity.errors import CoreMLError
 from tests.coreml.image_models import HEIGHT, WIDTH, image_model
 from tests.coreml.networks import Model, specify
 from tests.coreml.programs import Builder, Edited, ct

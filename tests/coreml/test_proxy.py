@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conversion.quiet import chatter_to, import_coremltools
+from conversion.guards.quiet import chatter_to, import_coremltools
 from parity.coreml import patch_coremltools
 from tests.coreml.image_models import HEIGHT, WIDTH, image_model
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from parity.core.errors import CoreMLError
 from parity.coreml import registry
-from parity.errors import CoreMLError
 
 
 @pytest.fixture(autouse=True)

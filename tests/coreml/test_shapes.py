@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from conversion.quiet import import_coremltools
+from conversion.guards.quiet import import_coremltools
 from parity.coreml.shapes import Span, array_shapes, default_shape, fits, image_sizes, name_shapes, name_sizes
 
 proto = import_coremltools().proto.FeatureTypes_pb2

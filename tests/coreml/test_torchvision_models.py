@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from conversion.quiet import chatter_to, import_coremltools
-from conversion.torchvision_guard import torchvision
+from conversion.guards.quiet import chatter_to, import_coremltools
+from conversion.guards.torchvision_guard import torchvision
 from parity.coreml import Evaluator
 
 # Model -> the side of its input: the smallest at which the layers still have something to do.

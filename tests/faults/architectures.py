@@ -13,7 +13,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from torch import nn
 
 from conversion import Classifier
-from conversion.torchvision_guard import torchvision
+from conversion.guards.torchvision_guard import torchvision
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 PHOTOS, DIGITS = FIXTURES / "images" / "photos", FIXTURES / "images" / "digits"

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from conversion import Classifier
+from conversion.guards.quiet import chatter_to, import_coremltools
 from conversion.neuralnetwork import onnx_to_neuralnetwork
-from conversion.quiet import chatter_to, import_coremltools
 
 FORMATS = ("onnx", "mlprogram-fp32", "mlprogram", "neuralnetwork")
 

@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 from conversion import Artifact, Preprocessing
+from conversion.guards.torchvision_guard import torchvision
 from conversion.images import to_pixels
-from conversion.torchvision_guard import torchvision
 from parity.backends import backends_for, find_backend
-from parity.facts import artifact_digest
-from parity.images import pixels_digest
-from parity.records import SCHEMA, Record, RecordedArtifact, RecordedPrediction, RecordFile, to_json
+from parity.formats.facts import artifact_digest
+from parity.suite.images import pixels_digest
+from parity.suite.records import SCHEMA, Record, RecordedArtifact, RecordedPrediction, RecordFile, to_json
 
 # From a picture's file to uint8 pixels [H, W, 3].
 Way = Callable[[Path, Preprocessing], np.ndarray]

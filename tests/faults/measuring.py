@@ -13,10 +13,10 @@ import numpy as np
 
 from conversion import Classifier, open_artifact
 from parity.backends import backends_for, find_backend
-from parity.images import load_images
+from parity.backends.reference import Reference, make_reference
+from parity.core.results import Prediction, Subject
 from parity.pipeline import judge_artifact
-from parity.reference import Reference, make_reference
-from parity.results import Prediction, Subject
+from parity.suite.images import load_images
 from tests.faults.architectures import classifier, images_of
 from tests.faults.catalogue import Fault
 from tests.faults.deploying import Recipe, deploy, recipe

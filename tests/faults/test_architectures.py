@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from parity.compare import proves_nothing
-from parity.images import load_images
-from parity.reference import make_reference
+from parity.backends.reference import make_reference
+from parity.core.compare import proves_nothing
+from parity.suite.images import load_images
 from tests.faults.architectures import ARCHITECTURES, classifier, images_of
 
 

@@ -14,11 +14,11 @@ from torch import nn
 from conversion import Classifier, open_artifact
 from parity import check
 from parity.backends import onnxruntime
-from parity.images import load_images
+from parity.backends.reference import make_reference
+from parity.core.results import Subject
+from parity.core.tolerance import FP16_CAP
 from parity.pipeline import judge_artifact, judge_prediction
-from parity.reference import make_reference
-from parity.results import Subject
-from parity.tolerance import FP16_CAP
+from parity.suite.images import load_images
 from tests.faults import unchanging
 from tests.faults.architectures import ARCHITECTURES, classifier, images_of, many_images
 from tests.faults.deploying import deploy, recipe

@@ -14,9 +14,9 @@ from torch import nn
 
 from conversion import Artifact, Classifier, open_artifact
 from parity import check
-from parity.explaining import explain_artifact
-from parity.images import load_images
-from parity.results import Subject
+from parity.artifacts.causes import explain_artifact
+from parity.core.results import Subject
+from parity.suite.images import load_images
 from tests.faults.architectures import classifier, images_of
 from tests.faults.changing import each
 from tests.faults.deploying import deploy, recipe

@@ -13,7 +13,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from conversion.quiet import import_coremltools
+from conversion.guards.quiet import import_coremltools
 from tests.faults.changing import each, only, replaced, setting
 
 # Rewrites a file where it lies.

@@ -24,7 +24,7 @@ from parity.backends import (
     onnxruntime,
 )
 from parity.backends.pytorch import check_repeatable
-from parity.results import Prediction, Subject
+from parity.core.results import Prediction, Subject
 from tests.parity.tiny import LABELS, converted, pictures, tiny, untrained
 
 ONNX_BACKENDS = ("onnxruntime", "onnx-reference")

@@ -19,8 +19,8 @@ from PIL import Image
 
 from parity.cli import COMMANDS as LAZY
 from parity.cli import cli, main
-from parity.doctor import examine
-from parity.results import json_schema, read_run
+from parity.commands.doctor import examine
+from parity.core.results import json_schema, read_run
 from tests.parity import tiny
 from tests.parity.tiny import LABELS, converted, save_pictures
 
@@ -328,7 +328,9 @@ def test_the_doctor_reports(parity: Parity) -> None:
 
 
 def test_the_doctor_warns(parity: Parity, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("parity.doctor.warn_of_pairs", lambda packages: ["numpy 2.4.0 with coremltools 9.0: no"])
+    monkeypatch.setattr(
+        "parity.commands.doctor.warn_of_pairs", lambda packages: ["numpy 2.4.0 with coremltools 9.0: no"]
+    )
 
     assert parity("doctor").out.splitlines()[-1] == "warning: numpy 2.4.0 with coremltools 9.0: no"
 
@@ -634,7 +636,7 @@ def test_an_error_of_our_own_is_a_line_and_not_hidden(
     def fail() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("parity.doctor.examine", fail)
+    monkeypatch.setattr("parity.commands.doctor.examine", fail)
     with pytest.raises(SystemExit) as stop:
         main(["doctor"])
     assert stop.value.code == 2

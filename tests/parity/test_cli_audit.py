@@ -13,9 +13,9 @@ import pytest
 
 from parity.audit.findings import Advice, Audit, AuditLeg, MutantFinding, json_schema, summarise, to_json
 from parity.cli import main
+from parity.core.results import Environment, KnownIssue
 from parity.report.audit import print_audit
 from parity.report.terminal import make_console
-from parity.results import Environment, KnownIssue
 from tests.parity import tiny
 from tests.parity.tiny import save_pictures
 
@@ -26,7 +26,7 @@ images = ["photos/*.png"]
 factory = "models.py:tiny"
 routes = ["onnx-torchscript"]
 """
-SCHEMA_FILE = Path(__file__).parents[2] / "parity" / "audit.schema.json"
+SCHEMA_FILE = Path(__file__).parents[2] / "parity" / "schemas" / "audit.schema.json"
 # Nothing agrees to within this.
 STRICT = SUITE + "[models.tiny.tolerance.onnx-torchscript]\nprobability = 1e-12\n"
 KNOWN = STRICT + '[[known_issues]]\nmodel = "tiny"\nreason = "it is \\u001b[31mso"\n'
@@ -206,7 +206,7 @@ def test_the_committed_schema_is_the_generated_one() -> None:
 
     assert SCHEMA_FILE.read_text(encoding="utf-8") == generated, (
         "an audit has changed: write json.dumps(parity.audit.findings.json_schema(), indent=2, ensure_ascii=False) "
-        "and a newline to parity/audit.schema.json"
+        "and a newline to parity/schemas/audit.schema.json"
     )
 
 

@@ -16,14 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parity.calibration import Calibration, ModelNoise, json_schema
+from parity.calibration.calibration import Calibration, ModelNoise, json_schema
+from parity.calibration.noise import Noise
+from parity.calibration.proposals import Proposal
 from parity.cli import main
-from parity.environment import environment
-from parity.noise import Noise
-from parity.proposals import Proposal
+from parity.core.environment import environment
 from parity.report.calibration import print_calibration, toml_lines
 from parity.report.terminal import make_console
-from parity.suite import read_suite
+from parity.suite.suite import read_suite
 from tests.parity import tiny
 from tests.parity.tiny import save_pictures
 
@@ -38,7 +38,7 @@ routes = ["onnx-torchscript", "mlprogram"]
 factory = "models.py:untrained"
 routes = ["onnx-torchscript"]
 """
-SCHEMA_FILE = Path(__file__).parents[2] / "parity" / "calibration.schema.json"
+SCHEMA_FILE = Path(__file__).parents[2] / "parity" / "schemas" / "calibration.schema.json"
 # The smallest part of the suite.
 TINY = ("calibrate", "--model", "tiny", "--route", "onnx-torchscript", "--backend", "onnxruntime")
 
@@ -157,7 +157,7 @@ def test_the_committed_schema_is_the_generated_one() -> None:
 
     assert SCHEMA_FILE.read_text(encoding="utf-8") == generated, (
         "a calibration has changed: write json.dumps(calibration.json_schema(), indent=2, ensure_ascii=False) and "
-        "a newline to parity/calibration.schema.json"
+        "a newline to parity/schemas/calibration.schema.json"
     )
 
 

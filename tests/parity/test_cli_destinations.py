@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from parity.cli import main
-from parity.results import read_run
+from parity.core.results import read_run
 from tests.parity import tiny
 from tests.parity.tiny import converted, save_pictures
 
@@ -204,7 +204,7 @@ def full(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("parity.destination.os.fsync", refuse)
+    monkeypatch.setattr("parity.core.destination.os.fsync", refuse)
 
 
 @pytest.mark.usefixtures("full")

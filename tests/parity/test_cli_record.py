@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from parity.cli import main
-from parity.results import read_run
+from parity.core.results import read_run
 from tests.parity import tiny
 from tests.parity.tiny import converted, save_pictures
 

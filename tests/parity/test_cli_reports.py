@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 
 from parity.cli import main
-from parity.results import read_run
+from parity.core.results import read_run
 from tests.parity import tiny
 from tests.parity.tiny import converted, save_pictures
 

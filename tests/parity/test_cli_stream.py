@@ -11,8 +11,8 @@ import jsonschema
 import pytest
 
 from parity.cli import main
-from parity.results import json_schema, read_run
-from parity.thumbnails import SHOWN
+from parity.core.results import json_schema, read_run
+from parity.suite.thumbnails import SHOWN
 from tests.parity.stream.jobs import PICTURES, picture, save_pictures, save_suite
 
 Parity = Callable[..., tuple[int, str, str]]

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from conversion.toolchains import ToolChain, ToolChainFailure
-from parity import bisect, upgrade
 from parity.cli import main
-from parity.results import Diagnosis, Environment, Subject
-from parity.sides import Bench, Made, Side
-from parity.suite import ModelEntry, Suite
-from parity.upgrade import Upgrade, UpgradeLeg
+from parity.core.results import Diagnosis, Environment, Subject
+from parity.suite.suite import ModelEntry, Suite
+from parity.versions import bisect, upgrade
+from parity.versions.sides import Bench, Made, Side
+from parity.versions.toolchains import ToolChain, ToolChainFailure
+from parity.versions.upgrade import Upgrade, UpgradeLeg
 from tests.parity import tiny
 from tests.parity.tiny import converted, save_pictures, shifted
 

@@ -91,7 +91,7 @@ def test_a_factory_that_exits_is_one_line_and_exit_code_2(
 ) -> None:
     # An artefact need not be there, nor a tool chain: the model comes first.
     monkeypatch.setattr("conversion.artifact.open_artifact", lambda path: path)
-    monkeypatch.setattr("parity.selection.check_backends", lambda *given: None)
+    monkeypatch.setattr("parity.backends.selection.check_backends", lambda *given: None)
 
     code, out, err = parity(*arguments)
 

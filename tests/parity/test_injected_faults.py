@@ -14,11 +14,11 @@ import pytest
 from onnx import numpy_helper
 
 from conversion import Classifier, convert
+from conversion.guards.quiet import import_coremltools
 from conversion.provenance import KEY
-from conversion.quiet import import_coremltools
 from parity import check
-from parity.models import load_classifier
-from parity.results import Subject
+from parity.core.results import Subject
+from parity.suite.models import load_classifier
 
 ROOT = Path(__file__).parents[2]
 PHOTOS = ROOT / "fixtures" / "images" / "photos"

@@ -11,9 +11,9 @@ import pytest
 from conversion import convert
 from conversion.routes import ROUTES
 from parity.backends import coreml_evaluator, coreml_native
-from parity.images import load_images
-from parity.models import load_classifier
-from parity.suite import read_suite
+from parity.suite.images import load_images
+from parity.suite.models import load_classifier
+from parity.suite.suite import read_suite
 
 ROOT = Path(__file__).parents[2]
 SUITE = read_suite(ROOT / "fixtures" / "parity.toml")

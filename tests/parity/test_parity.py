@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from conversion import Classifier, convert
-from parity.images import load_images
-from parity.models import load_classifier
+from parity.core.results import Subject
 from parity.pipeline import Reference, judge, make_reference
-from parity.results import Subject
-from parity.suite import read_suite
+from parity.suite.images import load_images
+from parity.suite.models import load_classifier
+from parity.suite.suite import read_suite
 from parity.testing.fixture import Checker
 
 ROOT = Path(__file__).parents[2]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from conversion.toolchains import ToolChain, ToolChainFailure, prepare, why_not
-from parity.sides import Side
-from parity.suite import read_suite
-from parity.upgrade import upgrade
+from parity.suite.suite import read_suite
+from parity.versions.sides import Side
+from parity.versions.toolchains import ToolChain, ToolChainFailure, prepare, why_not
+from parity.versions.upgrade import upgrade
 from tests.parity import tiny
 from tests.parity.tiny import save_pictures
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from parity.core.results import Answer, Case, CaseVerdict, Environment, KnownIssue, Run, Subject, summarise
 from parity.report.progress import progress_bar
 from parity.report.terminal import make_console, print_run
-from parity.results import Answer, Case, CaseVerdict, Environment, KnownIssue, Run, Subject, summarise
 
 # Rich reads [red] as a colour, fails at a lone [/], and turns :cat: into a picture.
 MARKUP = "[red]x[/] :cat: [/] [link=https://example.org]y[/link]"
@@ -261,7 +261,7 @@ def test_progress_is_silent_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_progress_stays_on_the_screen_while_a_converter_writes_to_its_log(tmp_path: Path) -> None:
     """A real terminal: the converter's chatter must not take the bar with it into the log."""
     program = (
-        "from conversion.quiet import chatter_to\n"
+        "from conversion.guards.quiet import chatter_to\n"
         "from pathlib import Path\n"
         "from parity.report.progress import progress_bar\n"
         "with progress_bar() as progress:\n"

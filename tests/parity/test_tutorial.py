@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from conversion import Classifier
+from conversion.guards.quiet import chatter_to
 from conversion.neuralnetwork import onnx_to_neuralnetwork
-from conversion.quiet import chatter_to
 from parity import assert_parity, check
-from parity.models import load_classifier
+from parity.suite.models import load_classifier
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "fixtures" / "images" / "digits"

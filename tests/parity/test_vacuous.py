@@ -11,13 +11,13 @@ import onnx
 import pytest
 
 from parity import check
+from parity.artifacts.causes import explain_artifact
+from parity.backends.reference import make_reference
 from parity.cli import main
-from parity.explaining import explain_artifact
-from parity.images import load_images
-from parity.judging import judge_run
+from parity.core.results import Prediction
 from parity.pipeline import judge_prediction
-from parity.reference import make_reference
-from parity.results import Prediction
+from parity.stream.judge_saved import judge_run
+from parity.suite.images import load_images
 from tests.parity import tiny
 from tests.parity.diagnosis.faulty import change_weight, node, swapped
 from tests.parity.vacuous import VACUOUS

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from parity.coreml.blocks import Call, iterations
 from parity.coreml.registry import layer
+from parity.coreml.running.blocks import Call, iterations
 
 _ZERO = 1e-6
 _BREAK, _CONTINUE = "break", "continue"

@@ -21,8 +21,8 @@ from parity.coreml.layers.weights import (
     triple,
 )
 from parity.coreml.ops.conv import pad_spatial, same_padding
-from parity.coreml.packing import Convolution, PackedWeights
 from parity.coreml.registry import layer
+from parity.coreml.running.packing import Convolution, PackedWeights
 
 _CONVOLUTIONS = {4: F.conv2d, 5: F.conv3d}
 _DECONVOLUTIONS = {4: F.conv_transpose2d, 5: F.conv_transpose3d}

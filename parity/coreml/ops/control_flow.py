@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from parity.coreml.blocks import Call, iterations
 from parity.coreml.registry import op
+from parity.coreml.running.blocks import Call, iterations
 
 
 @op("select", exact=True)

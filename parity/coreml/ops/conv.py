@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from parity.coreml.packing import Convolution, PackedWeights
+from parity.core.errors import CoreMLError
 from parity.coreml.registry import op
-from parity.errors import CoreMLError
+from parity.coreml.running.packing import Convolution, PackedWeights
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import torch
 
+from parity.core.errors import CoreMLError
 from parity.coreml.program import Value
 from parity.coreml.registry import op
-from parity.errors import CoreMLError
 
 
 def _fractions(size: torch.Tensor, target: int, sampling_mode: str) -> tuple[torch.Tensor, int]:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from parity.core.errors import CoreMLError
 from parity.coreml.registry import op
-from parity.errors import CoreMLError
 
 Activation = Callable[[torch.Tensor], torch.Tensor]
 # Takes what the inputs add to all gates at one step, and the states; returns the states, the answer first.

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import torch
 
+from parity.core.errors import CoreMLError
 from parity.coreml.registry import op
-from parity.errors import CoreMLError
 
 
 def _places(indices: torch.Tensor, size: int, *, validate: bool) -> torch.Tensor:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from parity.backends.reference import Reference
 from parity.diagnosis.activations import ACTIVATIONS, function_of
 from parity.diagnosis.naming import group_of, read_from_outside
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.environment import with_answers
 from parity.diagnosis.types import place
-from parity.reference import Reference
 
 if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from parity.backends.reference import Reference
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.environment import with_answers
-from parity.reference import Reference
 
 if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from parity.core.results import Prediction
 from parity.diagnosis.editing import settings
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.outputs import has_unread_softmax
-from parity.results import Prediction
 
 if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from parity.core.results import Prediction
 from parity.diagnosis.fixes import fix
 from parity.diagnosis.repair import Repair, relabelled
 from parity.diagnosis.suspects import Suspect
-from parity.results import Prediction
 
 if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from parity.backends.reference import Reference
+from parity.core.tolerance import FP16_CAP
 from parity.diagnosis import preparation
 from parity.diagnosis.preparation import Recipe
 from parity.diagnosis.repair import Repair, holds, judged
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.environment import asked_again
-from parity.reference import Reference
-from parity.tolerance import FP16_CAP
 
 if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination

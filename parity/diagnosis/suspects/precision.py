@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from parity.core.tolerance import FP16_FACTOR, CostUnknownError
 from parity.diagnosis.fixes import fix
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
-from parity.tolerance import FP16_FACTOR, CostUnknownError
 
 if TYPE_CHECKING:
     from conversion import Artifact

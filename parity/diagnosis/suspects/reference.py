@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from parity.backends.reference import Reference
+from parity.core.tolerance import fp32_ways
 from parity.diagnosis.repair import Repair, only
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.environment import with_answers
-from parity.reference import Reference
-from parity.tolerance import fp32_ways
 
 if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from parity.backends.reference import Reference
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.environment import with_answers
-from parity.reference import Reference
 
 if TYPE_CHECKING:
     from parity.diagnosis.editing import Editable

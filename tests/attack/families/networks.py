@@ -81,7 +81,7 @@ def _flip(place: Path, seed: int) -> None:
 
 
 def _labels(place: Path, change: Callable[[Any], None]) -> None:
-    from conversion.quiet import import_coremltools
+    from conversion.guards.quiet import import_coremltools
 
     ct = import_coremltools()
     specification = ct.proto.Model_pb2.Model()

@@ -172,7 +172,7 @@ def _model_file(package: Path) -> Path:
 
 
 def _edit(source: str, change: Change, place: Path) -> None:
-    from conversion.quiet import import_coremltools
+    from conversion.guards.quiet import import_coremltools
 
     ct = import_coremltools()
     shutil.copytree(place / source, place / "evil.mlpackage")
@@ -187,7 +187,7 @@ def _retype(position: int, kind: str) -> Change:
     """Declare the output of the operation at a position, counted without constants, as of another type."""
 
     def change(specification: Any) -> None:
-        from conversion.quiet import import_coremltools
+        from conversion.guards.quiet import import_coremltools
 
         numbers = import_coremltools().proto.MIL_pb2.DataType
         computed = [entry for entry in operations(specification) if entry.type != "const"]
@@ -220,7 +220,7 @@ def _first_immediate(specification: Any, field: str) -> Any:
 
 
 def _declared(specification: Any, field: str, kind: str, value_too: bool) -> None:
-    from conversion.quiet import import_coremltools
+    from conversion.guards.quiet import import_coremltools
 
     number = import_coremltools().proto.MIL_pb2.DataType.Value(kind)
     entry = _first_immediate(specification, field)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity.errors import CoreMLError
+from parity.core.errors import CoreMLError
 from tests.coreml.networks import close, normal, positive, run
 
 _ALPHA = np.array([0.5, -2.0, 3.0], np.float32)

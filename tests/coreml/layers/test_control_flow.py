@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parity.coreml import Evaluator, blocks
-from parity.errors import CoreMLError, UnsupportedOperationsError
+from parity.core.errors import CoreMLError, UnsupportedOperationsError
+from parity.coreml import Evaluator
+from parity.coreml.running import blocks
 from tests.coreml.networks import Builder, Model, close, run, specify
 
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parity.errors import CoreMLError
+from parity.core.errors import CoreMLError
 from tests.coreml.networks import close, normal, run
 
 Triple = tuple[int, int, int]

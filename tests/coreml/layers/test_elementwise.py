@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity.errors import CoreMLError
+from parity.core.errors import CoreMLError
 from tests.coreml.networks import close, normal, run
 
 JOINING: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {

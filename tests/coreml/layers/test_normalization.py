@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity.errors import CoreMLError
+from parity.core.errors import CoreMLError
 from tests.coreml.networks import close, normal, positive, run
 
 _GAMMA, _BETA, _MEAN, _VARIANCE = normal(3, seed=1), normal(3, seed=2), normal(3, seed=3), positive(3, seed=4)

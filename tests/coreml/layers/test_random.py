@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from parity.core.errors import CoreMLError
 from parity.coreml import Evaluator
-from parity.errors import CoreMLError
 from tests.coreml.networks import Model, run, specify
 
 _SHAPE = (4, 50, 50)

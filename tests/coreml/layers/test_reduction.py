@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parity.errors import CoreMLError
+from parity.core.errors import CoreMLError
 from tests.coreml.networks import close, normal, positive, run
 
 REDUCTIONS: dict[str, Callable[..., np.ndarray]] = {

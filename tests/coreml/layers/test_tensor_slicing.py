@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conversion.quiet import chatter_to
+from conversion.guards.quiet import chatter_to
 from parity.coreml import Evaluator
 from tests.coreml.networks import close, ct, normal, run
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conversion.quiet import chatter_to
+from conversion.guards.quiet import chatter_to
 from parity.coreml import Evaluator
 from tests.coreml.networks import Model, ct, normal, positive, specify
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conversion.quiet import chatter_to
-from parity.coreml.mil import read_function
-from parity.errors import CoreMLError
+from conversion.guards.quiet import chatter_to
+from parity.core.errors import CoreMLError
+from parity.coreml.reading.mil import read_function
 from tests.coreml.programs import Builder, call, convert, evaluator, run
 
 with chatter_to():

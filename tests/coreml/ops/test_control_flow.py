@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parity.coreml import Evaluator, blocks, registry
-from parity.errors import CoreMLError, UnsupportedOperationsError
+from parity.core.errors import CoreMLError, UnsupportedOperationsError
+from parity.coreml import Evaluator, registry
+from parity.coreml.running import blocks
 from tests.coreml.programs import Builder, call, convert, edited, folded, run
 
 

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parity.core.errors import CoreMLError
 from parity.coreml.ops.conv import same_padding
 from parity.coreml.registry import find_operation
-from parity.errors import CoreMLError
 from tests.coreml.programs import Builder, call, run
 
 _RANDOM = np.random.default_rng(0)

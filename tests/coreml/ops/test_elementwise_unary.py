@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from conversion.quiet import chatter_to
+from conversion.guards.quiet import chatter_to
 from parity.coreml import Evaluator
 from tests.coreml.networks import check_nodes, ct
 from tests.coreml.programs import Builder, call, call_inplace, compare_with_folded, convert, run

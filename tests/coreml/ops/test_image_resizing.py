@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from parity.core.errors import CoreMLError
 from parity.coreml import Evaluator
 from parity.coreml.ops.image_resizing import grid, nearest_elements, repeated_elements, scaled_size
-from parity.errors import CoreMLError
 from tests.coreml.programs import Builder, call, convert, edited, run
 
 _RANDOM = np.random.default_rng(0)

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parity.core.errors import CoreMLError
 from parity.coreml.ops.lists import (
     TensorList,
     list_gather,
@@ -17,7 +18,6 @@ from parity.coreml.ops.lists import (
     list_write,
     make_list,
 )
-from parity.errors import CoreMLError
 from tests.coreml.programs import Builder, run
 
 

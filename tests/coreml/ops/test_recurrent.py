@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conversion.quiet import chatter_to
+from conversion.guards.quiet import chatter_to
+from parity.core.errors import CoreMLError
 from parity.coreml import Evaluator
-from parity.errors import CoreMLError
 from tests.coreml.networks import ct
 from tests.coreml.programs import Builder, call, run
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parity.errors import CoreMLError
+from parity.core.errors import CoreMLError
 from tests.coreml.programs import Builder, call, compare_with_folded, run
 
 _X = np.arange(60, dtype=np.float32).reshape(3, 4, 5)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from conversion.quiet import chatter_to
+from conversion.guards.quiet import chatter_to
 from parity.coreml.registry import OPSETS, Kernel, operations
 
 with chatter_to():

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from conversion.quiet import chatter_to
+from conversion.guards.quiet import chatter_to
+from parity.core.errors import CoreMLError
 from parity.coreml import Evaluator, patch_coremltools
 from parity.coreml.program import Value
-from parity.coreml.state import Cell
-from parity.errors import CoreMLError
+from parity.coreml.running.state import Cell
 from tests.coreml.programs import Builder, call, ct, evaluator, types
 
 with chatter_to():

@@ -15,11 +15,11 @@ from conversion import Artifact, Classifier
 from conversion.artifact import open_artifact
 from parity.audit.bench import Bench
 from parity.audit.mutant import Mutant, Original
+from parity.backends.reference import Reference, make_reference
+from parity.core.tolerance import Tolerance, tolerances_for
 from parity.diagnosis.editing import edited
-from parity.images import load_images
 from parity.pipeline import judge_with_prediction
-from parity.reference import Reference, make_reference
-from parity.tolerance import Tolerance, tolerances_for
+from parity.suite.images import load_images
 from tests.parity.tiny import converted, pictures, tiny
 
 ROUTES = ("onnx-torchscript", "mlprogram-fp32", "onnx-coreml")

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 
 from conversion import Artifact
 from conversion.deployed import deployed_module, pixels_to_tensor
-from conversion.quiet import import_coremltools
+from conversion.guards.quiet import import_coremltools
 from parity.audit import attributes, geometry, head, labels, preprocessing, shapes, weights
 from parity.audit import input as inside
 from parity.audit.mutant import Mutant, Sample, spread

@@ -18,9 +18,9 @@ from parity.audit.findings import Audit, AuditLeg, MutantFinding, MutantVerdict,
 from parity.audit.mutant import Mutant, Sample
 from parity.audit.probes import KINDS, make_probes
 from parity.audit.run import audit_mutants, caught_elsewhere, check_patterns, judge_mutant
-from parity.errors import ParityError
-from parity.models import load_classifier
-from parity.results import Environment, KnownIssue, Prediction
+from parity.core.errors import ParityError
+from parity.core.results import Environment, KnownIssue, Prediction
+from parity.suite.models import load_classifier
 from tests.parity.audit.benches import bench, saved, scratch
 from tests.parity.test_injected_faults import ROOT
 from tests.parity.tiny import converted, pictures, tiny

@@ -13,7 +13,7 @@ from conversion.shapes import Axis, InputShapes
 from parity import check
 from parity.backends import Predict, onnxruntime
 from parity.backends.feeding import no_larger_than
-from parity.errors import ParityError
+from parity.core.errors import ParityError
 from parity.stream.running import run_shard
 from tests.parity.stream.jobs import job_over
 from tests.parity.tiny import converted, pictures, tiny

@@ -19,13 +19,13 @@ from conversion.errors import ImageError
 from parity import check
 from parity.backends import CannotRunError, OutputNotFoundError, find_backend, limited, worker
 from parity.backends.limited import DEFAULT, ArtifactEndedError, TimeLimit, time_limit
+from parity.backends.reference import make_reference
 from parity.cli import main
+from parity.core.errors import ParityError, UnsupportedOperationsError
+from parity.core.results import Prediction
 from parity.diagnosis.explainer import Explainer
-from parity.errors import ParityError, UnsupportedOperationsError
-from parity.images import load_images
 from parity.pipeline import judge_with_prediction
-from parity.reference import make_reference
-from parity.results import Prediction
+from parity.suite.images import load_images
 from tests.parity.tiny import PREPROCESSING, converted, pictures, tiny
 
 
@@ -287,7 +287,9 @@ def test_commands_run_artefacts_within_a_limit(
 ) -> None:
     holding: list[TimeLimit] = []
     monkeypatch.setattr(limited, "DEFAULT", TimeLimit(600, 10))
-    monkeypatch.setattr("parity.predicting.open_artifact", lambda path: holding.append(limited.current_limit()))
+    monkeypatch.setattr(
+        "parity.artifacts.answers.open_artifact", lambda path: holding.append(limited.current_limit())
+    )
     with pytest.raises((AttributeError, SystemExit)):
         main(["predict", str(tmp_path / "a.onnx"), "a.png", *options])
     assert holding == [limit]

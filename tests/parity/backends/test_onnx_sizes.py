@@ -13,8 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from conversion import Artifact
 from parity.backends import find_backend
 from parity.backends.onnx_sizes import check_sizes
-from parity.errors import ParityError
-from parity.memory import VARIABLE
+from parity.core.errors import ParityError
+from parity.core.memory import VARIABLE
 from tests.parity.tiny import converted
 
 SIDE = 2**15

@@ -13,16 +13,16 @@ import torch
 from conversion import Artifact, convert
 from conversion.artifact import open_artifact
 from conversion.deployed import deployed_module, example_pixels
+from conversion.guards.quiet import chatter_to, import_coremltools
 from conversion.neuralnetwork import onnx_to_neuralnetwork
-from conversion.quiet import chatter_to, import_coremltools
+from parity.artifacts.causes import explain_artifact
 from parity.backends.outputs import shape_told
 from parity.backends.vision import vision_told
-from parity.explaining import explain_artifact
+from parity.core.results import Run, to_json
 from parity.pipeline import check
 from parity.report.html import to_html
 from parity.report.markdown import to_markdown
 from parity.report.terminal import make_console, print_run
-from parity.results import Run, to_json
 from tests.parity.diagnosis.faulty import _home, good
 from tests.parity.tiny import pictures, tiny
 

@@ -17,15 +17,15 @@ from onnx import helper, numpy_helper
 
 from conversion import Artifact, Classifier, Preprocessing, convert
 from conversion.artifact import open_artifact
+from conversion.guards.quiet import import_coremltools
 from conversion.images import find_images
-from conversion.quiet import import_coremltools
+from parity.backends.reference import Reference, make_reference
+from parity.core.results import Prediction
 from parity.diagnosis.examination import Examination
 from parity.diagnosis.explain import Explanation, explain
 from parity.diagnosis.explainer import examine
-from parity.images import ImageSet, load_images
 from parity.pipeline import judge_prediction, judge_with_prediction
-from parity.reference import Reference, make_reference
-from parity.results import Prediction
+from parity.suite.images import ImageSet, load_images
 from tests.parity import tiny
 
 ROOT = Path(__file__).parents[3]

@@ -13,9 +13,9 @@ from onnx import helper, numpy_helper
 
 from conversion import Artifact
 from conversion.artifact import open_artifact
-from conversion.quiet import import_coremltools
-from parity.coreml.files import open_model
-from parity.coreml.mil import read_constants
+from conversion.guards.quiet import import_coremltools
+from parity.coreml.reading.files import open_model
+from parity.coreml.reading.mil import read_constants
 from tests.parity.diagnosis.networks import converted, scratch
 
 _COUNT = itertools.count()

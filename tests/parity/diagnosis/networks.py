@@ -18,8 +18,8 @@ from PIL import Image
 from torch import nn
 
 from conversion import Artifact, Classifier, Preprocessing, convert
-from parity.images import load_images
-from parity.reference import Reference, make_reference
+from parity.backends.reference import Reference, make_reference
+from parity.suite.images import load_images
 
 LABELS = tuple("abcdefgh")
 SIZE = 32

@@ -12,14 +12,14 @@ import pytest
 from conversion import Artifact
 from conversion.classifier import Classifier
 from parity.backends import CannotRunError, Predict
-from parity.compare import compare
+from parity.backends.reference import Reference
+from parity.core.compare import compare
+from parity.core.errors import ParityError
+from parity.core.results import Prediction
+from parity.core.tolerance import Tolerance
 from parity.diagnosis import chain
 from parity.diagnosis.chain import guilty_hop
-from parity.errors import ParityError
-from parity.images import ImageSet
-from parity.reference import Reference
-from parity.results import Prediction
-from parity.tolerance import Tolerance
+from parity.suite.images import ImageSet
 from tests.parity.diagnosis.injecting import change_weight, edited, nodes
 from tests.parity.diagnosis.networks import LABELS as LABELS_OF
 from tests.parity.diagnosis.networks import converted

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from conversion import Classifier
-from parity.compare import compare
+from parity.backends.reference import Reference
+from parity.core.compare import compare
+from parity.core.results import Prediction, Subject
+from parity.core.tolerance import Tolerance
 from parity.diagnosis.explain import explain
 from parity.diagnosis.explainer import Explainer
 from parity.diagnosis.repair import Repair, apply, evidence_of, holds, only
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.environment import asked_again
-from parity.reference import Reference
-from parity.results import Prediction, Subject
-from parity.tolerance import Tolerance
 from tests.parity.diagnosis.faulty import (
     before_all,
     behind_all,

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+from parity.backends.reference import make_reference
 from parity.diagnosis.fixes import FIXES, compute_units, fix
-from parity.images import load_images
-from parity.reference import make_reference
+from parity.suite.images import load_images
 from tests.faults.catalogue import FAULTS, Fault
 from tests.faults.deploying import recipe
 from tests.faults.file_catalogue import FILE_FAULTS

@@ -15,7 +15,7 @@ from onnx import numpy_helper
 
 from conversion.artifact import open_artifact
 from conversion.deployed import deployed_module, example_pixels
-from conversion.quiet import chatter_to, import_coremltools
+from conversion.guards.quiet import chatter_to, import_coremltools
 from parity.diagnosis.locate import divergences, first_divergence
 from parity.diagnosis.types import WRAPPER, Located
 from parity.diagnosis.weights import audit_weights

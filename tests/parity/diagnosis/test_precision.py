@@ -16,13 +16,13 @@ from torch import nn
 from conversion import Classifier, convert
 from conversion.artifact import open_artifact
 from conversion.deployed import deployed_module, example_pixels
-from conversion.quiet import chatter_to, import_coremltools
+from conversion.guards.quiet import chatter_to, import_coremltools
 from parity.backends import find_backend
+from parity.backends.reference import Reference, make_reference
+from parity.core.tolerance import Tolerance
 from parity.coreml import Evaluator
 from parity.diagnosis.precision import Precision, predict_precision
-from parity.images import load_images
-from parity.reference import Reference, make_reference
-from parity.tolerance import Tolerance
+from parity.suite.images import load_images
 from tests.parity.diagnosis.networks import LABELS, PREPROCESSING, pictures, reference, scratch
 
 ALLOWED = Tolerance(0.01)

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from conversion import Artifact
-from conversion.toolchains import Session, Source, ToolChain, ToolChainFailure, convert_in, prepare, why_not
+from parity.backends.reference import Reference, make_reference
 from parity.diagnosis.locate import divergences
 from parity.diagnosis.weights import audit_weights
-from parity.images import load_images
-from parity.models import load_classifier
 from parity.pipeline import judge_artifact
-from parity.reference import Reference, make_reference
+from parity.suite.images import load_images
+from parity.suite.models import load_classifier
+from parity.versions.toolchains import Session, Source, ToolChain, ToolChainFailure, convert_in, prepare, why_not
 
 FIXTURES = Path(__file__).parents[3] / "fixtures"
 MODEL = {"factory": "models.py:resnet18", "arguments": {}, "name": "resnet18"}
@@ -34,7 +34,7 @@ def corrupt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Reference, Artifa
     if isinstance(built, ToolChainFailure):
         pytest.skip(f"the package index cannot be reached, or has no {CHAIN.name}: {built}")
     resnet = load_classifier("models.py:resnet18", {}, "resnet18", upgrade)
-    source = Source("parity.toolchain_side:make_classifier", {**MODEL, "directory": str(upgrade)})
+    source = Source("parity.versions.toolchain_side:make_classifier", {**MODEL, "directory": str(upgrade)})
     with Session(built) as session:
         made = convert_in(session, resnet, source, "onnx", home)
     assert isinstance(made, Artifact)

@@ -16,14 +16,14 @@ import torch
 from conversion import Artifact
 from conversion.artifact import open_artifact
 from conversion.deployed import deployed_module, example_pixels
+from parity.artifacts.causes import explain_artifact
+from parity.artifacts.record_file import record
 from parity.backends import coreml_evaluator, coreml_native
-from parity.compare import explain_failure
+from parity.core.compare import explain_failure
+from parity.core.results import Run, Subject
 from parity.diagnosis.siblings import Sibling, with_siblings
-from parity.explaining import explain_artifact
 from parity.pipeline import check
-from parity.recording import record
-from parity.records import to_json
-from parity.results import Run, Subject
+from parity.suite.records import to_json
 from tests.parity.diagnosis.faulty import _home, broken, good, node
 from tests.parity.test_injected_faults import BGR
 from tests.parity.tiny import save_pictures, tiny

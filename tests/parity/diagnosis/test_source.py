@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from conversion.deployed import deployed_module, example_pixels
+from parity.core.errors import ParityError
 from parity.diagnosis.source import Program, record, run_step
 from parity.diagnosis.types import WRAPPER
-from parity.errors import ParityError
 from tests.parity.diagnosis.networks import NETWORKS, classifier
 
 

@@ -189,7 +189,7 @@ def test_weights_of_a_network() -> None:
 
 def test_palettised_weights_of_a_program_are_decompressed_and_counted(tmp_path: Any) -> None:
     from conversion.artifact import open_artifact
-    from conversion.quiet import chatter_to, import_coremltools
+    from conversion.guards.quiet import chatter_to, import_coremltools
 
     ct = import_coremltools()
     from coremltools.optimize import coreml as cto

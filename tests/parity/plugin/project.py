@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import parity.cli
-from parity.results import Run, Subject, read_run
+from parity.core.results import Run, Subject, read_run
 from tests.parity.plugin import colours, quick
 
 INI = """

@@ -16,18 +16,18 @@ from PIL import Image
 
 import parity.backends.onnx_reference
 import parity.backends.onnxruntime
-import parity.baselines
 import parity.diagnosis.explainer
 import parity.pipeline
+import parity.versions.baselines
 from conversion import Artifact
 from conversion.images import find_images
 from parity.backends import Predict
+from parity.backends.reference import Reference
+from parity.core.errors import ParityError
+from parity.core.results import Prediction
 from parity.diagnosis.explain import Explanation
-from parity.errors import ParityError
-from parity.images import ImageSet, unique_names
-from parity.reference import Reference
-from parity.results import Prediction
-from parity.suite import ModelEntry, Suite
+from parity.suite.images import ImageSet, unique_names
+from parity.suite.suite import ModelEntry, Suite
 
 LABELS = ("red", "green", "blue")
 
@@ -58,8 +58,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
     for module in (parity.backends.onnxruntime, parity.backends.onnx_reference):
         module.load = load
-    parity.baselines.facts = lambda artifact: None  # there is no file to look into
-    parity.baselines.cpu = lambda: None
+    parity.versions.baselines.facts = lambda artifact: None  # there is no file to look into
+    parity.versions.baselines.cpu = lambda: None
     # Nor is there one to look into.
     parity.diagnosis.explainer.explain = lambda *arguments: Explanation(())
     parity.pipeline.load_entry = load_entry

@@ -9,12 +9,12 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-import parity.results
+import parity.core.results
 from conversion import ConversionError
-from parity.results import read_run
+from parity.core.results import read_run
 from tests.parity.plugin.project import ALONE, XDIST, XDIST_ANYHOW, Project, figures, leg
 
-SCHEMA = json.loads(Path(parity.results.__file__).with_name("results.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((Path(parity.__file__).parent / "schemas" / "results.schema.json").read_text(encoding="utf-8"))
 SUITE = """
 [models.weak]
 COLOURS

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from parity.recording import record
-from parity.records import to_json
+from parity.artifacts.record_file import record
+from parity.suite.records import to_json
 from tests.parity.plugin.project import Project
 
 GOOD = "[models.good]\nCOLOURS\n"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity.results import Prediction
+from parity.core.results import Prediction
 from tests.parity.plugin.project import ALONE, XDIST, XDIST_ANYHOW, Project
 
 GOOD = "[models.good]\nCOLOURS\n"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from parity import ParityError
+from parity.core.results import read_run
 from parity.plugin import _Findings, pytest_load_initial_conftests
-from parity.results import read_run
 from parity.testing.session import Watch
 from tests.parity.plugin.project import ALONE, XDIST, Project
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from parity.accuracy import Accuracy, Calibration, Change, ClassAccuracy, Correctness, Share
-from parity.distribution import Distribution
-from parity.results import (
+from parity.core.accuracy import Accuracy, Calibration, Change, ClassAccuracy, Correctness, Share
+from parity.core.distribution import Distribution
+from parity.core.results import (
     Answer,
     Case,
     CaseVerdict,
@@ -23,7 +23,7 @@ from parity.results import (
     UnreadableImage,
     summarise,
 )
-from parity.thumbnails import thumbnail
+from parity.suite.thumbnails import thumbnail
 
 HOSTILE = (
     "</script><script>alert(1)</script><!-- & \"' | ` ``` **b** _i_ [x](javascript:alert(1)) <b>\u202eabc\u2066 "

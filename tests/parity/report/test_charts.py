@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parity.distribution import Distribution
+from parity.core.distribution import Distribution
 from parity.report.case_view import Pair
 from parity.report.charts import distribution_chart, scatter_chart
 

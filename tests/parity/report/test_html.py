@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parity.core.results import CaseVerdict, KnownIssue, Part, Run, Unreadable, Verdict
 from parity.report.html import SIGNS, to_html
 from parity.report.text import visible
-from parity.results import CaseVerdict, KnownIssue, Part, Run, Unreadable, Verdict
 from tests.parity.report.samples import complete_run, full_run, hostile_run, run_of, streamed_run, subject
 
 VOID = {"meta", "img", "input", "br", "rect", "path"}

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from parity.core.results import Run
 from parity.report.html import to_html
-from parity.results import Run
 from tests.parity.report.samples import complete_run, full_run, hostile_run, run_of, streamed_run, subject
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed: pip install 'coreml-parity[test]'")

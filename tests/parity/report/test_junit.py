@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parity.core.results import KnownIssue, Part, Run, Unreadable
 from parity.report.junit import to_junit
 from parity.report.text import visible
-from parity.results import KnownIssue, Part, Run, Unreadable
 from tests.parity.report.samples import case, full_run, hostile_run, run_of, streamed_run, subject
 
 

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from parity.core.results import Run
 from parity.report.markdown import MOST_CHARACTERS, block, data, to_markdown
 from parity.report.run_diff import diff_to_markdown
 from parity.report.text import visible
-from parity.results import Run
-from parity.run_diff import compare_runs
+from parity.versions.run_diff import compare_runs
 from tests.parity.report.samples import HOSTILE, complete_run, full_run, hostile_run, run_of, streamed_run, subject
 
 PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from parity.compare import assert_parity
-from parity.distribution import Distribution
+from parity.core.compare import assert_parity
+from parity.core.distribution import Distribution
+from parity.core.results import Answer, Case, ClassPair, Diagnosis, Divergence, KnownIssue, Part, to_json
 from parity.report.html import to_html
 from parity.report.junit import to_junit
 from parity.report.markdown import to_markdown
 from parity.report.terminal import make_console, print_run
 from parity.report.text import clipped, compact, counted, visible, visible_lines
 from parity.report.view import make_view
-from parity.results import Answer, Case, ClassPair, Diagnosis, Divergence, KnownIssue, Part, to_json
 from tests.parity.report.samples import case, complete_run, full_run, hostile_run, run_of, streamed_run, subject
 
 # What is shown

@@ -15,9 +15,9 @@ from PIL import Image, ImageOps
 
 from conversion.classifier import Preprocessing
 from conversion.errors import ImageError
+from conversion.guards.torchvision_guard import torchvision
 from conversion.images import RESIZED_PIXELS_LIMIT, load_image, read_pixels
-from conversion.torchvision_guard import torchvision
-from parity.errors import ParityError
+from parity.core.errors import ParityError
 from parity.strategies.images import MODES, Format, ImageFile, bombs, images
 
 sides = st.integers(1, 40)

@@ -17,11 +17,11 @@ from conversion import Classifier, ConversionError, convert
 from conversion.artifact import open_artifact
 from conversion.labels import check_labels, read_labels
 from parity import check
-from parity.compare import explain_failure
+from parity.core.compare import explain_failure
+from parity.core.errors import ParityError
+from parity.core.results import Answer, Case, Environment, Run, Subject, from_json, read_run, to_json
 from parity.coreml import Evaluator
-from parity.errors import ParityError
 from parity.report.terminal import make_console, print_run
-from parity.results import Answer, Case, Environment, Run, Subject, from_json, read_run, to_json
 from parity.strategies.labels import labels
 from tests.parity.tiny import PREPROCESSING, Tiny, pictures
 

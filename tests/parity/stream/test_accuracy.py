@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from parity.accuracy import Accuracy
-from parity.cases import make_cases
-from parity.results import Answer, Case
+from parity.core.accuracy import Accuracy
+from parity.core.cases import make_cases
+from parity.core.results import Answer, Case
 from parity.stream.accuracy import accuracy_of, add_counts, count_accuracy, mcnemar, paired_interval, wilson
 
 LABELS = tuple("abcdefgh")

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parity import Tolerance, compare
-from parity.cases import make_cases
-from parity.results import Environment, Prediction, Run, from_json, to_json
+from parity.core.cases import make_cases
+from parity.core.results import Environment, Prediction, Run, from_json, to_json
+from parity.core.tally import variety_of
 from parity.stream.aggregate import NAMED, WORST, Totals, aggregate, totals_of
 from parity.stream.cases_file import Header, HeadLeg, HeadModel, Line, pack
 from parity.stream.job import Shard
-from parity.suite import KnownIssueEntry
-from parity.tally import variety_of
+from parity.suite.suite import KnownIssueEntry
 
 LABELS = ("ant", "bee", "cat", "dog")
 PLACES = {label: place for place, label in enumerate(LABELS)}

@@ -15,14 +15,14 @@ import pytest
 from conversion.routes import convert
 from parity import ParityError
 from parity.backends import onnxruntime as runtime
+from parity.core.results import Answer, Case, Part, Prediction, Run, Subject, to_json
 from parity.diagnosis import explainer
-from parity.judging import judge_file
-from parity.results import Answer, Case, Part, Prediction, Run, Subject, to_json
 from parity.stream import causes, engines, legs
 from parity.stream.aggregate import read_results
 from parity.stream.causes import IMAGES, WORST, choose, spaced
 from parity.stream.engines import shards_of, stream
 from parity.stream.job import Job, Shard
+from parity.stream.judge_saved import judge_file
 from parity.stream.listing import ImageList
 from parity.stream.merging import merge_cases, merged_results
 from parity.stream.running import run_shard

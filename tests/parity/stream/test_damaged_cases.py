@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from parity import ParityError
-from parity.judging import judge_file
-from parity.results import to_json
+from parity.core.results import to_json
 from parity.stream.aggregate import read_results
+from parity.stream.judge_saved import judge_file
 from parity.stream.merging import merged_results
 from tests.parity.stream.test_journal import write
 

@@ -15,7 +15,7 @@ import torch
 
 from conversion import ConversionError
 from parity import ParityError
-from parity.results import to_json
+from parity.core.results import to_json
 from parity.stream import running
 from parity.stream.engines import ENGINES, shards_of, stream
 from parity.stream.job import Job, Shard, cases_beside, default_workers, parse_shard

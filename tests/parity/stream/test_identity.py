@@ -13,8 +13,7 @@ import pytest
 
 from conversion.provenance import code_hash
 from parity import ParityError
-from parity.models import load_classifier
-from parity.results import to_json
+from parity.core.results import to_json
 from parity.stream import running
 from parity.stream.cases_file import Header, HeadLeg, HeadModel, read_header
 from parity.stream.engines import stream
@@ -22,7 +21,8 @@ from parity.stream.identity import tell_difference
 from parity.stream.job import Shard, kept_cases
 from parity.stream.journal import open_journal
 from parity.stream.merging import merge_cases
-from parity.suite import KnownIssueEntry
+from parity.suite.models import load_classifier
+from parity.suite.suite import KnownIssueEntry
 from tests.parity.stream.jobs import BATCH, PICTURES, SUITE, job_over, picture, save_pictures, save_suite
 from tests.parity.stream.test_journal import BATCHES, HEADER, LEG, write
 

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parity import ParityError
-from parity.results import Answer, Case, ClassPair, Diagnosis, Divergence, Environment
+from parity.core.results import Answer, Case, ClassPair, Diagnosis, Divergence, Environment
+from parity.core.tally import variety_of
 from parity.stream.aggregate import read_results
 from parity.stream.cases_file import (
     Explained,
@@ -32,7 +33,6 @@ from parity.stream.cases_file import (
 from parity.stream.identity import first_difference
 from parity.stream.job import Shard
 from parity.stream.journal import open_journal
-from parity.tally import variety_of
 from tests.parity.full_disk import small_files
 
 LEG = HeadLeg("tiny", "onnx", "onnxruntime", "tiny.onnx", "fp32", "digest", 4, 1e-5, "given")

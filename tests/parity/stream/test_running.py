@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from parity import ParityError, pipeline
 from parity.backends import onnxruntime as runtime
-from parity.results import Prediction, to_json
+from parity.core.results import Prediction, to_json
+from parity.core.tolerance import FP32
 from parity.stream.aggregate import read_results
 from parity.stream.cases_file import HeadLeg
 from parity.stream.engines import stream
@@ -27,8 +28,7 @@ from parity.stream.legs import FP16_IMAGES, Sample
 from parity.stream.listing import list_images
 from parity.stream.merging import merge_cases
 from parity.stream.running import Shardwork, _compare, prepare, run_shard, write_cases
-from parity.suite import read_suite
-from parity.tolerance import FP32
+from parity.suite.suite import read_suite
 from tests.parity import tiny
 from tests.parity.stream.jobs import BATCH, PICTURES, job_over, picture, save_pictures, save_suite
 

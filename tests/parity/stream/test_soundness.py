@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from parity.cli import main
-from parity.judging import judge_file
-from parity.results import Run, to_json
+from parity.core.results import Run, to_json
 from parity.stream.aggregate import read_results
 from parity.stream.cases_file import Header, HeadLeg, to_line
+from parity.stream.judge_saved import judge_file
 from tests.parity.stream.test_aggregate import ANT, DOG, LEG, header, lines
 
 # Eight images in batches of three.

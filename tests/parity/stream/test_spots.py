@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from parity import ParityError
 from parity.cli import cli
-from parity.results import read_run, to_json
+from parity.core.results import read_run, to_json
+from parity.core.tally import variety_of
 from parity.stream.aggregate import aggregate, read_results
 from parity.stream.cases_file import Line, pack, read_header, read_lines
 from parity.stream.engines import stream
 from parity.stream.job import Job, Shard
 from parity.stream.legs import spots_of
 from parity.stream.merging import merge_cases
-from parity.tally import variety_of
 from tests.parity.stream.jobs import job_over, save_pictures, save_suite
 from tests.parity.stream.test_aggregate import ANT, DOG, LEG, header, lines
 
@@ -271,7 +271,7 @@ def test_a_line_with_cases_of_legs_that_do_not_see_it_is_damaged(tmp_path: Path,
 def test_saved_results_are_judged_again_by_the_legs_that_saw_each_image(
     place: Path, whole: bytes, tmp_path: Path
 ) -> None:
-    from parity.judging import judge_file
+    from parity.stream.judge_saved import judge_file
 
     (tmp_path / "r.cases.jsonl").write_bytes(whole)
     run = read_results(tmp_path / "r.cases.jsonl", 0.5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from conversion import Classifier, convert
-from parity.reference import make_reference
+from parity.backends.reference import make_reference
 from tests.parity.diagnosis.faulty import _home, causes, explained, mixed, reference
 
 

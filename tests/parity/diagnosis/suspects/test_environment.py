@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from conversion import convert
-from parity.images import ImageSet
-from parity.reference import Reference
-from parity.results import Prediction
+from parity.backends.reference import Reference
+from parity.core.results import Prediction
+from parity.suite.images import ImageSet
 from tests.parity.diagnosis.faulty import _home, causes, explained, good, mixed, reference
 
 

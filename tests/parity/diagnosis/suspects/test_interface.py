@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from parity.diagnosis.suspects.interface import match_columns, name_order, name_permutation
+from tests.parity.core.test_compare import Counted
 from tests.parity.diagnosis.faulty import behind_all, broken, causes, change_weight, explained, good, reference
-from tests.parity.test_compare import Counted
 from tests.parity.test_injected_faults import mil_constant, mil_operations
 from tests.parity.tiny import tiny
 

@@ -11,13 +11,13 @@ import pytest
 from onnx import TensorProto, helper
 
 from conversion import Artifact, convert
+from parity.artifacts.causes import explain_artifact
 from parity.backends import backends_for
 from parity.backends.outputs import settle_output
+from parity.core.errors import ParityError
+from parity.core.results import Subject
 from parity.diagnosis.explain import Explanation, explain
-from parity.errors import ParityError
-from parity.explaining import explain_artifact
 from parity.pipeline import check
-from parity.results import Subject
 from tests.parity.diagnosis.faulty import (
     _home,
     behind_all,
@@ -73,7 +73,7 @@ def test_a_file_that_cannot_be_read_is_left_to_the_backends(monkeypatch: pytest.
     def refuse(path: Any) -> Any:
         raise ParityError(f"{path}: damaged")
 
-    monkeypatch.setattr("parity.coreml.files.open_model", refuse)
+    monkeypatch.setattr("parity.coreml.reading.files.open_model", refuse)
 
     assert settle_output(good("mlprogram-fp32", tiny), 8) == good("mlprogram-fp32", tiny)
 

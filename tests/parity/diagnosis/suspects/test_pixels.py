@@ -12,10 +12,10 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from conversion.torchvision_guard import torchvision
+from conversion.guards.torchvision_guard import torchvision
 from parity.backends import find_backend
-from parity.images import load_images
-from parity.reference import make_reference
+from parity.backends.reference import make_reference
+from parity.suite.images import load_images
 from tests.parity.diagnosis.faulty import broken, causes, explained, files, good, mixed, reference, swapped
 
 SIZE = 48

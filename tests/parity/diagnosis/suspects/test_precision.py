@@ -7,12 +7,12 @@ from dataclasses import replace
 import torch
 
 from conversion import Classifier, convert
+from parity.backends.reference import Reference, make_reference
+from parity.core.results import Answer, Case
+from parity.core.tolerance import CostUnknownError
 from parity.diagnosis.examination import Examination
 from parity.diagnosis.explain import explain
 from parity.diagnosis.suspects.precision import harmless
-from parity.reference import Reference, make_reference
-from parity.results import Answer, Case
-from parity.tolerance import CostUnknownError
 from tests.parity.diagnosis.faulty import _home, causes, examined, explained, good, mixed, reference
 
 

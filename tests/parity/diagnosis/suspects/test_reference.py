@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from conversion import Classifier
+from parity.backends.reference import make_reference
 from parity.diagnosis.suspects.reference import _shortened
-from parity.images import load_images
-from parity.reference import make_reference
+from parity.suite.images import load_images
 from tests.parity.diagnosis.faulty import causes, explained, good
 from tests.parity.tiny import pictures, tiny
 

@@ -13,13 +13,13 @@ import torch
 from conversion import Artifact, Classifier, Preprocessing, convert
 from conversion.artifact import open_artifact
 from parity.backends import Predict, coreml_evaluator, coreml_native, onnxruntime
+from parity.backends.reference import Reference, make_reference
+from parity.core.results import Diagnosis, Prediction
 from parity.diagnosis.explain import explain
 from parity.diagnosis.explainer import examine
 from parity.diagnosis.suspects import runtime
-from parity.images import load_images
 from parity.pipeline import judge_with_prediction
-from parity.reference import Reference, make_reference
-from parity.results import Diagnosis, Prediction
+from parity.suite.images import load_images
 from tests.parity.diagnosis.faulty import _home, good, reference
 from tests.parity.tiny import LABELS, Tiny, pictures, tiny
 

@@ -12,10 +12,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from conversion import Artifact, convert
+from parity.backends.reference import Reference, make_reference
 from parity.diagnosis.explain import explain
-from parity.images import load_images
 from parity.pipeline import check
-from parity.reference import Reference, make_reference
+from parity.suite.images import load_images
 from tests.parity.diagnosis.faulty import (
     PHOTOS,
     _home,

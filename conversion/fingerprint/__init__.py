@@ -1,0 +1,1 @@
+"""What an artefact is made from: the user's code and values, as a digest."""

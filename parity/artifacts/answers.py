@@ -1,0 +1,148 @@
+"""`parity predict`: run one artefact on images without the model that it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from conversion.artifact import Artifact, input_size, open_artifact
+from conversion.classifier import Preprocessing
+from conversion.guards.torch_defaults import with_torch_defaults
+from parity.backends import backends_for, find_backend
+from parity.core.errors import ParityError
+from parity.core.results import Prediction
+from parity.suite.images import load_images
+
+# ImageNet's habit: the crop is 224 of a shorter side of 256 pixels.
+_CROP = 224 / 256
+# A softmax in fp16 rounds each of a thousand numbers; what is further from a sum of 1 is no softmax.
+_SUM_SLACK = 1e-2
+
+
+@dataclass(frozen=True)
+class TopAnswer:
+    """Hold the classes of one image with the largest numbers, the largest first.
+
+    no_probabilities: why the numbers are none; empty where they are. no_answer: why there is nothing at all, not
+    even numbers that are finite; `top` is then empty. remarks: what else has to be known to read
+    them, of the file as a whole: that it has no labels, how the pixels went in.
+    """
+
+    image: str
+    backend: str
+    top: tuple[tuple[str, float], ...]
+    no_probabilities: str = ""
+    remarks: tuple[str, ...] = ()
+    no_answer: str = ""
+
+
+@with_torch_defaults
+def predict_top(path: Path, images: Sequence[str], top: int = 5, backend: str | None = None) -> Iterator[TopAnswer]:
+    """Predict for each image; images go through the preprocessing that the artefact's provenance names."""
+    artifact = open_artifact(path)
+    name = choose_backend(artifact, backend)
+    pictures = load_images(list(images), preprocessing_of(artifact))
+    predict = find_backend(name).load(artifact)
+    fed = cache(lambda: fed_pixels(artifact))
+    for image, pixels in zip(pictures.names, pictures.pixels, strict=True):
+        yield _answer(artifact, image, name, predict(pixels[None]), top, fed)
+
+
+def preprocessing_of(artifact: Artifact) -> Preprocessing:
+    """Return the way from image to pixels: the artefact's own, else ImageNet's habit at its input size."""
+    if artifact.provenance and artifact.provenance.preprocessing:
+        return artifact.provenance.preprocessing
+    size = input_size(artifact) or (224, 224)
+    return Preprocessing(size=size, resize=round(min(size) / _CROP))
+
+
+def choose_backend(artifact: Artifact, wanted: str | None = None) -> str:
+    """Return the wanted backend, or the first that runs here; one that cannot run the artefact is a ParityError."""
+    if wanted:
+        module = find_backend(wanted)
+        if artifact.format not in module.FORMATS:
+            able = " or ".join(backends_for(artifact.format))
+            raise ParityError(f"{artifact.path}: {wanted} does not run {artifact.format}; use {able}")
+        if reason := module.why_not():
+            raise ParityError(f"{wanted} cannot run here: {reason}")
+        return wanted
+    for name in backends_for(artifact.format):
+        if find_backend(name).why_not() is None:
+            return name
+    raise ParityError(f"{artifact.path}: nothing here runs {artifact.format}; `parity doctor` says why")
+
+
+def why_no_probabilities(row: np.ndarray) -> str:
+    """Say why the answers for one image cannot be probabilities: [classes]; empty where they can."""
+    if lost := int((~np.isfinite(row)).sum()):
+        return f"{lost} of {len(row)} numbers are not finite"
+    lowest, total = float(row.min(initial=0.0)), float(row.sum(dtype=np.float64))
+    faults = [f"the smallest is {lowest:.4g}"] if lowest < 0 else []
+    if abs(total - 1) > _SUM_SLACK:
+        faults.append(f"their sum is {total:.4g}")
+    return " and ".join(faults)
+
+
+def fed_pixels(artifact: Artifact) -> str:
+    """Say how pixels go into a file: their range and type, and what the file declares its input to be."""
+    if artifact.format == "onnx":
+        import onnx
+
+        graph = onnx.load(str(artifact.path), load_external_data=False).graph
+        weights = {tensor.name for tensor in graph.initializer}
+        (image,) = (value for value in graph.input if value.name not in weights)
+        kind = onnx.TensorProto.DataType.Name(image.type.tensor_type.elem_type).lower()
+        return f"as float32 0..255, red, green, blue; the file declares `{image.name}` as an array of {kind}"
+    from conversion.guards.quiet import import_coremltools
+
+    coremltools = import_coremltools()
+    image = coremltools.utils.load_spec(str(artifact.path)).description.input[0]
+    if image.type.WhichOneof("Type") == "imageType":
+        space = image.type.imageType.ColorSpace.Name(image.type.imageType.colorSpace)
+        return f"as an 8-bit image, uint8 0..255; the file declares `{image.name}` as an image, {space}"
+    array = image.type.multiArrayType
+    kind = array.ArrayDataType.Name(array.dataType).lower()
+    return f"as float32 0..255, red, green, blue; the file declares `{image.name}` as an array of {kind}"
+
+
+def _answer(
+    artifact: Artifact, image: str, backend: str, prediction: Prediction, top: int, fed: Callable[[], str]
+) -> TopAnswer:
+    row = prediction.probabilities.reshape(-1)
+    if not np.isfinite(row).all():
+        return TopAnswer(image, backend, (), no_answer=why_no_probabilities(row))
+    labels, unlabelled = _labels(prediction.labels, len(row))
+    order = np.argsort(-row, kind="stable")[:top]
+    best = tuple((labels[i], float(row[i])) for i in order)
+    no_probabilities = why_no_probabilities(row)
+    remarks = [unlabelled] if unlabelled else []
+    made_here = artifact.provenance is not None and artifact.provenance.preprocessing is not None
+    if no_probabilities:
+        remarks.append(
+            "the numbers are no probabilities: they are the file's output as it is, logits where the network was "
+            "converted without its softmax; convert it with the softmax inside, or apply one to them"
+        )
+    if no_probabilities or not made_here:
+        remarks.append(f"the pixels went in {fed()}; it normalises them itself, or nobody does")
+    if not made_here:
+        way = preprocessing_of(artifact)
+        height, width = way.size
+        remarks.append(
+            f"the file does not say how images are made ready: the shorter side was resized to {way.resize}, and "
+            f"{height}x{width} cropped from the centre, as is the habit for ImageNet"
+        )
+    return TopAnswer(image, backend, best, no_probabilities, tuple(remarks))
+
+
+def _labels(labels: Sequence[str] | None, classes: int) -> tuple[Sequence[str], str]:
+    """Return a label for each number, and why they are indices where the file has none that fit."""
+    if labels is not None and len(labels) == classes:
+        return labels, ""
+    numbered = [f"class {index}" for index in range(classes)]
+    if labels:
+        return numbered, f"the file has {len(labels)} labels for {classes} numbers: classes are indices, from 0"
+    return numbered, "the file has no labels: classes are indices of its output, from 0"

@@ -1,0 +1,112 @@
+"""`parity explain`: one artefact that somebody converted, one backend or one record, and why it does not agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from conversion.guards.torch_defaults import with_torch_defaults
+from parity.artifacts.answers import choose_backend
+from parity.backends import RECORDED, backends_for, find_backend
+from parity.backends.outputs import settle_output
+from parity.backends.recorded import source_of
+from parity.backends.reference import Reference, make_reference
+from parity.core.environment import environment
+from parity.core.errors import ParityError
+from parity.core.results import Prediction, Run, summarise
+from parity.core.tolerance import Tolerance
+from parity.diagnosis.explainer import Explainer
+from parity.diagnosis.siblings import Sibling, with_siblings
+from parity.formats.facts import artifact_digest
+from parity.pipeline import judge_prediction, judge_with_prediction
+from parity.suite.images import load_images, pixels_digest
+from parity.suite.records import Record, read_records
+
+if TYPE_CHECKING:
+    from conversion import Artifact, Classifier
+
+
+@with_torch_defaults
+def explain_artifact(
+    classifier: Classifier,
+    artifact: Artifact,
+    images: Any,
+    backend: str | None = None,
+    record: Path | None = None,
+    tolerance: float | None = None,
+) -> Run:
+    """Judge an artefact on one backend, or its record, and look for the causes where it fails.
+
+    backend: the first that runs here, unless named. record: predictions made elsewhere, found by the images' names:
+        that they were made from other pixels may be the cause. Bad input raises ParityError or ConversionError.
+    """
+    reference = make_reference(classifier, load_images(images, classifier.preprocessing))
+    artifact = settle_output(artifact, len(classifier.labels))
+    given = None if tolerance is None else Tolerance(tolerance)
+    explainer = Explainer(thorough=True)
+    if record is None:
+        name = choose_backend(artifact, backend)
+        subject, answers = judge_with_prediction(reference, artifact, name, given)
+        alone = (explainer(subject, reference, artifact, answers),)
+        return Run(environment(), alone, summary=summarise(alone))
+    found = []
+    for answers in recorded_answers(record, artifact, reference):
+        subject = judge_prediction(reference, artifact, RECORDED, answers, given)
+        found.append(Sibling(explainer(subject, reference, artifact, answers), artifact, answers.same_pixels))
+    # What the same file answers here, on a Mac by the unit that computes what the file declares.
+    able = [name for name in backends_for(artifact.format) if find_backend(name).why_not() is None]
+    beside = [Sibling(judge_with_prediction(reference, artifact, name, given)[0], artifact) for name in able]
+    subjects = with_siblings([*found, *beside])[: len(found)]
+    return Run(environment(), subjects, summary=summarise(subjects))
+
+
+def recorded_by_name(file: Path, artifact: Artifact, reference: Reference) -> Prediction:
+    """Read what was recorded of an artefact for the reference's images, by name, whatever the pixels.
+
+    Where it was recorded several times, on several units, this is the first.
+    """
+    return recorded_answers(file, artifact, reference)[0]
+
+
+def recorded_answers(file: Path, artifact: Artifact, reference: Reference) -> tuple[Prediction, ...]:
+    """Read all that was recorded of an artefact for the reference's images, by name, whatever the pixels."""
+    digest, content = artifact_digest(artifact), read_records(file)
+    found = [r for r in content.records if r.artifact.sha256 == digest]
+    found = found or [r for r in content.records if r.artifact.name == artifact.path.name][:1]
+    if not found:
+        has = ", ".join(dict.fromkeys(r.artifact.name for r in content.records))
+        raise ParityError(
+            f"{file} has no record of {artifact.path.name} (it has {has}); record it with parity record"
+        )
+    return tuple(_answers(file, record, content.environment.platform, reference) for record in found)
+
+
+def _answers(file: Path, record: Record, platform: str, reference: Reference) -> Prediction:
+    by_name = {prediction.image: prediction for prediction in record.predictions}
+    absent = [name for name in reference.images.names if name not in by_name]
+    if absent:
+        has = ", ".join(list(by_name)[:3])
+        raise ParityError(
+            f"{file} has no answer to {absent[0]} (it has {has}, ...); give the images it was made from"
+        )
+    answers = [by_name[name] for name in reference.images.names]
+    first = answers[0].probabilities
+    labels = tuple(first) if isinstance(first, dict) else None
+    rows = [_row(answer.probabilities, labels) for answer in answers]
+    named = tuple(answer.label for answer in answers if answer.label is not None)
+    shown = [answer.pixels for answer in answers]
+    return Prediction(
+        np.array(rows, np.float64),
+        labels,
+        named if len(named) == len(answers) else None,
+        source_of(record, platform),
+        same_pixels=shown == [pixels_digest(pixels) for pixels in reference.images.pixels],
+    )
+
+
+def _row(answer: Any, labels: Sequence[str] | None) -> list[float]:
+    values = [answer[label] for label in labels] if labels else list(answer)
+    return [float("nan") if value is None else float(value) for value in values]

@@ -1,0 +1,1 @@
+"""Tolerances proposed from what innocent computations cost on the user's images."""

@@ -1,0 +1,287 @@
+"""Tolerances proposed from data: how far innocent computations lie apart on the user's images.
+
+    images --parity.noise--> Noise of each source --parity.proposals--> Proposal of each leg --> Calibration
+
+The artefact's own distance from PyTorch is measured too, and only shown: a tolerance that is made from it would
+excuse whatever is wrong with the artefact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from conversion.guards.torch_defaults import with_torch_defaults
+from conversion.images import find_images, read_pixels
+from conversion.routes import ROUTES
+from parity.backends import RECORDED, Predict, backends_for, find_backend
+from parity.backends.pytorch import load_reference
+from parity.calibration import noise
+from parity.calibration.noise import FLOAT64, FP16, FP16_ONLY, REPEATED, Noise, Source, measure
+from parity.calibration.proposals import CONFIDENCE, FACTOR, Proposal, check_quantile, images_needed, propose
+from parity.core.environment import environment
+from parity.core.results import Environment, Subject
+from parity.core.schemas import written_schema
+from parity.core.tolerance import tolerances_for
+from parity.pipeline import Progress, convert_entry
+from parity.suite.images import SMALLEST, unique_names
+from parity.suite.models import load_classifier
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+    from conversion import Artifact, Classifier
+    from conversion.artifact import Precision
+    from parity.suite.suite import ModelEntry, Suite
+
+QUANTILE = 0.999
+
+
+@dataclass(frozen=True)
+class ModelNoise:
+    """Hold the noise of one model's sources; trouble: why no tolerance can be proposed for the model at all."""
+
+    name: str
+    images: tuple[str, ...]
+    noises: tuple[Noise, ...]
+    trouble: str = ""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Hold all that was measured, and what is proposed."""
+
+    quantile: float
+    models: tuple[ModelNoise, ...]
+    proposals: tuple[Proposal, ...]
+    environment: Environment
+
+    @property
+    def exit_code(self) -> Literal[0, 3]:
+        """0 something is proposed, 3 nothing could be."""
+        return 0 if any(proposal.state == "proposed" for proposal in self.proposals) else 3
+
+
+@with_torch_defaults
+def calibrate(
+    suite: Suite,
+    models: Sequence[str] = (),
+    routes: Sequence[str] = (),
+    backends: Sequence[str] = (),
+    images: Sequence[str] = (),
+    quantile: float = QUANTILE,
+    artifacts: Path = Path(".parity"),
+    progress: Progress = lambda message, share: None,
+) -> Calibration:
+    """Measure the noise of a suite's models and propose a tolerance for each leg; empty selections mean all.
+
+    images: paths, directories or globs in the place of the suite's. artifacts: where converted models are kept.
+    Images that cannot be read and models that cannot be loaded raise ParityError or ConversionError.
+    """
+    check_quantile(quantile)
+    entries = [entry for entry in suite.models if not models or entry.name in models]
+    found: list[ModelNoise] = []
+    proposals: list[Proposal] = []
+    for index, entry in enumerate(entries):
+        chosen = [route for route in entry.routes if not routes or route in routes]
+        classifier = load_classifier(entry.factory, entry.arguments, entry.name, suite.directory)
+        paths = find_images(images, Path()) if images else find_images(entry.images, suite.directory)
+        # PyTorch and every route look at all images once.
+        share = 1 / len(entries) / (1 + len(chosen)) / len(paths)
+        step = _steps(progress, index / len(entries), share)
+        bench = _Bench(entry, classifier, load_reference(classifier), paths, step)
+        pytorch = _measure_pytorch(bench, chosen)
+        noises = dict(pytorch.noises)
+        for route in chosen:
+            if pytorch.trouble:
+                proposals.append(Proposal(entry.name, route, "-", ROUTES[route].precision, reason=pytorch.trouble))
+            else:
+                proposals += _calibrate_route(bench, pytorch, noises, route, backends, quantile, artifacts)
+        found.append(ModelNoise(entry.name, tuple(unique_names(paths)), tuple(noises.values()), pytorch.trouble))
+    return Calibration(quantile, tuple(found), tuple(proposals), environment())
+
+
+@dataclass(frozen=True)
+class CalibratedModel:
+    """Hold what the file says of a model; differences of its sources are in the order of its images."""
+
+    model: str
+    images: tuple[str, ...]
+    trouble: str
+    sources: tuple[Noise, ...]
+
+
+@dataclass(frozen=True)
+class CalibrationFile:
+    """Hold the file that `parity calibrate --json` writes."""
+
+    schema: Literal["parity-calibration/1"]
+    environment: Environment
+    quantile: float
+    confidence: float
+    factor: float
+    images_needed: int
+    models: tuple[CalibratedModel, ...]
+    legs: tuple[Proposal, ...]
+    exit_code: Literal[0, 3]
+
+
+def to_json(found: Calibration) -> str:
+    """Write what was measured and proposed."""
+    content = CalibrationFile(
+        "parity-calibration/1",
+        found.environment,
+        found.quantile,
+        CONFIDENCE,
+        FACTOR,
+        images_needed(found.quantile),
+        tuple(CalibratedModel(m.name, m.images, m.trouble, m.noises) for m in found.models),
+        found.proposals,
+        found.exit_code,
+    )
+    return _adapter().dump_json(content, indent=2).decode() + "\n"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of a calibration (committed as parity/schemas/calibration.schema.json)."""
+    return written_schema(_adapter(), "coreml-parity calibration")
+
+
+@cache
+def _adapter() -> TypeAdapter[CalibrationFile]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(CalibrationFile)
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """Hold what the passes over one model's images share. step: called with a message and a number of images."""
+
+    entry: ModelEntry
+    classifier: Classifier
+    reference: Predict
+    paths: tuple[Path, ...]
+    step: Callable[[str, int], None]
+
+    def measure(self, what: str, sources: Sequence[Source]) -> dict[str, Noise]:
+        """Run sources over all images, a few at a time: the memory does not grow with their number."""
+        return measure(sources, self._batches(what))
+
+    def _batches(self, what: str) -> Iterator[np.ndarray]:
+        for start in range(0, len(self.paths), noise.BATCH):
+            part = self.paths[start : start + noise.BATCH]
+            self.step(f"{self.entry.name}: {what}, image {start + 1} of {len(self.paths)}", len(part))
+            yield np.stack([read_pixels(path, self.classifier.preprocessing, at_least=SMALLEST) for path in part])
+
+
+def _steps(progress: Progress, start: float, share: float) -> Callable[[str, int], None]:
+    done = 0
+
+    def step(message: str, images: int) -> None:
+        nonlocal done
+        progress(message, start + share * done)
+        done += images
+
+    return step
+
+
+@dataclass(frozen=True)
+class _PyTorch:
+    """Hold what PyTorch alone tells: its noise by name, each image's margin, and why it is no measure."""
+
+    noises: Mapping[str, Noise]
+    margins: np.ndarray
+    trouble: str
+
+    def cost(self, precision: Precision) -> float:
+        """Return what a precision costs PyTorch itself on all images, as a run would measure it."""
+        return max(self.noises[name].largest for name in (FLOAT64 if precision == "fp32" else (FP16,)))
+
+
+def _measure_pytorch(bench: _Bench, routes: Sequence[str]) -> _PyTorch:
+    margin = Source("margin", (bench.reference,), reduce=noise.margin)
+    flat = Source("flat", (bench.reference,), reduce=noise.flat)
+    sources = [*noise.pytorch_sources(bench.classifier, bench.reference), margin, flat]
+    if any(ROUTES[route].precision == "fp16" for route in routes):
+        sources += noise.fp16_sources(bench.classifier, bench.reference)
+    found = bench.measure("PyTorch", sources)
+    margins, flats = (np.array(found.pop(source.name).differences) for source in (margin, flat))
+    repeated = found[REPEATED]
+    trouble = repeated.trouble
+    if repeated.trouble and repeated.differences:
+        trouble = (
+            f"PyTorch answers the same image differently when it is asked again (by up to {repeated.largest:.1e}): "
+            "something in the module is random, dropout left on perhaps; nothing that is measured on it is innocent"
+        )
+    elif flats.all():
+        trouble = (
+            "PyTorch answers about the same for every class of every image (an untrained network?): "
+            "what is measured on it says nothing of a trained one; give trained weights"
+        )
+    return _PyTorch(found, margins, trouble)
+
+
+def _calibrate_route(
+    bench: _Bench,
+    pytorch: _PyTorch,
+    noises: dict[str, Noise],
+    route: str,
+    backends: Sequence[str],
+    quantile: float,
+    directory: Path,
+) -> Iterator[Proposal]:
+    """Convert a model by a route and propose a tolerance for each backend; what is measured goes into `noises`."""
+    name = bench.entry.name
+    bench.step(f"{name}: converting by {route}", 0)
+    artifact = convert_entry(bench.classifier, bench.entry, route, directory)
+    if isinstance(artifact, Subject):
+        yield Proposal(name, route, "-", artifact.precision, reason=artifact.reason)
+        return
+    able = backends_for(artifact.format, bench.entry.records)
+    chosen = {backend: _why_not(backend) for backend in able if not backends or backend in backends}
+    runnable = [backend for backend, reason in chosen.items() if not reason]
+    sources = noise.backend_sources(artifact, runnable, bench.reference)
+    all_sources = [source for found in sources.values() for source in (*found.noise, found.distance)]
+    measured = bench.measure(route, all_sources) if all_sources else {}
+    noises.update((source.name, measured[source.name]) for found in sources.values() for source in found.noise)
+    for backend, reason in chosen.items():
+        leg = Proposal(name, route, backend, artifact.precision, reason=reason)
+        if backend not in sources:
+            yield leg
+            continue
+        own = [measured[source.name] for source in sources[backend].noise]
+        leg = _beside(leg, bench.entry, artifact, pytorch, measured[sources[backend].distance.name])
+        # Where the backend gave no answer at all, nothing is known of its noise.
+        failed = [one.trouble for one in own if not one.differences]
+        if len(failed) == len(own):
+            yield replace(leg, reason=failed[0])
+        elif artifact.precision == "fp16" and pytorch.noises[FP16].trouble:
+            yield replace(leg, reason=f"{FP16}: {pytorch.noises[FP16].trouble}")
+        else:
+            alone = [one for one in pytorch.noises.values() if leg.precision == "fp16" or one.name not in FP16_ONLY]
+            yield propose(leg, [*alone, *own], pytorch.margins, quantile)
+
+
+def _why_not(backend: str) -> str:
+    if backend.startswith(RECORDED):
+        return "its answers were given elsewhere; calibrate where they are made"
+    return find_backend(backend).why_not() or ""
+
+
+def _beside(leg: Proposal, entry: ModelEntry, artifact: Artifact, pytorch: _PyTorch, distance: Noise) -> Proposal:
+    """Put beside a leg what does not enter its proposal: what is allowed today, and its own distance."""
+    given = entry.tolerance.get(leg.route)
+    *_, widest = tolerances_for(artifact, pytorch.cost)
+    return replace(
+        leg,
+        allowed_today=(given or widest).probability,
+        given=given is not None,
+        distance=distance.largest if distance.differences else None,
+        distance_reason=distance.trouble,
+    )

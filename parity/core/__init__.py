@@ -1,0 +1,1 @@
+"""What every part of parity speaks of: results and how they are judged, tolerances, errors, files."""

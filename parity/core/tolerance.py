@@ -1,0 +1,283 @@
+"""How far apart two probabilities may be, and why just so far."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from parity.core.errors import ParityError
+
+if TYPE_CHECKING:
+    import torch
+
+    from conversion import Artifact, Classifier
+    from conversion.artifact import Precision
+
+LOG = logging.getLogger(__name__)
+
+# fp32 against fp32 differs by the order of additions alone: on ImageNet-sized networks ONNX Runtime stays within
+# a few 1e-6 of PyTorch, and Core ML's kernels, freer in how they compute a convolution, within 1e-5.
+FP32: Mapping[str, tuple[float, str]] = {
+    "onnx": (1e-5, "fp32 ONNX: rounding of another order of additions"),
+    "mlprogram": (1e-4, "fp32 Core ML: rounding of another order of additions and other kernels"),
+    "neuralnetwork": (1e-4, "fp32 Core ML: rounding of another order of additions and other kernels"),
+}
+# PyTorch is as far from the exact answer as fp32 costs it, on the other side perhaps, and a runtime's kernels,
+# which are not measured, may be twice as unlucky as any of PyTorch's.
+FP32_FACTOR = 3.0
+# Times the floor: one digit for networks that magnify rounding. A network that asks for more is ill-conditioned,
+# and what moves it further is to be looked at, not excused.
+FP32_CAP = 10.0
+FP16_FACTOR, FP16_FLOOR, FP16_CAP = 3.0, 1e-2, 5e-2
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Bound the largest difference of a probability, |dp|, between reference and candidate.
+
+    reason: where the number comes from; printed beside it. cost: what the precision costs PyTorch itself, as a
+    largest |dp|; None where nobody measured it.
+    """
+
+    probability: float
+    reason: str = "given"
+    cost: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.probability < 1:
+            raise ParityError(
+                f"a tolerance is a difference of probabilities between 0 and 1, not {self.probability}"
+            )
+
+
+class CostUnknownError(ParityError):
+    """Say why nobody can measure what a precision costs a module."""
+
+
+def tolerances_for(
+    artifact: Artifact, cost: Callable[[Precision], float], measured_on: str = "these images"
+) -> Iterator[Tolerance]:
+    """Give the default tolerances of an artefact, the strictest first; what passes one needs no further.
+
+    cost: measures what a precision costs PyTorch itself for this model and these images, as `measure_fp32_cost` and
+    `measure_fp16_cost` do. Called only if the floor is not enough: it costs as much as another backend.
+    Where it raises CostUnknownError the floor decides, and the reason says so. measured_on: what on.
+    """
+    if artifact.precision == "fp32":
+        floor, reason = FP32[artifact.format]
+        yield Tolerance(floor, reason)
+        factor, cap, what = FP32_FACTOR, FP32_CAP * floor, "the PyTorch module in fp32 is off float64"
+    else:
+        floor, reason = FP16_FLOOR, "fp16"
+        yield Tolerance(floor, f"{reason}: {floor:g}, within which no cause is sought")
+        factor, cap, what = FP16_FACTOR, FP16_CAP, "rounding the PyTorch module costs"
+    try:
+        measured = cost(artifact.precision)
+    except CostUnknownError as error:
+        yield Tolerance(floor, f"{reason}: {floor:g}; {error}")
+        return
+    less = ", which is less than it costs" if measured > cap else ""
+    yield Tolerance(
+        min(max(factor * measured, floor), cap),
+        f"{reason}: {factor:g} times what {what} on {measured_on} ({measured:.1e}), "
+        f"at least {floor:g}, at most {cap:g}{less}",
+        cost=measured,
+    )
+
+
+def too_costly(precision: str, allowed: Tolerance, max_abs_diff: float | None) -> str:
+    """Say that fp16 is what a failing artefact fails by; empty where more than that may be wrong with it.
+
+    So it is where rounding moves PyTorch's own answers by more than is ever allowed, and the artefact is no further
+    off than they are. precision: the artefact's. allowed: as it was judged by. max_abs_diff: its largest |dp|.
+    """
+    cost = allowed.cost
+    if precision != "fp16" or cost is None or max_abs_diff is None or not allowed.probability < cost:
+        return ""
+    if max_abs_diff > cost:
+        return ""
+    return (
+        f"rounding to fp16 moves PyTorch's own answers by {cost:.1e}, more than the {allowed.probability:.1e} "
+        f"allowed, and this file is no further off ({max_abs_diff:.1e}): fp16 cannot hold this network; "
+        "convert it in fp32"
+    )
+
+
+def check_scale(scale: float) -> None:
+    """Raise ParityError for a number that no tolerance can be multiplied by."""
+    if not (scale > 0 and np.isfinite(scale)):
+        raise ParityError(f"a tolerance is multiplied by a number above 0, not {scale}")
+
+
+def scaled(tolerance: Tolerance, scale: float) -> Tolerance:
+    """Multiply a tolerance, to look closer or to let more pass; the reason says so."""
+    check_scale(scale)
+    if scale == 1:
+        return tolerance
+    # Nothing differs by 1 or more that is a probability at all.
+    probability = min(tolerance.probability * scale, 0.999)
+    return Tolerance(probability, f"{tolerance.reason}, times {scale:g}", tolerance.cost)
+
+
+def measure_fp32_cost(classifier: Classifier, pixels: np.ndarray, reference: np.ndarray) -> float:
+    """Measure the largest |dp| over these images between the PyTorch module in fp32 and the same in float64.
+
+    Each order of additions rounds otherwise, and one may be lucky on an image: fp32 is the reference itself and
+    what PyTorch's other kernels answer. Never measured on the artefact under test. A module that cannot be run in
+    float64 is a CostUnknownError. pixels: uint8 [N, H, W, 3]; reference: [N, classes].
+    """
+    from conversion.deployed import deployed_module
+
+    if not len(pixels):
+        return 0.0
+    exact, *others = fp32_ways(deployed_module(classifier))
+    try:
+        truth = exact(pixels)
+    except Exception as error:  # the module's own: it was written for fp32 alone
+        raise _unknown("what fp32 costs the PyTorch module", error) from error
+    answers = [reference, *(_attempted(way, pixels) for way in others)]
+    apart = np.concatenate([np.abs(answer - truth).ravel() for answer in answers if answer is not None])
+    return float(apart[np.isfinite(apart)].max(initial=0.0))
+
+
+Way = Callable[[np.ndarray], np.ndarray]
+
+
+def fp32_ways(module: torch.nn.Module) -> tuple[Way, Way, Way]:
+    """Make ways to answer with a deployed module: exactly, in float64; in fp32 by two other kinds of kernels.
+
+    These are the ones for channels_last, and the plain ones without oneDNN. Each takes uint8 [N, H, W, 3], gives
+    [N, classes], one image at a time, and fails where the module cannot be run so.
+    """
+    import torch
+
+    from conversion.deployed import answer_singly
+
+    def way(change: Callable[[Any], Any], feed: Callable[[Any], Any]) -> Way:
+        # The copy is made when it is first needed, so that what cannot be copied fails there.
+        changed = cache(lambda: change(copy.deepcopy(module)))
+        return lambda pixels: answer_singly(changed(), pixels, feed)
+
+    # Not its context manager, which warns of GPUs.
+    onednn: Any = torch.backends.mkldnn
+
+    def plain(pixels: np.ndarray) -> np.ndarray:
+        before, onednn.enabled = onednn.enabled, False
+        try:
+            return answer_singly(module, pixels)
+        finally:
+            onednn.enabled = before
+
+    last = torch.channels_last
+    return (
+        way(lambda m: m.double(), lambda t: t.double()),
+        way(lambda m: m.to(memory_format=last), lambda t: t.contiguous(memory_format=last)),
+        plain,
+    )
+
+
+def _attempted(way: Way, pixels: np.ndarray) -> np.ndarray | None:
+    try:
+        return way(pixels)
+    except Exception as error:  # the module's own: it was written for another type or another layout
+        LOG.info("what fp32 costs is measured without one way: %s", error)
+        return None
+
+
+def _unknown(what: str, error: Exception) -> CostUnknownError:
+    LOG.info("%s cannot be measured", what, exc_info=True)
+    return CostUnknownError(f"{what} cannot be measured: {' '.join(str(error).split()) or type(error).__name__}")
+
+
+def measure_fp16_cost(classifier: Classifier, pixels: np.ndarray, reference: np.ndarray) -> float:
+    """Measure the largest |dp| over these images when the PyTorch module's own arithmetic is rounded to fp16.
+
+    Weights, activations, normalisation and softmax are rounded, operation by operation. Never measured on the
+    artefact under test, which would excuse its own faults. pixels: uint8 [N, H, W, 3]; reference: [N, classes].
+    A module whose operations cannot be rounded one by one is a CostUnknownError.
+    """
+    from conversion.deployed import deployed_module
+
+    if not len(pixels):
+        return 0.0
+    try:
+        answers = fp16_answers(deployed_module(classifier), pixels)
+    except Exception as error:  # the module's own, or one of torch, whose every operation is met here
+        raise _unknown("what rounding the PyTorch module costs", error) from error
+    differences = np.abs(answers - reference).max(axis=1)
+    # A network that overflows in fp16 has no bound of its own; the cap then decides.
+    return float(np.where(np.isfinite(differences), differences, FP16_CAP).max())
+
+
+def fp16_answers(module: torch.nn.Module, pixels: np.ndarray) -> np.ndarray:
+    """Answer with a deployed module whose own arithmetic is rounded to fp16: [N, classes], one image at a time.
+
+    module: of conversion.deployed; it keeps its weights. pixels: uint8 [N, H, W, 3], at least one image.
+    """
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    from conversion.deployed import answer_singly, without_mha_fastpath
+
+    # Attention as its single operations: a fused kernel would be one, and nothing inside it rounded.
+    with without_mha_fastpath(), sdpa_kernel(SDPBackend.MATH), _rounding_mode():
+        return answer_singly(module, pixels)
+
+
+def _rounding_mode() -> Any:
+    """Make a torch mode that rounds what every operation reads and gives to fp16, computing in fp32.
+
+    Not for use under inference_mode: a view of a weight is there a view of its rounded copy, and torch keeps no
+    count of versions for a tensor that was made in inference mode.
+    """
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_map
+
+    def half(value: torch.Tensor) -> torch.Tensor | None:
+        """Return a rounded copy; None for a tensor that holds fp16 numbers already."""
+        copied = value.to(torch.float16).to(torch.float32)
+        # By their bits, because NaN differs from itself.
+        return None if torch.equal(copied.view(torch.int32), value.view(torch.int32)) else copied
+
+    def is_rounded(value: Any) -> bool:
+        return not isinstance(value, torch.Tensor) or value.dtype is not torch.float32
+
+    class Rounding(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()  # type: ignore[no-untyped-call]
+            # Weights stay what they are: the memory of each has one copy, which stands for it to the end. So what a
+            # module writes into a buffer is there when it reads it again, through whichever view. The memory is
+            # kept with its copy, so that no other can take over its address.
+            self.copies: dict[int, tuple[torch.UntypedStorage, torch.Tensor]] = {}
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            # Inside a mode torch calls its own operations without the mode, so this does not recurse.
+            result = func(*tree_map(self.rounded, args), **tree_map(self.rounded, kwargs or {}))
+            return tree_map(self.round_in_place, result)
+
+        def rounded(self, value: Any) -> Any:
+            """Return the tensor itself where it holds fp16 numbers already: ReLU(inplace=True) writes into it."""
+            if is_rounded(value):
+                return value
+            memory = value.untyped_storage()
+            if memory._cdata not in self.copies:
+                if half(value) is None:
+                    return value
+                whole = torch.empty(0, dtype=value.dtype).set_(memory)
+                self.copies[memory._cdata] = memory, whole.to(torch.float16).to(value.dtype)
+            copied = self.copies[memory._cdata][1]
+            return copied.as_strided(value.size(), value.stride(), value.storage_offset())
+
+        def round_in_place(self, value: Any) -> Any:
+            """Round a result where it lies: it may be what an operation wrote into, or what a view shows."""
+            if is_rounded(value) or (copied := half(value)) is None:
+                return value
+            return value.copy_(copied)
+
+    return Rounding()

@@ -1,0 +1,1 @@
+"""Core ML file -> plain data: the messages of its specification, read and checked."""

@@ -1,0 +1,275 @@
+"""Operations of an ML Program -> nodes: bind each argument of the file to a parameter of the operation's kernel."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+from weakref import ref
+
+import torch
+
+from parity.core.errors import CoreMLError
+from parity.coreml.dtypes import CARRIERS, carry, settle
+from parity.coreml.program import Node, Value
+from parity.coreml.reading.blobs import release
+from parity.coreml.reading.mil_types import check_result_types, type_name
+from parity.coreml.reading.mil_values import Constant, Weights, read_constant
+from parity.coreml.registry import Kernel
+from parity.coreml.running.blocks import Block, captured_by, with_blocks
+from parity.coreml.shapes import fits, name_shapes
+
+
+@dataclass
+class Reader:
+    """Carry what reading one function needs: where errors are, the weights, the operations that lack a kernel.
+
+    retyped: declared types are not compared with those that operations give.
+    tensors: the constants that were made into tensors, by identity, as long as both live; several operations and
+        blocks may want one.
+    """
+
+    where: str
+    opset: str
+    weights: Weights
+    retyped: bool = False
+    missing: dict[str, list[str]] = field(default_factory=dict)
+    tensors: dict[int, tuple[ref[Constant], ref[torch.Tensor]]] = field(default_factory=dict)
+
+    def tensor(self, value: Any) -> Any:
+        """Make the tensor of a constant, once; what is no Constant is itself."""
+        if not isinstance(value, Constant):
+            return value
+        constant, made = self.tensors.get(id(value), (None, None))
+        tensor = made() if made and constant and constant() is value else None
+        if tensor is None:
+            tensor = carry(value.array, value.dtype)
+            release(value.array)
+            self.tensors[id(value)] = (ref(value), ref(tensor))
+        return tensor
+
+
+def bind(
+    reader: Reader,
+    operation: Any,
+    kernel: Kernel,
+    outputs: tuple[Value, ...],
+    constants: dict[str, Any],
+    blocks: list[Block],
+    types: Mapping[str, str],
+    where: str,
+) -> Node:
+    """Make a Node: constants go into the kernel's arguments now, the rest becomes the node's inputs.
+
+    types: of the values that the operation may read, by name.
+    """
+    name = outputs[0].name if outputs else operation.type
+    given = _arguments(operation, kernel)
+    unknown = sorted(set(given) - set(kernel.parameters))
+    absent = sorted(kernel.required - set(given))
+    if unknown or absent:
+        found = f"unknown {', '.join(unknown)}" if unknown else f"absent {', '.join(absent)}"
+        raise CoreMLError(f"{where}: {found}; {kernel.since} defines {', '.join(kernel.parameters)}")
+    if len(blocks) != (2 if kernel.wants_blocks else 0):
+        raise CoreMLError(f"{where}: has {len(blocks)} block(s) inside; the file is damaged, convert again")
+
+    fixed: dict[str, Any] = {"outputs": outputs} if kernel.wants_outputs else {}
+    running: list[_Running] = []
+    # In the kernel's order, so that what may be overwritten, its first parameter, is the node's first input.
+    for parameter in (p for p in kernel.parameters if p in given):
+        bindings = given[parameter]
+        convert, many = _converter(kernel.parameters[parameter])
+        if not many and len(bindings) != 1:
+            raise CoreMLError(f"{where}: `{parameter}` takes one value, the file gives {len(bindings)}")
+        known = [_known(reader, binding, constants, name) for binding in bindings]
+        if any(value is _UNKNOWN for value in known):
+            names = [named or f"{name}.{parameter}.{i}" for i, (named, _) in enumerate(bindings)]
+            # A literal among values that are computed gets a name, and reaches the kernel as they do.
+            constants |= {n: k for n, (named, _), k in zip(names, bindings, known, strict=True) if not named}
+            running.append(_Running(parameter, convert, many, tuple(names)))
+            continue
+        try:
+            if many:
+                fixed[parameter] = [reader.tensor(value) for value in known]
+            else:
+                fixed[parameter] = reader.tensor(known[0]) if convert is _as_tensor else convert(known[0])
+        except (TypeError, ValueError) as error:
+            raise CoreMLError(f"{where}: `{parameter}`: {error}") from error
+
+    if not blocks and not reader.retyped:
+        _check_types(operation, kernel, given, fixed, types, where)
+    operands = tuple(n for r in running for n in r.names)
+
+    def runner(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
+        return _runner(function, tuple(running), outputs, exact=kernel.exact)
+
+    first_runs = bool(running) and running[0].parameter == next(iter(kernel.parameters))
+    prepared = kernel.prepare(**fixed) if kernel.prepare and first_runs and len(running) == 1 else None
+    run = runner(prepared or partial(kernel.function, **fixed))
+    padded = getattr(prepared, "padded", None)
+    return Node(
+        name=name,
+        type=operation.type,
+        inputs=(*operands, *captured_by(blocks)),
+        outputs=outputs,
+        run=with_blocks(run, blocks, len(operands)) if blocks else run,
+        run_inplace=runner(partial(kernel.inplace, **fixed)) if kernel.inplace and first_runs else None,
+        owns_result=not kernel.view,
+        reads_numbers=any(r.convert is not _as_tensor for r in running),
+        zeros=getattr(prepared, "zeros", None),
+        padded=(lambda zeros: runner(padded(zeros))) if padded else None,
+    )
+
+
+def _check_types(
+    operation: Any,
+    kernel: Kernel,
+    given: Mapping[str, list[tuple[str, Any]]],
+    fixed: Mapping[str, Any],
+    types: Mapping[str, str],
+    where: str,
+) -> None:
+    read: dict[str, str] = {}
+    for parameter in (p for p in kernel.parameters if given.get(p)):
+        named, literal = given[parameter][0]
+        kind = types.get(named) if literal is None else type_name(literal.type, where)
+        if kind is not None:
+            read[parameter] = kind
+    outputs = [(output.name, type_name(output.type, where)) for output in operation.outputs]
+    check_result_types(operation.type, read, fixed, outputs, where)
+
+
+def _arguments(operation: Any, kernel: Kernel) -> dict[str, list[tuple[str, Any]]]:
+    """Collect an operation's arguments by parameter: the name of a value, or `` and a literal."""
+    given = {
+        parameter: [(b.name, b.value if b.WhichOneof("binding") == "value" else None) for b in argument.arguments]
+        for parameter, argument in operation.inputs.items()
+    }
+    # Up to iOS17 the operations on compressed weights have attributes where all others have inputs.
+    literals = (parameter for parameter in kernel.parameters if parameter in operation.attributes)
+    return given | {parameter: [("", operation.attributes[parameter])] for parameter in literals}
+
+
+@dataclass(frozen=True)
+class _Running:
+    """Say how an argument that is known only when the program runs reaches its kernel."""
+
+    parameter: str
+    convert: Callable[[Any], Any]
+    many: bool
+    names: tuple[str, ...]
+
+
+def _runner(
+    function: Callable[..., Any], running: tuple[_Running, ...], outputs: tuple[Value, ...], *, exact: bool
+) -> Callable[..., tuple[Any, ...]]:
+    """Make the function that a Node runs: name the arguments, convert the few that are no tensors, settle.
+
+    exact: a float result holds only numbers of the declared type already, so that it need not be rounded.
+    """
+    settlers = tuple(_settler(v.dtype, exact=exact) for v in outputs)
+
+    shapes = tuple(v.shape if v.dtype in CARRIERS else None for v in outputs)
+    fixed = tuple((i, shape) for i, shape in enumerate(shapes) if shape is not None and None not in shape)
+    # A single open size is also how a file says that not even the number of axes is known.
+    open_ended = tuple((i, s) for i, s in enumerate(shapes) if s is not None and None in s and s != (None,))
+
+    def run(*values: Any, **blocks: Any) -> tuple[Any, ...]:
+        arguments = blocks
+        at = 0
+        for r in running:
+            if r.many:
+                arguments[r.parameter] = list(values[at : at + len(r.names)])
+            else:
+                arguments[r.parameter] = r.convert(values[at])
+            at += len(r.names)
+        result = function(**arguments)
+        results = result if isinstance(result, tuple) else (result,)
+        if len(results) != len(settlers):
+            raise ValueError(f"the file names {len(settlers)} output(s), the operation gives {len(results)}")
+        for i, shape in fixed:
+            if getattr(results[i], "shape", shape) != shape:
+                raise ValueError(_misshapen(results[i], outputs[i]))
+        for i, shape in open_ended:
+            if isinstance(results[i], torch.Tensor) and not fits(results[i].shape, shape):
+                raise ValueError(_misshapen(results[i], outputs[i]))
+        # classify answers a label, which is an int64 by its declaration and no tensor.
+        return tuple(
+            settler(value) if settler is not None and isinstance(value, torch.Tensor) else value
+            for value, settler in zip(results, settlers, strict=True)
+        )
+
+    return run
+
+
+def _settler(dtype: str, *, exact: bool) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """Make the function that brings a result to its declared type; None for what is no tensor."""
+    if dtype not in CARRIERS:
+        return None
+    if not exact or dtype != "fp16":
+        return partial(settle, dtype=dtype)
+    # Exact speaks of numbers, not of what carries them: a cast's bool or int32 is still to become a float.
+    carrier = CARRIERS[dtype]
+    return lambda value: value if value.dtype is carrier else settle(value, dtype)
+
+
+def _misshapen(result: torch.Tensor, declared: Value) -> str:
+    return (
+        f"`{declared.name}` comes out as {tuple(result.shape)}, the file declares {name_shapes([declared.shape])}; "
+        "the file is damaged, convert again"
+    )
+
+
+_UNKNOWN = object()
+
+
+def _known(reader: Reader, binding: tuple[str, Any], constants: Mapping[str, Any], name: str) -> Any:
+    named, literal = binding
+    if not named and literal is None:
+        raise ValueError("an argument has neither a name nor a value")
+    return constants.get(named, _UNKNOWN) if literal is None else read_constant(literal, reader.weights, name)
+
+
+def _as_tensor(value: Any) -> Any:
+    return carry(value.array, value.dtype) if isinstance(value, Constant) else value
+
+
+def _flat(value: Any) -> list[Any]:
+    if isinstance(value, Constant):
+        return list(value.array.reshape(-1).tolist())
+    if isinstance(value, torch.Tensor):
+        return list(value.reshape(-1).tolist())
+    return list(value) if isinstance(value, tuple | list) else [value]
+
+
+def _one(value: Any) -> Any:
+    flat = _flat(value)
+    if len(flat) != 1:
+        raise ValueError(f"one value expected, found {len(flat)}")
+    return flat[0]
+
+
+_CONVERTERS: Mapping[Any, Callable[[Any], Any]] = {
+    torch.Tensor: _as_tensor,
+    Any: _as_tensor,
+    int: lambda value: int(_one(value)),
+    float: lambda value: float(_one(value)),
+    bool: lambda value: bool(_one(value)),
+    str: lambda value: str(_one(value)),
+    tuple[int, ...]: lambda value: tuple(int(v) for v in _flat(value)),
+    tuple[float, ...]: lambda value: tuple(float(v) for v in _flat(value)),
+    tuple[bool, ...]: lambda value: tuple(bool(v) for v in _flat(value)),
+    tuple[str, ...]: lambda value: tuple(str(v) for v in _flat(value)),
+}
+
+
+def _converter(annotation: Any) -> tuple[Callable[[Any], Any], bool]:
+    """Find how a parameter is handed to its kernel, and whether it takes several values (like concat's)."""
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
+        annotation = next(a for a in typing.get_args(annotation) if a is not type(None))
+    if annotation in (list[torch.Tensor], list[Any]):
+        return _as_tensor, True
+    return _CONVERTERS[annotation], False

@@ -1,0 +1,1 @@
+"""Plain data -> answers: the plan, its kernels' blocks, inputs and outputs."""

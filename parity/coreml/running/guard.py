@@ -1,0 +1,89 @@
+"""Values that are too large, refused before PyTorch makes them, whichever kernel asks for them.
+
+Every operation of PyTorch is first asked for the shape of its result, on tensors without memory. That takes as long
+as a small operation does, so an engine is guarded for what it has not run before: inputs of other shapes, and all
+inputs where shapes follow from what these hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from parity.core.memory import memory_limit, too_large
+from parity.coreml.dtypes import NUMPY
+from parity.coreml.program import Value
+
+# These copy where they cannot look at the memory of their argument: a number that is expanded, say.
+_MAY_COPY = frozenset(("aten::contiguous", "aten::reshape", "aten::flatten", "aten::to"))
+
+
+class ValueTooLargeError(ValueError):
+    """An operation asks for more memory than one value may have."""
+
+
+class Guard(TorchDispatchMode):
+    """Refuse results that are too large, inside a `with`, in this thread.
+
+    passed: what need not be checked again; it gets what passes.
+    """
+
+    def __init__(self, passed: set[Hashable] | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.limit = memory_limit()
+        self._passed: set[Hashable] = set() if passed is None else passed
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Check the result of one operation, then let it be computed."""
+        kwargs = dict(kwargs or {})
+        if not _shares_memory(func):
+            self._check(func, args, kwargs)
+        return func(*args, **kwargs)
+
+    def _check(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        flat, structure = tree_flatten((args, kwargs))
+        key = (func, *[(a.shape, a.dtype) if isinstance(a, torch.Tensor) else (type(a), str(a)) for a in flat])
+        if key in self._passed:
+            return
+        results: Any = ()
+        # What has no form without memory reads its content, and gives no more than that holds.
+        with suppress(Exception):
+            shaped, named = tree_unflatten([_without_memory(a) for a in flat], structure)
+            results = func(*shaped, **{**named, **_on_meta(func)})
+        for result in tree_flatten(results)[0]:
+            if isinstance(result, torch.Tensor) and (
+                told := too_large(result.shape, result.element_size(), self.limit)
+            ):
+                raise ValueTooLargeError(told)
+        self._passed.add(key)
+
+
+def declared_too_large(value: Value) -> str:
+    """Say why no value may have the shape that the file declares; empty where one may, or the shape is open."""
+    if value.dtype not in NUMPY or not all(isinstance(size, int) for size in value.shape):
+        return ""
+    return too_large(tuple(size for size in value.shape if isinstance(size, int)), NUMPY[value.dtype].itemsize)
+
+
+def _without_memory(argument: Any) -> Any:
+    return argument.to("meta") if isinstance(argument, torch.Tensor) else argument
+
+
+def _on_meta(func: Any) -> dict[str, Any]:
+    """Return the arguments by which an operation makes its result without memory, and draws nothing."""
+    names = {argument.name for argument in func._schema.arguments}
+    wanted = {"device": torch.device("meta"), "generator": None, "pin_memory": None}
+    return {name: value for name, value in wanted.items() if name in names}
+
+
+def _shares_memory(func: Any) -> bool:
+    """Say whether an operation's results lie in the memory of its arguments."""
+    returned: Iterable[Any] = func._schema.returns
+    return func._schema.name not in _MAY_COPY and all(value.alias_info is not None for value in returned)

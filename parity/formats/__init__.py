@@ -1,0 +1,1 @@
+"""What depends on the format of a converted file."""

@@ -1,0 +1,181 @@
+"""Judge saved results again by another tolerance, with nothing run.
+
+    results.json (and its cases file) + tolerance --> every case again --> verdicts --> Run
+
+A case keeps what is needed: how far apart the vectors are, and what the reference says of both top-1 labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import zip_longest
+from pathlib import Path
+
+from conversion.files.regular_files import MISSING, why_no_file
+from parity.core.cases import SHOWN, judge_case_again
+from parity.core.errors import ParityError
+from parity.core.results import Case, Run, Subject, Verdict, read_run, summarise
+from parity.core.soundness import check_run
+from parity.core.tally import ONE_IMAGE, one_answer, one_class, tally_of
+from parity.core.tolerance import Tolerance
+from parity.stream.aggregate import aggregate, with_explanations
+from parity.stream.cases_file import Header, HeadLeg, Line, parse_header, read_lines, read_rest
+
+REASON = "given when judged again"
+
+
+def judge_file(path: Path, tolerance: float | None = None) -> Run:
+    """Judge a results.json again; the cases file that it names is read from beside it.
+
+    tolerance: the largest |dp| allowed; None leaves each subject the one that it was judged by.
+    """
+    run = read_run(path)
+    check_run(path, run)
+    allowed = None if tolerance is None else Tolerance(tolerance).probability
+    if not run.cases_file:
+        if any(s.counts for s in run.subjects):
+            raise ParityError(f"{path}: holds only the worst cases, and names no file that has all; run anew")
+        return judge_run(run, allowed)
+    cases = path.parent / Path(run.cases_file).name
+    why = why_no_file(cases)
+    if why == MISSING:
+        raise ParityError(
+            f"{path}: holds only the worst cases, and {cases.name}, which has all, is not beside it; put it there"
+        )
+    if why:
+        raise ParityError(f"{cases}: {why}")
+    return _judge_cases_file(path, run, cases, allowed)
+
+
+def read_judged(path: Path) -> Run:
+    """Read a results.json whose verdicts are those of its numbers, where it has all of them; else as it says."""
+    run = read_run(path)
+    check_run(path, run)
+    return run if run.cases_file or any(s.counts for s in run.subjects) else judge_run(run)
+
+
+def judge_run(run: Run, allowed: float | None = None) -> Run:
+    """Judge a run again that holds all its cases; allowed: as `tolerance` of judge_file."""
+    subjects = tuple(_judge_subject(s, allowed) for s in run.subjects)
+    return replace(run, subjects=subjects, summary=summarise(subjects))
+
+
+def _judge_subject(s: Subject, allowed: float | None) -> Subject:
+    if not s.cases or s.tolerance is None:
+        return s
+    allowed = s.tolerance if allowed is None else allowed
+    cases = tuple(judge_case_again(case, allowed) for case in s.cases)
+    tally = tally_of(cases)
+    if tally.incurable or len(cases) < 2:
+        s = replace(s, required_tolerance=None)
+    lacking = _lacking(s, allowed)
+    verdict: Verdict = "fail" if tally.failing else "inconclusive" if lacking else "pass"
+    reason = tally.told if tally.failing else lacking
+    if tally.failing and allowed == s.tolerance and s.reason.startswith(reason):
+        reason = s.reason  # with what else was known of it
+    judged = replace(s, verdict=verdict, reason=reason, tolerance=allowed, cases=cases)
+    return _with_causes(judged, s, allowed)
+
+
+def _with_causes(judged: Subject, before: Subject, allowed: float) -> Subject:
+    """Keep causes and the known issue of a failure that is still one."""
+    if allowed != before.tolerance:
+        judged = replace(judged, tolerance_reason=REASON)
+    if judged.verdict == "pass":
+        return replace(judged, guilty_hop="", diagnoses=(), first_divergence=None, known_issue=None)
+    return judged
+
+
+def _lacking(s: Subject, allowed: float) -> str:
+    """Say why agreement within `allowed` would prove nothing, as far as the cases tell; empty where it would.
+
+    What cannot be told proves nothing either.
+    """
+    alike = "the reference's answers are too alike for agreement to prove anything"
+    before = (s.reason or alike) if s.verdict == "inconclusive" else ""
+    if len(s.cases) < 2:
+        return before or ONE_IMAGE
+    if s.required_tolerance is None:
+        return before or alike
+    assert s.tolerance is not None
+    # A larger tolerance proves less, a smaller one more.
+    if before and allowed >= s.tolerance:
+        return before
+    least, most = _spread(s.cases)
+    if most <= allowed:
+        return one_answer(most, allowed)
+    if len({case.reference.label for case in s.cases}) == 1:
+        return one_class(len(s.cases))
+    closer = s.verdict == "pass" and allowed <= s.tolerance
+    if closer or least > allowed:
+        return ""
+    return (
+        f"what is saved does not tell whether the reference's answers differ by more than {allowed:g} between "
+        "images; run again with this tolerance"
+    )
+
+
+def _spread(cases: Sequence[Case]) -> tuple[float, float]:
+    """Bound, from below and from above, how far the reference's answers are from the one that is nearest to all.
+
+    A case names the most probable classes; one that it does not name is at most as probable as the fifth.
+    """
+    listed = [{pair.label: pair.reference for pair in case.top if pair.reference is not None} for case in cases]
+    if not all(listed):
+        return 0.0, 1.0
+    bounds = [sorted(named.values(), reverse=True)[SHOWN - 1] if len(named) >= SHOWN else 0.0 for named in listed]
+    rising = sorted(range(len(listed)), key=lambda place: bounds[place])
+    named_by: dict[str, list[int]] = {}
+    for place, named in enumerate(listed):
+        for label in named:
+            named_by.setdefault(label, []).append(place)
+    # What no case names is anything between nothing and what it may be at most.
+    least, most = 0.0, bounds[rising[-1]] / 2
+    for label, places in named_by.items():
+        said, naming = [listed[place][label] for place in places], set(places)
+        if len(places) == len(listed):
+            exactly = (max(said) - min(said)) / 2
+            least, most = max(least, exactly), max(most, exactly)
+            continue
+        # Among the cases that do not name it, found at once: no more are passed over than name it.
+        low, high = (bounds[next(p for p in order if p not in naming)] for order in (rising, reversed(rising)))
+        least, most = max(least, (max(said) - min(*said, low)) / 2), max(most, max(*said, high) / 2)
+    return least, most
+
+
+def _judge_cases_file(results: Path, run: Run, path: Path, allowed: float | None) -> Run:
+    """Judge all images again, as a run over them does."""
+    with path.open("rb") as file:
+        header = parse_header(path, file.readline())
+        _check_same_legs(results, run, path, header)
+        tolerances = [leg.tolerance if allowed is None else allowed for leg in header.running]
+        legs = tuple(_allowing(leg, allowed) for leg in header.legs)
+
+        def again() -> Iterator[Line]:
+            for line in read_lines(path, header, file):
+                seeing = () if line.unreadable else header.seeing(line.index)
+                pairs = zip(line.cases, (tolerances[number] for number in seeing), strict=True)
+                yield replace(line, cases=tuple(c if t is None else judge_case_again(c, t) for c, t in pairs))
+
+        unreadable = run.unreadable.allowed if run.unreadable else 1.0
+        judged = aggregate(replace(header, legs=legs), again(), unreadable, run.cases_file)
+        judged = with_explanations(judged, read_rest(path, header, file))
+    return replace(judged, thumbnails=run.thumbnails)
+
+
+def _check_same_legs(results: Path, run: Run, cases: Path, header: Header) -> None:
+    subjects, legs = (
+        [f"{one.model} by {one.route} on {one.backend}" for one in listed] for listed in (run.subjects, header.legs)
+    )
+    for one, other in zip_longest(subjects, legs, fillvalue="nothing"):
+        if one != other:
+            raise ParityError(
+                f"{results}: has {one} where {cases.name} has {other}; put the cases of this run beside it"
+            )
+
+
+def _allowing(leg: HeadLeg, allowed: float | None) -> HeadLeg:
+    if leg.verdict or allowed in (None, leg.tolerance):
+        return leg
+    return replace(leg, tolerance=allowed, tolerance_reason=REASON)

@@ -1,0 +1,1 @@
+"""What the suite file names: models, images, records, known issues, and what a command selects of them."""

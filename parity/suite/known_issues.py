@@ -1,0 +1,44 @@
+"""Failures that the suite file expects: they do not fail the run, but they must still be there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from parity.core.results import KnownIssue, Subject
+from parity.suite.suite import KnownIssueEntry
+
+
+def mark_known_issues(
+    subjects: tuple[Subject, ...], entries: Sequence[KnownIssueEntry], *, partial: bool = False
+) -> tuple[tuple[Subject, ...], tuple[str, ...]]:
+    """Mark the failures that are expected, and name the entries that no longer are.
+
+    partial: only a part of the suite was run: what an entry expects to fail may be in the other part, unless the
+        entry names one model, route and backend.
+    Returns the subjects and one line per stale entry. Where two entries match, the first counts.
+    """
+    marked = list(subjects)
+    stale: list[str] = []
+    for entry in entries:
+        matching = [i for i, subject in enumerate(subjects) if _matches(entry, subject)]
+        ran = [i for i in matching if subjects[i].verdict != "skipped"]
+        failed = [i for i in ran if subjects[i].verdict in ("fail", "error", "inconclusive")]
+        named = f"known issue (model {entry.model}, route {entry.route}, backend {entry.backend}: {entry.reason})"
+        if not matching:
+            if not partial:
+                stale.append(f"{named} matches nothing in this suite; correct or remove it")
+        elif ran and not failed and not (partial and "*" in (entry.model, entry.route, entry.backend)):
+            stale.append(f"{named} no longer fails; remove it from the suite file")
+        for i in failed:
+            if marked[i].known_issue is None:
+                marked[i] = replace(marked[i], known_issue=KnownIssue(entry.reason, entry.link))
+    return tuple(marked), tuple(stale)
+
+
+def _matches(entry: KnownIssueEntry, subject: Subject) -> bool:
+    return (
+        entry.model in ("*", subject.model)
+        and entry.route in ("*", subject.route)
+        and entry.backend in ("*", subject.backend)
+    )

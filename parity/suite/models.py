@@ -1,0 +1,145 @@
+"""MODEL, as users write it -> Classifier."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from conversion.files.regular_files import DIRECTORY, MISSING, why_no_file
+from conversion.guards.torch_defaults import kept_torch_defaults
+from conversion.guards.user_code import told_error, user_code
+from parity.core.errors import ParityError
+from parity.core.file_kinds import tell_kind
+
+if TYPE_CHECKING:
+    from conversion import Classifier
+
+
+def find_classifier(model: str, suite: Path | None) -> Classifier:
+    """Load MODEL as a command takes it: a name in the suite file where it has no colon, a factory otherwise."""
+    from parity.suite.suite import find_suite, read_suite
+
+    if ":" in model:
+        return load_classifier(model)
+    # A name that is also a file's is first of all a name, where there is a suite.
+    told = tell_kind(Path(model)) if why_no_file(model) in ("", DIRECTORY) else ""
+    strange = ParityError(
+        f"{model}: {told}; MODEL, which comes first, is a name in the suite file, `file.py:callable`, "
+        "`package.module:callable` or `torchvision:name`"
+    )
+    try:
+        found = read_suite(find_suite(suite))
+    except ParityError:
+        if told and suite is None:
+            raise strange from None
+        raise
+    for entry in found.models:
+        if entry.name == model:
+            return load_classifier(entry.factory, entry.arguments, entry.name, found.directory)
+    if told:
+        raise strange
+    raise ParityError(f"{found.path}: no model `{model}` (models: {', '.join(e.name for e in found.models)})")
+
+
+def load_classifier(
+    factory: str, arguments: Mapping[str, Any] | None = None, name: str | None = None, directory: Path | None = None
+) -> Classifier:
+    """Call a factory and return its Classifier.
+
+    factory: `file.py:callable` (relative to `directory`), `package.module:callable`, or `torchvision:NAME` with
+    `arguments` for conversion.sources.torchvision_models.torchvision_classifier; `torchvision:NAME@WEIGHTS` for
+    short. A file of weights is relative to `directory` too.
+    name: what to call the classifier; None keeps its own name.
+    """
+    from dataclasses import replace
+
+    from conversion import Classifier, ConversionError
+
+    module_name, _, attribute = factory.rpartition(":")
+    if not module_name or not attribute:
+        raise ParityError(
+            f"{factory}: a model is a name in the suite file, `file.py:callable`, `package.module:callable` or "
+            "`torchvision:name`"
+        )
+    try:
+        if module_name == "torchvision":
+            from conversion.sources.torchvision_models import torchvision_classifier
+
+            # `torchvision:resnet50@DEFAULT` or `@weights.pth`: a command line has no place for arguments.
+            model, _, weights = attribute.partition("@")
+            given = {**({"weights": weights} if weights else {}), **(arguments or {})}
+            classifier: Any = torchvision_classifier(model, **_with_weights_in(directory, given))
+        else:
+            # What a user's file sets for all of PyTorch is not for us, nor for the next file.
+            with kept_torch_defaults(), user_code(factory):
+                function = _attribute(_module(module_name, directory or Path()), attribute, factory)
+                classifier = function(**(arguments or {}))
+        if name and isinstance(classifier, Classifier):
+            classifier = replace(classifier, name=name)
+    except (ParityError, ConversionError):
+        raise
+    except Exception as error:  # the user's own code
+        raise ParityError(f"{factory}: the factory fails with {told_error(error)}") from error
+    if not isinstance(classifier, Classifier):
+        raise ParityError(
+            f"{factory}: returns a {type(classifier).__name__}; a factory returns a conversion.Classifier "
+            "(module, preprocessing, labels)"
+        )
+    return classifier
+
+
+def _with_weights_in(directory: Path | None, arguments: dict[str, Any]) -> dict[str, Any]:
+    weights = arguments.get("weights")
+    if directory is None or not isinstance(weights, str) or weights == "DEFAULT":
+        return arguments
+    return {**arguments, "weights": directory / weights}
+
+
+def _module(name: str, directory: Path) -> ModuleType:
+    if not name.endswith(".py"):
+        try:
+            return importlib.import_module(name)
+        except ImportError as error:
+            raise ParityError(
+                f"{name}: cannot be imported ({error}); is it installed, or on PYTHONPATH?"
+            ) from error
+    if why := why_no_file(directory / name):
+        raise ParityError(f"{directory / name}: {'no such file' if why == MISSING else why}")
+    path = (directory / name).resolve()
+    # A name of its own for each file: two suites may both have a models.py.
+    unique = f"parity_models_{abs(hash(str(path)))}"
+    if unique in sys.modules:
+        return sys.modules[unique]
+    spec = importlib.util.spec_from_file_location(unique, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[unique] = module
+    # A factory imports what lies beside it, now or when it is called. At the end of the path, because a file there
+    # must not take the place of an installed package.
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:  # the user's own code
+        del sys.modules[unique]
+        if isinstance(error, Exception):
+            raise ParityError(f"{path}: fails on import with {told_error(error)}") from error
+        raise
+    return module
+
+
+def _attribute(module: ModuleType, attribute: str, factory: str) -> Any:
+    if callable(found := getattr(module, attribute, None)):
+        return found
+    import difflib
+
+    public = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+    near = difflib.get_close_matches(attribute, public, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ParityError(f"{factory}: no callable `{attribute}` there{hint}")

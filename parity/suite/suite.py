@@ -1,0 +1,167 @@
+"""The suite file: which models, by which routes, on which images, with which tolerances and known issues."""
+
+from __future__ import annotations
+
+import glob
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conversion.files.git_lfs import tell_pointer
+from conversion.files.regular_files import MISSING, why_no_file
+from parity.core.errors import ParityError
+from parity.core.file_kinds import tell_kind
+from parity.core.tolerance import Tolerance
+
+if TYPE_CHECKING:
+    from conversion.shapes import Dynamic
+    from parity.suite.suite_file import SuiteFile
+    from parity.suite.toolchain import ToolChain
+
+# Tables and lists in each other; our own keys have five.
+_DEEPEST = 50
+DEFAULT_ROUTES = ("onnx", "onnx-torchscript", "mlprogram", "mlprogram-fp32")
+
+
+@dataclass(frozen=True)
+class KnownIssueEntry:
+    """Expect a failure; `*` stands for every model, route or backend."""
+
+    model: str
+    route: str
+    backend: str
+    reason: str
+    link: str
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """Describe one model of the suite.
+
+    factory: `file.py:callable` relative to the suite file, `package.module:callable`, or `torchvision:name`.
+    arguments: keyword arguments for the factory.
+    tolerance: route -> tolerance, where the default is not wanted.
+    dynamic, bounds, sizes: which axes of the converted models stay open; see conversion.shapes.open_axes.
+    records: files of predictions that were made elsewhere; one that is not there is a backend that cannot run.
+    """
+
+    name: str
+    factory: str
+    arguments: Mapping[str, Any]
+    routes: tuple[str, ...]
+    images: tuple[str, ...]
+    tolerance: Mapping[str, Tolerance] = field(default_factory=dict)
+    dynamic: Dynamic | None = None
+    bounds: Sequence[Any] | None = None
+    sizes: Sequence[Sequence[int]] | None = None
+    records: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Hold a validated suite file; paths in it are relative to `directory`."""
+
+    path: Path
+    models: tuple[ModelEntry, ...]
+    known_issues: tuple[KnownIssueEntry, ...] = ()
+    toolchains: Mapping[str, ToolChain] = field(default_factory=dict)
+
+    @property
+    def directory(self) -> Path:
+        """Return the directory of the suite file."""
+        return self.path.parent
+
+
+def find_suite(given: Path | None) -> Path:
+    """Return the suite file to use: the one given, else ./parity.toml, else fixtures/parity.toml."""
+    if given is not None:
+        return given / "parity.toml" if given.is_dir() else given
+    for path in (Path("parity.toml"), Path("fixtures/parity.toml")):
+        if path.is_file():
+            return path
+    raise ParityError("no suite file: neither parity.toml nor fixtures/parity.toml is here; give its path")
+
+
+def read_suite(path: Path) -> Suite:
+    """Read and validate a suite file; everything that is wrong is told at once, in one ParityError."""
+    why = why_no_file(path)
+    if why:
+        raise ParityError(f"{path}: {'no such suite file' if why == MISSING else why}")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        _check_bounds(content)
+    except (ValueError, RecursionError) as error:
+        # A suite file with a mistake in it is a suite file all the same.
+        if path.suffix != ".toml" and (told := tell_kind(path)):
+            raise ParityError(f"{path}: {told}; give a suite file, parity.toml") from error
+        if told := tell_pointer(path):
+            raise ParityError(f"{path}: {told}") from error
+        cause = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise ParityError(f"{path}: not valid TOML: {cause}") from error
+    from parity.suite.suite_file import validate  # pydantic and the routes load when a suite is read, not before
+
+    parsed = validate(path, content)
+    return Suite(
+        path,
+        tuple(_models(parsed, path.parent)),
+        tuple(KnownIssueEntry(**vars(k)) for k in parsed.known_issues),
+        dict(_toolchains(parsed, path)),
+    )
+
+
+def _check_bounds(content: Any) -> None:
+    """Raise ValueError for an integer that TOML does not have, and RecursionError for what nobody nests so deeply.
+
+    To compare, copy or print either of them is another error.
+    """
+    level = [content]
+    for _ in range(_DEEPEST):
+        if any(isinstance(value, int) and abs(value) >= 2**63 for value in level):
+            raise ValueError("an integer of more than 64 bits")
+        tables = [value.values() for value in level if isinstance(value, dict)]
+        level = [inner for outer in (*tables, *(v for v in level if isinstance(v, list))) for inner in outer]
+    if level:
+        raise RecursionError
+
+
+def _toolchains(parsed: SuiteFile, path: Path) -> Iterator[tuple[str, ToolChain]]:
+    from conversion.errors import ConversionError
+    from parity.suite.toolchain import ToolChain
+
+    for name, table in parsed.toolchains.items():
+        if name == "installed":
+            raise ParityError(
+                f"{path}: [toolchains.installed]: the name stands for what is installed; take another"
+            )
+        try:
+            yield name, ToolChain(name, tuple(table.packages), table.python)
+        except ConversionError as error:
+            raise ParityError(f"{path}: [toolchains.{name}]: {error}") from error
+
+
+def _models(parsed: SuiteFile, directory: Path) -> Iterator[ModelEntry]:
+    for name, model in parsed.models.items():
+        yield ModelEntry(
+            name,
+            model.factory,
+            model.arguments,
+            tuple(model.routes or parsed.routes or DEFAULT_ROUTES),
+            tuple(model.images or parsed.images),
+            {
+                route: Tolerance(entry.probability, f"given in the suite file for {route}")
+                for route, entry in model.tolerance.items()
+            },
+            model.dynamic,
+            model.bounds,
+            model.sizes,
+            tuple(_files(model.records or parsed.records, directory)),
+        )
+
+
+def _files(patterns: Sequence[str], directory: Path) -> Iterator[Path]:
+    """Find the files of patterns, sorted; a pattern that finds none stands for itself, so that it is told of."""
+    for pattern in dict.fromkeys(patterns):
+        found = sorted(glob.glob(pattern, root_dir=directory, recursive=True))  # noqa: PTH207 - takes absolute ones too
+        yield from (directory / name for name in found or [pattern])

@@ -1,0 +1,233 @@
+"""The suite file as users write it, validated by pydantic; suite.py turns it into the Suite that the rest reads."""
+
+from __future__ import annotations
+
+import difflib
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+
+from conversion.errors import ConversionError, ImageError
+from conversion.files.regular_files import why_no_file
+from conversion.images import find_images
+from conversion.routes import ROUTES, find_route
+from conversion.shapes import Dynamic
+from parity.core.errors import ParityError
+
+
+def _known_route(name: str) -> str:
+    try:
+        return find_route(name).name
+    except ConversionError as error:
+        raise ValueError(str(error)) from error
+
+
+def _has_colon(text: str) -> str:
+    if ":" not in text:
+        raise ValueError("a factory is `file.py:callable`, `package.module:callable` or `torchvision:name`")
+    return text
+
+
+def _two_ends(bounds: list[Any] | None) -> list[Any] | None:
+    ends = bounds if bounds is not None else [1, 1]
+    pairs = all(isinstance(end, list) and len(end) == 2 and all(isinstance(n, int) for n in end) for end in ends)
+    if len(ends) != 2 or not (pairs or all(isinstance(end, int) for end in ends)):
+        raise ValueError(
+            f"bounds are [fewest, most] images, or [[height, width], [height, width]] of sizes, not {bounds}"
+        )
+    return bounds
+
+
+def _says_something(text: str) -> str:
+    # Spaces are no reason, nor are signs that nobody sees.
+    if not any(sign.isprintable() and not sign.isspace() for sign in text):
+        raise ValueError(f"{text!r} says nothing to a reader of the report; write what does")
+    return text
+
+
+RouteName = Annotated[str, AfterValidator(_known_route), WithJsonSchema({"type": "string", "enum": list(ROUTES)})]
+Said = Annotated[str, AfterValidator(_says_something), WithJsonSchema({"type": "string", "pattern": r"\S"})]
+Size = Annotated[list[int], Field(min_length=2, max_length=2)]
+
+
+class Table(BaseModel):
+    """A table of the file: nothing but the keys below, each of exactly its type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class ToleranceTable(Table):
+    """[models.NAME.tolerance.ROUTE]"""
+
+    probability: Annotated[float, Field(gt=0, lt=1)]
+
+
+class ModelTable(Table):
+    """[models.NAME]"""
+
+    factory: Annotated[
+        str,
+        AfterValidator(_has_colon),
+        Field(description="file.py:callable beside this file, package.module:callable, or torchvision:name"),
+    ]
+    arguments: Annotated[dict[str, Any], Field(description="What the factory is called with.")] = {}
+    routes: Annotated[list[RouteName], Field(description="How this model is converted.")] = []
+    images: Annotated[list[str], Field(description="Files, directories or globs, relative to this file.")] = []
+    tolerance: Annotated[
+        dict[RouteName, ToleranceTable], Field(description="Route -> the largest difference allowed.")
+    ] = {}
+    dynamic: Annotated[
+        Dynamic | None, Field(description="Which axes of the converted model's input stay open.")
+    ] = None
+    bounds: Annotated[
+        list[Any] | None,
+        AfterValidator(_two_ends),
+        WithJsonSchema({"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": ["integer", "array"]}}),
+        Field(description="[1, 8] images, or the smallest and the largest [height, width]."),
+    ] = None
+    sizes: Annotated[list[Size] | None, Field(description="Every [height, width], in the place of bounds.")] = None
+    records: Annotated[list[str], Field(description="Predictions made elsewhere: files or globs of records.")] = []
+
+
+class KnownIssueTable(Table):
+    """[[known_issues]]; `*` stands for all."""
+
+    model: str
+    route: str = "*"
+    backend: str = "*"
+    reason: Annotated[Said, Field(description="What goes wrong, and in which versions.")]
+    link: Annotated[Said, Field(description="The issue at the project that it is of.")] = ""
+
+
+class ToolChainTable(Table):
+    """[toolchains.NAME]"""
+
+    packages: Annotated[
+        list[str], Field(min_length=1, description="Requirements: coremltools==8.3.0, protobuf<3.21 and so on.")
+    ]
+    python: Annotated[
+        str | None,
+        Field(
+            pattern=r"^\d+\.\d+(\.\d+)?$",
+            description="An environment of its own with this Python; without it, one over the running environment.",
+        ),
+    ] = None
+
+
+class SuiteFile(Table):
+    """The whole file."""
+
+    images: Annotated[list[str], Field(description="Files, directories or globs, relative to this file.")] = []
+    routes: Annotated[list[RouteName], Field(description="How models are converted that do not say.")] = []
+    records: Annotated[list[str], Field(description="Records for the models that name none themselves.")] = []
+    models: Annotated[dict[str, ModelTable], Field(min_length=1)]
+    known_issues: list[KnownIssueTable] = []
+    toolchains: Annotated[
+        dict[str, ToolChainTable], Field(description="Other versions of converters, for `parity upgrade`.")
+    ] = {}
+
+
+def validate(path: Path, content: Mapping[str, Any]) -> SuiteFile:
+    """Validate a parsed TOML file; everything that is wrong is told in one ParityError, a line each."""
+    try:
+        parsed = SuiteFile.model_validate(content)
+    except ValidationError as error:
+        told = [_told(problem) for problem in error.errors()]
+        raise _refused(path, [*dict.fromkeys(told), *_missing_files(content, path.parent)]) from error
+    without = [name for name, model in parsed.models.items() if not (model.images or parsed.images)]
+    if without:
+        names = ", ".join(without)
+        told = [f"[models] {names}: no images; give `images` there or at the top of the file"]
+    else:
+        told = []
+    if missing := [*told, *_missing_files(content, path.parent)]:
+        raise _refused(path, missing)
+    return parsed
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of the suite file (committed as parity/schemas/suite.schema.json), for editors."""
+    dialect = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": dialect, **SuiteFile.model_json_schema(), "title": "coreml-parity suite"}
+
+
+def _refused(path: Path, told: Sequence[str]) -> ParityError:
+    return ParityError("\n".join(f"{path}: {line}" for line in told))
+
+
+def _missing_files(content: Mapping[str, Any], directory: Path) -> Iterator[str]:
+    """Name the images and the factories' files that are not there; tables of a wrong type are told elsewhere."""
+    yield from _missing_images("images", content.get("images"), directory)
+    models = content.get("models")
+    for name, model in models.items() if isinstance(models, Mapping) else ():
+        if not isinstance(model, Mapping):
+            continue
+        yield from _missing_images(f"[models.{name}] images", model.get("images"), directory)
+        file = str(model.get("factory", "")).rpartition(":")[0]
+        if file.endswith(".py") and why_no_file(directory / file):
+            beside = [*directory.glob("*.py"), *directory.glob("*/*.py")]
+            near = difflib.get_close_matches(file, [str(p.relative_to(directory)) for p in beside], n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            yield f"[models.{name}] factory: no file {directory / file}{hint}"
+
+
+def _missing_images(where: str, patterns: Any, directory: Path) -> Iterator[str]:
+    for pattern in patterns if isinstance(patterns, list) else ():
+        if isinstance(pattern, str):
+            try:
+                find_images([pattern], directory)
+            except ImageError as error:
+                yield f"{where}: {error}"
+
+
+def _told(problem: Any) -> str:
+    *table, key = _places(problem["loc"])
+    where = f"[{'.'.join(table)}] {key}" if table else key
+    kind, found = problem["type"], textwrap.shorten(repr(problem["input"]), 60, placeholder="...")
+    if kind in ("missing", "too_short") and key == "models":
+        return f"{where}: no model is given; add a table [models.NAME] with a factory"
+    if kind == "missing":
+        return f"{where}: is missing; the table needs it"
+    if kind in ("model_type", "dict_type"):
+        return f"{where}: should be a table, not {found}"
+    if kind == "extra_forbidden":
+        allowed = _keys(table)
+        near = difflib.get_close_matches(key, allowed, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return f"{where}: unknown key{hint} (keys: {', '.join(allowed)})"
+    if kind == "value_error":
+        return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
+    return f"{where}: {problem['msg']}, not {found}"
+
+
+def _places(location: Sequence[str | int]) -> list[str]:
+    """Turn pydantic's place of a problem into keys as the file has them: routes[1] for the second of a list."""
+    places: list[str] = []
+    for part in location:
+        if isinstance(part, int):
+            places[-1] += f"[{part}]"
+        elif part != "[key]":
+            places.append(part)
+    return places
+
+
+def _keys(table: Sequence[str]) -> list[str]:
+    """List the keys that a table may have."""
+    found: type[BaseModel] = SuiteFile
+    parts = iter(table)
+    for part in parts:
+        key, _, index = part.partition("[")
+        inner = [a for a in _arguments(found.model_fields[key].annotation) if isinstance(a, type)]
+        found = next(a for a in inner if issubclass(a, Table))
+        if not index:
+            next(parts)  # the name that the user gave the table: [models.NAME]
+    return list(found.model_fields)
+
+
+def _arguments(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for argument in getattr(annotation, "__args__", ()):
+        yield from _arguments(argument)

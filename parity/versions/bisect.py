@@ -1,0 +1,269 @@
+"""Find the release that broke a conversion, and the one that mended it: `parity upgrade --bisect`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from parity.core.errors import ParityError
+from parity.pipeline import load_entry
+from parity.suite.toolchain import ToolChain
+from parity.versions.pythons import find_uv
+from parity.versions.sides import Bench, Side, opened, runtime_for
+from parity.versions.upgrade import TIMEOUT, Progress
+from parity.versions.upgrade_verdicts import REGRESSIONS, TABLE, SideState
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+    from parity.backends.reference import Reference
+    from parity.suite.suite import ModelEntry, Suite
+
+# good, bad: its numbers; bad are wrong ones that come without an error. refused, crashed, nonsense: there is an
+# error, as in an upgrade. untried: the release cannot be installed or loaded here; unknown: what it answers proves
+# nothing. These two are passed over.
+State = Literal["good", "bad", "refused", "crashed", "nonsense", "untried", "unknown"]
+_OF_SIDES: Mapping[SideState, State] = {
+    "right": "good",
+    "wrong": "bad",
+    "refused": "refused",
+    "crashed": "crashed",
+    "nonsense": "nonsense",
+    "inconclusive": "unknown",
+    "untried": "untried",
+    "skipped": "untried",
+}
+# How an upgrade calls what is judged.
+_JUDGED: Mapping[State, SideState] = {
+    state: side for side, state in _OF_SIDES.items() if state not in ("untried", "unknown")
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Say how one release did."""
+
+    version: str
+    state: State
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class History:
+    """Hold what the releases made of one model by one route.
+
+    trials: those that were asked for, oldest first. first_bad: the first that is worse than the one before, as an
+    upgrade from one to the other would be, with every release between the two asked for: bad or broken after a good
+    one, bad after one that raised an error. first_fixed: the first that is good after one that is not.
+    """
+
+    model: str
+    route: str
+    backend: str
+    trials: tuple[Trial, ...]
+    first_bad: str | None = None
+    first_fixed: str | None = None
+    told: str = ""
+
+
+@dataclass(frozen=True)
+class Bisection:
+    """Hold the histories of a package's releases; releases: all in the range, oldest first."""
+
+    package: str
+    releases: tuple[str, ...]
+    histories: tuple[History, ...]
+    remarks: tuple[str, ...] = ()
+    schema: Literal["parity-bisection/1"] = "parity-bisection/1"
+
+    @property
+    def exit_code(self) -> int:
+        """0 no release is bad or broken, 1 one is, 3 nothing can be concluded."""
+        states = {trial.state for history in self.histories for trial in history.trials}
+        if states & _JUDGED.keys() - {"good"}:
+            return 1
+        return 0 if "good" in states else 3
+
+
+def bisect(
+    suite: Suite,
+    package: str,
+    first: str,
+    last: str,
+    models: Sequence[str] = (),
+    routes: Sequence[str] = (),
+    artifacts: Path = Path(".parity"),
+    progress: Progress = lambda message, share: None,
+    timeout: float = TIMEOUT,
+    released: Callable[[str, str, str], Sequence[str]] | None = None,
+) -> Bisection:
+    """Try releases of a package from `first` to `last` until it is clear where models become bad and good again.
+
+    Good is who agrees with PyTorch. released: lists a package's releases, first and last included; None asks the
+    package index.
+    """
+    progress(f"asking for the releases of {package}", None)
+    releases = tuple((released or list_releases)(package, first, last))
+    work = [
+        (entry, load_entry(suite, entry), route)
+        for entry in suite.models
+        if not models or entry.name in models
+        for route in entry.routes
+        if not routes or route in routes
+    ]
+    remarks: dict[str, None] = {}
+    done: dict[str, list[Trial]] = {}
+
+    def trials(version: str) -> list[Trial]:
+        if version not in done:
+            progress(f"{package} {version}", len(done) / len(releases))
+            side = Side(f"{package} {version}", ToolChain(f"{package} {version}", (f"{package}=={version}",)))
+            with opened(side, artifacts, timeout) as bench:
+                done[version] = [_try(suite, version, bench, *leg) for leg in work]
+                remarks.update(dict.fromkeys(bench.remarks))
+        return done[version]
+
+    histories = []
+    for place, (entry, _, route) in enumerate(work):
+        found = search([lambda v=v, place=place: trials(v)[place].state for v in releases])  # type: ignore[misc]
+        tried = tuple(done[releases[i]][place] for i in sorted(found))
+        bad, fixed, told = conclude(releases, tried)
+        histories.append(History(entry.name, route, runtime_for(route), tried, bad, fixed, told))
+    return Bisection(package, releases, tuple(histories), tuple(remarks))
+
+
+def search(states: Sequence[Callable[[], State]]) -> dict[int, State]:
+    """Ask for as few states as show every change: place -> state.
+
+    Both ends first. Where they are alike the range may still hold good, bad, good: then what lies between is asked
+    for, the middle first, until one differs. From there on every change is narrowed down to two neighbours; a place
+    that was not judged does not count as one.
+    """
+    found = {place: states[place]() for place in dict.fromkeys((0, len(states) - 1))}
+    for place in _middles(0, len(states) - 1):
+        if len(set(found.values()) & _JUDGED.keys()) > 1:
+            break
+        found[place] = states[place]()
+    while (gap := _open_gap(found)) is not None:
+        found[gap] = states[gap]()
+    return found
+
+
+def _middles(low: int, high: int) -> Iterator[int]:
+    """Give every place between two, halving the widest gaps first."""
+    gaps = [(low, high)]
+    while gaps:
+        low, high = gaps.pop(0)
+        if high - low > 1:
+            middle = (low + high) // 2
+            yield middle
+            gaps += [(low, middle), (middle, high)]
+
+
+def _open_gap(found: Mapping[int, State]) -> int | None:
+    """Find a place between two that differ that was not asked for; None where there is none left."""
+    known = sorted(place for place, state in found.items() if state in _JUDGED)
+    for low, high in pairwise(known):
+        open_places = [place for place in range(low + 1, high) if place not in found]
+        if found[low] != found[high] and open_places:
+            return open_places[len(open_places) // 2]
+    return None
+
+
+def conclude(releases: Sequence[str], trials: Sequence[Trial]) -> tuple[str | None, str | None, str]:
+    """Read the first bad release and the first fixed one out of trials, and say it in a sentence."""
+    known = [trial for trial in trials if trial.state in _JUDGED]
+    if not known:
+        reason = next((trial.reason for trial in trials if trial.reason), "")
+        return None, None, f"no release could be judged: {reason}"
+    if len(states := {trial.state for trial in known}) == 1:
+        (state,) = states
+        why = f": {known[0].reason}" if known[0].reason else ""
+        return None, None, f"{state} in every release that was tried{why if state != 'good' else ''}"
+    bad = fixed = None
+    told: dict[State, str] = {}
+    for before, after in pairwise(known):
+        if before.state == after.state:
+            continue
+        if TABLE[_JUDGED[before.state], _JUDGED[after.state]] in REGRESSIONS:
+            bad = bad or after.version
+        if after.state == "good":
+            fixed = fixed or after.version
+        change = f"fixed in {after.version}" if after.state == "good" else f"first {after.state} {after.version}"
+        between = _passed_over(releases, before, after)
+        told.setdefault(after.state, f"{change}, {before.state} in {before.version}{between}")
+    return bad, fixed, "; ".join(told.values())
+
+
+def _passed_over(releases: Sequence[str], before: Trial, after: Trial) -> str:
+    between = releases[releases.index(before.version) + 1 : releases.index(after.version)]
+    return f" (between them, not to be judged: {', '.join(between)})" if between else ""
+
+
+def _try(suite: Suite, version: str, bench: Bench, entry: ModelEntry, reference: Reference, route: str) -> Trial:
+    made = bench.make(suite, entry, reference, route)
+    outcome = bench.judge(reference, made, runtime_for(route), entry, route)
+    return Trial(version, _OF_SIDES[outcome.state], outcome.subject.reason)
+
+
+def installed_version(package: str) -> str:
+    """Return the installed version of a package; none is a ParityError."""
+    try:
+        return version_of(package)
+    except PackageNotFoundError as error:
+        raise ParityError(f"--bisect {package}: not installed here; give the last release with --to") from error
+
+
+def list_releases(package: str, first: str, last: str) -> tuple[str, ...]:
+    """Ask the package index for the releases from `first` to `last`, oldest first.
+
+    Without pre-releases, without what was withdrawn, and without what does not run on this Python; the two ends are
+    taken as they are given.
+    """
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        ends = sorted((Version(first), Version(last)))
+    except InvalidVersion as error:
+        raise ParityError(f"--bisect {package}: {error}; give versions as {package}==1.2.3") from error
+    low, high = str(ends[0]), str(ends[1])
+    found = [high] if low != high else []
+    while version := _newest(f"{package}>{low},<{found[-1] if found else high}"):
+        found.append(version)
+    return (low, *reversed(found))
+
+
+def _newest(requirement: str) -> str | None:
+    """Resolve a requirement to the newest version; None where no release fits."""
+    uv = find_uv()
+    if uv is None:
+        raise ParityError("uv is not installed, which asks the package index for releases; pip install uv")
+    command = [uv, "pip", "compile", "-", "--no-deps", "--no-header", "--no-annotate", "--quiet"]
+    command += ["--prerelease", "disallow", "--python", sys.executable]
+    ran = subprocess.run([str(part) for part in command], input=requirement, capture_output=True, text=True)
+    if ran.returncode == 0:
+        return ran.stdout.strip().rpartition("==")[2].partition(" ")[0]
+    said = " ".join(ran.stderr.split())
+    if "unsatisfiable" in said:
+        return None
+    raise ParityError(f"the package index was asked for {requirement} and gave no answer: {said}")
+
+
+def bisection_to_json(found: Bisection) -> str:
+    """Write a bisection as JSON."""
+    return _adapter().dump_json(found, indent=2).decode() + "\n"
+
+
+@cache
+def _adapter() -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Bisection)

@@ -1,0 +1,183 @@
+"""A suite against its baselines: what has changed since they were stored, and what is stored anew."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conversion.routes import ROUTES
+from parity.backends import RECORDED, backends_for
+from parity.core.errors import ParityError
+from parity.pipeline import Leg, Progress, run_legs
+from parity.versions.baselines import (
+    KINDS,
+    Change,
+    Kind,
+    baseline_file,
+    changed_since,
+    compare_with_baseline,
+    make_baseline,
+    read_baseline,
+    unused_baselines,
+    write_baseline,
+)
+
+if TYPE_CHECKING:
+    from parity.core.results import Subject
+    from parity.suite.suite import Suite
+
+SCHEMA = "parity-drift/1"
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Say what became of one model by one route on one backend since its baseline.
+
+    changes: image -> what became of its answer; empty where nothing was compared.
+    since: what else is not as it was then: the artefact, versions, the machine.
+    trouble: why a baseline was not written, or one that exists not compared: it is damaged, or nothing answered.
+    written: the baseline file that was written, because the user asked for it. kept: one that says this already.
+    """
+
+    subject: Subject
+    changes: Mapping[str, Change] = field(default_factory=dict)
+    since: tuple[str, ...] = ()
+    trouble: str = ""
+    written: Path | None = None
+    kept: Path | None = None
+
+    @property
+    def matters(self) -> bool:
+        """Tell whether somebody has to look at it."""
+        return bool(self.trouble) or any(change.matters for change in self.changes.values())
+
+    @property
+    def compared(self) -> bool:
+        """Tell whether any image has an answer of then and one of now."""
+        return any(change.kind not in ("new", "gone") for change in self.changes.values())
+
+    @property
+    def counts(self) -> dict[Kind, int]:
+        """Count the images of each kind of change."""
+        found = Counter(change.kind for change in self.changes.values())
+        return {kind: found[kind] for kind in KINDS if found[kind]}
+
+
+@dataclass(frozen=True)
+class Drifts:
+    """Hold what became of a whole suite; unused: baseline files that nothing in it reads."""
+
+    legs: tuple[Drift, ...]
+    unused: tuple[Path, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0 nothing moved, 1 something did, 3 there was nothing to compare, or to store."""
+        if any(leg.matters for leg in self.legs):
+            return 1
+        return 0 if any(leg.compared or leg.written or leg.kept for leg in self.legs) else 3
+
+
+def follow_suite(
+    suite: Suite,
+    models: Sequence[str] = (),
+    routes: Sequence[str] = (),
+    backends: Sequence[str] = (),
+    artifacts: Path = Path(".parity"),
+    reason: str | None = None,
+    progress: Progress = lambda message, share: None,
+    force: bool = False,
+) -> Drifts:
+    """Run a suite and compare its answers with their baselines; empty selections mean all.
+
+    reason: store the answers instead, for this reason. force: also over files that are no baselines.
+    """
+    legs = run_legs(suite, models, routes, backends, artifacts, progress)
+    followed = tuple(drift for leg in legs for drift in _all_of(suite.directory, leg, backends, reason, force))
+    unused = () if models or routes or backends else tuple(unused_baselines(suite))
+    return Drifts(followed, unused)
+
+
+def follow(directory: Path, leg: Leg, reason: str | None = None, force: bool = False) -> Drift:
+    """Compare a leg's answers with its baseline, where it has one, or store them; directory: the suite file's.
+
+    reason: why they are stored; None stores nothing. force: also over a file that is no baseline.
+    """
+    subject, file = leg.subject, baseline_file(directory, leg.subject)
+    # What was recorded elsewhere is stored already.
+    if subject.backend.startswith(RECORDED):
+        return Drift(subject)
+    # Answers that are not numbers, or not one for each label, are nothing to come back to.
+    unfit = not subject.cases or any(case.verdict == "error" for case in subject.cases)
+    if leg.artifact is None or leg.prediction is None or unfit:
+        lost = file.is_file() and subject.verdict != "skipped"
+        return Drift(subject, trouble=f"{subject.verdict}: {subject.reason}" if lost else "")
+    if reason is None and not file.is_file():
+        return Drift(subject)
+    current = make_baseline(subject, leg.artifact, leg.reference, leg.prediction, reason or "")
+    if reason is not None:
+        try:
+            written = write_baseline(file, current, force)
+        except ParityError as error:
+            return Drift(subject, trouble=str(error))
+        return Drift(subject, written=file) if written else Drift(subject, kept=file)
+    try:
+        stored = read_baseline(file)
+    except ParityError as error:
+        return Drift(subject, trouble=str(error))
+    whose, own = (f"{one.model} by {one.route} on {one.backend}" for one in (stored, current))
+    if whose != own:
+        return Drift(
+            subject, trouble=f"{file}: is of {whose}, and stands where that of {own} should; record it again"
+        )
+    changes, since = compare_with_baseline(stored, current), changed_since(stored, current)
+    moved = any(change.matters for change in changes.values())
+    # The processor may be another with the system, but not versions, and not the file.
+    kinds = {line.partition(": ")[0] for line in since}
+    if moved and "platform" in kinds and kinds <= {"platform", "cpu"}:
+        was = stored.environment.get("platform", "")
+        since = (*since, f"the same file and versions: golden outputs from {was} no longer match [v-os-update]")
+    return Drift(subject, changes, since)
+
+
+def _all_of(directory: Path, leg: Leg, backends: Sequence[str], reason: str | None, force: bool) -> Iterator[Drift]:
+    """Follow a leg; a conversion that failed is one leg for all backends whose answers were stored."""
+    subjects = [leg.subject]
+    if leg.artifact is None:
+        able = backends_for(ROUTES[leg.subject.route].format)
+        every = [replace(leg.subject, backend=name) for name in able if not backends or name in backends]
+        subjects = [s for s in every if baseline_file(directory, s).is_file()] or subjects
+    for subject in subjects:
+        yield follow(directory, replace(leg, subject=subject), reason, force)
+
+
+def to_json(found: Drifts, directory: Path) -> str:
+    """Write what became of a suite; its files are named relative to `directory`, the suite file's."""
+
+    def leg(drift: Drift) -> dict[str, Any]:
+        s = drift.subject
+        return {
+            "model": s.model,
+            "route": s.route,
+            "backend": s.backend,
+            "precision": s.precision,
+            "verdict": s.verdict,
+            "reason": s.reason,
+            "counts": drift.counts,
+            "since": drift.since,
+            "trouble": drift.trouble,
+            "images": {name: asdict(change) for name, change in drift.changes.items()},
+            "written": drift.written and drift.written.relative_to(directory).as_posix(),
+        }
+
+    content = {
+        "schema": SCHEMA,
+        "legs": [leg(drift) for drift in found.legs],
+        "unused": [path.relative_to(directory).as_posix() for path in found.unused],
+        "exit_code": found.exit_code,
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,297 @@
+"""The two sides of an upgrade: the installed converters, or a tool chain; opened, asked, closed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from conversion.errors import ConversionError
+from conversion.routes import ROUTES, convert
+from conversion.toolchain_worker import raised_while_importing
+from parity.backends import backends_for, find_backend
+from parity.core.environment import environment
+from parity.core.errors import ParityError
+from parity.core.results import Diagnosis, Divergence, Prediction, Subject
+from parity.diagnosis.explainer import Explainer
+from parity.pipeline import judge_prediction, judge_with_prediction
+from parity.suite.toolchain import normal, requirement
+from parity.versions.toolchain_packages import installed
+from parity.versions.toolchains import (
+    TOOLCHAINS,
+    Environment,
+    Session,
+    Source,
+    ToolChain,
+    ToolChainFailure,
+    convert_in,
+    lacks_route,
+    prepare,
+    why_not,
+)
+from parity.versions.upgrade_verdicts import SideState, state_of
+
+if TYPE_CHECKING:
+    from conversion import Artifact
+    from parity.backends.reference import Reference
+    from parity.suite.suite import ModelEntry, Suite
+
+INSTALLED = "installed"
+# Packages that run artefacts -> the backend that they are. The others convert.
+RUNTIMES: Mapping[str, str] = {"onnxruntime": "onnxruntime"}
+
+
+@dataclass(frozen=True)
+class Side:
+    """Name one side: a tool chain, or what is installed (None)."""
+
+    name: str
+    toolchain: ToolChain | None = None
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """List the names of the packages that the tool chain has other versions of."""
+        listed = self.toolchain.packages if self.toolchain else ()
+        return tuple(normal(requirement(package).name) for package in listed)
+
+    @property
+    def converts(self) -> bool:
+        """Tell whether conversions take place in the tool chain; those of a mere runtime need not."""
+        return self.toolchain is not None and not set(self.packages) <= set(RUNTIMES)
+
+    def runs(self, backend: str) -> bool:
+        """Tell whether a backend's predictions are made in the tool chain."""
+        return any(RUNTIMES.get(package) == backend for package in self.packages)
+
+
+def find_side(requested: Sequence[str], named: Mapping[str, ToolChain]) -> Side:
+    """Make a side of what a user wrote: `installed`, a tool chain's name, or requirements (`onnx==1.17.0`).
+
+    named: the suite's tool chains; those of TOOLCHAINS are known without it.
+    """
+    known = {**TOOLCHAINS, **named}
+    if list(requested) == [INSTALLED]:
+        return Side(INSTALLED)
+    for name in requested:
+        if name in known and len(requested) == 1:
+            return Side(name, known[name])
+        if name in known or name == INSTALLED:
+            raise ParityError(f"{' and '.join(requested)}: {name} is a whole tool chain; give it alone")
+        if not any(sign in name for sign in "=<>~"):
+            raise ParityError(
+                f"{name}: neither PACKAGE==VERSION nor a tool chain (tool chains: {', '.join(known)}, {INSTALLED})"
+            )
+    name = " ".join(sorted(requested))
+    return Side(name, ToolChain(name, tuple(requested)))
+
+
+@dataclass(frozen=True)
+class Made:
+    """Hold what one side made of one model by one route: an artefact, or why there is none.
+
+    said: the last lines of a tool chain that failed. skipped: why it was not tried.
+    """
+
+    artifact: Artifact | None = None
+    failure: ToolChainFailure | None = None
+    skipped: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Hold how one side did: against PyTorch, with its answers where it gave any.
+
+    state: what upgrade_verdicts.TABLE goes by; it tells a refusal from a crash, as the subject's verdict does not.
+    """
+
+    subject: Subject
+    answers: Prediction | None
+    state: SideState
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Hold an opened side: it converts, it predicts, and it explains what it got wrong.
+
+    failure: why its environment could not be built. skipped: why that was not even tried.
+    """
+
+    side: Side
+    directory: Path
+    timeout: float
+    session: Session | None = None
+    failure: ToolChainFailure | None = None
+    skipped: str = ""
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Return the versions of this side's packages: of a tool chain those that are not the installed ones."""
+        return self.session.environment.packages if self.session else environment().packages
+
+    def version(self, package: str) -> str:
+        """Return this side's version of a package; empty where it has none."""
+        own = self.session.environment.packages if self.session else {}
+        return own.get(package) or installed().get(package, "")
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """List what has to be said of the tool chain."""
+        return tuple(f"{self.side.name}: {remark}" for remark in self.session.remarks) if self.session else ()
+
+    def make(self, suite: Suite, entry: ModelEntry, reference: Reference, route: str) -> Made:
+        """Convert a model of the suite by a route; a failure is a result."""
+        chain = self.side.toolchain
+        if self.skipped or self.failure:
+            return Made(failure=self.failure, skipped=self.skipped)
+        if chain and self.side.converts and (reason := lacks_route(chain, route)):
+            return Made(skipped=reason)
+        axes = (entry.dynamic, entry.bounds, entry.sizes)
+        if self.session is None or not self.side.converts:
+            try:
+                return Made(convert(reference.classifier, route, self.directory, *axes))
+            except ConversionError as error:
+                stage = "load" if raised_while_importing(error) else "convert"
+                return Made(failure=ToolChainFailure(stage, (str(error),)))
+        source = Source("parity.versions.toolchain_side:make_classifier", _factory(suite, entry))
+        made = convert_in(
+            self.session, reference.classifier, source, route, self.directory, *axes, timeout=self.timeout
+        )
+        return Made(failure=made) if isinstance(made, ToolChainFailure) else Made(made)
+
+    def judge(
+        self, reference: Reference, made: Made, backend: str, entry: ModelEntry, route: str, scale: float = 1.0
+    ) -> Outcome:
+        """Run what was made on a backend and compare it with PyTorch."""
+        tolerance = entry.tolerance.get(route)
+        if made.artifact is None:
+            subject = Subject(entry.name, route, "", backend, ROUTES[route].precision, "skipped", made.skipped)
+            return _failed(subject, made.failure) if made.failure else Outcome(subject, None, "skipped")
+        if not self._runs(backend):
+            subject, answers = judge_with_prediction(reference, made.artifact, backend, tolerance, scale)
+            # The runtime is not what is being tried: that it does not take the file is the file's fault.
+            return Outcome(subject, answers, "nonsense" if subject.verdict == "error" else state_of(subject))
+        request = {"artifact": str(made.artifact.path.absolute()), "backend": backend}
+        found = self._ask_parity("predict", request, {"pixels": reference.images.pixels})
+        if isinstance(found, ToolChainFailure):
+            subject = Subject(entry.name, route, made.artifact.path.name, backend, made.artifact.precision, "error")
+            return _failed(subject, found)
+        rows = [[float.fromhex(p) for p in row] for row in found["probabilities"]]
+        answers = Prediction(np.array(rows), _names(found["labels"]), _names(found["top1"]))
+        subject = judge_prediction(reference, made.artifact, backend, answers, tolerance, scale)
+        # Which hop is to blame was looked for with the installed runtime, which did not give these answers.
+        subject = replace(subject, guilty_hop="")
+        return Outcome(subject, answers, state_of(subject))
+
+    def explain(
+        self, suite: Suite, entry: ModelEntry, reference: Reference, artifact: Artifact, outcome: Outcome
+    ) -> Subject:
+        """Put causes into a side's subject, looked for with the packages of that side.
+
+        Where its own runtime gave the answers, and cannot be asked again, nothing is looked for: another runtime
+        would accuse itself.
+        """
+        subject, images = outcome.subject, reference.images
+        own_runtime = self._runs(subject.backend)
+        if not own_runtime and not self._reads_otherwise(artifact):
+            return Explainer()(subject, reference, artifact, outcome.answers)
+        if self.side.toolchain and not self.side.toolchain.kept:
+            # PyTorch is another one in there, and the installed one is the reference.
+            return replace(subject, unexplained=_UNEXPLAINED.format("its torch is not the reference's"))
+        from conversion.provenance import weights_hash
+
+        request = {
+            "source": _factory(suite, entry),
+            "weights": weights_hash(reference.classifier),
+            "artifact": str(artifact.path.absolute()),
+            "route": artifact.route,
+            "backend": subject.backend,
+            "names": images.names,
+            "files": [str(Path(file).absolute()) for file in images.files],
+            "tolerance": subject.tolerance,
+        }
+        arrays = {"pixels": images.pixels, "expected": np.asarray(reference.prediction.probabilities)}
+        found = self._ask_parity("explain", request, arrays)
+        if isinstance(found, ToolChainFailure):
+            return replace(subject, unexplained=_UNEXPLAINED.format(found))
+        where = found["first_divergence"]
+        return replace(
+            subject,
+            guilty_hop=found["guilty_hop"],
+            diagnoses=tuple(Diagnosis(**diagnosis) for diagnosis in found["diagnoses"]),
+            first_divergence=Divergence(**where) if where else None,
+        )
+
+    def _runs(self, backend: str) -> bool:
+        return self.session is not None and self.side.runs(backend)
+
+    def _reads_otherwise(self, artifact: Artifact) -> bool:
+        """Whether an explanation would read and run a file with another onnx than this side's."""
+        if self.session is None or self.session.environment.toolchain.python is not None:
+            return False
+        return artifact.format == "onnx" and "onnx" in self.session.environment.packages
+
+    def _ask_parity(self, function: str, arguments: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Any:
+        """Call a function of toolchain_side in there; arrays: arguments that cross as .npy files."""
+        assert self.session is not None
+        with tempfile.TemporaryDirectory(prefix="coreml-parity-") as scratch:
+            files = {name: str(Path(scratch) / f"{name}.npy") for name in arrays}
+            for name, array in arrays.items():
+                np.save(files[name], array)
+            request = {
+                "function": f"parity.versions.toolchain_side:{function}",
+                "arguments": {**arguments, **files},
+            }
+            return self.session.ask("call", request, self.timeout)
+
+
+_UNEXPLAINED = "the cause cannot be looked for with the packages of this side: {}"
+
+
+def _factory(suite: Suite, entry: ModelEntry) -> dict[str, Any]:
+    """Write down how another process makes the classifier of an entry: arguments of `make_classifier`."""
+    return {
+        "factory": entry.factory,
+        "arguments": dict(entry.arguments),
+        "name": entry.name,
+        "directory": str(suite.directory.absolute()),
+    }
+
+
+def _failed(subject: Subject, failure: ToolChainFailure) -> Outcome:
+    """Tell what a failure says of a side: nothing, where its tool chain never came to do its work."""
+    if failure.untried:
+        return Outcome(replace(subject, verdict="skipped", reason=str(failure)), None, "untried")
+    state: SideState = "crashed" if failure.died else "nonsense" if failure.stage == "open" else "refused"
+    return Outcome(replace(subject, verdict="error", reason=str(failure)), None, state)
+
+
+@contextmanager
+def opened(side: Side, directory: Path, timeout: float) -> Iterator[Bench]:
+    """Open a side. directory: where artefacts are kept, and below it environments of tool chains."""
+    with ExitStack() as stack:
+        chain = side.toolchain
+        if chain is None:
+            yield Bench(side, directory, timeout)
+        elif reason := why_not(chain):
+            yield Bench(side, directory, timeout, skipped=reason)
+        else:
+            built: Environment | ToolChainFailure = prepare(chain, directory / "toolchains")
+            if isinstance(built, ToolChainFailure):
+                yield Bench(side, directory, timeout, failure=built)
+            else:
+                yield Bench(side, directory, timeout, stack.enter_context(Session(built)))
+
+
+def runtime_for(route: str) -> str:
+    """Choose the backend of a route: the first that runs its format here."""
+    able = backends_for(ROUTES[route].format)
+    return next((name for name in able if find_backend(name).why_not() is None), able[0])
+
+
+def _names(names: Any) -> tuple[str, ...] | None:
+    return None if names is None else tuple(names)

@@ -1,0 +1,80 @@
+"""What parity lets a tool chain's process do: make a classifier, predict with its runtime, and say what is wrong.
+
+Called by name from the other side (`parity.versions.toolchain_side:predict`); what goes in and out is what JSON
+can hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from conversion.artifact import open_artifact
+from parity.backends import find_backend
+from parity.backends.reference import Reference
+from parity.core.errors import ParityError
+from parity.core.results import Prediction
+from parity.core.tolerance import Tolerance
+from parity.diagnosis.explainer import Explainer
+from parity.pipeline import judge_with_prediction
+from parity.suite.images import ImageSet
+from parity.suite.models import load_classifier
+
+if TYPE_CHECKING:
+    from conversion import Classifier
+
+
+def make_classifier(factory: str, arguments: Mapping[str, Any], name: str, directory: str) -> Classifier:
+    """Load a classifier as `load_classifier` does."""
+    return load_classifier(factory, arguments, name, Path(directory))
+
+
+def predict(artifact: str, backend: str, pixels: str) -> dict[str, Any]:
+    """Run an artefact on the pixels [N, H, W, 3] of a .npy file."""
+    found = find_backend(backend).load(open_artifact(artifact))(np.load(pixels))
+    return {
+        # As hexadecimal text, because JSON has neither NaN nor infinity.
+        "probabilities": [[float(p).hex() for p in row] for row in found.probabilities],
+        "labels": found.labels,
+        "top1": found.top1,
+    }
+
+
+def explain(
+    source: Mapping[str, Any],
+    weights: str,
+    artifact: str,
+    route: str,
+    backend: str,
+    names: Sequence[str],
+    files: Sequence[str],
+    tolerance: float | None,
+    pixels: str,
+    expected: str,
+) -> dict[str, Any]:
+    """Judge an artefact again with the runtime that is in here, and look for the causes where it fails.
+
+    source: arguments of `make_classifier`; weights: the hash that its classifier must have. names, files, pixels:
+    the images, these in a .npy file; expected: PyTorch's answers to them, in another. tolerance: the largest |dp|
+    allowed; None chooses by format and precision.
+    """
+    from conversion.provenance import weights_hash
+
+    classifier = make_classifier(**source)
+    if weights_hash(classifier) != weights:
+        raise ParityError(f"{classifier.name}: the factory gives other weights every time it is called; seed it")
+    images = ImageSet(tuple(names), np.load(pixels), tuple(map(Path, files)))
+    reference = Reference(classifier, images, Prediction(np.load(expected), tuple(classifier.labels)))
+    opened = replace(open_artifact(artifact), route=route)
+    allowed = None if tolerance is None else Tolerance(tolerance)
+    subject, answers = judge_with_prediction(reference, opened, backend, allowed)
+    explained = Explainer()(subject, reference, opened, answers)
+    return {
+        "guilty_hop": explained.guilty_hop,
+        "diagnoses": [asdict(diagnosis) for diagnosis in explained.diagnoses],
+        "first_divergence": explained.first_divergence and asdict(explained.first_divergence),
+    }

@@ -1,0 +1,213 @@
+"""What a new version of a converter or of a runtime changes: every model and route by the old one and by the new.
+
+    Classifier + images --old side--> Artifact --runtime--> Subject \\
+                                                                     judge_upgrade --> UpgradeLeg --> Upgrade
+    Classifier + images --new side--> Artifact --runtime--> Subject /
+
+PyTorch stays the reference of both: better and worse are distances from PyTorch, not from the old side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from parity.core.compare import compare
+from parity.core.errors import ParityError
+from parity.core.results import Case, Diagnosis, Environment, Prediction, Subject
+from parity.core.tolerance import Tolerance
+from parity.formats.attributes import changed_attributes
+from parity.formats.facts import artifact_digest, changed_facts, facts
+from parity.pipeline import load_entry
+from parity.versions.sides import RUNTIMES, Bench, Made, Outcome, Side, opened, runtime_for
+from parity.versions.upgrade_verdicts import REGRESSIONS, UPGRADE_VERDICTS, SideState, UpgradeVerdict, judge_upgrade
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+    from conversion import Artifact
+    from parity.backends.reference import Reference
+    from parity.suite.suite import ModelEntry, Suite
+
+SCHEMA = "parity-upgrade/1"
+TIMEOUT = 900.0
+
+Progress = Callable[[str, float | None], None]
+
+
+@dataclass(frozen=True)
+class UpgradeLeg:
+    """Compare one model by one route before and after.
+
+    changes: what differs between the two files, a line each. max_abs_diff: between the two sides' probabilities.
+    flips: images whose top-1 differs between the sides by more than a tie.
+    old, new: each side against PyTorch; what is diagnosed of a side stands in its `diagnoses`.
+    said: the last lines of a tool chain that failed.
+    before, after: the states of the two sides, by which the verdict is read out of upgrade_verdicts.TABLE.
+    """
+
+    model: str
+    route: str
+    backend: str
+    verdict: UpgradeVerdict
+    reason: str
+    old: Subject
+    new: Subject
+    changes: tuple[str, ...] = ()
+    max_abs_diff: float | None = None
+    flips: int | None = None
+    said: tuple[str, ...] = ()
+    before: SideState = "inconclusive"
+    after: SideState = "inconclusive"
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """Hold all that an upgrade changes.
+
+    old, new: names of the sides. packages: side -> versions; of a tool chain those that it has instead of the
+    installed ones. remarks: what has to be said of the tool chains.
+    """
+
+    old: str
+    new: str
+    legs: tuple[UpgradeLeg, ...]
+    environment: Environment
+    packages: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+    summary: Mapping[str, int] = field(default_factory=dict)
+    schema: Literal["parity-upgrade/1"] = "parity-upgrade/1"
+
+    @property
+    def exit_code(self) -> int:
+        """0 nothing got worse, 1 something did or broke, 3 nothing can be concluded."""
+        verdicts = {leg.verdict for leg in self.legs}
+        if verdicts & REGRESSIONS:
+            return 1
+        return 0 if verdicts & {"better", "same"} and not verdicts & {"inconclusive", "untried"} else 3
+
+
+def upgrade(
+    suite: Suite,
+    old: Side,
+    new: Side,
+    models: Sequence[str] = (),
+    routes: Sequence[str] = (),
+    artifacts: Path = Path(".parity"),
+    progress: Progress = lambda message, share: None,
+    timeout: float = TIMEOUT,
+) -> Upgrade:
+    """Convert the models of a suite on both sides, run what was made, and compare; empty selections mean all.
+
+    artifacts: where converted models and environments of tool chains are kept between runs.
+    timeout: seconds until one conversion in a tool chain is given up.
+    """
+    from parity.core.environment import environment
+
+    if old == new:
+        raise ParityError(f"both sides are {old.name}; name another with --with, --from or --to")
+    progress("preparing tool chains", None)
+    legs: list[UpgradeLeg] = []
+    with opened(old, artifacts, timeout) as before, opened(new, artifacts, timeout) as after:
+        for bench in (before, after):
+            if bench.failure and bench.failure.stage == "resolve":  # what was asked for is not to be had
+                raise ParityError(f"tool chain {bench.side.name}: {bench.failure}")
+        chosen = [(entry, [r for r in entry.routes if not routes or r in routes]) for entry in suite.models]
+        chosen = [(entry, its) for entry, its in chosen if its and (not models or entry.name in models)]
+        total = sum(len(its) for _, its in chosen)
+        for entry, its in chosen:
+            progress(f"{entry.name}: PyTorch", len(legs) / total)
+            reference = load_entry(suite, entry)
+            for route in its:
+                progress(f"{entry.name}: {route}", len(legs) / total)
+                legs.append(_leg(suite, entry, reference, route, before, after))
+        packages = {old.name: before.versions, new.name: after.versions}
+        remarks = (*before.remarks, *after.remarks)
+    summary: dict[str, int] = {verdict: sum(leg.verdict == verdict for leg in legs) for verdict in UPGRADE_VERDICTS}
+    return Upgrade(old.name, new.name, tuple(legs), environment(), packages, remarks, summary)
+
+
+def _leg(
+    suite: Suite, entry: ModelEntry, reference: Reference, route: str, old_bench: Bench, new_bench: Bench
+) -> UpgradeLeg:
+    was, now = (bench.make(suite, entry, reference, route) for bench in (old_bench, new_bench))
+    backend = runtime_for(route)
+    before = old_bench.judge(reference, was, backend, entry, route)
+    after = new_bench.judge(reference, now, backend, entry, route)
+    verdict, reason = judge_upgrade(before.subject, after.subject, before.state, after.state)
+    new, changes = after.subject, tuple[str, ...]()
+    if was.artifact and now.artifact:
+        changes = changed_files(was.artifact, now.artifact)
+    if verdict in REGRESSIONS and now.artifact:
+        new = new_bench.explain(suite, entry, reference, now.artifact, after)
+        if was.artifact and artifact_digest(was.artifact) == artifact_digest(now.artifact):
+            new = replace(new, diagnoses=(*_accused(old_bench, new_bench, before, after), *new.diagnoses))
+    leg = UpgradeLeg(
+        *(entry.name, route, backend, verdict, reason, before.subject, new, changes),
+        said=_said(old_bench, was) + _said(new_bench, now),
+        before=before.state,
+        after=after.state,
+    )
+    if before.answers is None or after.answers is None:
+        return leg
+    between = _between(reference, before.answers, after.answers, new.tolerance)
+    if not between:
+        return leg
+    apart = [case.max_abs_diff for case in between if case.max_abs_diff is not None]
+    flips = sum(case.verdict == "flip" for case in between)
+    return replace(leg, max_abs_diff=max(apart, default=None), flips=flips)
+
+
+def _accused(old_bench: Bench, new_bench: Bench, before: Outcome, after: Outcome) -> Iterator[Diagnosis]:
+    """Say what two runtimes' answers to one file prove: with the other runtime it is right, so the file is."""
+    backend = after.subject.backend
+    package = next((name for name, runtime in RUNTIMES.items() if runtime == backend), "")
+    old, new = (bench.version(package) for bench in (old_bench, new_bench))
+    if before.state != "right" or not package or old == new:
+        return
+    apart = after.subject.max_abs_diff
+    answered = "gives no answer to this file" if after.answers is None else "answers this file wrongly"
+    told = "" if apart is None else f", by up to {apart:.2g}"
+    yield Diagnosis(
+        "v-runtime-regression",
+        f"{package} {new} {answered}{told}; {package} {old} answers the same file as PyTorch does.",
+        confirmed=True,
+        fix=f"pip install {package}=={old}",
+    )
+
+
+def changed_files(before: Artifact, now: Artifact) -> tuple[str, ...]:
+    """Name what differs between two artefacts, a line each; nothing where they are the same but for notes."""
+    if before.path == now.path or artifact_digest(before) == artifact_digest(now):
+        return ()
+    return (*changed_facts(facts(before), facts(now)), *changed_attributes(before, now)) or (
+        "names or order alone",
+    )
+
+
+def _between(reference: Reference, old: Prediction, new: Prediction, tolerance: float | None) -> tuple[Case, ...]:
+    """Compare the two sides with each other."""
+    labels = old.labels or reference.classifier.labels
+    if tolerance is None or old.probabilities.shape != (len(reference.images.names), len(labels)):
+        return ()
+    return compare(replace(old, labels=labels), new, Tolerance(tolerance), reference.images.names).cases
+
+
+def _said(bench: Bench, made: Made) -> tuple[str, ...]:
+    lines = made.failure.last_lines if made.failure else ()
+    return tuple(f"{bench.side.name}: {line}" for line in lines)
+
+
+def upgrade_to_json(found: Upgrade) -> str:
+    """Write an upgrade as JSON."""
+    return _adapter().dump_json(found, indent=2).decode() + "\n"
+
+
+@cache
+def _adapter() -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Upgrade)

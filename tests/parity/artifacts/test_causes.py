@@ -1,0 +1,98 @@
+"""`parity explain` from inside: one artefact, or its record, and what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from parity import check
+from parity.artifacts.causes import explain_artifact, recorded_by_name
+from parity.artifacts.record_file import record
+from parity.core.errors import ParityError
+from parity.suite.records import to_json
+from tests.parity.diagnosis.faulty import PHOTOS, broken, good, mixed, reference, swapped
+from tests.parity.tiny import converted, tiny
+
+IMAGES = str(PHOTOS / "*.jpg")
+ONNX = "onnx-torchscript"
+
+
+def test_a_sound_artefact_holds() -> None:
+    found = explain_artifact(mixed(), good(ONNX), IMAGES)
+
+    assert found.exit_code == 0
+    assert found.subjects[0].diagnoses == ()
+
+
+def test_a_fault_comes_with_its_hops_and_its_place() -> None:
+    found = explain_artifact(mixed(), broken(good(ONNX), swapped), IMAGES).subjects[0]
+
+    assert found.verdict == "fail"
+    assert [d.fault for d in found.diagnoses if d.confirmed] == ["pre-bgr-swap"]
+    assert [hop.split(":")[0] for hop in found.hops] == [
+        "torch with normalisation and softmax",
+        "onnx unoptimised",
+        "onnx optimised",
+        "onnx.reference",
+    ]
+    assert [": pass" in hop for hop in found.hops] == [True, False, False, False]
+    assert found.first_divergence is not None
+
+
+def test_agreement_on_noise_proves_nothing() -> None:
+    random = np.random.default_rng(4)
+    tints = ((0, 0, 0), (90, 0, 0), (0, 0, 90), (0, 90, 0))
+    pictures = [
+        Image.fromarray(np.clip(random.integers(0, 256, (32, 32, 3)) - np.array(tint), 0, 255).astype(np.uint8))
+        for tint in tints
+    ]
+    subject = check(tiny(), converted(ONNX), pictures, backends=["onnxruntime"]).subjects[0]
+
+    assert subject.verdict == "inconclusive"
+    assert "noise" in subject.reason
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    path = tmp_path / "record.json"
+    path.write_text(to_json(record([good(ONNX).path], [IMAGES])), encoding="utf-8")
+    return path
+
+
+def test_a_record_is_found_by_the_names_of_the_images(recorded: Path) -> None:
+    found = recorded_by_name(recorded, good(ONNX), reference())
+
+    assert np.allclose(found.probabilities, reference().prediction.probabilities, atol=1e-5)
+    assert explain_artifact(mixed(), good(ONNX), IMAGES, record=recorded).exit_code == 0
+
+
+def test_a_record_of_other_pixels_is_explained(recorded: Path) -> None:
+    # As an app would write it that reads the camera's BGR.
+    from parity.backends import find_backend
+
+    pixels = np.ascontiguousarray(reference().images.pixels[..., ::-1])
+    rows = find_backend("onnxruntime").load(good(ONNX))(pixels).probabilities
+    content = json.loads(recorded.read_text(encoding="utf-8"))
+    for prediction, name in zip(content["records"][0]["predictions"], reference().images.names, strict=True):
+        assert prediction["image"] == name
+    for prediction, row in zip(content["records"][0]["predictions"], rows, strict=True):
+        keys = list(prediction["probabilities"])
+        values = [float(p) for p in row]
+        mapping = isinstance(prediction["probabilities"], dict)
+        prediction["probabilities"] = dict(zip(keys, values, strict=True)) if mapping else values
+        prediction["label"] = None
+    recorded.write_text(json.dumps(content), encoding="utf-8")
+
+    found = explain_artifact(mixed(), good(ONNX), IMAGES, record=recorded).subjects[0]
+
+    assert found.verdict == "fail"
+    assert [d.fault for d in found.diagnoses if d.confirmed] == ["pre-bgr-swap"]
+
+
+def test_a_record_of_something_else_is_refused(recorded: Path) -> None:
+    with pytest.raises(ParityError, match="has no record of"):
+        recorded_by_name(recorded, good("mlprogram"), reference())

@@ -1,0 +1,118 @@
+"""What the doctor says of an environment, and which pairs of versions it warns of."""
+
+from __future__ import annotations
+
+import pytest
+
+from conversion import ROUTES
+from parity.backends import BACKENDS
+from parity.commands.doctor import examine, warn_of_pairs
+from parity.core.results import Environment
+
+GOOD = {
+    "numpy": "2.3.5",
+    "coremltools": "9.0",
+    "onnxscript": "0.5.7",
+    "onnx-coreml": "1.3",
+    "onnxslim": "0.1.50",
+}
+
+
+@pytest.mark.parametrize(
+    "packages",
+    [
+        GOOD,
+        {},
+        {"numpy": "2.4.0"},
+        {"coremltools": "9.0"},
+        {"numpy": "2.3.99", "coremltools": "8.3.0"},
+        {"numpy": "2.4.0", "coremltools": "9.1"},
+        {"numpy": "1.26.4", "coremltools": "9.0"},
+        {"onnxscript": "0.6.0"},
+        {"onnxscript": "0.5.10"},
+    ],
+)
+def test_nothing_is_said_of_good_pairs(packages: dict[str, str]) -> None:
+    assert warn_of_pairs(packages) == []
+
+
+@pytest.mark.parametrize("numpy", ["2.4.0", "2.4", "2.4.0rc1", "2.4rc1", "2.10.1", "3.0.0", "2.4.0+local.1"])
+@pytest.mark.parametrize("coremltools", ["9.0", "9.0b1", "8.3.0"])
+def test_numpy_2_4_with_coremltools_9_0_is_warned_of(numpy: str, coremltools: str) -> None:
+    (warning,) = warn_of_pairs({**GOOD, "numpy": numpy, "coremltools": coremltools})
+
+    assert warning.startswith(f"numpy {numpy} with coremltools {coremltools}: ")
+    assert "only 0-dimensional arrays can be converted to Python scalars" in warning
+    assert warning.endswith("pip install 'numpy<2.4'")
+
+
+@pytest.mark.parametrize("version", ["0.5.6", "0.5.0", "0.5.6.dev20260101"])
+def test_onnxscript_with_wrong_biases_is_warned_of(version: str) -> None:
+    (warning,) = warn_of_pairs({**GOOD, "onnxscript": version})
+
+    assert warning.startswith(f"onnxscript {version}: the route onnx gives residual networks the wrong biases")
+    assert warning.endswith("pip install 'onnxscript>=0.5.7'")
+
+
+def test_two_bad_pairs_are_two_warnings() -> None:
+    assert len(warn_of_pairs({"numpy": "2.4.0", "coremltools": "9.0", "onnxscript": "0.5.6"})) == 2
+
+
+def found(monkeypatch: pytest.MonkeyPatch, packages: dict[str, str], system: str = "Linux") -> tuple[str, ...]:
+    monkeypatch.setattr(
+        "parity.commands.doctor.environment", lambda: Environment("3.11.4", f"{system}-1", packages)
+    )
+    monkeypatch.setattr("platform.system", lambda: system)
+    return examine().lines
+
+
+def test_every_backend_is_listed_with_what_stands_in_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = found(monkeypatch, GOOD)
+
+    listed = lines[lines.index("backends:") + 1 : lines.index("routes:")]
+    assert listed == (
+        "  onnxruntime: runs here",
+        "  onnx-reference: runs here",
+        "  coreml-native: cannot run here: Apple's Core ML runtime is part of macOS; this is Linux",
+        "  coreml-evaluator: runs here",
+    )
+    assert len(listed) == len(BACKENDS)
+
+
+def test_on_a_mac_apples_runtime_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "  coreml-native: runs here" in found(monkeypatch, GOOD, "Darwin")
+
+
+def test_every_route_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = found(monkeypatch, GOOD)
+
+    assert lines[lines.index("routes:") + 1 :] == tuple(f"  {route}: converts here" for route in ROUTES)
+
+
+@pytest.mark.parametrize(
+    ("absent", "told"),
+    [
+        (("onnx-coreml",), "onnx-coreml"),
+        (("onnxslim",), "onnxslim"),
+        (("onnx-coreml", "onnxslim"), "onnx-coreml and onnxslim"),
+    ],
+)
+def test_the_historic_route_says_what_it_needs(
+    absent: tuple[str, ...], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = found(monkeypatch, {name: version for name, version in GOOD.items() if name not in absent})
+
+    assert lines[-1] == f"  onnx-coreml: needs {told}: pip install 'coreml-parity[legacy]'"
+
+
+def test_versions_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = found(monkeypatch, GOOD)
+
+    assert lines[:2] == ("python 3.11.4 on Linux-1", "  numpy 2.3.5")
+
+
+def test_warnings_are_those_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = Environment("3.11.4", "Linux", {**GOOD, "numpy": "2.4.0"})
+    monkeypatch.setattr("parity.commands.doctor.environment", lambda: bad)
+
+    assert examine().warnings == tuple(warn_of_pairs(bad.packages)) != ()
