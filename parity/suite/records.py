@@ -44,7 +44,9 @@ class RecordedArtifact(_Table):
     """The file that answered; an app copies this table from a record of the file that it was built from."""
 
     name: Annotated[str, Field(min_length=1, description="The file's name, without directories.")]
-    sha256: Annotated[Digest, Field(description="Of the file's content, by parity.formats.facts.artifact_digest.")]
+    sha256: Annotated[
+        Digest, Field(description="Of the file's content, as parity.formats.facts.artifact_digest takes it.")
+    ]
     route: Annotated[
         str, Field(description="A route by which it was converted; - for another way, empty: not known.")
     ] = ""
