@@ -25,6 +25,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 from conversion.files.regular_files import why_no_file
 from parity.core.errors import ParityError
 from parity.core.file_kinds import tell_kind
+from parity.core.schemas import first_problem
 from parity.core.unfinished import refuse_unfinished
 
 SCHEMA: Final = "parity-record/1"
@@ -126,10 +127,7 @@ def read_records(path: Path) -> RecordFile:
     except ValidationError as error:
         if told := tell_kind(path, "parity-record"):
             raise ParityError(f"{path}: {told}; {_GIVE}") from error
-        # A file of another schema is wrong in many places; that it is one says it all.
-        first = min(error.errors(), key=lambda problem: problem["loc"] != ("schema",))
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ParityError(f"{path}: not a record of schema {SCHEMA}: {where}: {first['msg']}") from error
+        raise ParityError(f"{path}: not a record of schema {SCHEMA}: {first_problem(error)}") from error
 
 
 def to_json(records: RecordFile) -> str:
