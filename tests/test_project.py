@@ -89,6 +89,17 @@ def test_a_wrong_pin_is_found(constraints: str, fault: str) -> None:
     assert [found for found in pin_faults(project, constraints) if found.startswith(fault)]
 
 
+def test_numpy_is_one_that_coremltools_can_work_with() -> None:
+    """coremltools 9.0 takes int() of arrays of one element, which numpy 2.4 made an error."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    pinned = pins((ROOT / "constraints.txt").read_text(encoding="utf-8"))
+    (numpy,) = (one for one in requirements(project) if one.name == "numpy")
+
+    if Version(pinned["coremltools"]) <= Version("9.0"):
+        assert not any(numpy.specifier.contains(version) for version in ("2.4.0", "2.4.6", "3.0"))
+    assert numpy.specifier.contains("2.3.5")
+
+
 # Makefile, .ci/run and workflow
 
 
