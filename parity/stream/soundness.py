@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # A case may have PyTorch's probabilities with their sum made exact, which the bounds of a batch are not.
 _SUMS = 1e-2
-# As many as are asked for are started when a run goes on, and the process ends where the system has no room for them.
+# A run that goes on starts as many as the header says, and the process ends where the system has no room for them.
 _MOST_THREADS = 4096
 
 
