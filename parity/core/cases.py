@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from math import inf, isfinite
+from typing import Any
 
 from conversion.task import PROBABILITIES, OutputSpec
 from parity.core.metric import Measurement
-from parity.core.results import FAILING_CASES, Case, CaseVerdict, OutputCase
+from parity.core.results import FAILING_CASES, NO_ANSWER, Case, CaseVerdict, OutputCase
 
 # What may excuse another label, whatever else is allowed: parity/core/tolerance.py excuses no arithmetic that
 # moves a probability by more, fp16 included, so two classes further apart than twice this were not tied.
@@ -54,7 +55,8 @@ def cases_of(
         return
     for image, truth, row in zip(images, shown, rows, strict=True):
         outputs = tuple(_entry(spec, one, allowed) for spec, one in zip(specs, row, strict=True))
-        fields = {name: value for one in row for name, value in one.fields.items()}
+        fields: dict[str, Any] = {"reference": NO_ANSWER, "candidate": NO_ANSWER}
+        fields |= {name: value for one in row for name, value in one.fields.items()}
         yield _with_outputs(Case(image, "match", truth=truth, **fields), outputs)
 
 
@@ -66,7 +68,8 @@ def judge_case_again(case: Case, allowed: float) -> Case:
             for one in case.outputs
         )
         return case if outputs == case.outputs else _with_outputs(case, outputs)
-    verdict = _judge(case.max_abs_diff, case.same_answer, case.margin, case.reason, allowed)
+    same = case.reference.label == case.candidate.label
+    verdict = _judge(case.max_abs_diff, same, None if same else case.margin, case.reason, allowed)
     return case if verdict == case.verdict else replace(case, verdict=verdict)
 
 

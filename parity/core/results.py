@@ -151,8 +151,8 @@ class Case:
 
     image: str
     verdict: CaseVerdict
-    reference: Answer = NO_ANSWER
-    candidate: Answer = NO_ANSWER
+    reference: Answer
+    candidate: Answer
     max_abs_diff: float | None = None
     kl: float | None = None
     worst_label: str | None = None
@@ -169,7 +169,9 @@ class Case:
     @property
     def same_answer(self) -> bool:
         """Say whether both answer the same, in every output: the same label, of classes."""
-        return self.reference.label == self.candidate.label and all(one.same_answer for one in self.outputs)
+        if self.reference.label != self.candidate.label:
+            return False
+        return not self.outputs or all(one.same_answer for one in self.outputs)
 
     @property
     def margin(self) -> float | None:
