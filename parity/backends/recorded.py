@@ -15,10 +15,10 @@ import numpy as np
 
 from conversion.artifact import Format
 from parity.backends import NotRecordedError
-from parity.core.compare import tell_labels_apart
 from parity.core.errors import ParityError
 from parity.core.results import Prediction
 from parity.formats.facts import artifact_digest
+from parity.metrics.classification.labels import tell_labels_apart
 from parity.suite.images import pixels_digest
 
 if TYPE_CHECKING:

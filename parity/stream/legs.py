@@ -15,11 +15,11 @@ from conversion.shapes import read_input_shapes
 from parity.backends import Predict, backends_for, find_backend, record_names
 from parity.backends.outputs import shape_told
 from parity.backends.pytorch import check_repeatable, load_reference
-from parity.core.cases import softmax_loss
-from parity.core.compare import align
 from parity.core.results import Prediction, Subject
 from parity.core.tolerance import Tolerance, measure_fp16_cost, measure_fp32_cost, scaled, tolerances_for
 from parity.formats.facts import artifact_digest
+from parity.metrics.classification.labels import align
+from parity.metrics.classification.sums import softmax_loss
 from parity.pipeline import attempt, convert_entry, remarks_on
 from parity.stream.cases_file import HeadLeg
 from parity.stream.decoding import Decoder, same_pixels

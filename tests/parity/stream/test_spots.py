@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from parity import ParityError
 from parity.cli import cli
 from parity.core.results import read_run, to_json
-from parity.core.tally import variety_of
+from parity.metrics.classification.variety import variety_of
 from parity.stream.aggregate import aggregate, read_results
 from parity.stream.cases_file import Line, pack, read_header, read_lines
 from parity.stream.engines import stream
