@@ -90,6 +90,11 @@ def open_runnable(model: ModelFile, function_name: str | None = None, *, part: b
             f"{model.name}: a model of type {kind or 'unknown'}; the evaluator runs mlProgram, "
             f"{', '.join(NEURAL_NETWORKS)} and pipelines of these; run it on a Mac, with coremltools"
         )
+    if not model.specification.description.output and not model.specification.description.functions:
+        raise CoreMLError(
+            f"{model.name}: the file describes no output, and Core ML refuses a model without one; the file is "
+            "damaged, convert again"
+        )
     return open_engine(model, function_name)
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.attack.attack import INCONCLUSIVE, NOT_GREEN, REFUSED, Attack
+from tests.attack.attack import HOLDS, INCONCLUSIVE, NOT_GREEN, REFUSED, Attack
 from tests.attack.families.images import SPECIAL
 
 Change = Callable[[Any], Any]
@@ -52,6 +52,9 @@ RESULTS: dict[str, Change] = {
     "no environment": lambda r: r.pop("environment"),
     "largest distance of another": lambda r: _subject(r).update(max_abs_diff=0.5),
 }
+# Their numbers agree with each other, and the verdict is worked out from these again, whatever word stands there; a
+# key that nobody reads changes no answer.
+SOUND = ("pass of a flip", "pass of an error", "a key too many")
 TEXTS: dict[str, str] = {
     "empty": "",
     "a number": "7",
@@ -183,12 +186,12 @@ def attacks() -> Iterator[Attack]:
     against = ("parity", "compare-runs", "results.json", "evil.json")
     for what, change in RESULTS.items():
         trap = partial(_document, source="results.json", change=change)
-        yield Attack(f"documents/results, {what}/judge", judge, trap, doubtful)
-        more = frozenset({0}) if what in ("a key too many", "no environment") else frozenset[int]()
-        yield Attack(f"documents/results, {what}/compare-runs", against, trap, doubtful | more)
+        codes = frozenset({HOLDS}) if what in SOUND else doubtful
+        yield Attack(f"documents/results, {what}/judge", judge, trap, codes)
+        yield Attack(f"documents/results, {what}/compare-runs", against, trap, codes)
         if what in ("match 0.9 apart", "pass without images", "pass of a flip"):
             words = (*judge, "--tolerance", "0.01")
-            yield Attack(f"documents/results, {what}, tolerance/judge", words, trap, doubtful)
+            yield Attack(f"documents/results, {what}, tolerance/judge", words, trap, codes)
     for what, text in TEXTS.items():
         trap = partial(_text, text=text)
         yield Attack(f"documents/results {what}/judge", judge, trap)
