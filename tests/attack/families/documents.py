@@ -113,21 +113,22 @@ RECORDS: dict[str, Change] = {
     "schema of 2099": lambda r: r.update(schema="parity-record/99"),
     "no schema": lambda r: r.pop("schema"),
     "a record twice": lambda r: r["records"].append(r["records"][0]),
+    "a record twice, of other answers last": lambda r: (_another_answer(r), r["records"].reverse()),
+    "a record twice, of other answers first": lambda r: _another_answer(r),
     "artifact null": lambda r: r["records"][0].update(artifact=None),
 }
 
 
 def _first_answer(document: Any, value: Any) -> None:
-    """Write a value into the first list of numbers of a record."""
+    """Write a value into the first number of the first answer."""
+    probabilities = document["records"][0]["predictions"][0]["probabilities"]
+    probabilities[next(iter(probabilities))] = value
 
-    def write(node: Any) -> bool:
-        if isinstance(node, list) and node and all(isinstance(n, float) for n in node):
-            node[0] = value
-            return True
-        below = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-        return any(write(each) for each in below)
 
-    write(document["records"])
+def _another_answer(document: Any) -> None:
+    """Append a record of the same file that says something else."""
+    document["records"].append(json.loads(json.dumps(document["records"][0])))
+    _first_answer(document, 0.5)
 
 
 def _document(place: Path, source: str, change: Change) -> None:
@@ -215,7 +216,8 @@ def attacks() -> Iterator[Attack]:
     for what, change in RECORDS.items():
         trap = partial(_document, source="record.json", change=change)
         words = ("parity", "check", "models.py:tiny", "keep.onnx", "--images", "pictures", "--record", "evil.json")
-        yield Attack(f"documents/record, {what}/check", (*words, "--backend", "recorded"), trap, NOT_GREEN)
+        codes = frozenset({HOLDS}) if what == "a record twice" else NOT_GREEN  # it says the same twice
+        yield Attack(f"documents/record, {what}/check", (*words, "--backend", "recorded"), trap, codes)
     for what, place_it in SPECIAL.items():
         yield Attack(f"documents/{what}/judge", judge, partial(place_it, name="evil.json"))
         yield Attack(f"documents/{what}/merge", merge, partial(place_it, name="evil.cases.jsonl"))
