@@ -63,7 +63,7 @@ def preprocessing_of(artifact: Artifact) -> Preprocessing:
 
 def choose_backend(artifact: Artifact, wanted: str | None = None) -> str:
     """Return the wanted backend, or the first that runs here; one that cannot run the artefact is a ParityError."""
-    if wanted:
+    if wanted is not None:
         module = find_backend(wanted)
         if artifact.format not in module.FORMATS:
             able = " or ".join(backends_for(artifact.format))
