@@ -219,7 +219,7 @@ def _call(attack: Attack) -> None:
 
 
 def _leave(code: object) -> NoReturn:
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, AttributeError):  # the last where a stream is None
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code if isinstance(code, int) else 0 if code is None else 1)
