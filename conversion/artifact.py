@@ -10,7 +10,7 @@ from typing import Any, Literal
 from conversion.errors import ConversionError
 from conversion.files.git_lfs import tell_pointer
 from conversion.files.model_files import GIVE, external_files, why_no_model, why_no_weights
-from conversion.files.packages import read_package
+from conversion.files.packages import read_package, read_specification
 from conversion.files.regular_files import DIRECTORY, MISSING, why_no_file
 from conversion.precision import Precision as Precision
 from conversion.precision import mlprogram_precision, onnx_precision
@@ -66,9 +66,7 @@ def input_size(artifact: Artifact) -> tuple[int, int] | None:
         inputs = onnx.load(str(artifact.path)).graph.input
         sizes = [dim.dim_value for dim in inputs[0].type.tensor_type.shape.dim][2:] if inputs else []
     else:
-        from conversion.guards.quiet import import_coremltools
-
-        kind = import_coremltools().utils.load_spec(str(artifact.path)).description.input[0].type
+        kind = read_specification(artifact.path).description.input[0].type
         sizes = [kind.imageType.height, kind.imageType.width]
         if kind.WhichOneof("Type") == "multiArrayType":
             sizes = list(kind.multiArrayType.shape)[-2:]
@@ -105,17 +103,15 @@ def _open_onnx(path: Path) -> Artifact:
 
 
 def _open_coreml(path: Path) -> Artifact:
-    from conversion.guards.quiet import chatter_to, import_coremltools
-
     if path.is_dir() and (missing := next((p for p in read_package(path).parts if not p.exists()), None)):
         raise ConversionError(
             f"{path}: {missing} is missing; copy the whole .mlpackage directory, or convert again"
         )
-    coremltools = import_coremltools()
     try:
-        with chatter_to():
-            specification = coremltools.utils.load_spec(str(path))
-    except Exception as error:  # coremltools' own, protobuf's, the operating system's
+        specification = read_specification(path)
+    except ConversionError:
+        raise
+    except Exception as error:  # protobuf's, the operating system's
         raise ConversionError(
             f"{path}: not a Core ML model, or only a part of one ({_first_line(error)}); "
             "copy it again, or convert again"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from conversion.errors import ConversionError
 from conversion.files.json_text import parse_json
+from conversion.files.packages import read_specification
 
 if TYPE_CHECKING:
     from conversion.artifact import Artifact
@@ -146,9 +147,7 @@ def read_input_shapes(artifact: Artifact) -> InputShapes:
         inputs = [value for value in graph.input if value.name not in weights]
         dims = inputs[0].type.tensor_type.shape.dim if inputs else []
         return onnx_input_shapes(artifact, [dim.dim_value or None for dim in dims])
-    from conversion.guards.quiet import import_coremltools
-
-    features = import_coremltools().utils.load_spec(str(artifact.path)).description.input
+    features = read_specification(artifact.path).description.input
     return coreml_input_shapes(features[0]) if features else InputShapes(())
 
 

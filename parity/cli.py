@@ -251,8 +251,9 @@ def main(arguments: list[str] | None = None) -> None:
         logging.getLogger("parity").addHandler(logging.NullHandler())
     try:
         with standard_streams() as voices, interrupts() as interrupted:
+            output = sys.stdout
             code = _run(arguments, interrupted)
-            sys.stdout.flush()
+            (sys.stdout or output).flush()  # code of a model may leave None in its place
             for trouble in (voice.trouble for voice in voices if voice.trouble):
                 tell(f"parity: not all of the answer could be written: {trouble.strerror}")
                 code = code or 2

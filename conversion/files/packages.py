@@ -6,6 +6,7 @@ A package comes from anywhere, and coremltools follows whatever paths stand in i
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,8 @@ from conversion.errors import ConversionError
 from conversion.files.json_text import parse_json
 from conversion.files.regular_files import DIRECTORY, MISSING, why_no_file
 
+# What a table of contents says of a part, beside its path.
+_TOLD = ("name", "author", "description")
 _WHOLE = "copy the whole .mlpackage directory, or convert again"
 
 
@@ -64,6 +67,18 @@ def read_package(package: Path) -> Package:
     return Package(model, tuple(package / "Data" / path for path in paths))
 
 
+def read_specification(path: Path) -> Any:
+    """Parse what describes the model of a .mlpackage or a .mlmodel, a Model_pb2.Model; errors are the parser's own.
+
+    coremltools' load_spec opens a package for writing, and writes its Manifest.json anew each time that it is read.
+    """
+    from conversion.guards.quiet import import_coremltools
+
+    specification = import_coremltools().proto.Model_pb2.Model()
+    specification.ParseFromString((read_package(path).model if path.is_dir() else path).read_bytes())
+    return specification
+
+
 def _entries(package: Path) -> Iterator[Path]:
     for directory, directories, files in os.walk(package):
         yield from (Path(directory) / name for name in (*directories, *files))
@@ -80,9 +95,16 @@ def _paths(manifest: Path) -> tuple[list[str], str]:
     entries = content["itemInfoEntries"]
     paths = [entry["path"] for entry in entries.values()]
     for path in paths:
-        if not isinstance(path, str) or not path or "\0" in path:
+        if not isinstance(path, str) or not PurePosixPath(path).parts or "\0" in path:
             raise ValueError(f"{path!r:.40} is no path")
-    return paths, entries[content["rootModelIdentifier"]]["path"]
+    root = entries[content["rootModelIdentifier"]]["path"]
+    # Apple's reader asks for these too.
+    version, told = content["fileFormatVersion"], [entry[key] for entry in entries.values() for key in _TOLD]
+    if not isinstance(version, str) or not re.fullmatch(r"0\.\d+\.\d+|1\.0\.0", version):
+        raise ValueError(f"fileFormatVersion {version!r:.40} is none up to 1.0.0")
+    if not all(isinstance(text, str) for text in told):
+        raise TypeError(f"{', '.join(_TOLD)} are texts")
+    return paths, root
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from conversion.artifact import Artifact, input_size, open_artifact
 from conversion.classifier import Preprocessing
+from conversion.files.packages import read_specification
 from conversion.guards.torch_defaults import with_torch_defaults
 from parity.backends import backends_for, find_backend
 from parity.core.errors import ParityError
@@ -62,7 +63,7 @@ def preprocessing_of(artifact: Artifact) -> Preprocessing:
 
 def choose_backend(artifact: Artifact, wanted: str | None = None) -> str:
     """Return the wanted backend, or the first that runs here; one that cannot run the artefact is a ParityError."""
-    if wanted:
+    if wanted is not None:
         module = find_backend(wanted)
         if artifact.format not in module.FORMATS:
             able = " or ".join(backends_for(artifact.format))
@@ -97,10 +98,7 @@ def fed_pixels(artifact: Artifact) -> str:
         (image,) = (value for value in graph.input if value.name not in weights)
         kind = onnx.TensorProto.DataType.Name(image.type.tensor_type.elem_type).lower()
         return f"as float32 0..255, red, green, blue; the file declares `{image.name}` as an array of {kind}"
-    from conversion.guards.quiet import import_coremltools
-
-    coremltools = import_coremltools()
-    image = coremltools.utils.load_spec(str(artifact.path)).description.input[0]
+    image = read_specification(artifact.path).description.input[0]
     if image.type.WhichOneof("Type") == "imageType":
         space = image.type.imageType.ColorSpace.Name(image.type.imageType.colorSpace)
         return f"as an 8-bit image, uint8 0..255; the file declares `{image.name}` as an image, {space}"

@@ -79,9 +79,14 @@ class Recorded:
 
     def _record_of(self, artifact: Artifact, records: Sequence[Record]) -> Record:
         digest = artifact_digest(artifact)
-        for record in records:
-            if record.artifact.sha256 == digest:
-                return record
+        found = [record for record in records if record.artifact.sha256 == digest]
+        if any(record.predictions != found[0].predictions for record in found):
+            raise ParityError(
+                f"{self.file}: has {len(found)} records of {artifact.path.name}, which do not say the same; keep "
+                "the one that is meant, or give each in a file of its own"
+            )
+        if found:
+            return found[0]
         for record in records:
             if record.artifact.name == artifact.path.name and record.artifact.route in ("", artifact.route):
                 raise ParityError(

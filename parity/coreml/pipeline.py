@@ -66,14 +66,20 @@ class Pipeline:
 Runnable = Engine | Pipeline
 
 
-def open_runnable(model: ModelFile, function_name: str | None = None) -> Runnable:
-    """Read and plan a model of any type that the evaluator runs."""
+def open_runnable(model: ModelFile, function_name: str | None = None, *, part: bool = False) -> Runnable:
+    """Read and plan a model of any type that the evaluator runs; part: it is one of a pipeline."""
     kind = model.specification.WhichOneof("Type")
     version = model.specification.specificationVersion
     if version > SPECIFICATION_VERSION:
         raise CoreMLError(
             f"{model.name}: specification version {version}; the evaluator reads versions up to "
             f"{SPECIFICATION_VERSION}, convert for an earlier deployment target"
+        )
+    # Core ML refuses 0, which is what an absent field reads as, in a file, and not in a part of a pipeline.
+    if version < 0 or (version == 0 and not part):
+        raise CoreMLError(
+            f"{model.name}: the field specificationVersion is {version}; a model has one from 1 to "
+            f"{SPECIFICATION_VERSION}, and the file is damaged, convert again"
         )
     if kind in PIPELINES:
         if function_name:
@@ -83,6 +89,11 @@ def open_runnable(model: ModelFile, function_name: str | None = None) -> Runnabl
         raise CoreMLError(
             f"{model.name}: a model of type {kind or 'unknown'}; the evaluator runs mlProgram, "
             f"{', '.join(NEURAL_NETWORKS)} and pipelines of these; run it on a Mac, with coremltools"
+        )
+    if not model.specification.description.output and not model.specification.description.functions:
+        raise CoreMLError(
+            f"{model.name}: the file describes no output, and Core ML refuses a model without one; the file is "
+            "damaged, convert again"
         )
     return open_engine(model, function_name)
 
@@ -100,5 +111,5 @@ def _open_pipeline(model: ModelFile, kind: str) -> Pipeline:
         part_kind = specification.WhichOneof("Type") or "of an unknown type"
         stage = f"stage {index + 1} of {len(pipeline.models)}, `{name}` ({part_kind})"
         part = ModelFile(specification, model.weights_dir, f"{model.name}: {stage}", model.retyped)
-        parts.append((name, open_runnable(part)))
+        parts.append((name, open_runnable(part, part=True)))
     return Pipeline(model.name, copy.deepcopy(model.specification.description), tuple(parts))

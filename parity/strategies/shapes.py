@@ -60,7 +60,9 @@ def run_shape(artifact: Artifact | str | Path, shape: Sequence[int], backend: st
     noise = np.random.default_rng(0).integers(0, 256, tuple(shape), dtype=np.uint8)
     # Pixels come with their channels last.
     pixels = np.moveaxis(noise, 1, -1) if noise.ndim == 4 else noise
-    return find_backend(backend or able[0]).load(opened, batch=max(1, shape[0]) if len(shape) == 4 else 1)(pixels)
+    return find_backend(able[0] if backend is None else backend).load(
+        opened, batch=max(1, shape[0]) if len(shape) == 4 else 1
+    )(pixels)
 
 
 def _shapes(artifact: Artifact | str | Path) -> InputShapes:

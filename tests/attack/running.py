@@ -55,9 +55,13 @@ def run_attack(attack: Attack, place: Path, seconds: float = SECONDS) -> Verdict
         # One deeper, so that what leaves the place is seen.
         copy = Path(directory) / "outer" / "place"
         shutil.copytree(place, copy, symlinks=True)
-        attack.prepare(copy)
-        before = _contents(Path(directory))
         try:
+            try:
+                attack.prepare(copy)
+            except Exception as error:  # a trap that cannot be laid tries nothing, and that must be seen
+                text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+                return Verdict(attack, Outcome(None, 0.0, 0, "", ""), (f"the attack itself breaks: {text}",))
+            before = _contents(Path(directory))
             outcome = run_in(copy, attack, seconds)
             after = _contents(Path(directory))
             changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
@@ -215,7 +219,7 @@ def _call(attack: Attack) -> None:
 
 
 def _leave(code: object) -> NoReturn:
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, AttributeError):  # the last where a stream is None
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code if isinstance(code, int) else 0 if code is None else 1)

@@ -69,6 +69,18 @@ def test_an_attack_runs_in_a_copy_and_is_seen_to_leave_it(tmp_path: Path) -> Non
     assert (place / "kept.txt").read_text() == "kept"
 
 
+def test_an_attack_that_cannot_be_prepared_is_a_fault_and_no_end_of_the_run(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+
+    def lay(copy: Path) -> None:
+        raise IndexError("list index\nout of range")
+
+    verdict = run_attack(Attack("networks/evil/predict", ("parity", "ops"), lay), place)
+
+    assert verdict.faults == ("the attack itself breaks: IndexError: list index out of range",)
+
+
 def test_what_does_not_end_is_ended(tmp_path: Path) -> None:
     place = tmp_path / "place"
     place.mkdir()

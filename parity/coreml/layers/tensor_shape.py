@@ -8,11 +8,12 @@ insert an axis, and expect one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
+from parity.core.memory import too_large
 from parity.coreml.registry import layer
 
 _Function = Callable[[torch.Tensor], torch.Tensor]
@@ -122,16 +123,24 @@ def get_shape(params: Any) -> _Function:
 def broadcast_to_static(params: Any) -> _Function:
     """Broadcast to `targetShape`."""
     target = [int(size) for size in params.targetShape]
-    return lambda x: x.broadcast_to(target)
+    return lambda x: _broadcast(x, target)
 
 
 @layer("broadcastToDynamic", view=True)
 def broadcast_to_dynamic(params: Any) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     """Broadcast to the numbers of the second input."""
-    return lambda x, shape: x.broadcast_to(integers(shape))
+    return lambda x, shape: _broadcast(x, integers(shape))
 
 
 @layer("broadcastToLike", view=True)
 def broadcast_to_like(params: Any) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     """Broadcast to the shape of the second input."""
-    return lambda x, other: x.broadcast_to(other.shape)
+    return lambda x, other: _broadcast(x, other.shape)
+
+
+def _broadcast(x: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Broadcast as a view, which takes no memory here; refuse what would take too much as a value of its own."""
+    result = x.broadcast_to(tuple(shape))
+    if told := too_large(result.shape, result.element_size()):
+        raise ValueError(told)
+    return result

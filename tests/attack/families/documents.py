@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.attack.attack import INCONCLUSIVE, NOT_GREEN, REFUSED, Attack
+from tests.attack.attack import HOLDS, INCONCLUSIVE, NOT_GREEN, REFUSED, Attack
 from tests.attack.families.images import SPECIAL
 
 Change = Callable[[Any], Any]
@@ -52,6 +52,9 @@ RESULTS: dict[str, Change] = {
     "no environment": lambda r: r.pop("environment"),
     "largest distance of another": lambda r: _subject(r).update(max_abs_diff=0.5),
 }
+# Their numbers agree with each other, and the verdict is worked out from these again, whatever word stands there; a
+# key that nobody reads changes no answer.
+SOUND = ("pass of a flip", "pass of an error", "a key too many")
 TEXTS: dict[str, str] = {
     "empty": "",
     "a number": "7",
@@ -110,21 +113,22 @@ RECORDS: dict[str, Change] = {
     "schema of 2099": lambda r: r.update(schema="parity-record/99"),
     "no schema": lambda r: r.pop("schema"),
     "a record twice": lambda r: r["records"].append(r["records"][0]),
+    "a record twice, of other answers last": lambda r: (_another_answer(r), r["records"].reverse()),
+    "a record twice, of other answers first": lambda r: _another_answer(r),
     "artifact null": lambda r: r["records"][0].update(artifact=None),
 }
 
 
 def _first_answer(document: Any, value: Any) -> None:
-    """Write a value into the first list of numbers of a record."""
+    """Write a value into the first number of the first answer."""
+    probabilities = document["records"][0]["predictions"][0]["probabilities"]
+    probabilities[next(iter(probabilities))] = value
 
-    def write(node: Any) -> bool:
-        if isinstance(node, list) and node and all(isinstance(n, float) for n in node):
-            node[0] = value
-            return True
-        below = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-        return any(write(each) for each in below)
 
-    write(document["records"])
+def _another_answer(document: Any) -> None:
+    """Append a record of the same file that says something else."""
+    document["records"].append(json.loads(json.dumps(document["records"][0])))
+    _first_answer(document, 0.5)
 
 
 def _document(place: Path, source: str, change: Change) -> None:
@@ -183,12 +187,12 @@ def attacks() -> Iterator[Attack]:
     against = ("parity", "compare-runs", "results.json", "evil.json")
     for what, change in RESULTS.items():
         trap = partial(_document, source="results.json", change=change)
-        yield Attack(f"documents/results, {what}/judge", judge, trap, doubtful)
-        more = frozenset({0}) if what in ("a key too many", "no environment") else frozenset[int]()
-        yield Attack(f"documents/results, {what}/compare-runs", against, trap, doubtful | more)
+        codes = frozenset({HOLDS}) if what in SOUND else doubtful
+        yield Attack(f"documents/results, {what}/judge", judge, trap, codes)
+        yield Attack(f"documents/results, {what}/compare-runs", against, trap, codes)
         if what in ("match 0.9 apart", "pass without images", "pass of a flip"):
             words = (*judge, "--tolerance", "0.01")
-            yield Attack(f"documents/results, {what}, tolerance/judge", words, trap, doubtful)
+            yield Attack(f"documents/results, {what}, tolerance/judge", words, trap, codes)
     for what, text in TEXTS.items():
         trap = partial(_text, text=text)
         yield Attack(f"documents/results {what}/judge", judge, trap)
@@ -212,7 +216,8 @@ def attacks() -> Iterator[Attack]:
     for what, change in RECORDS.items():
         trap = partial(_document, source="record.json", change=change)
         words = ("parity", "check", "models.py:tiny", "keep.onnx", "--images", "pictures", "--record", "evil.json")
-        yield Attack(f"documents/record, {what}/check", (*words, "--backend", "recorded"), trap, NOT_GREEN)
+        codes = frozenset({HOLDS}) if what == "a record twice" else NOT_GREEN  # it says the same twice
+        yield Attack(f"documents/record, {what}/check", (*words, "--backend", "recorded"), trap, codes)
     for what, place_it in SPECIAL.items():
         yield Attack(f"documents/{what}/judge", judge, partial(place_it, name="evil.json"))
         yield Attack(f"documents/{what}/merge", merge, partial(place_it, name="evil.cases.jsonl"))

@@ -90,13 +90,19 @@ def _labels(place: Path, change: Callable[[Any], None]) -> None:
     (place / "evil.mlmodel").write_bytes(specification.SerializeToString())
 
 
+def _first_that_reads(network: Any) -> Any:
+    return next(layer for layer in network.layers if layer.input)
+
+
 CHANGES: dict[str, Callable[[Any], None]] = {
     "no labels": lambda n: n.ClearField("stringClassLabels"),
     "a label too few": lambda n: n.stringClassLabels.vector.pop(),
     "a label twice": lambda n: n.stringClassLabels.vector.__setitem__(0, n.stringClassLabels.vector[1]),
     "100 layers gone": lambda n: n.layers.__delitem__(slice(0, 2)),
     "no layers": lambda n: n.ClearField("layers"),
-    "layers in a circle": lambda n: n.layers[0].input.__setitem__(0, n.layers[len(n.layers) - 1].output[0]),
+    "layers in a circle": lambda n: _first_that_reads(n).input.__setitem__(
+        0, n.layers[len(n.layers) - 1].output[0]
+    ),
     "weights gone": lambda n: [layer.convolution.ClearField("weights") for layer in n.layers] and None,
     "an unknown layer": lambda n: n.layers[0].ClearField(str(n.layers[0].WhichOneof("layer"))),
     "scale of NaN": lambda n: setattr(n.preprocessing.add().scaler, "channelScale", float("nan")),

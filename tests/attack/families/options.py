@@ -65,7 +65,7 @@ def attacks() -> Iterator[Attack]:
     for option, (commands, values) in OPTIONS.items():
         for command, words in commands.items():
             for value in dict.fromkeys(values):
-                if option in ("--tolerance-scale", "--top") and value == "٣":
+                if option in ("--tolerance-scale", "--top", "--batch") and value == "٣":
                     continue  # Python's own numbers are written in any script
                 name = f"options/{option} {value[:20] if len(value) < 100 else 'of 5,000 digits'}/{command}"
                 codes = _DISTINCT.get((option, value), frozenset({REFUSED}))

@@ -7,11 +7,15 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from conversion import ConversionError, open_artifact
+from conversion.artifact import input_size
 from conversion.files.packages import read_package
+from conversion.shapes import read_input_shapes
+from parity.artifacts.answers import fed_pixels
 from parity.core.errors import CoreMLError
 from parity.coreml import Evaluator
 from parity.diagnosis.editing import edited
@@ -123,6 +127,41 @@ def test_a_table_of_contents_that_cannot_be_read(package: Path, content: str, ca
     line = refused(package)
     assert "its Manifest.json cannot be understood" in line
     assert cause in line
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (lambda manifest, item: manifest.update(fileFormatVersion="2.0.0"), "'2.0.0' is none up to 1.0.0"),
+        (lambda manifest, item: manifest.update(fileFormatVersion=1), "fileFormatVersion 1 is none"),
+        (lambda manifest, item: manifest.pop("fileFormatVersion"), "fileFormatVersion"),
+        (lambda manifest, item: item.pop("author"), "author"),
+        (lambda manifest, item: item.update(name=7), "name, author, description are texts"),
+        (lambda manifest, item: item.update(path="."), "'.' is no path"),
+    ],
+)
+def test_a_table_of_contents_that_apples_reader_refuses(
+    package: Path, change: Callable[[Any, Any], object], cause: str
+) -> None:
+    manifest = json.loads((package / "Manifest.json").read_text())
+    change(manifest, next(iter(manifest["itemInfoEntries"].values())))
+    (package / "Manifest.json").write_text(json.dumps(manifest))
+
+    assert cause in refused(package)
+
+
+def test_a_package_is_read_and_not_written(package: Path) -> None:
+    manifest = package / "Manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text())))
+    before = {path: path.stat().st_mtime_ns for path in (package, *package.rglob("*"))}
+
+    artifact = open_artifact(package)
+    assert input_size(artifact) == (32, 32)
+    assert (1, 3, 32, 32) in read_input_shapes(artifact)
+    assert "as an 8-bit image" in fed_pixels(artifact)
+    Evaluator(package)
+
+    assert {path: path.stat().st_mtime_ns for path in (package, *package.rglob("*"))} == before
 
 
 @pytest.mark.parametrize("name", ["@model_path/../../../secret", "/etc/hostname", "@model_path/weights/../../x"])

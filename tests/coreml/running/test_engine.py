@@ -297,3 +297,22 @@ def test_a_newer_specification_is_refused(adder: Any) -> None:
 
     with pytest.raises(CoreMLError, match="specification version 11; the evaluator reads versions up to 10"):
         Evaluator(Edited(specification))
+
+
+def test_a_model_without_an_output_is_refused(adder: Any) -> None:
+    specification = adder.get_spec()
+    del specification.description.output[:]
+
+    with pytest.raises(CoreMLError, match="the file describes no output"):
+        Evaluator(Edited(specification))
+
+
+@pytest.mark.parametrize("version", [0, -1, -(2**31)])
+def test_a_specification_version_that_never_was_is_refused(adder: Any, version: int) -> None:
+    specification = adder.get_spec()
+    specification.specificationVersion = version
+
+    with pytest.raises(
+        CoreMLError, match=f"the field specificationVersion is {version}; a model has one from 1 to 10"
+    ):
+        Evaluator(Edited(specification))

@@ -94,6 +94,15 @@ LAYERS: dict[str, Callable[[Any], None]] = {
         b.add_broadcast_to_static("e", "x", "e", [2**15, 2**15, 2, 2]),
         b.add_unary("l", "e", "y", "abs"),
     ),
+    "broadcastToStatic, of which one number is left": lambda b: (
+        b.add_broadcast_to_static("e", "x", "e", [2**15, 2**15, 2, 2]),
+        b.add_slice_static("l", "e", "y", [0] * 4, [1] * 4, [1] * 4, [False] * 4, [False] * 4),
+    ),
+    "broadcastToDynamic": lambda b: (
+        b.add_load_constant_nd("s", "s", np.array([2**15, 2**15, 2, 2]), (4,)),
+        b.add_broadcast_to_dynamic("e", ["x", "s"], "e"),
+        b.add_slice_static("l", "e", "y", [0] * 4, [1] * 4, [1] * 4, [False] * 4, [False] * 4),
+    ),
     "addBroadcastable": lambda b: (
         b.add_tile("t", "x", "t", [1, 2**15, 1]),
         b.add_transpose("u", [1, 0, 2], "t", "u"),

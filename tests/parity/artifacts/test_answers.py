@@ -207,6 +207,13 @@ def test_a_core_ml_file_says_that_its_pixels_are_an_image() -> None:
 # What cannot be predicted
 
 
+def test_a_backend_of_no_name_is_refused_and_not_chosen_for_one(photos: Path) -> None:
+    path = converted("onnx-torchscript").path
+
+    with pytest.raises(ParityError, match="unknown backend"):
+        list(predict_top(path, [str(photos)], backend=""))
+
+
 def test_a_backend_for_another_format_is_refused(photos: Path) -> None:
     path = converted("onnx-torchscript").path
 

@@ -226,3 +226,14 @@ def test_ctrl_c_of_a_whole_process(program: str) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+def test_code_that_leaves_no_standard_output_ends_in_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(arguments: list[str] | None, interrupted: object) -> int:
+        sys.stdout = None  # type: ignore[assignment]
+        return 2
+
+    monkeypatch.setattr("sys.stdout", sys.stdout)
+    monkeypatch.setattr("parity.cli._run", run)
+
+    assert code_of("ops") == 2

@@ -342,6 +342,27 @@ def test_a_record_is_judged_like_the_backend_that_made_it(made: Path) -> None:
     assert evaluated.recorded_by == ""
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_two_records_of_one_file_that_do_not_say_the_same_are_refused(
+    made: Path, tmp_path: Path, first: bool
+) -> None:
+    def change(content: dict[str, Any]) -> None:
+        other = json.loads(json.dumps(content["records"][0]))
+        other["predictions"][0]["probabilities"]["ant"] = 0.5
+        content["records"].insert(0 if first else 1, other)
+
+    found = judged(edited(made, tmp_path, change))
+
+    assert found.verdict == "error"
+    assert "has 2 records of tiny.mlpackage, which do not say the same" in found.reason
+
+
+def test_a_record_that_is_there_twice_is_one(made: Path, tmp_path: Path) -> None:
+    again = edited(made, tmp_path, lambda content: content["records"].append(content["records"][0]))
+
+    assert judged(again).verdict == "pass"
+
+
 def test_no_record_is_no_leg() -> None:
     run = check(tiny(), converted("mlprogram"), pictures())
 
