@@ -73,7 +73,7 @@ def _no_fields(case: Case) -> Iterator[str]:
 class Metric:
     """Measure one kind of output.
 
-    distance: what the distance is called, in a column's head: `max |Δp|`.
+    distance: what the distance of an image is called, `|Δp|`. explained: what the largest over all images is.
     measure: see `Measure`. variety: of the reference's answers, at least one image; float64 [N, ...].
     align: brings the candidate's numbers into the order of the spec, or says why they cannot be compared.
     apart: differences whose largest is the distance of an image, faster than by `measure`; None: there are none.
@@ -92,6 +92,7 @@ class Metric:
     exact: Callable[[np.ndarray], np.ndarray] = _unchanged
     exact_told: str = ""
     contradictions: Callable[[Case], Iterator[str]] = _no_fields
+    explained: str = ""
 
 
 # Kind -> the metric, or the module that has it as METRIC. Whoever brings a task of another kind adds its metric.

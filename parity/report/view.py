@@ -15,6 +15,7 @@ from parity.report.case_view import (
     CaseView,
     Pair,
     case_counts,
+    distances_of,
     distribution_of,
     pairs_of,
     show_case,
@@ -56,6 +57,7 @@ class SubjectView:
 
     anchor: unique in a page. told: the verdict in words. matters: whether it keeps the run from holding.
     counts: over all images. worst: the cases to look at. rows: those to list, the worst first, then a sample.
+    agreement, distance: what `top1` and `max_abs_diff` are called.
     unlisted: how many images are in no row. sampled: whether rows hold a sample too.
     explanation: why it does not pass, in lines, the remarks among them; empty where it does.
     remarks: what else a reader should know.
@@ -97,6 +99,8 @@ class SubjectView:
     sampled: bool
     pairs: tuple[Pair, ...]
     accuracy: AccuracyView | None
+    agreement: str
+    distance: str
 
     @property
     def title(self) -> str:
@@ -131,6 +135,7 @@ class RunView:
     shard: which part of the images this is, where it is one.
     counts: verdict -> subjects. ties: images over all subjects.
     headings: of two columns, how often both answer the same and how far they are apart, by what was measured.
+    explained: what the largest distance is.
     unreadable: how many images could not be read, in words; unreadable_fails: that they are more than allowed;
     unreadable_images: the first of them, and why.
     """
@@ -155,6 +160,7 @@ class RunView:
     platform: str
     packages: Mapping[str, str] = field(default_factory=dict)
     headings: tuple[str, str] = ("", "")
+    explained: str = ""
 
 
 def make_view(run: Run) -> RunView:
@@ -188,16 +194,18 @@ def make_view(run: Run) -> RunView:
         python=visible(run.environment.python),
         platform=visible(run.environment.platform),
         packages={visible(name): visible(version) for name, version in run.environment.packages.items()},
-        headings=_headings(run),
+        headings=(
+            " / ".join(dict.fromkeys(s.agreement for s in subjects)) or "top-1",
+            f"max {' / '.join(dict.fromkeys(s.distance for s in subjects)) or metric_of(PROBABILITIES).distance}",
+        ),
+        explained="; ".join(dict.fromkeys(text for s in run.subjects for text in _explained(s))),
     )
 
 
-def _headings(run: Run) -> tuple[str, str]:
-    classes = metric_of(PROBABILITIES)
-    outputs = [output for s in run.subjects for output in s.outputs]
-    own = [classes.distance] if any(not s.outputs for s in run.subjects) or not outputs else []
-    distances = dict.fromkeys([*own, *(output.distance for output in outputs)])
-    return "same" if outputs else "top-1", visible(" / ".join(distances))
+def _explained(s: Subject) -> tuple[str, ...]:
+    if s.outputs:
+        return tuple(visible(f"the largest {output.distance} over all images") for output in s.outputs)
+    return (metric_of(PROBABILITIES).explained,)
 
 
 def _subject(run: Run, s: Subject, number: int, of: int) -> SubjectView:
@@ -246,6 +254,8 @@ def _subject(run: Run, s: Subject, number: int, of: int) -> SubjectView:
         sampled=len(ordered) > len(listed),
         pairs=pairs_of(ordered, s.tolerance),
         accuracy=_accuracy(s.accuracy),
+        agreement="same answer" if s.outputs else "top-1",
+        distance=visible(" / ".join(dict.fromkeys(distances_of(s)))),
     )
 
 
