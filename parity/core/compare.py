@@ -44,15 +44,10 @@ def compare(
     expected = [_rows(spec, reference, len(images)) for spec in specs]
     if not images:
         return Comparison("inconclusive", "no images were compared", allowed, None, None, None, (), outputs)
-    measured = []
-    for spec, rows in zip(specs, expected, strict=True):
-        metric = metric_of(spec.kind)
-        actual, trouble = metric.align(spec, candidate)
-        if actual is None or actual.shape != rows.shape:
-            shapes = f"outputs of shape {list(actual.shape)}, not {list(rows.shape)}" if actual is not None else ""
-            return Comparison("fail", trouble or shapes, allowed, None, None, None, (), outputs)
-        measured.append((spec, metric.measure(spec, rows, actual, candidate.top1)))
-    cases = tuple(cases_of(images, measured, allowed))
+    pairs = aligned(specs, expected, candidate)
+    if isinstance(pairs, str):
+        return Comparison("fail", pairs, allowed, None, None, None, (), outputs)
+    cases = tuple(measured_cases(pairs, images, candidate.top1, allowed))
     tally = tally_of(cases)
     varieties = [metric_of(spec.kind).variety(rows) for spec, rows in zip(specs, expected, strict=True)]
     verdict, reason, required = judge(tally, _Varieties(tuple(varieties)), allowed)
@@ -82,6 +77,48 @@ def _rows(spec: OutputSpec, reference: Prediction, images: int) -> np.ndarray:
     return rows
 
 
+# What an output is, the reference's numbers and the candidate's, float64 of one shape.
+Pair = tuple[OutputSpec, np.ndarray, np.ndarray]
+
+
+def aligned(
+    specs: Sequence[OutputSpec], expected: Sequence[np.ndarray], candidate: Prediction, of_other_shape: str = ""
+) -> list[Pair] | str:
+    """Put a candidate's outputs beside the reference's, or say why they cannot be compared.
+
+    of_other_shape: what to say where a shape differs; empty: both shapes.
+    """
+    pairs: list[Pair] = []
+    for spec, rows in zip(specs, expected, strict=True):
+        actual, trouble = metric_of(spec.kind).align(spec, candidate)
+        if actual is None:
+            return trouble
+        if actual.shape != rows.shape:
+            return of_other_shape or f"outputs of shape {list(actual.shape)}, not {list(rows.shape)}"
+        pairs.append((spec, rows, actual))
+    return pairs
+
+
+def measured_cases(
+    pairs: Sequence[Pair],
+    images: Sequence[str],
+    named: Sequence[str] | None,
+    allowed: float,
+    truths: Sequence[str | None] | None = None,
+) -> list[Case]:
+    """Measure and judge every image. named: the answer's name by the candidate itself; truths: by who knows."""
+    measured = [(spec, metric_of(spec.kind).measure(spec, rows, actual, named)) for spec, rows, actual in pairs]
+    return list(cases_of(images, measured, allowed, truths))
+
+
+def exact_numbers(spec: OutputSpec, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a reference's numbers without what its own arithmetic loses, and how much that is of each image."""
+    rows = np.asarray(rows, dtype=np.float64)
+    exact = metric_of(spec.kind).exact(rows)
+    lost = np.nan_to_num(np.abs(exact - rows)).reshape(len(rows), -1).max(axis=1, initial=0.0)
+    return exact, lost
+
+
 @dataclass(frozen=True)
 class _Varieties:
     """Put outputs together: agreement proves something where it does in one of them."""
@@ -108,14 +145,11 @@ def with_exact_sums(
         return found, ""
     exact, remarks = dict(reference.outputs), []
     for spec in reference.measured:
-        metric = metric_of(spec.kind)
-        rows = np.asarray(reference.outputs[spec.name], dtype=np.float64)
-        sums = metric.exact(rows)
-        lost = float(np.nan_to_num(np.abs(sums - rows)).max(initial=0.0))
-        if lost > tolerance.distance:
-            exact[spec.name] = sums
-            told = metric.exact_told.format(lost=lost, size=rows.shape[1], allowed=tolerance.distance)
-            remarks.append(told)
+        rows, losses = exact_numbers(spec, reference.outputs[spec.name])
+        if (lost := float(losses.max(initial=0.0))) > tolerance.distance:
+            exact[spec.name] = rows
+            told = metric_of(spec.kind).exact_told
+            remarks.append(told.format(lost=lost, size=rows.shape[1], allowed=tolerance.distance))
     if not remarks:
         return found, ""
     again = compare(reference.answering(exact), candidate, tolerance, images)
