@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from conversion.task import PROBABILITIES
-from parity.core.accuracy import Accuracy, Share
 from parity.core.compare import explain_failure, rounded_up, summary_line, tell_confirmed, tell_divergence, way
 from parity.core.distribution import Distribution
 from parity.core.metric import metric_of
 from parity.core.results import VERDICTS, CaseVerdict, Diagnosis, Run, Subject, Verdict, worst_first
+from parity.report.accuracy_view import AccuracyView as AccuracyView
+from parity.report.accuracy_view import show_accuracy
 from parity.report.case_view import (
     CaseView,
     Pair,
@@ -19,7 +20,6 @@ from parity.report.case_view import (
     distribution_of,
     pairs_of,
     show_case,
-    show_label,
     with_sample,
 )
 from parity.report.text import counted, percent, small, visible, visible_lines
@@ -39,16 +39,6 @@ class Cause:
     confirmed: bool
     told: str
     fix: str
-
-
-@dataclass(frozen=True)
-class AccuracyView:
-    """Show how often both are right; sides, classes: rows of a table, in words."""
-
-    images: int
-    sides: tuple[tuple[str, ...], ...]
-    change: str
-    classes: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -253,7 +243,7 @@ def _subject(run: Run, s: Subject, number: int, of: int) -> SubjectView:
         unlisted=max(s.images, len(ordered)) - len(listed),
         sampled=len(ordered) > len(listed),
         pairs=pairs_of(ordered, s.tolerance),
-        accuracy=_accuracy(s.accuracy),
+        accuracy=show_accuracy(s.accuracy),
         agreement="same answer" if s.outputs else "top-1",
         distance=visible(" / ".join(dict.fromkeys(distances_of(s)))),
     )
@@ -273,35 +263,6 @@ def _cause(s: Subject, d: Diagnosis) -> Cause:
     told = visible(tell_confirmed(s, d)) if d.confirmed else "suspected"
     # What might be is not to be mended: as in the terminal, the fix goes with what is confirmed.
     return Cause(visible(d.fault), visible(d.message), d.confirmed, told, visible(d.fix) if d.confirmed else "")
-
-
-def _accuracy(found: Accuracy | None) -> AccuracyView | None:
-    if found is None:
-        return None
-    change = found.change
-    points, low, high = (100 * share for share in (change.difference, change.low, change.high))
-    return AccuracyView(
-        found.images,
-        tuple(
-            (name, _share(side.top1), _share(side.top5), _hundredths(side.calibration.error))
-            for name, side in (("PyTorch", found.reference), ("candidate", found.candidate))
-        ),
-        f"{points:+.2f} points (95 % interval {low:+.2f} to {high:+.2f}), "
-        f"{counted(change.only_reference, 'image')} right by PyTorch alone, "
-        f"{counted(change.only_candidate, 'image')} by the candidate alone, p = {change.p_value:.2g} (McNemar)",
-        tuple(
-            (show_label(one.label), f"{one.images:,}", f"{one.reference:,}", f"{one.candidate:,}")
-            for one in found.worst_classes
-        ),
-    )
-
-
-def _share(share: Share) -> str:
-    return f"{100 * share.share:.2f} % ({100 * share.low:.2f} to {100 * share.high:.2f})"
-
-
-def _hundredths(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.2f} %"
 
 
 def _matrix(subjects: Sequence[SubjectView]) -> tuple[MatrixRow, ...]:

@@ -15,7 +15,7 @@ from conversion.shapes import read_input_shapes
 from parity.backends import Predict, backends_for, find_backend, record_names
 from parity.backends.outputs import shape_told
 from parity.backends.pytorch import check_repeatable, load_reference
-from parity.core.compare import exact_numbers
+from parity.core.measuring import exact_numbers
 from parity.core.results import Prediction, Subject
 from parity.core.tolerance import Tolerance, measure_fp16_cost, measure_fp32_cost, scaled, tolerances_for
 from parity.formats.facts import artifact_digest

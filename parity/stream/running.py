@@ -19,8 +19,8 @@ from parity.backends import Predict
 from parity.backends.feeding import check_batch
 from parity.backends.limited import time_limit
 from parity.backends.selection import check_selection
-from parity.core.compare import aligned, exact_numbers, measured_cases
 from parity.core.environment import environment, operating_system
+from parity.core.measuring import aligned, exact_numbers, measured_cases
 from parity.core.results import FAILING_CASES, Case, Prediction
 from parity.metrics.classification.variety import variety_of
 from parity.stream.cases_file import Header, HeadLeg, HeadModel, Line, PackedVariety, pack
