@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, Self, cast
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, cast
 
 import numpy as np
 
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from parity.core.results import Case, Prediction
 
 
-@dataclass(frozen=True, slots=True)
-class Measurement:
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Measurement(NamedTuple):
     """Hold what a metric says of one output of one image.
 
     distance: 0 for equal answers, 1 for answers as far apart as the metric's numbers go; None where there is none.
@@ -30,14 +33,15 @@ class Measurement:
     margin: by how much the reference prefers its own answer to the candidate's; None where nobody can tell.
     reason: what is wrong with the candidate's answer, whatever its distance.
     detail: further numbers to report. fields: of `Case` itself, whose fields are those of class probabilities.
+    A tuple and no dataclass, because a streamed run makes one for each of a million images.
     """
 
     distance: float | None
     same_answer: bool = True
     margin: float | None = None
     reason: str = ""
-    detail: Mapping[str, float | None] = field(default_factory=dict)
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, float | None] = _NOTHING
+    fields: Mapping[str, Any] = _NOTHING
 
 
 class Variety(Protocol):
