@@ -1,6 +1,7 @@
 # Every target makes .venv first, where it is missing or older than what it is made from.
 #   make run     convert the models of fixtures/, run every artefact, compare, write results.json
-#   make test    the tests            make lint   style, types, import contracts
+#   make test    the tests of minutes  make lint   style, types, import contracts
+#   make test-all             all tests, as CI runs them; installs Chromium for those of the page, where it can
 #   make test-kernels         the tests that compare numbers, under each kind of kernel that the processor has
 #   make faults  inject the catalogue of faults into six networks and print what was detected and named
 #   make bench   the benchmark        make fuzz   2,000 damaged model files
@@ -13,13 +14,19 @@ PYTHON ?= python3
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: run test test-kernels lint bench conformance conformance-native fuzz attack faults venv clean
+.PHONY: run test test-all browser test-kernels lint bench conformance conformance-native fuzz attack faults venv clean
 
 run: .venv/.installed
 	$(BIN)/parity run fixtures/parity.toml --json results.json
 
 test: .venv/.installed
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m 'not thorough'
+
+test-all: .venv/.installed browser
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --durations=25
+
+browser:
+	tests/browser.sh
 
 test-kernels: .venv/.installed
 	$(BIN)/python tests/kernels/run.py --workers $(WORKERS)

@@ -63,14 +63,6 @@ def explain_artifact(
     return Run(environment(), subjects, summary=summarise(subjects))
 
 
-def recorded_by_name(file: Path, artifact: Artifact, reference: Reference) -> Prediction:
-    """Read what was recorded of an artefact for the reference's images, by name, whatever the pixels.
-
-    Where it was recorded several times, on several units, this is the first.
-    """
-    return recorded_answers(file, artifact, reference)[0]
-
-
 def recorded_answers(file: Path, artifact: Artifact, reference: Reference) -> tuple[Prediction, ...]:
     """Read all that was recorded of an artefact for the reference's images, by name, whatever the pixels."""
     digest, content = artifact_digest(artifact), read_records(file)

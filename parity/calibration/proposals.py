@@ -102,16 +102,11 @@ def rank_of_bound(images: int, quantile: float, confidence: float = CONFIDENCE) 
     How many of the images lie below their quantile is distributed binomially, whatever the noise: value k is below
     it only if k images are. None where even the largest value is not sure enough.
     """
-    # Summed from the top, where a quantile near 1 leaves a few terms that matter.
-    rank, below = images + 1, 0.0
-    while rank > 1 and (more := below + _binomial(images, rank - 1, quantile)) <= 1 - confidence:
-        rank, below = rank - 1, more
+    from scipy.stats import binom
+
+    # The smallest number of images that are all below it in at most 1 - confidence of all samples.
+    rank = int(binom.isf(1 - confidence, images, quantile)) + 1
     return rank if rank <= images else None
-
-
-def _binomial(images: int, count: int, share: float) -> float:
-    ways = math.lgamma(images + 1) - math.lgamma(count + 1) - math.lgamma(images - count + 1)
-    return math.exp(ways + count * math.log(share) + (images - count) * math.log1p(-share))
 
 
 def images_needed(quantile: float, confidence: float = CONFIDENCE) -> int:

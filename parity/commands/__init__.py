@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import wraps
+from functools import partial, wraps
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from parity.report import REPORTS
 
 if TYPE_CHECKING:
     from parity.core.destination import Destination
@@ -187,17 +189,24 @@ def end_work(context: click.Context) -> None:
 
 @dataclass(frozen=True)
 class Reports:
-    """Name the files that a run is to be written to; None: not asked for."""
+    """Name the files that a run is to be written to, by the names of parity.report.REPORTS; None: not asked for."""
 
-    json: Destination | None = None
-    html: Destination | None = None
-    junit: Destination | None = None
-    markdown: Destination | None = None
+    destinations: Mapping[str, Destination | None]
+
+    @property
+    def json(self) -> Destination | None:
+        """Return where the results go, which have a cases file beside them."""
+        return self.destinations["json"]
 
     @property
     def files(self) -> tuple[Destination | None, ...]:
         """List all of them."""
-        return self.json, self.html, self.junit, self.markdown
+        return tuple(self.destinations.values())
+
+    @property
+    def show_pictures(self) -> bool:
+        """Say whether one of them shows the images themselves."""
+        return any(REPORTS[name].shows_pictures for name, destination in self.destinations.items() if destination)
 
     @property
     def cases(self) -> Path | None:
@@ -221,51 +230,29 @@ class Reports:
         cases = self.cases
         return cases is not None and cases.exists() and not is_earlier(cases, "parity-cases")
 
-    def write(self, found: Run, thumbnails: Mapping[str, str] | None = None) -> int:
+    def write(self, run: Run, thumbnails: Mapping[str, str] | None = None) -> int:
         """Write each report that was asked for, and return what `save` does.
 
-        thumbnails: for the page, where the run has none.
+        thumbnails: for the reports that show pictures, where the run has none.
         """
-
-        def json() -> str:
-            from parity.core.results import to_json
-
-            return to_json(found)
-
-        def html() -> str:
-            from parity.report.html import to_html
-
-            return to_html(found if thumbnails is None else replace(found, thumbnails=thumbnails))
-
-        def junit() -> str:
-            from parity.report.junit import to_junit
-
-            return to_junit(found)
-
-        def markdown() -> str:
-            from parity.report.markdown import to_markdown
-
-            return to_markdown(found)
-
-        pairs = ((self.json, json), (self.html, html), (self.junit, junit), (self.markdown, markdown))
-        return max(save(destination, write) for destination, write in pairs)
+        pictured = run if thumbnails is None else replace(run, thumbnails=thumbnails)
+        runs = {name: pictured if REPORTS[name].shows_pictures else run for name in self.destinations}
+        return max(
+            save(destination, partial(REPORTS[name].text, runs[name]))
+            for name, destination in self.destinations.items()
+        )
 
 
-_REPORTS = (
-    Output("--json", "parity-run", "Write results.json here."),
-    Output("--html", "html", "Write a page to read, one file that needs nothing else, here."),
-    Output("--junit", "junit", "Write JUnit XML for a build server here."),
-    Output("--markdown", "markdown", "Write a summary for a pull request here."),
-)
+_REPORTS = tuple(Output(f"--{name}", report.kind, report.help) for name, report in REPORTS.items())
 
 
 def report_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Give a command --json, --html, --junit and --markdown; it gets them as `reports`, checked before the work."""
+    """Give a command an option for each report; it gets them as `reports`, checked before the work."""
 
     @wraps(command)
     def with_reports(**options: Any) -> int:
-        named = {output.option.removeprefix("--"): options.pop(output.parameter) for output in _REPORTS}
-        return command(reports=Reports(**named), **options)
+        destinations = {name: options.pop(f"{name}_file") for name in REPORTS}
+        return command(reports=Reports(destinations), **options)
 
     return output_options(*_REPORTS)(with_reports)
 

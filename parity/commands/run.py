@@ -118,7 +118,7 @@ def _run_streamed(
         from parity.stream.pictures import worst_pictures
 
         found = stream(job, engine, max_unreadable, progress, explain)
-        pictures = worst_pictures(job, found.run) if reports.html else None
+        pictures = worst_pictures(job, found.run) if reports.show_pictures else None
     for remark in found.remarks:
         click.echo(f"parity: {remark}", err=True)
     return report(found.run, reports, pictures)

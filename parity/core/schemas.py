@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter
+    from pydantic import TypeAdapter, ValidationError
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -18,6 +18,16 @@ def written_schema(adapter: TypeAdapter[Any], title: str) -> dict[str, Any]:
         table["required"] = list(table["properties"])
         table["additionalProperties"] = False
     return {"$schema": DIALECT, **schema, "title": title}
+
+
+def first_problem(error: ValidationError) -> str:
+    """Name the first place where a file is not as its schema says, and what is wrong there.
+
+    A file of another schema is wrong in many places; that it is one says it all.
+    """
+    problem = min(error.errors(), key=lambda one: one["loc"] != ("schema",))
+    where = ".".join(str(part) for part in problem["loc"]) or "the file"
+    return f"{where}: {problem['msg']}"
 
 
 def counts_schema(title: str, names: tuple[str, ...]) -> dict[str, Any]:

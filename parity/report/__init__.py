@@ -1,0 +1,49 @@
+"""REPORTS: what a run is written as besides the terminal: one file each, with a function from a run to its text."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from parity.core.results import Run
+
+
+@dataclass(frozen=True)
+class Report:
+    """Describe a format.
+
+    writer: `module:function`, from a Run to the text of the file.
+    kind: how an earlier file of this format is known: a name of parity.core.destination.KINDS.
+    help: of the option that has the format's name.
+    shows_pictures: thumbnails are worth making for it.
+    """
+
+    writer: str
+    kind: str
+    help: str
+    shows_pictures: bool = False
+
+    def text(self, run: Run) -> str:
+        """Write a run."""
+        module, _, function = self.writer.partition(":")
+        written: str = getattr(importlib.import_module(module), function)(run)
+        return written
+
+
+# An option --NAME of every command that reports a run.
+REPORTS: Mapping[str, Report] = {
+    "json": Report("parity.core.results:to_json", "parity-run", "Write results.json here."),
+    "html": Report(
+        "parity.report.html:to_html",
+        "html",
+        "Write a page to read, one file that needs nothing else, here.",
+        shows_pictures=True,
+    ),
+    "junit": Report("parity.report.junit:to_junit", "junit", "Write JUnit XML for a build server here."),
+    "markdown": Report(
+        "parity.report.markdown:to_markdown", "markdown", "Write a summary for a pull request here."
+    ),
+}

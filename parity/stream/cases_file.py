@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -132,12 +132,6 @@ class Header:
     def running(self) -> tuple[HeadLeg, ...]:
         """List the legs that have cases, in the order in which every line has them."""
         return tuple(leg for leg in self.legs if leg.verdict is None)
-
-    @cached_property
-    def known_labels(self) -> tuple[frozenset[str], ...]:
-        """List, for each running leg, the labels of its model."""
-        labels = {model.name: frozenset(model.labels) for model in self.models}
-        return tuple(labels[leg.model] for leg in self.running)
 
     def seeing(self, place: int) -> list[int]:
         """List the running legs, by number, that see the image at a place: those that its line has cases of."""

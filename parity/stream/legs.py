@@ -41,7 +41,6 @@ TOGETHER = 2**17
 FP16_IMAGES, FP32_IMAGES = 64, 8
 # Backends that are slow by nature are shown this many, evenly spaced over the list, unless asked for by name.
 SPOTS = 64
-SPOT_CHECKED = frozenset({"onnx-reference"})
 _RECORDED = "answers recorded elsewhere are those to the suite's own images; run without --images"
 
 
@@ -211,7 +210,7 @@ def _live_leg(job: Job, entry: ModelEntry, artifact: Artifact, backend: str, sam
 
 def spots_of(job: Job, backend: str, images: int) -> int:
     """Return how many of all images a backend is shown; 0 stands for all."""
-    return SPOTS if backend in SPOT_CHECKED and backend not in job.backends and images > SPOTS else 0
+    return SPOTS if find_backend(backend).ABOUT.slow and backend not in job.backends and images > SPOTS else 0
 
 
 def _stopped(subject: Subject) -> HeadLeg:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # A case may have PyTorch's probabilities with their sum made exact, which the bounds of a batch are not.
 _SUMS = 1e-2
+# A run that goes on starts as many as the header says, and the process ends where the system has no room for them.
+_MOST_THREADS = 4096
 
 
 def header_trouble(header: Header) -> Iterator[str]:
@@ -33,6 +35,8 @@ def header_trouble(header: Header) -> Iterator[str]:
     for name, least in (("images", 1), ("batch", 1), ("threads", 1)):
         if getattr(header, name) < least:
             yield f"{name} is {getattr(header, name)}, and at least {least} is needed"
+    if header.threads > _MOST_THREADS:
+        yield f"threads is {header.threads}, and no machine has more than {_MOST_THREADS}"
     if not 1 <= header.shard.number <= header.shard.of:
         yield f"shard is {header.shard}, and there is no such shard"
     models = Counter(model.name for model in header.models)

@@ -25,6 +25,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 from conversion.files.regular_files import why_no_file
 from parity.core.errors import ParityError
 from parity.core.file_kinds import tell_kind
+from parity.core.schemas import first_problem
 from parity.core.unfinished import refuse_unfinished
 
 SCHEMA: Final = "parity-record/1"
@@ -44,7 +45,9 @@ class RecordedArtifact(_Table):
     """The file that answered; an app copies this table from a record of the file that it was built from."""
 
     name: Annotated[str, Field(min_length=1, description="The file's name, without directories.")]
-    sha256: Annotated[Digest, Field(description="Of the file's content, by parity.formats.facts.artifact_digest.")]
+    sha256: Annotated[
+        Digest, Field(description="Of the file's content, as parity.formats.facts.artifact_digest takes it.")
+    ]
     route: Annotated[
         str, Field(description="A route by which it was converted; - for another way, empty: not known.")
     ] = ""
@@ -124,10 +127,7 @@ def read_records(path: Path) -> RecordFile:
     except ValidationError as error:
         if told := tell_kind(path, "parity-record"):
             raise ParityError(f"{path}: {told}; {_GIVE}") from error
-        # A file of another schema is wrong in many places; that it is one says it all.
-        first = min(error.errors(), key=lambda problem: problem["loc"] != ("schema",))
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ParityError(f"{path}: not a record of schema {SCHEMA}: {where}: {first['msg']}") from error
+        raise ParityError(f"{path}: not a record of schema {SCHEMA}: {first_problem(error)}") from error
 
 
 def to_json(records: RecordFile) -> str:

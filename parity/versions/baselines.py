@@ -9,17 +9,16 @@ says why.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from conversion.files.json_text import parse_json
 from conversion.files.regular_files import why_no_file
 from conversion.routes import ROUTES
 from parity.backends import backends_for
@@ -27,16 +26,19 @@ from parity.core.destination import Destination
 from parity.core.environment import cpu, environment, operating_system
 from parity.core.errors import ParityError
 from parity.core.file_kinds import tell_kind
+from parity.core.schemas import first_problem
 from parity.formats.facts import ArtifactFacts, changed_facts, facts
 from parity.suite.images import pixels_digest
 
 if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
     from conversion import Artifact
     from parity.backends.reference import Reference
     from parity.core.results import Prediction, Subject
     from parity.suite.suite import Suite
 
-SCHEMA = "parity-baseline/1"
+SCHEMA: Final = "parity-baseline/1"
 DIRECTORY = "baselines"
 TOP = 5
 
@@ -53,6 +55,10 @@ MATTERS: frozenset[Kind] = frozenset({"moved", "flip"})
 NOISE: Mapping[str, float] = {"fp32": 1e-5, "fp16": 5e-3}
 
 
+# What pydantic reads a class by: exactly these keys, each of its type.
+_EXACT: Any = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
+
+
 @dataclass(frozen=True)
 class ImageAnswers:
     """Hold one image's answers.
@@ -63,6 +69,7 @@ class ImageAnswers:
 
     pixels: str
     top: tuple[tuple[str, float], ...]
+    __pydantic_config__ = _EXACT
 
 
 @dataclass(frozen=True)
@@ -79,11 +86,12 @@ class Baseline:
     precision: str
     reason: str
     weights: str
-    environment: Mapping[str, Any]
+    environment: Mapping[str, str | Mapping[str, str]]
     images: Mapping[str, ImageAnswers] = field(default_factory=dict)
     cpu: str | None = None
     artifact: ArtifactFacts | None = None
-    schema: str = SCHEMA
+    schema: Literal["parity-baseline/1"] = SCHEMA
+    __pydantic_config__ = _EXACT
 
 
 @dataclass(frozen=True)
@@ -159,32 +167,43 @@ def changed_since(stored: Baseline, current: Baseline) -> tuple[str, ...]:
 
 def _surroundings(baseline: Baseline) -> dict[str, str]:
     packages = baseline.environment.get("packages", {})
-    return {**packages, **{key: value for key, value in baseline.environment.items() if key != "packages"}}
+    versions = {} if isinstance(packages, str) else packages
+    return {**versions, **{key: value for key, value in baseline.environment.items() if isinstance(value, str)}}
 
 
 def read_baseline(path: Path) -> Baseline:
     """Read a baseline file; anything else is a ParityError that names it."""
+    from pydantic import ValidationError
+
     try:
         if why := why_no_file(path):
             raise ValueError(f"it {why}")
-        content = parse_json(path.read_bytes())
-        if content["schema"] != SCHEMA:
-            raise ValueError(f"its schema is {content['schema']}, not {SCHEMA}")
-        images = {
-            name: ImageAnswers(entry["pixels"], tuple((str(label), float(p)) for label, p in entry["top"]))
-            for name, entry in content["images"].items()
-        }
-        for name, answers in images.items():
-            if not answers.top or not all(math.isfinite(p) for _, p in answers.top):
-                raise ValueError(f"no probabilities for {name}")
-            labels, numbers = zip(*answers.top, strict=True)
-            if len(set(labels)) < len(labels) or list(numbers) != sorted(numbers, reverse=True):
-                raise ValueError(f"{name}: {labels[0]!r} comes first, and the classes are not each once, by size")
-        dict(content["environment"].get("packages", {}))  # raises here rather than where it is looked at
-        return Baseline(**{**content, "images": images, "artifact": _facts(content.get("artifact"))})
-    except (ArithmeticError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = tell_kind(path, "parity-baseline") or error
+        stored = _adapter().validate_json(path.read_bytes())
+        for name, answers in stored.images.items():
+            if disorder := _disorder(answers):
+                raise ValueError(f"{name}: {disorder}")
+        return stored
+    except (OSError, ValueError) as error:
+        problem = first_problem(error) if isinstance(error, ValidationError) else error
+        reason = tell_kind(path, "parity-baseline") or problem
         raise ParityError(f"{path}: not a baseline ({reason}); record it again, or delete it") from error
+
+
+@cache
+def _adapter() -> TypeAdapter[Baseline]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Baseline)
+
+
+def _disorder(answers: ImageAnswers) -> str:
+    """Say why stored classes are not the most probable ones, each once, by size; empty where they are."""
+    if not answers.top:
+        return "it has no probabilities"
+    labels, numbers = zip(*answers.top, strict=True)
+    if len(set(labels)) < len(labels) or list(numbers) != sorted(numbers, reverse=True):
+        return f"{labels[0]!r} comes first, and the classes are not each once, by size"
+    return ""
 
 
 def write_baseline(path: Path, baseline: Baseline, force: bool = False) -> bool:
@@ -205,13 +224,6 @@ def baseline_destination(path: Path, force: bool = False) -> Destination:
     """Describe where a baseline is written."""
     option = "--force (of pytest: --parity-force)"
     return Destination(path, path.absolute(), "parity-baseline", (), force, option, makes_directory=True)
-
-
-def _facts(content: Mapping[str, Any] | None) -> ArtifactFacts | None:
-    if content is None:
-        return None
-    operations = {name: int(count) for name, count in content["operations"].items()}
-    return ArtifactFacts(**{**content, "size": int(content["size"]), "operations": operations})
 
 
 def to_json(baseline: Baseline) -> str:

@@ -29,6 +29,7 @@ if __name__ == "__main__":
     sys.modules["tests"].__path__ = [str(ROOT / "tests")]
 
 from tests.attack.families import all_attacks  # noqa: E402  - ours only now
+from tests.sampling import sample_of_each  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,12 @@ class Row:
 
 
 def sample(names: Sequence[str], count: int) -> list[str]:
-    """Take so many of the attacks, evenly spaced, so that every family is there."""
-    count = min(count, len(names))
-    return [names[index * len(names) // count] for index in range(count)]
+    """Take so many of the attacks by a hash of their names, and at least one of each family, in their order."""
+    families: dict[str, list[str]] = {}
+    for name in names:
+        families.setdefault(name.partition("/")[0], []).append(name)
+    chosen = sample_of_each(families.values(), count)
+    return [name for name in names if name in chosen]
 
 
 def attack_all(names: Sequence[str], place: Path, workers: int = 1) -> list[Row]:
@@ -131,7 +135,7 @@ def main() -> int:
     """Run the script."""
     parser = argparse.ArgumentParser(description="Attack the commands and print what was held.")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--sample", type=int, help="only so many, evenly spaced")
+    parser.add_argument("--sample", type=int, help="only so many, chosen by a hash of their names")
     parser.add_argument("--only", default="*", help="only names like this: models/*")
     parser.add_argument("--list", action="store_true", help="print the names and stop")
     parser.add_argument("--place", type=Path, help=argparse.SUPPRESS)

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from tests.faults.measuring import Outcome, table
+from tests.sampling import sample
 
 ALL = os.environ.get("FAULTS") == "all"
-# Of the injections: a prime, so that faults, networks and formats all have their turn.
-EVERY = 61
+# How many of each test file's injections and controls.
+SAMPLE = 6
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -21,9 +22,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     # A test that somebody names is run.
     if ALL or any("::" in argument for argument in config.args):
         return
-    left_out = {id(item) for number, item in enumerate(ours) if number % EVERY}
-    config.hook.pytest_deselected(items=[item for item in items if id(item) in left_out])
-    items[:] = [item for item in items if id(item) not in left_out]
+    files = [[item.nodeid for item in ours if item.path == path] for path in {item.path for item in ours}]
+    chosen = set().union(*(sample(names, SAMPLE) for names in files))
+    left_out = [item for item in ours if item.nodeid not in chosen]
+    config.hook.pytest_deselected(items=left_out)
+    dropped = set(map(id, left_out))
+    items[:] = [item for item in items if id(item) not in dropped]
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -10,7 +10,6 @@ import math
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import NormalDist
 from typing import Literal
 
 from parity.core.accuracy import Accuracy, Calibration, CalibrationBin, Change, ClassAccuracy, Correctness, Share
@@ -29,7 +28,6 @@ _EDGES = [(place + 1) / BINS for place in range(BINS)]
 _UNIT = 2**53
 # What is beyond is no probability, of whatever size; its sums stay numbers.
 _MOST = 2.0**64
-_Z = NormalDist().inv_cdf(0.975)
 
 
 def count_accuracy(cases: Iterable[Case], places: Mapping[str, int]) -> Counts:
@@ -81,11 +79,10 @@ def accuracy_of(counts: Counts, labels: Sequence[str]) -> Accuracy | None:
 
 def wilson(count: int, total: int) -> tuple[float, float]:
     """Return the 95 % interval of a share by Wilson's score (1927)."""
-    share, z2 = count / total, _Z**2
-    middle = (share + z2 / (2 * total)) / (1 + z2 / total)
-    width = _Z * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2)) / (1 + z2 / total)
-    # At the ends the formula is exact, its arithmetic is not.
-    return 0.0 if count == 0 else middle - width, 1.0 if count == total else middle + width
+    from scipy.stats import binomtest
+
+    low, high = binomtest(count, total).proportion_ci(0.95, method="wilson")
+    return float(low), float(high)
 
 
 def paired_interval(both: int, first: int, second: int, total: int) -> tuple[float, float]:
@@ -115,9 +112,9 @@ def paired_interval(both: int, first: int, second: int, total: int) -> tuple[flo
 
 def mcnemar(first: int, second: int) -> float:
     """Return the p-value of McNemar's exact test: of `first` + `second` tosses of a fair coin, how odd is this?"""
-    total, fewer = first + second, min(first, second)
-    logs = (math.lgamma(total + 1) - math.lgamma(k + 1) - math.lgamma(total - k + 1) for k in range(fewer + 1))
-    return min(1.0, 2 * math.fsum(math.exp(log - total * math.log(2)) for log in logs))
+    from scipy.stats import binomtest
+
+    return float(binomtest(first, first + second).pvalue) if first + second else 1.0
 
 
 def _candidates(case: Case, places: Mapping[str, int]) -> list[ClassPair]:

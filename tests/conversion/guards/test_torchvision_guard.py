@@ -122,7 +122,7 @@ def test_operators_are_declared_only_where_the_extension_did_not_declare_them(lo
 
 
 def test_without_the_guard_such_an_import_dies(tmp_path: Path) -> None:
-    script = package(tmp_path, loads=False).replace("from conversion import torchvision_guard", "")
+    script = package(tmp_path, loads=False).replace("from conversion.guards import torchvision_guard", "")
     answer = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
-
-import pytest
 
 from conversion.guards.quiet import chatter_to
 from parity.coreml.registry import OPSETS, Kernel, operations
@@ -14,11 +14,8 @@ with chatter_to():
 
 # What coremltools' exporter makes of coreml_update_state: in files, but nowhere defined.
 _UNDEFINED = {"write_state"}
-_CASES = [
-    pytest.param(kernel, id=f"{kind}-{since}")
-    for kind, versions in sorted(operations().items())
-    for since, kernel in versions.items()
-    if kind not in _UNDEFINED
+KERNELS = [
+    kernel for kind, versions in operations().items() for kernel in versions.values() if kind not in _UNDEFINED
 ]
 
 
@@ -35,25 +32,37 @@ def _in_force(kind: str, opset: str) -> Any:
     return definitions[known[-1]] if known else None
 
 
-@pytest.mark.parametrize("kernel", _CASES)
-def test_parameters_are_apples(kernel: Kernel) -> None:
-    later = [since for since in operations()[kernel.type] if OPSETS.index(since) > OPSETS.index(kernel.since)]
-    until = OPSETS.index(later[0]) if later else len(OPSETS)
-    held = [_in_force(kernel.type, opset) for opset in OPSETS[OPSETS.index(kernel.since) : until]]
+def faults(kernel: Kernel) -> Iterator[str]:
+    """Say where a kernel is not what coremltools defines, in each opset in which it holds."""
+    since = OPSETS.index(kernel.since)
+    later = [opset for opset in operations()[kernel.type] if OPSETS.index(opset) > since]
+    held = [_in_force(kernel.type, opset) for opset in OPSETS[since : OPSETS.index(later[0]) if later else None]]
+    if held[0] is None:
+        yield f"{kernel.type} is unknown to coremltools in {kernel.since}"
     # A name with an underscore stands for a Python function, which becomes a block in the file.
     specs = [
         {name: kind for name, kind in definition.input_spec.input_types.items() if not name.startswith("_")}
         for definition in held
         if definition is not None
     ]
+    theirs = {name for spec in specs for name in spec}
+    if set(kernel.parameters) != theirs:
+        yield f"{kernel.type} of {kernel.since} takes {sorted(kernel.parameters)}, and Apple's {sorted(theirs)}"
+    required = {name for name in theirs if all(name in spec and not spec[name].optional for spec in specs)}
+    if kernel.required != required:
+        yield f"{kernel.type} of {kernel.since} needs {sorted(kernel.required)}, and Apple's {sorted(required)}"
 
-    assert specs, f"{kernel.type} is unknown to coremltools in {kernel.since}"
-    assert set(kernel.parameters) == {name for spec in specs for name in spec}
-    assert kernel.required == {
-        name for name in specs[0] if all(name in spec and not spec[name].optional for spec in specs)
-    }
+
+def test_parameters_and_opsets_are_apples() -> None:
+    assert len(KERNELS) > 150
+    assert [fault for kernel in KERNELS for fault in faults(kernel)] == []
 
 
-@pytest.mark.parametrize("kernel", _CASES)
-def test_an_operation_is_not_older_than_its_definition(kernel: Kernel) -> None:
-    assert _in_force(kernel.type, kernel.since) is not None
+def test_a_kernel_that_differs_is_told() -> None:
+    kernel = operations()["softmax"]["iOS15"]
+    (name, *_) = kernel.parameters
+
+    older = [fault for one in KERNELS if one.since != "iOS15" for fault in faults(replace(one, since="iOS15"))]
+    assert any("is unknown to coremltools in iOS15" in fault for fault in older)
+    other = replace(kernel, parameters={key: kernel.parameters[key] for key in kernel.parameters if key != name})
+    assert [fault.startswith("softmax of iOS15 takes ['axis']") for fault in faults(other)][:1] == [True]

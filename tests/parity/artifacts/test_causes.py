@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from parity import check
-from parity.artifacts.causes import explain_artifact, recorded_by_name
+from parity.artifacts.causes import explain_artifact, recorded_answers
 from parity.artifacts.record_file import record
 from parity.core.errors import ParityError
 from parity.suite.records import to_json
@@ -64,7 +64,7 @@ def recorded(tmp_path: Path) -> Path:
 
 
 def test_a_record_is_found_by_the_names_of_the_images(recorded: Path) -> None:
-    found = recorded_by_name(recorded, good(ONNX), reference())
+    (found,) = recorded_answers(recorded, good(ONNX), reference())
 
     assert np.allclose(found.probabilities, reference().prediction.probabilities, atol=1e-5)
     assert explain_artifact(mixed(), good(ONNX), IMAGES, record=recorded).exit_code == 0
@@ -95,4 +95,4 @@ def test_a_record_of_other_pixels_is_explained(recorded: Path) -> None:
 
 def test_a_record_of_something_else_is_refused(recorded: Path) -> None:
     with pytest.raises(ParityError, match="has no record of"):
-        recorded_by_name(recorded, good("mlprogram"), reference())
+        recorded_answers(recorded, good("mlprogram"), reference())

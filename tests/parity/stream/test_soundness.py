@@ -86,6 +86,7 @@ PACKED_NAN = base64.b64encode(np.full(4, np.nan).tobytes()).decode()
     [
         (1, put("images", value=0), "images is 0, and at least 1 is needed"),
         (1, put("batch", value=0), "batch is 0, and at least 1 is needed"),
+        (1, put("threads", value=10**6), "threads is 1000000, and no machine has more than 4096"),
         (1, put("shard", value={"number": 2, "of": 1}), "shard is 2/1, and there is no such shard"),
         (1, put("shard", value={"number": 1, "of": 0}), "shard is 1/0, and there is no such shard"),
         (1, put("legs", 0, "model", value="other"), "a leg is of model other, and the models are tiny"),

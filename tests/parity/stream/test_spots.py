@@ -264,7 +264,9 @@ def test_a_line_with_cases_of_legs_that_do_not_see_it_is_damaged(tmp_path: Path,
     path = tmp_path / "r.cases.jsonl"
     path.write_bytes(b"".join([head, first, json.dumps(line).encode() + b"\n", *rest]))
 
-    with pytest.raises(ParityError, match=r":3: damaged: 2 cases of image 1, not 1; run anew"):
+    with pytest.raises(
+        ParityError, match=r":3: contradicts itself: 001.png has 2 cases, and 1 legs see it; run anew"
+    ):
         read_results(path, 0.5)
 
 

@@ -18,8 +18,8 @@ from parity.versions import bisect, upgrade
 from parity.versions.sides import Bench, Made, Side
 from parity.versions.toolchains import ToolChain, ToolChainFailure
 from parity.versions.upgrade import Upgrade, UpgradeLeg
-from tests.parity import tiny
-from tests.parity.tiny import converted, save_pictures, shifted
+from tests.parity.commands.command import lay_out
+from tests.parity.tiny import converted, shifted
 
 SUITE = """
 images = ["photos/*.png"]
@@ -41,12 +41,8 @@ FAILURES = {
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Lay out what a user has: a suite, a file of factories, photos."""
-    place = tmp_path_factory.mktemp("cli")
-    shutil.copy(tiny.__file__, place / "models.py")
-    (place / "parity.toml").write_text(SUITE, encoding="utf-8")
-    save_pictures(place / "photos")
-    return place
+    """Lay out a suite, a file of factories, and photos."""
+    return lay_out(tmp_path_factory.mktemp("upgrade"), SUITE)
 
 
 @pytest.fixture(autouse=True)

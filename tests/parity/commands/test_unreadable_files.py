@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from parity.cli import main
-from tests.parity import tiny
-from tests.parity.tiny import converted, save_pictures
+from tests.parity.commands.command import Refused, lay_out
 
 SUITE = """
 images = ["photos/*.png"]
@@ -21,33 +18,12 @@ factory = "models.py:tiny"
 routes = ["onnx-torchscript"]
 """
 LONG = "x" * 5_000
-Refused = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("home")
-    shutil.copy(tiny.__file__, home / "models.py")
-    (home / "parity.toml").write_text(SUITE, encoding="utf-8")
-    save_pictures(home / "photos")
-    shutil.copy(converted("onnx-torchscript").path, home / "tiny.onnx")
-    return home
-
-
-@pytest.fixture
-def refused(home: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Refused:
-    """Run the command as its console script does, and return the one line with which it is refused."""
-    monkeypatch.chdir(home)
-
-    def run(*arguments: str) -> str:
-        with pytest.raises(SystemExit) as stop:
-            main(list(arguments))
-        out, err = capfd.readouterr()
-        assert (stop.value.code, out) == (2, "")
-        (line,) = err.splitlines()
-        return line.removeprefix("parity: ")
-
-    return run
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Lay out a suite, a file of factories, photos and a converted model."""
+    return lay_out(tmp_path_factory.mktemp("unreadable"), SUITE, "onnx-torchscript")
 
 
 # `*` stands for the file; what its name has to end in.
@@ -73,7 +49,7 @@ READERS = [
 
 @pytest.mark.parametrize(("command", "ending"), READERS)
 def test_no_command_waits_at_a_pipe_or_reads_a_device(
-    command: str, ending: str, home: Path, tmp_path: Path, refused: Refused
+    command: str, ending: str, place: Path, tmp_path: Path, refused: Refused
 ) -> None:
     os.mkfifo(tmp_path / f"pipe{ending}")
     (tmp_path / f"zeros{ending}").symlink_to("/dev/zero")
@@ -86,7 +62,7 @@ def test_no_command_waits_at_a_pipe_or_reads_a_device(
 
 @pytest.mark.parametrize(("command", "ending"), READERS)
 def test_no_command_stumbles_over_a_path(
-    command: str, ending: str, home: Path, tmp_path: Path, refused: Refused
+    command: str, ending: str, place: Path, tmp_path: Path, refused: Refused
 ) -> None:
     (tmp_path / f"around{ending}").symlink_to(f"around{ending}")
     for path in (tmp_path / f"around{ending}", tmp_path / f"{'x' * 5_000}{ending}", f"a\0b{ending}"):

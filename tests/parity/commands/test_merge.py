@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from parity.cli import main
+from tests.parity.commands.command import Parity
 from tests.parity.stream.jobs import save_pictures, save_suite
 
-Parity = Callable[..., tuple[int, str, str]]
 RUN = (
     "run",
     "--model",
@@ -24,20 +23,6 @@ RUN = (
     "--images",
     "pictures",
 )
-
-
-@pytest.fixture
-def parity(capfd: pytest.CaptureFixture[str]) -> Parity:
-    """Run the command as its console script does; exit code, stdout, stderr."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main(list(arguments))
-        out, err = capfd.readouterr()
-        assert isinstance(stop.value.code, int)
-        return stop.value.code, out, err
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +39,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             with pytest.raises(SystemExit):
                 main([*RUN, *options])
     return place
-
-
-@pytest.fixture(autouse=True)
-def _in_its_place(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(place)
 
 
 SHARDS = tuple(f"{number}.cases.jsonl" for number in (1, 2, 3))

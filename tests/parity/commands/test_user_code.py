@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from parity.cli import main
+from tests.parity.commands.command import Parity
 from tests.parity.stream.jobs import save_pictures, save_suite
 
 SUITE = """
@@ -41,32 +40,16 @@ TOLD = (
     "result; raise an Exception that says why\n"
 )
 
-Parity = Callable[..., tuple[int, str, str]]
 
-
-@pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Lay out a suite whose factories misbehave, and pictures."""
     save_suite(tmp_path, SUITE)
     with (tmp_path / "models.py").open("a", encoding="utf-8") as file:
         file.write(FACTORIES)
     save_pictures(tmp_path / "pictures", 1)
     (tmp_path / "x.onnx").write_bytes(b"")
-    monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def parity(capfd: pytest.CaptureFixture[str]) -> Parity:
-    """Run the command as its console script does; exit code, stdout, stderr."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main(list(arguments))
-        out, err = capfd.readouterr()
-        assert isinstance(stop.value.code, int)
-        return stop.value.code, out, err
-
-    return run
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import tomllib
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jsonschema
 import pytest
@@ -19,13 +17,11 @@ from hypothesis import strategies as st
 from parity.calibration.calibration import Calibration, ModelNoise, json_schema
 from parity.calibration.noise import Noise
 from parity.calibration.proposals import Proposal
-from parity.cli import main
 from parity.core.environment import environment
 from parity.report.calibration import print_calibration, toml_lines
 from parity.report.terminal import make_console
 from parity.suite.suite import read_suite
-from tests.parity import tiny
-from tests.parity.tiny import save_pictures
+from tests.parity.commands.command import Parity, lay_out
 
 SUITE = """
 images = ["photos/*.png"]
@@ -38,44 +34,15 @@ routes = ["onnx-torchscript", "mlprogram"]
 factory = "models.py:untrained"
 routes = ["onnx-torchscript"]
 """
-SCHEMA_FILE = Path(__file__).parents[2] / "parity" / "schemas" / "calibration.schema.json"
+SCHEMA_FILE = Path(__file__).parents[3] / "parity" / "schemas" / "calibration.schema.json"
 # The smallest part of the suite.
 TINY = ("calibrate", "--model", "tiny", "--route", "onnx-torchscript", "--backend", "onnxruntime")
-
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Parity = Callable[..., Done]
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Lay out a suite, a file of factories, and photos."""
-    place = tmp_path_factory.mktemp("calibrate")
-    shutil.copy(tiny.__file__, place / "models.py")
-    (place / "parity.toml").write_text(SUITE, encoding="utf-8")
-    save_pictures(place / "photos")
-    return place
-
-
-@pytest.fixture
-def parity(place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Parity:
-    monkeypatch.chdir(place)
-    # On a Mac the same tests must say the same.
-    monkeypatch.setattr("platform.system", lambda: "Linux")
-
-    def run(*arguments: str) -> Done:
-        with pytest.raises(SystemExit) as stop:
-            main(list(arguments))
-        out, err = capfd.readouterr()
-        assert isinstance(stop.value.code, int)
-        return Done(stop.value.code, out, err)
-
-    return run
+    return lay_out(tmp_path_factory.mktemp("calibrate"), SUITE)
 
 
 def test_what_is_proposed_can_be_pasted(place: Path, parity: Parity) -> None:

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from parity.cli import main
-from tests.parity import tiny
-from tests.parity.tiny import save_pictures
+from tests.parity.commands.command import Parity, lay_out
 
 SUITE = """
 images = ["photos/*.png"]
@@ -25,15 +20,6 @@ FILES = ["onnx-torchscript.onnx-reference.json", "onnx-torchscript.onnxruntime.j
 ACCEPT = "parity baseline record --reason '...'"
 
 
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Parity = Callable[..., Done]
-
-
 @pytest.fixture(scope="module")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Keep what is converted, for all tests."""
@@ -41,27 +27,15 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(tmp_path: Path) -> Path:
     """Lay out a suite, a file of factories, and photos."""
-    shutil.copy(tiny.__file__, tmp_path / "models.py")
-    (tmp_path / "parity.toml").write_text(SUITE, encoding="utf-8")
-    save_pictures(tmp_path / "photos")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return lay_out(tmp_path, SUITE)
 
 
 @pytest.fixture
-def parity(place: Path, artifacts: Path, capfd: pytest.CaptureFixture[str]) -> Parity:
-    """Run `parity baseline` as the console script does."""
-
-    def run(*arguments: str) -> Done:
-        with pytest.raises(SystemExit) as stop:
-            main(["baseline", *arguments, "--artifacts", str(artifacts)])
-        out, err = capfd.readouterr()
-        assert isinstance(stop.value.code, int)
-        return Done(stop.value.code, out, err)
-
-    return run
+def baseline(parity: Parity, artifacts: Path) -> Parity:
+    """Run `parity baseline`."""
+    return lambda *arguments: parity("baseline", *arguments, "--artifacts", str(artifacts))
 
 
 def stored(place: Path) -> dict[str, bytes]:
@@ -83,8 +57,8 @@ def edit(place: Path, name: str, **answers: list[list[object]] | None) -> None:
     file.write_text(json.dumps(content), encoding="utf-8")
 
 
-def test_recording_and_checking(place: Path, parity: Parity) -> None:
-    recorded = parity("record", "--reason", "the first")
+def test_recording_and_checking(place: Path, baseline: Parity) -> None:
+    recorded = baseline("record", "--reason", "the first")
 
     assert (recorded.code, recorded.err) == (0, "")
     assert sorted(stored(place)) == FILES
@@ -94,22 +68,22 @@ def test_recording_and_checking(place: Path, parity: Parity) -> None:
     assert recorded.out.splitlines()[-1] == "2 baseline(s) written, 0 said the same already"
     before = stored(place)
 
-    checked = parity("check", "--json", "drift.json")
+    checked = baseline("check", "--json", "drift.json")
 
     assert (checked.code, checked.err) == (0, "")
     assert checked.out.splitlines()[-1] == "answers are as stored: 12 same bits"
     assert json.loads(Path("drift.json").read_text(encoding="utf-8"))["legs"][0]["counts"] == {"same bits": 6}
-    again = parity("record", "--reason", "the second", "--json", "again.json")
+    again = baseline("record", "--reason", "the second", "--json", "again.json")
     assert again.code == 0
     assert again.out.splitlines()[-1] == "0 baseline(s) written, 2 said the same already"
     assert stored(place) == before
 
 
-def test_what_moved_is_shown_after_what_else_changed(place: Path, parity: Parity) -> None:
-    parity("record", "--reason", "the first")
+def test_what_moved_is_shown_after_what_else_changed(place: Path, baseline: Parity) -> None:
+    baseline("record", "--reason", "the first")
     edit(place, FILES[1], picture0=[["ant", 0.5], ["cat", 0.25]], picture1=[["hen", 0.875], ["dog", 0.125]])
 
-    done = parity("check")
+    done = baseline("check")
 
     assert done.code == 1
     lines = done.out.splitlines()
@@ -127,30 +101,30 @@ def test_what_moved_is_shown_after_what_else_changed(place: Path, parity: Parity
     # What only this leg's file said of its artefact is no reason to tell of the other's.
     assert done.out.count("since then") == 3
 
-    assert parity("record", "--reason", "hens are dogs").code == 0
-    assert parity("check").code == 0
+    assert baseline("record", "--reason", "hens are dogs").code == 0
+    assert baseline("check").code == 0
     assert json.loads(stored(place)[FILES[1]])["reason"] == "hens are dogs"
     assert json.loads(stored(place)[FILES[0]])["reason"] == "the first"
 
 
-def test_many_answers_that_moved_are_cut_short(place: Path, parity: Parity) -> None:
-    parity("record", "--reason", "the first")
+def test_many_answers_that_moved_are_cut_short(place: Path, baseline: Parity) -> None:
+    baseline("record", "--reason", "the first")
     edit(place, FILES[0], **{f"picture{i}": [["ant", 0.25]] for i in range(6)})
 
-    lines = parity("check").out.splitlines()
+    lines = baseline("check").out.splitlines()
 
     assert sum(line.startswith("  picture") for line in lines) == 5
     assert "  and 1 more" in lines
 
 
-def test_what_is_new_or_unused_is_listed_and_fails_nothing(place: Path, parity: Parity) -> None:
-    parity("record", "--reason", "the first")
+def test_what_is_new_or_unused_is_listed_and_fails_nothing(place: Path, baseline: Parity) -> None:
+    baseline("record", "--reason", "the first")
     edit(place, FILES[0], picture0=None)
     old = Path("baselines", "old", "onnx.onnxruntime.json")
     old.parent.mkdir()
     old.write_text("{}", encoding="utf-8")
 
-    done = parity("check")
+    done = baseline("check")
 
     assert done.code == 0
     lines = done.out.splitlines()
@@ -159,12 +133,12 @@ def test_what_is_new_or_unused_is_listed_and_fails_nothing(place: Path, parity: 
     assert lines[-1] == "answers are as stored: 11 same bits, 1 new"
 
 
-def test_answers_to_other_images_alone_are_nothing_to_compare_with(place: Path, parity: Parity) -> None:
-    parity("record", "--reason", "first release")
+def test_answers_to_other_images_alone_are_nothing_to_compare_with(place: Path, baseline: Parity) -> None:
+    baseline("record", "--reason", "first release")
     for number, file in enumerate(sorted((place / "photos").iterdir())):
         file.rename(file.with_name(f"another{number}.png"))
 
-    done = parity("check")
+    done = baseline("check")
 
     assert done.code == 3
     assert done.out.splitlines()[-1] == (
@@ -172,8 +146,8 @@ def test_answers_to_other_images_alone_are_nothing_to_compare_with(place: Path, 
     )
 
 
-def test_without_baselines_there_is_nothing_to_compare_with(place: Path, parity: Parity) -> None:
-    done = parity("check")
+def test_without_baselines_there_is_nothing_to_compare_with(place: Path, baseline: Parity) -> None:
+    done = baseline("check")
 
     assert (done.code, done.err) == (3, "")
     assert done.out.splitlines()[-1] == (
@@ -183,29 +157,29 @@ def test_without_baselines_there_is_nothing_to_compare_with(place: Path, parity:
     assert stored(place) == {}
 
 
-def test_a_part_of_a_suite(place: Path, parity: Parity) -> None:
-    assert parity("record", "--reason", "a part", "--backend", "onnxruntime").code == 0
+def test_a_part_of_a_suite(place: Path, baseline: Parity) -> None:
+    assert baseline("record", "--reason", "a part", "--backend", "onnxruntime").code == 0
     assert sorted(stored(place)) == FILES[1:]
 
-    done = parity("check", "--model", "tiny", "--route", "onnx-torchscript")
+    done = baseline("check", "--model", "tiny", "--route", "onnx-torchscript")
 
     assert done.code == 0
     assert "no baseline" in done.out
 
 
-def test_a_damaged_baseline_fails(place: Path, parity: Parity) -> None:
-    parity("record", "--reason", "the first")
+def test_a_damaged_baseline_fails(place: Path, baseline: Parity) -> None:
+    baseline("record", "--reason", "the first")
     file = Path("baselines", "tiny", FILES[0])
     file.write_text("{", encoding="utf-8")
 
-    done = parity("check")
+    done = baseline("check")
 
     assert done.code == 1
     assert f"tiny by onnx-torchscript on onnx-reference: {file}: not a baseline (" in done.out
 
 
-def test_a_conversion_that_fails_is_told(place: Path, parity: Parity, monkeypatch: pytest.MonkeyPatch) -> None:
-    parity("record", "--reason", "the first")
+def test_a_conversion_that_fails_is_told(place: Path, baseline: Parity, monkeypatch: pytest.MonkeyPatch) -> None:
+    baseline("record", "--reason", "the first")
     before = stored(place)
 
     def fail(*_: object) -> None:
@@ -215,7 +189,7 @@ def test_a_conversion_that_fails_is_told(place: Path, parity: Parity, monkeypatc
 
     monkeypatch.setattr("parity.pipeline.convert", fail)
 
-    checked, recorded = parity("check"), parity("record", "--reason", "why")
+    checked, recorded = baseline("check"), baseline("record", "--reason", "why")
 
     assert (checked.code, recorded.code) == (1, 1)
     for backend in ("onnxruntime", "onnx-reference"):
@@ -224,10 +198,10 @@ def test_a_conversion_that_fails_is_told(place: Path, parity: Parity, monkeypatc
     assert stored(place) == before
 
 
-def test_a_record_is_no_baseline(place: Path, parity: Parity) -> None:
+def test_a_record_is_no_baseline(place: Path, baseline: Parity) -> None:
     Path("parity.toml").write_text('records = ["mac.json"]\n' + SUITE, encoding="utf-8")
 
-    done = parity("record", "--reason", "why")
+    done = baseline("record", "--reason", "why")
 
     assert done.code == 0
     assert sorted(stored(place)) == FILES
@@ -247,8 +221,8 @@ def test_a_record_is_no_baseline(place: Path, parity: Parity) -> None:
         (["check", "--reason", "why"], "No such option"),
     ],
 )
-def test_bad_input_is_one_line(arguments: list[str], told: str, place: Path, parity: Parity) -> None:
-    done = parity(*arguments)
+def test_bad_input_is_one_line(arguments: list[str], told: str, place: Path, baseline: Parity) -> None:
+    done = baseline(*arguments)
 
     assert (done.code, done.out) == (2, "")
     (line,) = done.err.splitlines()

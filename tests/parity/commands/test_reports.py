@@ -3,58 +3,24 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 from xml.etree import ElementTree
 
 import pytest
 
-from parity.cli import main
 from parity.core.results import read_run
-from tests.parity import tiny
-from tests.parity.tiny import converted, save_pictures
+from tests.parity.commands.command import Parity, lay_out
 
 CHECK = ("check", "models.py:tiny", "tiny.onnx", "--images", "photos", "--backend", "onnxruntime")
 SHIFTED = ("check", "models.py:shifted", *CHECK[2:])
 SUITE = 'images = ["photos/*.png"]\n[models.tiny]\nfactory = "models.py:tiny"\nroutes = ["onnx-torchscript"]\n'
 
 
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Parity = Callable[..., Done]
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Lay out a suite, a file of factories, photos and a converted model."""
-    place = tmp_path_factory.mktemp("reports")
-    shutil.copy(tiny.__file__, place / "models.py")
-    (place / "parity.toml").write_text(SUITE, encoding="utf-8")
-    save_pictures(place / "photos")
-    shutil.copy(converted("onnx-torchscript").path, place / "tiny.onnx")
-    return place
-
-
-@pytest.fixture
-def parity(place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Parity:
-    """Run the command as its console script does."""
-    monkeypatch.chdir(place)
-
-    def run(*arguments: str) -> Done:
-        with pytest.raises(SystemExit) as stop:
-            main(list(arguments))
-        out, err = capfd.readouterr()
-        assert isinstance(stop.value.code, int)
-        return Done(stop.value.code, out, err)
-
-    return run
+    return lay_out(tmp_path_factory.mktemp("reports"), SUITE, "onnx-torchscript")
 
 
 def test_a_check_is_written_as_every_report(place: Path, parity: Parity) -> None:

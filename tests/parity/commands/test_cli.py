@@ -7,8 +7,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -21,8 +19,8 @@ from parity.cli import COMMANDS as LAZY
 from parity.cli import cli, main
 from parity.commands.doctor import examine
 from parity.core.results import json_schema, read_run
-from tests.parity import tiny
-from tests.parity.tiny import LABELS, converted, save_pictures
+from tests.parity.commands.command import Done, Parity, lay_out
+from tests.parity.tiny import LABELS
 
 # The smallest part of the suite.
 TINY = ("--model", "tiny", "--route", "onnx-torchscript", "--backend", "onnxruntime")
@@ -47,45 +45,8 @@ routes = ["onnx-torchscript"]
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Lay out what a user has: a suite, a file of factories, photos, and files that somebody converted."""
-    place = tmp_path_factory.mktemp("cli")
-    shutil.copy(tiny.__file__, place / "models.py")
-    (place / "parity.toml").write_text(SUITE, encoding="utf-8")
-    save_pictures(place / "photos")
-    shutil.copy(converted("onnx-torchscript").path, place / "tiny.onnx")
-    shutil.copytree(converted("mlprogram-fp32").path, place / "tiny.mlpackage")
-    return place
-
-
-@pytest.fixture(autouse=True)
-def _in_its_place(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(place)
-    # On a Mac the same tests must say the same.
-    monkeypatch.setattr("platform.system", lambda: "Linux")
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-
-Parity = Callable[..., Done]
-
-
-@pytest.fixture
-def parity(capfd: pytest.CaptureFixture[str]) -> Parity:
-    """Run the command as its console script does."""
-
-    def run(*arguments: str) -> Done:
-        with pytest.raises(SystemExit) as stop:
-            main(list(arguments))
-        out, err = capfd.readouterr()
-        assert isinstance(stop.value.code, int)
-        return Done(stop.value.code, out, err)
-
-    return run
+    """Lay out what a user has, and files that somebody converted."""
+    return lay_out(tmp_path_factory.mktemp("cli"), SUITE, "onnx-torchscript", "mlprogram-fp32")
 
 
 # Help

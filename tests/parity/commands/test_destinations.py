@@ -6,16 +6,12 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from parity.cli import main
 from parity.core.results import read_run
-from tests.parity import tiny
-from tests.parity.tiny import converted, save_pictures
+from tests.parity.commands.command import Parity, lay_out, run_in
 
 SUITE = (
     'images = ["photos/*.png"]\nrecords = ["mac.json"]\n'
@@ -51,53 +47,16 @@ WRITES = [
 ]
 
 
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Parity = Callable[..., Done]
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Lay out a suite, a file of factories, photos, a converted model, and a file of each kind that is read."""
-    place = tmp_path_factory.mktemp("destinations")
-    shutil.copy(tiny.__file__, place / "nets.py")
+    place = lay_out(tmp_path_factory.mktemp("destinations"), SUITE, "onnx-torchscript", factories="nets.py")
     (place / "empty.py").touch()
     (place / "notes.md").write_text("# Mine\n", encoding="utf-8")
-    (place / "parity.toml").write_text(SUITE, encoding="utf-8")
-    save_pictures(place / "photos")
-    shutil.copy(converted("onnx-torchscript").path, place / "tiny.onnx")
     (place / "baselines" / "tiny").mkdir(parents=True)
     (place / "baselines" / "tiny" / "b.json").write_text("{}", encoding="utf-8")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        for command in (
-            (*CHECK, "--json", "old.json"),
-            (*RECORD, "--out", "mac.json"),
-            (*STREAM, "--json", "s.json"),
-        ):
-            with pytest.raises(SystemExit) as stop:
-                main(list(command))
-            assert stop.value.code == 0, command
+    run_in(place, (*CHECK, "--json", "old.json"), (*RECORD, "--out", "mac.json"), (*STREAM, "--json", "s.json"))
     return place
-
-
-@pytest.fixture
-def parity(place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Parity:
-    """Run the command as its console script does."""
-    monkeypatch.chdir(place)
-
-    def run(*arguments: str) -> Done:
-        with pytest.raises(SystemExit) as stop:
-            main(list(arguments))
-        out, err = capfd.readouterr()
-        assert isinstance(stop.value.code, int)
-        return Done(stop.value.code, out, err)
-
-    return run
 
 
 def contents(place: Path) -> dict[Path, bytes]:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import jsonschema
 import pytest
 
-from parity.cli import main
 from parity.core.results import json_schema, read_run
 from parity.suite.thumbnails import SHOWN
+from tests.parity.commands.command import Parity
 from tests.parity.stream.jobs import PICTURES, picture, save_pictures, save_suite
 
-Parity = Callable[..., tuple[int, str, str]]
 RUN = ("run", "--model", "tiny", "--backend", "onnxruntime", "--workers", "0", "--batch", "4")
 
 
@@ -30,25 +28,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         picture(number).save(folder / f"{number}.png")
     return place
-
-
-@pytest.fixture(autouse=True)
-def _in_its_place(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(place)
-
-
-@pytest.fixture
-def parity(capfd: pytest.CaptureFixture[str]) -> Parity:
-    """Run the command as its console script does; exit code, stdout, stderr."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main(list(arguments))
-        out, err = capfd.readouterr()
-        assert isinstance(stop.value.code, int)
-        return stop.value.code, out, err
-
-    return run
 
 
 def test_a_directory_of_images_that_holds(parity: Parity, tmp_path: Path) -> None:

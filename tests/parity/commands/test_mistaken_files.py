@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from parity.cli import main
-from tests.parity import tiny
-from tests.parity.tiny import converted, save_pictures
+from tests.parity.commands.command import Refused, lay_out, run_in
 
 SUITE = """
 images = ["photos/*.png"]
@@ -22,55 +20,29 @@ factory = "models.py:tiny"
 routes = ["onnx-torchscript"]
 """
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"
-Refused = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Lay out a file of each kind, written by the command that writes it."""
-    place = tmp_path_factory.mktemp("kinds")
-    shutil.copy(tiny.__file__, place / "models.py")
-    (place / "parity.toml").write_text(SUITE, encoding="utf-8")
-    save_pictures(place / "photos")
+    place = lay_out(tmp_path_factory.mktemp("kinds"), SUITE, "onnx-torchscript", "mlprogram-fp32")
     Image.new("RGB", (32, 32)).save(place / "photo.jpg")
-    shutil.copy(converted("onnx-torchscript").path, place / "tiny.onnx")
-    shutil.copytree(converted("mlprogram-fp32").path, place / "tiny.mlpackage")
     for name in ("pointer.json", "pointer.onnx", "pointer.jpg", "pointer.toml", "pointer.csv", "pointer.jsonl"):
         (place / name).write_text(POINTER, encoding="utf-8")
     chosen = ("--backend", "onnxruntime")
     streamed = ("--images", "photos", "--workers", "0", *chosen)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        for command in (
-            ("run", *chosen, "--json", "suite.json"),
-            ("run", *streamed, "--json", "s1.json"),
-            ("run", *streamed, "--json", "alone.json"),
-            ("compare-runs", "suite.json", "suite.json", "--json", "diff.json"),
-            ("record", "tiny.onnx", "--images", "photos", "--out", "record.json"),
-            ("baseline", "record", *chosen, "--reason", "first", "--json", "drift.json"),
-        ):
-            with pytest.raises(SystemExit) as stop:
-                main(list(command))
-            assert stop.value.code == 0, command
-        shutil.copy(next(place.glob("baselines/*/*.json")), place / "baseline.json")
-        shutil.move(place / "alone.cases.jsonl", place / "lonely.cases.jsonl")
+    run_in(
+        place,
+        ("run", *chosen, "--json", "suite.json"),
+        ("run", *streamed, "--json", "s1.json"),
+        ("run", *streamed, "--json", "alone.json"),
+        ("compare-runs", "suite.json", "suite.json", "--json", "diff.json"),
+        ("record", "tiny.onnx", "--images", "photos", "--out", "record.json"),
+        ("baseline", "record", *chosen, "--reason", "first", "--json", "drift.json"),
+    )
+    shutil.copy(next(place.glob("baselines/*/*.json")), place / "baseline.json")
+    shutil.move(place / "alone.cases.jsonl", place / "lonely.cases.jsonl")
     return place
-
-
-@pytest.fixture
-def refused(place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Refused:
-    """Run the command as its console script does, and return the one line with which it is refused."""
-    monkeypatch.chdir(place)
-
-    def run(*arguments: str) -> str:
-        with pytest.raises(SystemExit) as stop:
-            main(list(arguments))
-        out, err = capfd.readouterr()
-        assert (stop.value.code, out) == (2, "")
-        (line,) = err.splitlines()
-        return line.removeprefix("parity: ")
-
-    return run
 
 
 RESULTS = "results of a run, which `parity judge` and `parity compare-runs` take"

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jsonschema
 import pytest
 
 from parity.audit.findings import Advice, Audit, AuditLeg, MutantFinding, json_schema, summarise, to_json
-from parity.cli import main
 from parity.core.results import Environment, KnownIssue
 from parity.report.audit import print_audit
 from parity.report.terminal import make_console
-from tests.parity import tiny
-from tests.parity.tiny import save_pictures
+from tests.parity.commands.command import Parity, lay_out
 
 SUITE = """
 images = ["photos/*.png"]
@@ -26,19 +22,10 @@ images = ["photos/*.png"]
 factory = "models.py:tiny"
 routes = ["onnx-torchscript"]
 """
-SCHEMA_FILE = Path(__file__).parents[2] / "parity" / "schemas" / "audit.schema.json"
+SCHEMA_FILE = Path(__file__).parents[3] / "parity" / "schemas" / "audit.schema.json"
 # Nothing agrees to within this.
 STRICT = SUITE + "[models.tiny.tolerance.onnx-torchscript]\nprobability = 1e-12\n"
 KNOWN = STRICT + '[[known_issues]]\nmodel = "tiny"\nreason = "it is \\u001b[31mso"\n'
-
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Parity = Callable[..., Done]
 
 
 @pytest.fixture(scope="module")
@@ -48,31 +35,19 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(tmp_path: Path) -> Path:
     """Lay out a suite, a file of factories, and photos."""
-    shutil.copy(tiny.__file__, tmp_path / "models.py")
-    (tmp_path / "parity.toml").write_text(SUITE, encoding="utf-8")
-    save_pictures(tmp_path / "photos")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return lay_out(tmp_path, SUITE)
 
 
 @pytest.fixture
-def parity(place: Path, artifacts: Path, capfd: pytest.CaptureFixture[str]) -> Parity:
-    """Run `parity audit` as the console script does."""
-
-    def run(*arguments: str) -> Done:
-        with pytest.raises(SystemExit) as stop:
-            main(["audit", *arguments, "--artifacts", str(artifacts)])
-        out, err = capfd.readouterr()
-        assert isinstance(stop.value.code, int)
-        return Done(stop.value.code, out, err)
-
-    return run
+def audit(parity: Parity, artifacts: Path) -> Parity:
+    """Run `parity audit`."""
+    return lambda *arguments: parity("audit", *arguments, "--artifacts", str(artifacts))
 
 
-def test_everything_is_caught(parity: Parity) -> None:
-    done = parity("--faults", "head-*", "--faults", "lab-count-mismatch")
+def test_everything_is_caught(audit: Parity) -> None:
+    done = audit("--faults", "head-*", "--faults", "lab-count-mismatch")
 
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
@@ -84,8 +59,8 @@ def test_everything_is_caught(parity: Parity) -> None:
     assert sum("caught by 6 of 6" in line for line in lines) == 6
 
 
-def test_what_is_missed_is_told_with_what_would_catch_it(place: Path, parity: Parity) -> None:
-    done = parity("--faults", "pre-exif-orientation", "--json", "audit.json")
+def test_what_is_missed_is_told_with_what_would_catch_it(place: Path, audit: Parity) -> None:
+    done = audit("--faults", "pre-exif-orientation", "--json", "audit.json")
 
     assert (done.code, done.err) == (1, "")
     assert "missed: pre-exif-orientation (EXIF's orientation ignored)" in done.out
@@ -111,7 +86,7 @@ def test_what_is_missed_is_told_with_what_would_catch_it(place: Path, parity: Pa
     assert missed["caught_by"] == []
 
 
-def test_an_image_with_an_orientation_catches_it(place: Path, parity: Parity) -> None:
+def test_an_image_with_an_orientation_catches_it(place: Path, audit: Parity) -> None:
     from PIL import Image
 
     with Image.open(place / "photos" / "picture3.png") as picture:
@@ -122,35 +97,35 @@ def test_an_image_with_an_orientation_catches_it(place: Path, parity: Parity) ->
     exif[0x0112] = 6
     picture.save(place / "photos" / "turned.png", exif=exif)
 
-    done = parity("--faults", "pre-exif-orientation")
+    done = audit("--faults", "pre-exif-orientation")
 
     assert done.code == 0
     assert "caught by 1 of 7" in done.out
     assert "turned.png" in done.out
 
 
-def test_nothing_that_could_be_mutated(parity: Parity) -> None:
-    done = parity("--faults", "s-*")
+def test_nothing_that_could_be_mutated(audit: Parity) -> None:
+    done = audit("--faults", "s-*")
 
     assert done.code == 3
     assert "not applicable: s-flexible-shape: the file takes images of 32x32 alone" in done.out
     assert done.out.splitlines()[-1] == "nothing could be mutated: 2 not applicable"
 
 
-def test_a_leg_that_fails_is_said_and_not_audited(place: Path, parity: Parity) -> None:
+def test_a_leg_that_fails_is_said_and_not_audited(place: Path, audit: Parity) -> None:
     (place / "parity.toml").write_text(STRICT, encoding="utf-8")
 
-    done = parity("--faults", "head-*")
+    done = audit("--faults", "head-*")
 
     assert done.code == 1
     assert "tiny by onnx-torchscript on onnxruntime: not audited: fail: " in done.out
     assert done.out.splitlines()[-1] == "not every leg agrees in the first place: no mutants"
 
 
-def test_a_known_issue_is_not_audited_and_fails_nothing(place: Path, parity: Parity) -> None:
+def test_a_known_issue_is_not_audited_and_fails_nothing(place: Path, audit: Parity) -> None:
     (place / "parity.toml").write_text(KNOWN, encoding="utf-8")
 
-    done = parity("--faults", "head-*")
+    done = audit("--faults", "head-*")
 
     assert done.code == 3
     assert "not audited: fail (known issue: it is \\x1b[31mso): " in done.out
@@ -167,8 +142,8 @@ def test_a_known_issue_is_not_audited_and_fails_nothing(place: Path, parity: Par
         (["absent.toml"], "absent.toml: no such suite file"),
     ],
 )
-def test_bad_input_is_one_clear_line(parity: Parity, arguments: list[str], told: str) -> None:
-    done = parity(*arguments)
+def test_bad_input_is_one_clear_line(audit: Parity, arguments: list[str], told: str) -> None:
+    done = audit(*arguments)
 
     assert (done.code, done.out) == (2, "")
     assert told in done.err

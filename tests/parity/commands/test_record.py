@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from parity.cli import main
 from parity.core.results import read_run
-from tests.parity import tiny
-from tests.parity.tiny import converted, save_pictures
+from tests.parity.commands.command import Parity, lay_out
 
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Parity = Callable[..., Done]
 RECORD = ("record", "tiny.mlpackage", "--images", "photos", "--out")
 CHECK = ("check", "models.py:tiny", "tiny.mlpackage", "--images", "photos")
 
@@ -30,28 +17,7 @@ CHECK = ("check", "models.py:tiny", "tiny.mlpackage", "--images", "photos")
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Lay out converted files, a file of factories, and photos."""
-    place = tmp_path_factory.mktemp("record")
-    shutil.copy(tiny.__file__, place / "models.py")
-    save_pictures(place / "photos")
-    shutil.copytree(converted("mlprogram").path, place / "tiny.mlpackage")
-    shutil.copy(converted("onnx-torchscript").path, place / "tiny.onnx")
-    return place
-
-
-@pytest.fixture
-def parity(place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Parity:
-    monkeypatch.chdir(place)
-    # On a Mac the same tests must say the same.
-    monkeypatch.setattr("platform.system", lambda: "Linux")
-
-    def run(*arguments: str) -> Done:
-        with pytest.raises(SystemExit) as stop:
-            main(list(arguments))
-        out, err = capfd.readouterr()
-        assert isinstance(stop.value.code, int)
-        return Done(stop.value.code, out, err)
-
-    return run
+    return lay_out(tmp_path_factory.mktemp("record"), "", "mlprogram", "onnx-torchscript")
 
 
 def test_what_was_recorded_is_checked(parity: Parity) -> None:

@@ -16,7 +16,7 @@ import click
 import pytest
 
 from parity import cli
-from parity.cli import main
+from tests.parity.commands.command import exit_code as code_of
 
 Command = Callable[[Callable[[], int]], tuple[str, ...]]
 
@@ -30,13 +30,6 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Command:
         return ("doctor",)
 
     return replace
-
-
-def code_of(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main(list(arguments))
-    assert isinstance(stop.value.code, int)
-    return stop.value.code
 
 
 @contextmanager

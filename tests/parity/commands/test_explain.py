@@ -3,52 +3,42 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import onnx
 import pytest
 
 from parity.cli import main
-from tests.parity import tiny
+from tests.parity.commands.command import Parity, lay_out
 from tests.parity.diagnosis.faulty import swapped
-from tests.parity.tiny import converted, save_pictures
-
-Parity = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(autouse=True)
-def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copy(tiny.__file__, tmp_path / "models.py")
-    save_pictures(tmp_path / "photos")
-    good = onnx.load(str(converted("onnx-torchscript").path))
-    onnx.save(good, str(tmp_path / "good.onnx"))
-    swapped(good)
-    onnx.save(good, str(tmp_path / "swapped.onnx"))
-    monkeypatch.chdir(tmp_path)
+from tests.parity.tiny import converted
 
 
 @pytest.fixture
-def parity(capfd: pytest.CaptureFixture[str]) -> Parity:
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main(["explain", *arguments])
-        assert isinstance(stop.value.code, int)
-        return stop.value.code, *capfd.readouterr()
+def place(tmp_path: Path) -> Path:
+    """Lay out a file of factories, photos, a sound file, and one with red and blue swapped."""
+    model = onnx.load(str(converted("onnx-torchscript").path))
+    onnx.save(model, str(tmp_path / "good.onnx"))
+    swapped(model)
+    onnx.save(model, str(tmp_path / "swapped.onnx"))
+    return lay_out(tmp_path)
 
-    return run
+
+@pytest.fixture
+def explain(parity: Parity) -> Parity:
+    """Run `parity explain`."""
+    return lambda *arguments: parity("explain", *arguments)
 
 
-def test_parity_that_holds_needs_no_explanation(parity: Parity) -> None:
-    code, out, err = parity("models.py:tiny", "good.onnx", "--images", "photos")
+def test_parity_that_holds_needs_no_explanation(explain: Parity) -> None:
+    code, out, err = explain("models.py:tiny", "good.onnx", "--images", "photos")
 
     assert (code, err) == (0, "")
     assert out.startswith("tiny by onnx-torchscript on onnxruntime: parity holds")
 
 
-def test_a_cause_is_printed_first_and_the_hops_last(parity: Parity) -> None:
-    code, out, err = parity("models.py:tiny", "swapped.onnx", "--images", "photos", "--json", "found.json")
+def test_a_cause_is_printed_first_and_the_hops_last(explain: Parity) -> None:
+    code, out, err = explain("models.py:tiny", "swapped.onnx", "--images", "photos", "--json", "found.json")
 
     assert (code, err) == (1, "")
     lines = out.splitlines()
@@ -61,8 +51,8 @@ def test_a_cause_is_printed_first_and_the_hops_last(parity: Parity) -> None:
     assert [d["fault"] for d in subject["diagnoses"]] == ["pre-bgr-swap"]
 
 
-def test_an_untrained_network_explains_nothing(parity: Parity) -> None:
-    code, out, _ = parity("models.py:untrained", "good.onnx", "--images", "photos", "--tolerance", "0.999")
+def test_an_untrained_network_explains_nothing(explain: Parity) -> None:
+    code, out, _ = explain("models.py:untrained", "good.onnx", "--images", "photos", "--tolerance", "0.999")
 
     assert code == 3
     assert "inconclusive" in out
@@ -79,8 +69,8 @@ def test_an_untrained_network_explains_nothing(parity: Parity) -> None:
         ),
     ],
 )
-def test_bad_input_is_one_line(parity: Parity, arguments: tuple[str, ...], told: str) -> None:
-    code, out, err = parity(*arguments)
+def test_bad_input_is_one_line(explain: Parity, arguments: tuple[str, ...], told: str) -> None:
+    code, out, err = explain(*arguments)
 
     assert (code, out) == (2, "")
     assert told in err
