@@ -128,7 +128,7 @@ class Model:
     labels: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        _check_name(self.name)
+        _check_name(self)
         object.__setattr__(self, "labels", self.task.labels)
 
 
@@ -145,7 +145,7 @@ class Classifier(Model):
     labels: tuple[str, ...] = field()
 
     def __post_init__(self) -> None:
-        _check_name(self.name)
+        _check_name(self)
         try:
             object.__setattr__(self, "labels", label_names(self.labels))
         except ConversionError as error:
@@ -153,6 +153,6 @@ class Classifier(Model):
         object.__setattr__(self, "task", classification(self.labels))
 
 
-def _check_name(name: Any) -> None:
-    if not isinstance(name, str) or not name.strip():
-        raise ConversionError(f"Classifier: name is {name!r:.60}; give it a name as text")
+def _check_name(model: Model) -> None:
+    if not isinstance(model.name, str) or not model.name.strip():
+        raise ConversionError(f"{type(model).__name__}: name is {model.name!r:.60}; give it a name as text")

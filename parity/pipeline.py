@@ -35,9 +35,10 @@ from parity.backends.outputs import mapping_told, shape_told
 from parity.backends.recorded import Recorded
 from parity.backends.reference import Reference, make_reference
 from parity.backends.vision import vision_told
-from parity.core.compare import compare, outputs_of, with_exact_sums
+from parity.core.compare import compare, with_exact_sums
 from parity.core.environment import environment
 from parity.core.errors import ParityError
+from parity.core.measuring import outputs_of
 from parity.core.results import Comparison, Prediction, Run, Subject, summarise
 from parity.core.tolerance import Tolerance, scaled, too_costly
 from parity.diagnosis.chain import guilty_hop

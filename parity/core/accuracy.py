@@ -1,6 +1,6 @@
 """How often a model is right, which is another question than whether two models agree: the numbers of a report.
 
-They are counted and computed in parity/stream/accuracy.py.
+They are counted and computed in parity/metrics/classification/accuracy.py.
 """
 
 from __future__ import annotations

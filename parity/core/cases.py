@@ -46,13 +46,13 @@ def cases_of(
     """
     shown = truths if truths is not None else [None] * len(images)
     specs = [spec for spec, _ in measured]
-    rows = zip(*(measurements for _, measurements in measured), strict=True)
     if [spec.kind for spec in specs] == [PROBABILITIES]:
-        for image, truth, (one,) in zip(images, shown, rows, strict=True):
+        for image, truth, one in zip(images, shown, measured[0][1], strict=True):
             verdict = _judge(one.distance, one.same_answer, one.margin, one.reason, allowed)
             distance, reason = one.distance, one.reason
             yield Case(image, verdict, max_abs_diff=distance, reason=reason, truth=truth, **one.fields)
         return
+    rows = zip(*(measurements for _, measurements in measured), strict=True)
     for image, truth, row in zip(images, shown, rows, strict=True):
         outputs = tuple(_entry(spec, one, allowed) for spec, one in zip(specs, row, strict=True))
         fields: dict[str, Any] = {"reference": NO_ANSWER, "candidate": NO_ANSWER}

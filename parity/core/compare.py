@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context
 
-import numpy as np
-
-from conversion.task import PROBABILITIES, OutputSpec
-from parity.core.cases import cases_of
-from parity.core.errors import ParityError
-from parity.core.metric import Variety, metric_of
+from parity.core.measuring import Varieties, aligned, exact_numbers, measured_cases, outputs_of, reference_rows
+from parity.core.metric import metric_of
 from parity.core.results import (
     FAILING_CASES,
     VERDICTS,
@@ -20,7 +15,6 @@ from parity.core.results import (
     Comparison,
     Diagnosis,
     Divergence,
-    MeasuredOutput,
     Prediction,
     Run,
     Subject,
@@ -41,59 +35,17 @@ def compare(
     """
     specs, allowed = reference.measured, tolerance.distance
     outputs = outputs_of(specs)
-    expected = [_rows(spec, reference, len(images)) for spec in specs]
+    expected = [reference_rows(spec, reference, len(images)) for spec in specs]
     if not images:
         return Comparison("inconclusive", "no images were compared", allowed, None, None, None, (), outputs)
-    measured = []
-    for spec, rows in zip(specs, expected, strict=True):
-        metric = metric_of(spec.kind)
-        actual, trouble = metric.align(spec, candidate)
-        if actual is None or actual.shape != rows.shape:
-            shapes = f"outputs of shape {list(actual.shape)}, not {list(rows.shape)}" if actual is not None else ""
-            return Comparison("fail", trouble or shapes, allowed, None, None, None, (), outputs)
-        measured.append((spec, metric.measure(spec, rows, actual, candidate.top1)))
-    cases = tuple(cases_of(images, measured, allowed))
+    pairs = aligned(specs, expected, candidate)
+    if isinstance(pairs, str):
+        return Comparison("fail", pairs, allowed, None, None, None, (), outputs)
+    cases = tuple(measured_cases(pairs, images, candidate.top1, allowed))
     tally = tally_of(cases)
     varieties = [metric_of(spec.kind).variety(rows) for spec, rows in zip(specs, expected, strict=True)]
-    verdict, reason, required = judge(tally, _Varieties(tuple(varieties)), allowed)
+    verdict, reason, required = judge(tally, Varieties(tuple(varieties)), allowed)
     return Comparison(verdict, reason, allowed, required, tally.top1_agreement, tally.max_abs_diff, cases, outputs)
-
-
-def outputs_of(specs: Sequence[OutputSpec]) -> tuple[MeasuredOutput, ...]:
-    """Name what is measured; nothing for a classifier, whose one output is the case itself."""
-    if [spec.kind for spec in specs] == [PROBABILITIES]:
-        return ()
-    return tuple(MeasuredOutput(spec.name, spec.kind, metric_of(spec.kind).distance) for spec in specs)
-
-
-def _rows(spec: OutputSpec, reference: Prediction, images: int) -> np.ndarray:
-    rows = np.asarray(reference.outputs[spec.name], dtype=np.float64)
-    if spec.labels or spec.kind == PROBABILITIES:
-        if rows.shape != (images, len(spec.labels)):
-            raise ParityError(
-                f"the reference has outputs of shape {list(rows.shape)} for {images} images and "
-                f"{len(spec.labels)} labels; give one row per image and one column per label"
-            )
-    elif rows.shape[:1] != (images,):
-        raise ParityError(
-            f"the reference's output `{spec.name}` has the shape {list(rows.shape)} for {images} images; give one "
-            "row per image"
-        )
-    return rows
-
-
-@dataclass(frozen=True)
-class _Varieties:
-    """Put outputs together: agreement proves something where it does in one of them."""
-
-    outputs: tuple[Variety, ...]
-
-    def merge(self, other: _Varieties) -> _Varieties:
-        return _Varieties(tuple(one.merge(two) for one, two in zip(self.outputs, other.outputs, strict=True)))
-
-    def lacking(self, allowed: float) -> str:
-        told = [one.lacking(allowed) for one in self.outputs]
-        return told[0] if all(told) else ""
 
 
 def with_exact_sums(
@@ -108,14 +60,11 @@ def with_exact_sums(
         return found, ""
     exact, remarks = dict(reference.outputs), []
     for spec in reference.measured:
-        metric = metric_of(spec.kind)
-        rows = np.asarray(reference.outputs[spec.name], dtype=np.float64)
-        sums = metric.exact(rows)
-        lost = float(np.nan_to_num(np.abs(sums - rows)).max(initial=0.0))
-        if lost > tolerance.distance:
-            exact[spec.name] = sums
-            told = metric.exact_told.format(lost=lost, size=rows.shape[1], allowed=tolerance.distance)
-            remarks.append(told)
+        rows, losses = exact_numbers(spec, reference.outputs[spec.name])
+        if (lost := float(losses.max(initial=0.0))) > tolerance.distance:
+            exact[spec.name] = rows
+            told = metric_of(spec.kind).exact_told
+            remarks.append(told.format(lost=lost, size=rows.shape[1], allowed=tolerance.distance))
     if not remarks:
         return found, ""
     again = compare(reference.answering(exact), candidate, tolerance, images)

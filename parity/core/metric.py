@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, Self, cast
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, cast
 
 import numpy as np
 
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from parity.core.results import Case, Prediction
 
 
-@dataclass(frozen=True, slots=True)
-class Measurement:
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Measurement(NamedTuple):
     """Hold what a metric says of one output of one image.
 
     distance: 0 for equal answers, 1 for answers as far apart as the metric's numbers go; None where there is none.
@@ -30,14 +33,15 @@ class Measurement:
     margin: by how much the reference prefers its own answer to the candidate's; None where nobody can tell.
     reason: what is wrong with the candidate's answer, whatever its distance.
     detail: further numbers to report. fields: of `Case` itself, whose fields are those of class probabilities.
+    A tuple and no dataclass, because a streamed run makes one for each of a million images.
     """
 
     distance: float | None
     same_answer: bool = True
     margin: float | None = None
     reason: str = ""
-    detail: Mapping[str, float | None] = field(default_factory=dict)
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, float | None] = _NOTHING
+    fields: Mapping[str, Any] = _NOTHING
 
 
 class Variety(Protocol):
@@ -73,7 +77,7 @@ def _no_fields(case: Case) -> Iterator[str]:
 class Metric:
     """Measure one kind of output.
 
-    distance: what the distance is called, in a column's head: `max |Δp|`.
+    distance: what the distance of an image is called, `|Δp|`. explained: what the largest over all images is.
     measure: see `Measure`. variety: of the reference's answers, at least one image; float64 [N, ...].
     align: brings the candidate's numbers into the order of the spec, or says why they cannot be compared.
     apart: differences whose largest is the distance of an image, faster than by `measure`; None: there are none.
@@ -92,6 +96,7 @@ class Metric:
     exact: Callable[[np.ndarray], np.ndarray] = _unchanged
     exact_told: str = ""
     contradictions: Callable[[Case], Iterator[str]] = _no_fields
+    explained: str = ""
 
 
 # Kind -> the metric, or the module that has it as METRIC. Whoever brings a task of another kind adds its metric.

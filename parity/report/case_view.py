@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from conversion.task import PROBABILITIES
 from parity.core.distribution import Distribution
+from parity.core.metric import metric_of
 from parity.core.results import Case, CaseVerdict, Run, Subject
 from parity.report.text import clipped, percent, probability, small, visible
 from parity.suite.thumbnails import thumbnail_key
@@ -66,8 +68,13 @@ def case_counts(subject: Subject) -> Mapping[CaseVerdict, int]:
     return {verdict: found[verdict] for verdict in CASE_VERDICTS if found.get(verdict)}
 
 
+def distances_of(subject: Subject) -> tuple[str, ...]:
+    """Say what the distances of a subject's outputs are called."""
+    return tuple(output.distance for output in subject.outputs) or (metric_of(PROBABILITIES).distance,)
+
+
 def distribution_of(subject: Subject) -> Distribution:
-    """Return how |dp| is distributed; by the cases, where the subject does not say so itself."""
+    """Return how distances are distributed; by the cases, where the subject does not say so itself."""
     if subject.distribution is not None:
         return subject.distribution
     return Distribution().add(case.max_abs_diff for case in subject.cases if case.max_abs_diff is not None)
@@ -84,7 +91,9 @@ def with_sample(ordered: Sequence[Case], most: int) -> list[Case]:
 
 def show_case(run: Run, s: Subject, case: Case) -> CaseView:
     """Make what reports show of one image."""
-    worst = ""
+    names = {output.name: output.distance for output in s.outputs}
+    entries = (f"{one.output}: {names.get(one.output, '')} {small(one.distance) or '–'}" for one in case.outputs)
+    worst = visible("; ".join(entries))
     if case.worst_label is not None and case.worst_reference is not None and case.worst_candidate is not None:
         both = f"{probability(case.worst_reference)} against {probability(case.worst_candidate)}"
         worst = f"{show_label(case.worst_label)} ({both})"

@@ -19,10 +19,13 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 22, 40
 _SIDE = 320  # of the scatter, which is a square
 
 
-def distribution_chart(found: Distribution, tolerance: float | None, without: int, anchor: str) -> str:
+def distribution_chart(
+    found: Distribution, tolerance: float | None, without: int, anchor: str, distance: str = "|Δp|"
+) -> str:
     """Draw how many images differ by how much, with the tolerance as a line; both axes are logarithmic.
 
     without: images without a finite answer, which have no difference. anchor: makes ids unique in the page.
+    distance: what is counted.
     """
     if not found.total:
         return ""
@@ -66,9 +69,9 @@ def distribution_chart(found: Distribution, tolerance: float | None, without: in
             f'<text class="limit-label" x="{x + shift:.1f}" y="{_TOP - 8}" text-anchor="{side}">'
             f"allowed {compact(tolerance)}</text>"
         )
-    parts.append(_axis_titles("largest |Δp| of an image", "images", right, foot))
+    parts.append(_axis_titles(escape(f"largest {distance} of an image"), "images", right, foot))
     return _svg(
-        *(_WIDTH, _HEIGHT, anchor, "distribution", "How far apart the probabilities are"),
+        *(_WIDTH, _HEIGHT, anchor, "distribution", "How far apart the answers are"),
         _told(found, tolerance, without),
         parts,
     )

@@ -85,4 +85,4 @@ def _environment() -> Environment:
 
 def _distribution(s: SubjectView) -> str:
     found: Distribution = s.distribution
-    return distribution_chart(found, s.tolerance, s.counts.get("error", 0), s.anchor)
+    return distribution_chart(found, s.tolerance, s.counts.get("error", 0), s.anchor, s.distance)

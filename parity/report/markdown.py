@@ -76,7 +76,8 @@ def _rows(view: RunView) -> list[str]:
     """Write the table; of many subjects those that matter come first."""
     if not view.subjects:
         return []
-    head = "\n" + table(("", "model", "route", "backend", "images", "top-1", "max \\|Δp\\|", "allowed"), 4)
+    headings = (heading.replace("|", "\\|") for heading in view.headings)
+    head = "\n" + table(("", "model", "route", "backend", "images", *headings, "allowed"), 4)
     # A row for each that is only skipped says less than the line below the table does.
     shown = [s for s in view.subjects if s.verdict != "skipped"]
     rows = [_row(s) for s in sorted(shown, key=lambda s: not s.matters)]

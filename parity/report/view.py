@@ -6,19 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from conversion.task import PROBABILITIES
-from parity.core.accuracy import Accuracy, Share
 from parity.core.compare import explain_failure, rounded_up, summary_line, tell_confirmed, tell_divergence, way
 from parity.core.distribution import Distribution
 from parity.core.metric import metric_of
 from parity.core.results import VERDICTS, CaseVerdict, Diagnosis, Run, Subject, Verdict, worst_first
+from parity.report.accuracy_view import AccuracyView as AccuracyView
+from parity.report.accuracy_view import show_accuracy
 from parity.report.case_view import (
     CaseView,
     Pair,
     case_counts,
+    distances_of,
     distribution_of,
     pairs_of,
     show_case,
-    show_label,
     with_sample,
 )
 from parity.report.text import counted, percent, small, visible, visible_lines
@@ -41,21 +42,12 @@ class Cause:
 
 
 @dataclass(frozen=True)
-class AccuracyView:
-    """Show how often both are right; sides, classes: rows of a table, in words."""
-
-    images: int
-    sides: tuple[tuple[str, ...], ...]
-    change: str
-    classes: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True)
 class SubjectView:
     """Show one artefact on one backend.
 
     anchor: unique in a page. told: the verdict in words. matters: whether it keeps the run from holding.
     counts: over all images. worst: the cases to look at. rows: those to list, the worst first, then a sample.
+    agreement, distance: what `top1` and `max_abs_diff` are called.
     unlisted: how many images are in no row. sampled: whether rows hold a sample too.
     explanation: why it does not pass, in lines, the remarks among them; empty where it does.
     remarks: what else a reader should know.
@@ -97,6 +89,8 @@ class SubjectView:
     sampled: bool
     pairs: tuple[Pair, ...]
     accuracy: AccuracyView | None
+    agreement: str
+    distance: str
 
     @property
     def title(self) -> str:
@@ -131,6 +125,7 @@ class RunView:
     shard: which part of the images this is, where it is one.
     counts: verdict -> subjects. ties: images over all subjects.
     headings: of two columns, how often both answer the same and how far they are apart, by what was measured.
+    explained: what the largest distance is.
     unreadable: how many images could not be read, in words; unreadable_fails: that they are more than allowed;
     unreadable_images: the first of them, and why.
     """
@@ -155,6 +150,7 @@ class RunView:
     platform: str
     packages: Mapping[str, str] = field(default_factory=dict)
     headings: tuple[str, str] = ("", "")
+    explained: str = ""
 
 
 def make_view(run: Run) -> RunView:
@@ -188,16 +184,18 @@ def make_view(run: Run) -> RunView:
         python=visible(run.environment.python),
         platform=visible(run.environment.platform),
         packages={visible(name): visible(version) for name, version in run.environment.packages.items()},
-        headings=_headings(run),
+        headings=(
+            " / ".join(dict.fromkeys(s.agreement for s in subjects)) or "top-1",
+            f"max {' / '.join(dict.fromkeys(s.distance for s in subjects)) or metric_of(PROBABILITIES).distance}",
+        ),
+        explained="; ".join(dict.fromkeys(text for s in run.subjects for text in _explained(s))),
     )
 
 
-def _headings(run: Run) -> tuple[str, str]:
-    classes = metric_of(PROBABILITIES)
-    outputs = [output for s in run.subjects for output in s.outputs]
-    own = [classes.distance] if any(not s.outputs for s in run.subjects) or not outputs else []
-    distances = dict.fromkeys([*own, *(output.distance for output in outputs)])
-    return "same" if outputs else "top-1", visible(" / ".join(distances))
+def _explained(s: Subject) -> tuple[str, ...]:
+    if s.outputs:
+        return tuple(visible(f"the largest {output.distance} over all images") for output in s.outputs)
+    return (metric_of(PROBABILITIES).explained,)
 
 
 def _subject(run: Run, s: Subject, number: int, of: int) -> SubjectView:
@@ -245,7 +243,9 @@ def _subject(run: Run, s: Subject, number: int, of: int) -> SubjectView:
         unlisted=max(s.images, len(ordered)) - len(listed),
         sampled=len(ordered) > len(listed),
         pairs=pairs_of(ordered, s.tolerance),
-        accuracy=_accuracy(s.accuracy),
+        accuracy=show_accuracy(s.accuracy),
+        agreement="same answer" if s.outputs else "top-1",
+        distance=visible(" / ".join(dict.fromkeys(distances_of(s)))),
     )
 
 
@@ -263,35 +263,6 @@ def _cause(s: Subject, d: Diagnosis) -> Cause:
     told = visible(tell_confirmed(s, d)) if d.confirmed else "suspected"
     # What might be is not to be mended: as in the terminal, the fix goes with what is confirmed.
     return Cause(visible(d.fault), visible(d.message), d.confirmed, told, visible(d.fix) if d.confirmed else "")
-
-
-def _accuracy(found: Accuracy | None) -> AccuracyView | None:
-    if found is None:
-        return None
-    change = found.change
-    points, low, high = (100 * share for share in (change.difference, change.low, change.high))
-    return AccuracyView(
-        found.images,
-        tuple(
-            (name, _share(side.top1), _share(side.top5), _hundredths(side.calibration.error))
-            for name, side in (("PyTorch", found.reference), ("candidate", found.candidate))
-        ),
-        f"{points:+.2f} points (95 % interval {low:+.2f} to {high:+.2f}), "
-        f"{counted(change.only_reference, 'image')} right by PyTorch alone, "
-        f"{counted(change.only_candidate, 'image')} by the candidate alone, p = {change.p_value:.2g} (McNemar)",
-        tuple(
-            (show_label(one.label), f"{one.images:,}", f"{one.reference:,}", f"{one.candidate:,}")
-            for one in found.worst_classes
-        ),
-    )
-
-
-def _share(share: Share) -> str:
-    return f"{100 * share.share:.2f} % ({100 * share.low:.2f} to {100 * share.high:.2f})"
-
-
-def _hundredths(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.2f} %"
 
 
 def _matrix(subjects: Sequence[SubjectView]) -> tuple[MatrixRow, ...]:

@@ -17,8 +17,7 @@ which images go into a model together, and with that not the last bit of an answ
     cases_file.py what a journal holds              journal.py    appended to, and resumed
     identity.py   what makes a run the same run     stamps.py     images that changed meanwhile
     merging.py    the cases files of all shards -> one
-    aggregate.py  cases -> Run                      accuracy.py   cases -> how often each is right
-    causes.py     why legs fail, on a few images
+    aggregate.py  cases -> Run                      causes.py     why legs fail, on a few images
     engines.py    where shards run: here, or as tasks of Ray
     pictures.py   the worst images once more, for the page
 """

@@ -14,8 +14,8 @@ from parity.core.errors import ParityError
 from parity.core.results import FAILING_CASES, Case, Part, Run, Subject, Unreadable, UnreadableImage, summarise
 from parity.core.tally import Tally, judge, tally_of
 from parity.core.tolerance import Tolerance, too_costly
+from parity.metrics.classification.accuracy import Counts, accuracy_of, add_counts, count_accuracy
 from parity.metrics.classification.variety import ClassVariety
-from parity.stream.accuracy import Counts, accuracy_of, add_counts, count_accuracy
 from parity.stream.cases_file import (
     Explained,
     Header,

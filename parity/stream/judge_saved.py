@@ -7,7 +7,7 @@ A case keeps what is needed: how far apart the vectors are, and what the referen
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
@@ -15,13 +15,12 @@ from pathlib import Path
 from conversion.files.regular_files import MISSING, why_no_file
 from parity.core.cases import judge_case_again
 from parity.core.errors import ParityError
-from parity.core.results import Case, Run, Subject, Verdict, read_run, summarise
+from parity.core.results import Run, Subject, Verdict, read_run, summarise
 from parity.core.soundness import check_run
 from parity.core.tally import tally_of
 from parity.core.tolerance import Tolerance
-from parity.core.variety import ONE_IMAGE, one_answer
-from parity.metrics.classification.cases import SHOWN
-from parity.metrics.classification.variety import one_class
+from parity.core.variety import ONE_IMAGE
+from parity.metrics.classification.saved import lacking_in_cases
 from parity.stream.aggregate import aggregate, with_explanations
 from parity.stream.cases_file import Header, HeadLeg, Line, parse_header, read_lines, read_rest
 
@@ -105,46 +104,14 @@ def _lacking(s: Subject, allowed: float) -> str:
     # A larger tolerance proves less, a smaller one more.
     if before and allowed >= s.tolerance:
         return before
-    least, most = _spread(s.cases)
-    if most <= allowed:
-        return one_answer(most, allowed)
-    if len({case.reference.label for case in s.cases}) == 1:
-        return one_class(len(s.cases))
-    closer = s.verdict == "pass" and allowed <= s.tolerance
-    if closer or least > allowed:
-        return ""
-    return (
+    untold = (
         f"what is saved does not tell whether the reference's answers differ by more than {allowed:g} between "
         "images; run again with this tolerance"
     )
-
-
-def _spread(cases: Sequence[Case]) -> tuple[float, float]:
-    """Bound, from below and from above, how far the reference's answers are from the one that is nearest to all.
-
-    A case names the most probable classes; one that it does not name is at most as probable as the fifth.
-    """
-    listed = [{pair.label: pair.reference for pair in case.top if pair.reference is not None} for case in cases]
-    if not all(listed):
-        return 0.0, 1.0
-    bounds = [sorted(named.values(), reverse=True)[SHOWN - 1] if len(named) >= SHOWN else 0.0 for named in listed]
-    rising = sorted(range(len(listed)), key=lambda place: bounds[place])
-    named_by: dict[str, list[int]] = {}
-    for place, named in enumerate(listed):
-        for label in named:
-            named_by.setdefault(label, []).append(place)
-    # What no case names is anything between nothing and what it may be at most.
-    least, most = 0.0, bounds[rising[-1]] / 2
-    for label, places in named_by.items():
-        said, naming = [listed[place][label] for place in places], set(places)
-        if len(places) == len(listed):
-            exactly = (max(said) - min(said)) / 2
-            least, most = max(least, exactly), max(most, exactly)
-            continue
-        # Among the cases that do not name it, found at once: no more are passed over than name it.
-        low, high = (bounds[next(p for p in order if p not in naming)] for order in (rising, reversed(rising)))
-        least, most = max(least, (max(said) - min(*said, low)) / 2), max(most, max(*said, high) / 2)
-    return least, most
+    closer = s.verdict == "pass" and allowed <= s.tolerance
+    if s.outputs:  # the answers are not in the cases, but that the required tolerance proves something was seen
+        return "" if closer or allowed <= s.required_tolerance else untold
+    return lacking_in_cases(s.cases, allowed, closer, untold)
 
 
 def _judge_cases_file(results: Path, run: Run, path: Path, allowed: float | None) -> Run:

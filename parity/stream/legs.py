@@ -15,11 +15,11 @@ from conversion.shapes import read_input_shapes
 from parity.backends import Predict, backends_for, find_backend, record_names
 from parity.backends.outputs import shape_told
 from parity.backends.pytorch import check_repeatable, load_reference
+from parity.core.measuring import exact_numbers
 from parity.core.results import Prediction, Subject
 from parity.core.tolerance import Tolerance, measure_fp16_cost, measure_fp32_cost, scaled, tolerances_for
 from parity.formats.facts import artifact_digest
 from parity.metrics.classification.labels import align
-from parity.metrics.classification.sums import softmax_loss
 from parity.pipeline import attempt, convert_entry, remarks_on
 from parity.stream.cases_file import HeadLeg
 from parity.stream.decoding import Decoder, same_pixels
@@ -110,10 +110,12 @@ class Sample:
 
     @cached_property
     def lost(self) -> float:
-        """Return what the sum in PyTorch's own softmax costs here; see parity.core.cases.softmax_loss."""
+        """Return what PyTorch's own arithmetic is known to lose here; see parity.core.metric.Metric.exact."""
         if not len(self.pixels):
             return 0.0
-        return float(softmax_loss(load_reference(self.classifier)(self._fp32_pixels).probabilities).max())
+        reference = load_reference(self.classifier)(self._fp32_pixels)
+        losses = (exact_numbers(spec, reference.outputs[spec.name])[1] for spec in reference.measured)
+        return max(float(loss.max()) for loss in losses)
 
     def _cost(self, measure: Callable[[Classifier, np.ndarray, np.ndarray], float], pixels: np.ndarray) -> float:
         if not len(pixels):

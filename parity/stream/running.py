@@ -14,15 +14,14 @@ import numpy as np
 from conversion.classifier import Preprocessing
 from conversion.guards.torch_defaults import with_torch_defaults
 from conversion.provenance import code_hash, weights_hash
+from conversion.task import OutputSpec
 from parity.backends import Predict
 from parity.backends.feeding import check_batch
 from parity.backends.limited import time_limit
 from parity.backends.selection import check_selection
 from parity.core.environment import environment, operating_system
+from parity.core.measuring import aligned, exact_numbers, measured_cases
 from parity.core.results import FAILING_CASES, Case, Prediction
-from parity.metrics.classification.cases import make_cases
-from parity.metrics.classification.labels import align
-from parity.metrics.classification.sums import softmax_loss, summed_exactly
 from parity.metrics.classification.variety import variety_of
 from parity.stream.cases_file import Header, HeadLeg, HeadModel, Line, PackedVariety, pack
 from parity.stream.decoding import Batches, Decoded, decode, same_pixels, start_workers_early
@@ -38,6 +37,7 @@ LOG = logging.getLogger(__name__)
 
 # Called with what is being done, how many images are behind it, and how many there are, where that is known.
 Progress = Callable[[str, int, int | None], None]
+_OTHERS = "another number of answers than images"
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def lines_of(work: Shardwork, ways: Sequence[Preprocessing], number: int, decode
                     leg.head,
                     leg.predict,
                     pixels[seen],
-                    replace(reference, probabilities=reference.probabilities[seen]),
+                    reference.of(seen),
                     [names[read[row]] for row in seen],
                     [shown_truths[row] for row in seen],
                 )
@@ -206,31 +206,41 @@ def _compare(
     names: Sequence[str],
     truths: Sequence[str | None],
 ) -> list[Case]:
-    assert reference.labels is not None
     assert head.tolerance is not None
-    labels, tolerance = reference.labels, head.tolerance
-    expected = np.asarray(reference.probabilities, dtype=np.float64)
-    aligned, trouble, named = None, "", None
+    allowed, specs, named = head.tolerance, reference.measured, None
+    expected = [np.asarray(reference.outputs[spec.name], dtype=np.float64) for spec in specs]
     try:
         candidate = predict(pixels)
-        aligned, trouble = align(labels, candidate)
-        named = candidate.top1
+        named, pairs = candidate.top1, aligned(specs, expected, candidate, _OTHERS)
     except Exception as error:  # of whatever class: the images that follow may fare better
         LOG.debug("%s by %s on %s", head.model, head.route, head.backend, exc_info=True)
-        trouble = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    if aligned is not None and aligned.shape == expected.shape:
-        cases = make_cases(names, labels, expected, aligned, named, tolerance, truths)
-        if head.precision == "fp32" and any(case.verdict in FAILING_CASES for case in cases):
-            lost = softmax_loss(expected) > tolerance
-            exact = summed_exactly(expected)
-            again = make_cases(names, labels, exact, aligned, named, tolerance, truths) if lost.any() else cases
-            better = [bool(off) and new.verdict not in FAILING_CASES for off, new in zip(lost, again, strict=True)]
-            cases = [new if take else case for case, new, take in zip(cases, again, better, strict=True)]
-        return cases
-    # No answer is none that is finite, for another reason.
-    failed = make_cases(names, labels, expected, np.full_like(expected, np.nan), None, tolerance, truths)
-    reason = trouble or "another number of answers than images"
-    return [case if case.reference.probability is None else replace(case, reason=reason) for case in failed]
+        pairs = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if isinstance(pairs, str):
+        return _unanswered(specs, expected, pairs, names, allowed, truths)
+    cases = measured_cases(pairs, names, named, allowed, truths)
+    if head.precision == "fp32" and any(case.verdict in FAILING_CASES for case in cases):
+        exact, losses = zip(*(exact_numbers(spec, rows) for spec, rows, _ in pairs), strict=True)
+        lost = np.max(losses, axis=0) > allowed
+        pairs = [(spec, rows, actual) for (spec, _, actual), rows in zip(pairs, exact, strict=True)]
+        again = measured_cases(pairs, names, named, allowed, truths) if lost.any() else cases
+        better = [bool(off) and new.verdict not in FAILING_CASES for off, new in zip(lost, again, strict=True)]
+        cases = [new if take else case for case, new, take in zip(cases, again, better, strict=True)]
+    return cases
+
+
+def _unanswered(
+    specs: Sequence[OutputSpec],
+    expected: Sequence[np.ndarray],
+    reason: str,
+    names: Sequence[str],
+    allowed: float,
+    truths: Sequence[str | None],
+) -> list[Case]:
+    """Make cases of images without an answer: none is none that is finite, for another reason."""
+    pairs = [(spec, rows, np.full_like(rows, np.nan)) for spec, rows in zip(specs, expected, strict=True)]
+    failed = measured_cases(pairs, names, None, allowed, truths)
+    finite = np.all([np.isfinite(rows).reshape(len(rows), -1).all(axis=1) for rows in expected], axis=0)
+    return [replace(case, reason=reason) if whole else case for case, whole in zip(failed, finite, strict=True)]
 
 
 def _ways(models: Sequence[LiveModel]) -> tuple[Preprocessing, ...]:

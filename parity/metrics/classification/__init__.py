@@ -11,7 +11,8 @@ from parity.metrics.classification.sums import summed_exactly
 from parity.metrics.classification.variety import variety_of
 
 METRIC = Metric(
-    distance="max |Δp|",
+    distance="|Δp|",
+    explained="the largest difference of a probability, |Δp|, over all images and classes",
     measure=measure,
     variety=variety_of,
     align=aligned,

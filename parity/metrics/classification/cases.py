@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from math import isfinite, isnan
+from typing import NamedTuple
 
 import numpy as np
 
@@ -50,8 +50,7 @@ def measure(
         yield from _measurements(spec.labels, places, expected[part], found[part], names)
 
 
-@dataclass(frozen=True)
-class _Measured:
+class _Measured(NamedTuple):
     """Hold the numbers of one image; places are columns."""
 
     best: int

@@ -18,10 +18,3 @@ def summed_exactly(reference: np.ndarray) -> np.ndarray:
     rows = np.asarray(reference, dtype=np.float64)
     sums = rows.sum(axis=1, keepdims=True)
     return np.where(np.abs(sums - 1) <= _LOST, rows / np.where(sums > 0, sums, 1.0), rows)
-
-
-def softmax_loss(reference: np.ndarray) -> np.ndarray:
-    """Measure what the sum in PyTorch's own softmax lost: float64 [images], the largest |dp| of each row."""
-    rows = np.asarray(reference, dtype=np.float64)
-    worst: np.ndarray = np.nan_to_num(np.abs(summed_exactly(rows) - rows)).max(axis=1, initial=0.0)
-    return worst

@@ -14,8 +14,15 @@ from scipy.stats import binomtest
 
 from parity.core.accuracy import Accuracy
 from parity.core.results import Answer, Case
+from parity.metrics.classification.accuracy import (
+    accuracy_of,
+    add_counts,
+    count_accuracy,
+    mcnemar,
+    paired_interval,
+    wilson,
+)
 from parity.metrics.classification.cases import make_cases
-from parity.stream.accuracy import accuracy_of, add_counts, count_accuracy, mcnemar, paired_interval, wilson
 
 LABELS = tuple("abcdefgh")
 PLACES = {label: place for place, label in enumerate(LABELS)}
