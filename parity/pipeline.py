@@ -29,7 +29,6 @@ from parity.backends import (
     limited,
     record_names,
 )
-from parity.backends.feeding import check_batch, no_larger_than
 from parity.backends.outputs import mapping_told, settle_output, shape_told
 from parity.backends.recorded import Recorded
 from parity.backends.reference import Reference, make_reference
@@ -42,6 +41,7 @@ from parity.core.tolerance import Tolerance, scaled, tolerances_for, too_costly
 from parity.diagnosis.chain import guilty_hop
 from parity.diagnosis.explainer import Explainer
 from parity.diagnosis.siblings import Sibling, with_siblings
+from parity.formats.feeding import check_batch, no_larger_than
 from parity.suite.images import NOISE, are_noise, load_images, pixels_digest
 from parity.suite.known_issues import mark_known_issues
 from parity.suite.models import load_classifier

@@ -15,7 +15,6 @@ from conversion.classifier import Preprocessing
 from conversion.guards.torch_defaults import with_torch_defaults
 from conversion.provenance import code_hash, weights_hash
 from parity.backends import Predict
-from parity.backends.feeding import check_batch
 from parity.backends.limited import time_limit
 from parity.backends.selection import check_selection
 from parity.core.cases import make_cases, softmax_loss, summed_exactly
@@ -23,6 +22,7 @@ from parity.core.compare import align
 from parity.core.environment import environment, operating_system
 from parity.core.results import FAILING_CASES, Case, Prediction
 from parity.core.tally import variety_of
+from parity.formats.feeding import check_batch
 from parity.stream.cases_file import Header, HeadLeg, HeadModel, Line, PackedVariety, pack
 from parity.stream.decoding import Batches, Decoded, decode, same_pixels, start_workers_early
 from parity.stream.job import Job, kept_cases
