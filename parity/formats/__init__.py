@@ -83,6 +83,12 @@ class Format(Protocol):
         """Read the constants by which operations reshape the images: operation -> shape."""
 
 
+if TYPE_CHECKING:
+    from parity.formats import mlprogram, neuralnetwork, onnx
+
+    # So that the type checker compares each package with the protocol.
+    _PACKAGES: tuple[Format, ...] = (onnx, mlprogram, neuralnetwork)
+
 # The order is that of reports and tables.
 FORMATS: Mapping[str, str] = {
     "onnx": "parity.formats.onnx",
