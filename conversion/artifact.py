@@ -15,6 +15,7 @@ from conversion.files.regular_files import DIRECTORY, MISSING, why_no_file
 from conversion.precision import Precision as Precision
 from conversion.precision import mlprogram_precision, onnx_precision
 from conversion.provenance import KEY, Provenance
+from conversion.shapes import read_input_shapes
 
 Format = Literal["onnx", "mlprogram", "neuralnetwork"]
 _NEURAL_NETWORKS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
@@ -60,17 +61,7 @@ def open_artifact(path: str | Path) -> Artifact:
 
 def input_size(artifact: Artifact) -> tuple[int, int] | None:
     """Read height and width of the image that the file takes; None where they are open."""
-    if artifact.format == "onnx":
-        import onnx
-
-        inputs = onnx.load(str(artifact.path)).graph.input
-        sizes = [dim.dim_value for dim in inputs[0].type.tensor_type.shape.dim][2:] if inputs else []
-    else:
-        kind = read_specification(artifact.path).description.input[0].type
-        sizes = [kind.imageType.height, kind.imageType.width]
-        if kind.WhichOneof("Type") == "multiArrayType":
-            sizes = list(kind.multiArrayType.shape)[-2:]
-    return (int(sizes[0]), int(sizes[1])) if len(sizes) == 2 and all(sizes) else None
+    return read_input_shapes(artifact).size
 
 
 def _open_onnx(path: Path) -> Artifact:
@@ -121,7 +112,7 @@ def _open_coreml(path: Path) -> Artifact:
         raise ConversionError(f"{path}: the file holds no model; it is empty or truncated, convert again")
     note = specification.description.metadata.userDefined.get(KEY)
     if kind in _NEURAL_NETWORKS:
-        return _artifact(path, "neuralnetwork", "fp32", note)
+        return _artifact(path, "neuralnetwork", "fp32", note, path.with_suffix(".onnx"))
     if kind != "mlProgram":
         raise ConversionError(
             f"{path}: a Core ML model of the kind {kind}; give an mlProgram or {', '.join(_NEURAL_NETWORKS)}"
@@ -130,7 +121,7 @@ def _open_coreml(path: Path) -> Artifact:
     copy = "copy the whole .mlpackage directory, or convert again"
     if told := why_no_weights(home, _weight_files(specification), copy):
         raise ConversionError(f"{path}: {told}")
-    return _artifact(path, "mlprogram", mlprogram_precision(specification), note)
+    return _artifact(path, "mlprogram", mlprogram_precision(specification), note, path.with_suffix(".onnx"))
 
 
 def _weight_files(specification: Any) -> Iterator[str]:
@@ -150,16 +141,17 @@ def _operations(specification: Any) -> Iterator[Any]:
             blocks += operation.blocks
 
 
-def _artifact(path: Path, kind: Format, precision: Precision, note: str | None) -> Artifact:
+def _artifact(
+    path: Path, kind: Format, precision: Precision, note: str | None, intermediate: Path | None = None
+) -> Artifact:
     provenance = Provenance.from_json(note) if note else None
-    intermediate = path.with_suffix(".onnx")
     return Artifact(
         path,
         kind,
         precision,
         route=provenance.route if provenance else "-",
         provenance=provenance,
-        intermediate=intermediate if kind != "onnx" and _is_whole(intermediate) else None,
+        intermediate=intermediate if intermediate and _is_whole(intermediate) else None,
     )
 
 

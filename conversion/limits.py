@@ -8,11 +8,12 @@ route's.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from conversion.artifact import Format
     from conversion.routes import Route
 
 _OPSETS = (
@@ -102,10 +103,11 @@ def told_limit(error: str, recipe: Route, routes: Mapping[str, Route]) -> str:
 
 def _is_able(route: Route, limit: Limit) -> bool:
     if limit.fixed == "target":
-        return route.format != "neuralnetwork"
+        return _LATER_TARGET[route.format]
     if "opset" in route.options:
         return 0 < limit.since <= int(route.options["opset"])
-    return route.format == "onnx" or _converts(limit.operations)
+    translate = _TRANSLATORS.get(route.format)
+    return translate is None or translate(limit.operations)
 
 
 def _converts(operations: Sequence[str]) -> bool:
@@ -117,3 +119,9 @@ def _converts(operations: Sequence[str]) -> bool:
 
     names = [name.removeprefix("aten::") for name in operations if name.startswith("aten::")]
     return all(_TORCH_OPS_REGISTRY.get_func(name) is not None for name in names)
+
+
+# Whether the converter of a format writes for a later system than iOS 12, or for none.
+_LATER_TARGET: Mapping[Format, bool] = {"onnx": True, "mlprogram": True, "neuralnetwork": False}
+# What has to know the operations that PyTorch's exporter gives, where another tool goes on from there.
+_TRANSLATORS: Mapping[Format, Callable[[Sequence[str]], bool]] = {"mlprogram": _converts}

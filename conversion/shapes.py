@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from conversion.errors import ConversionError
@@ -12,7 +12,7 @@ from conversion.files.json_text import parse_json
 from conversion.files.packages import read_specification
 
 if TYPE_CHECKING:
-    from conversion.artifact import Artifact
+    from conversion.artifact import Artifact, Format
     from conversion.classifier import Preprocessing
 
 Dynamic = Literal["batch", "size"]
@@ -42,9 +42,13 @@ class Axis:
 
 @dataclass(frozen=True)
 class InputShapes:
-    """Hold the shapes that an input takes: those that fit one of the options, axis by axis; no option: unknown."""
+    """Hold the shapes that an input takes: those that fit one of the options, axis by axis; no option: unknown.
+
+    size: height and width that the file itself declares, whatever else it takes; None where they are open.
+    """
 
     options: tuple[tuple[Axis, ...], ...]
+    size: tuple[int, int] | None = field(default=None, compare=False)
 
     def __contains__(self, shape: Sequence[int]) -> bool:
         return any(
@@ -139,16 +143,30 @@ def open_axes(
 
 def read_input_shapes(artifact: Artifact) -> InputShapes:
     """Read from the file which shapes its image takes; ONNX has no bounds, there the provenance gives them."""
-    if artifact.format == "onnx":
-        import onnx
+    return _READERS[artifact.format](artifact)
 
-        graph = onnx.load(str(artifact.path), load_external_data=False).graph
-        weights = {tensor.name for tensor in graph.initializer}
-        inputs = [value for value in graph.input if value.name not in weights]
-        dims = inputs[0].type.tensor_type.shape.dim if inputs else []
-        return onnx_input_shapes(artifact, [dim.dim_value or None for dim in dims])
+
+def _read_onnx(artifact: Artifact) -> InputShapes:
+    import onnx
+
+    graph = onnx.load(str(artifact.path), load_external_data=False).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in weights]
+    dims = inputs[0].type.tensor_type.shape.dim if inputs else []
+    return onnx_input_shapes(artifact, [dim.dim_value or None for dim in dims])
+
+
+def _read_coreml(artifact: Artifact) -> InputShapes:
     features = read_specification(artifact.path).description.input
     return coreml_input_shapes(features[0]) if features else InputShapes(())
+
+
+# The one place of this package that depends on what is read: of the formats, these alone describe an input.
+_READERS: Mapping[Format, Callable[[Artifact], InputShapes]] = {
+    "onnx": _read_onnx,
+    "mlprogram": _read_coreml,
+    "neuralnetwork": _read_coreml,
+}
 
 
 def onnx_input_shapes(artifact: Artifact, dims: Sequence[Any]) -> InputShapes:
@@ -161,8 +179,8 @@ def onnx_input_shapes(artifact: Artifact, dims: Sequence[Any]) -> InputShapes:
         for place, size in enumerate(dims)
     )
     if not asked.sizes or len(axes) != 4:
-        return InputShapes((axes,))
-    return InputShapes(tuple((*axes[:2], *map(_fixed, size)) for size in asked.sizes))
+        return InputShapes((axes,), _size(dims[2:]))
+    return InputShapes(tuple((*axes[:2], *map(_fixed, size)) for size in asked.sizes), _size(dims[2:]))
 
 
 def coreml_input_shapes(feature: Any) -> InputShapes:
@@ -174,7 +192,8 @@ def coreml_input_shapes(feature: Any) -> InputShapes:
     if feature.type.WhichOneof("Type") == "imageType":
         image = feature.type.imageType
         channels = 1 if image.colorSpace in (image.GRAYSCALE, image.GRAYSCALE_FLOAT16) else 3
-        return InputShapes(tuple((_fixed(1), _fixed(channels), *size) for size in _image_sizes(image)))
+        pictures = [(_fixed(1), _fixed(channels), *size) for size in _image_sizes(image)]
+        return InputShapes(tuple(pictures), _size((image.height, image.width)))
     array = feature.type.multiArrayType
     kind = array.WhichOneof("ShapeFlexibility")
     if kind == "shapeRange":
@@ -182,7 +201,14 @@ def coreml_input_shapes(feature: Any) -> InputShapes:
     else:
         listed = (array, *array.enumeratedShapes.shapes)
         options = [tuple(_fixed(int(size)) for size in one.shape) for one in listed if one.shape]
-    return InputShapes(tuple((_fixed(1), *o) if len(o) == 3 else o for o in dict.fromkeys(options)))
+    taken = dict.fromkeys(options)
+    return InputShapes(tuple((_fixed(1), *o) if len(o) == 3 else o for o in taken), _size(array.shape[-2:]))
+
+
+def _size(sizes: Sequence[Any]) -> tuple[int, int] | None:
+    """Return height and width where both are numbers."""
+    known = [int(size) for size in sizes if isinstance(size, int) and size > 0]
+    return (known[0], known[1]) if len(sizes) == len(known) == 2 else None
 
 
 def _image_sizes(image: Any) -> Iterator[tuple[Axis, Axis]]:

@@ -30,7 +30,6 @@ from parity.backends import (
     record_names,
 )
 from parity.backends.bound import bind
-from parity.backends.feeding import check_batch, no_larger_than
 from parity.backends.outputs import mapping_told, shape_told
 from parity.backends.recorded import Recorded
 from parity.backends.reference import Reference, make_reference
@@ -44,6 +43,7 @@ from parity.core.tolerance import Tolerance, scaled, too_costly
 from parity.diagnosis.chain import guilty_hop
 from parity.diagnosis.explainer import Explainer
 from parity.diagnosis.siblings import Sibling, with_siblings
+from parity.formats.feeding import check_batch, no_larger_than
 from parity.metrics.classification.labels import tell_labels_apart
 from parity.suite.images import NOISE, are_noise, load_images, pixels_digest
 from parity.suite.known_issues import mark_known_issues

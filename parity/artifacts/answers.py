@@ -11,11 +11,11 @@ import numpy as np
 
 from conversion.artifact import Artifact, input_size, open_artifact
 from conversion.classifier import Preprocessing
-from conversion.files.packages import read_specification
 from conversion.guards.torch_defaults import with_torch_defaults
 from parity.backends import backends_for, find_backend
 from parity.core.errors import ParityError
 from parity.core.results import Prediction
+from parity.formats import format_of
 from parity.suite.images import load_images
 
 # ImageNet's habit: the crop is 224 of a shorter side of 256 pixels.
@@ -65,9 +65,9 @@ def choose_backend(artifact: Artifact, wanted: str | None = None) -> str:
     """Return the wanted backend, or the first that runs here; one that cannot run the artefact is a ParityError."""
     if wanted is not None:
         module = find_backend(wanted)
-        if artifact.format not in module.FORMATS:
-            able = " or ".join(backends_for(artifact.format))
-            raise ParityError(f"{artifact.path}: {wanted} does not run {artifact.format}; use {able}")
+        able = backends_for(artifact.format)
+        if wanted not in able:
+            raise ParityError(f"{artifact.path}: {wanted} does not run {artifact.format}; use {' or '.join(able)}")
         if reason := module.why_not():
             raise ParityError(f"{wanted} cannot run here: {reason}")
         return wanted
@@ -90,21 +90,10 @@ def why_no_probabilities(row: np.ndarray) -> str:
 
 def fed_pixels(artifact: Artifact) -> str:
     """Say how pixels go into a file: their range and type, and what the file declares its input to be."""
-    if artifact.format == "onnx":
-        import onnx
-
-        graph = onnx.load(str(artifact.path), load_external_data=False).graph
-        weights = {tensor.name for tensor in graph.initializer}
-        (image,) = (value for value in graph.input if value.name not in weights)
-        kind = onnx.TensorProto.DataType.Name(image.type.tensor_type.elem_type).lower()
-        return f"as float32 0..255, red, green, blue; the file declares `{image.name}` as an array of {kind}"
-    image = read_specification(artifact.path).description.input[0]
-    if image.type.WhichOneof("Type") == "imageType":
-        space = image.type.imageType.ColorSpace.Name(image.type.imageType.colorSpace)
-        return f"as an 8-bit image, uint8 0..255; the file declares `{image.name}` as an image, {space}"
-    array = image.type.multiArrayType
-    kind = array.ArrayDataType.Name(array.dataType).lower()
-    return f"as float32 0..255, red, green, blue; the file declares `{image.name}` as an array of {kind}"
+    image = format_of(artifact).declared_input(artifact)
+    if image.color_space:
+        return f"as an 8-bit image, uint8 0..255; the file declares `{image.name}` as an image, {image.color_space}"
+    return f"as float32 0..255, red, green, blue; the file declares `{image.name}` as an array of {image.type}"
 
 
 def _answer(

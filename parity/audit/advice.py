@@ -149,12 +149,14 @@ def _tolerance(run: MutantRun, answers: Prediction) -> Iterator[Advice]:
 def _fp32(run: MutantRun, moved: float) -> Iterator[Advice]:
     """Name the route that computes in fp32, where the same fault would stand out of less noise."""
     artifact = run.bench.original.artifact
-    beside = [r for r in ROUTES.values() if r.format == artifact.format and r.precision == "fp32"]
+    # In reverse, so that the first route of each kind stays.
+    by_kind = {(route.format, route.precision): route for route in reversed(list(ROUTES.values()))}
+    beside = by_kind.get((artifact.format, "fp32"))
     if artifact.precision != "fp16" or not run.mutant.converter or not beside or not np.isfinite(moved):
         return
     allowed = FP32[artifact.format][0]
     if moved > 2 * allowed:
-        told = f"run the route {beside[0].name} beside it: {allowed:.0e} is allowed there, it moves by {moved:.1e}"
+        told = f"run the route {beside.name} beside it: {allowed:.0e} is allowed there, it moves by {moved:.1e}"
         yield Advice("route", told, verified=False)
 
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from parity.audit.folding import find_folds, refold
 from parity.audit.mutant import Mutant, Original, converters, kind_of, none, spread
-from parity.audit.structure import approximate_erf
 from parity.diagnosis.editing import Edit, Editable, settings
 from parity.diagnosis.graph import Operation
+from parity.formats import find_format
 
 FAULTS = (
     "g-norm-eps",
@@ -74,12 +74,12 @@ def _each(fault: str, what: str, operations: Sequence[Operation], change: Change
 
 def _eps(original: Original) -> Iterator[Mutant]:
     """Write another epsilon into all norms, or fold with another."""
-    names = {"batchnorm": "batchnorm.epsilon", "layernormalization": "layerNormalization.eps"}
+    own_names = find_format(original.graph.format).settings
     norms: dict[str, tuple[str, float]] = {}
     for operation in original.graph.operations:
         kind = kind_of(operation)
         if "norm" in kind and operation.weights and kind not in ("l2norm", "lpnormalization"):
-            name = names.get(kind, "epsilon") if original.graph.format == "neuralnetwork" else "epsilon"
+            name = own_names.epsilon_name(operation)
             norms[operation.name] = name, float(operation.attributes.get(name, 1e-5))
     folds = list(find_folds(original.reference.classifier.module, original.graph))
     if not norms and not folds:
@@ -177,8 +177,15 @@ def _gelus(original: Original) -> Iterator[Mutant]:
         yield from _each(fault, "GELU", original.behind, _gelu, "no operation is a GELU")
     for word, operation in spread(spelt_out):
         told = f"tanh's approximation in the place of erf in `{operation.name}`"
-        edit = partial(approximate_erf, operation=operation.name)
+        edit = partial(_approximate, operation=operation.name)
         yield Mutant(fault, told, f"GELU, {word}", _REMEDIES, edit=edit)
+
+
+def _approximate(model: Editable, operation: str) -> None:
+    """Put the tanh of the approximate GELU in the place of an Erf, which ONNX alone has."""
+    from parity.formats.onnx.erf import approximate_erf
+
+    approximate_erf(model.content, operation)
 
 
 def _gelu(operation: Operation) -> tuple[Settings, str] | None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from functools import partial
 
 from parity.audit.mutant import Mutant, Original, kind_of, none
-from parity.audit.structure import repeat
 from parity.diagnosis.editing import Editable
 from parity.diagnosis.graph import Operation
 
@@ -22,7 +21,7 @@ def mutants(original: Original) -> Iterator[Mutant]:
     else:
         last = found[-1]
         yield Mutant(FAULTS[0], "softmax taken out", edit=lambda model: model.bypass(last.name))
-        yield Mutant(FAULTS[1], "softmax done twice", edit=lambda model: repeat(model, last.name))
+        yield Mutant(FAULTS[1], "softmax done twice", edit=lambda model: model.repeat(last.name))
         yield Mutant(FAULTS[2], "softmax over the images", edit=partial(_over_images, last))
     if not original.kernels:
         yield from none(FAULTS[3], "no operation has learnt weights")
@@ -32,12 +31,7 @@ def mutants(original: Original) -> Iterator[Mutant]:
 
 
 def _over_images(softmax: Operation, model: Editable) -> None:
-    if model.format != "neuralnetwork":
-        model.set_attribute(softmax.name, "axis", 0)
-        return
-    network = getattr(model.content, model.content.WhichOneof("Type"))
-    layer = next(layer for layer in network.layers if layer.name == softmax.name)
-    layer.softmaxND.axis = 0
+    model.verbs.set_softmax_axis(model.content, softmax.name, 0)
 
 
 def _halve(operation: Operation, model: Editable) -> None:

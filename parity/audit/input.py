@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from parity.audit.mutant import Mutant, Original, none
-from parity.audit.structure import swap_channels
 from parity.diagnosis.editing import Edit, Editable
 
 FAULTS = (
@@ -37,7 +36,7 @@ def mutants(original: Original) -> Iterator[Mutant]:
         edit = affine(original, its_scale / scale, (its_bias - bias) / scale)
         yield Mutant(fault, told, remedies=_REMEDIES, edit=edit)
 
-    yield Mutant("pre-bgr-swap", "red and blue exchanged", remedies=("colour",), edit=swap_channels)
+    yield Mutant("pre-bgr-swap", "red and blue exchanged", remedies=("colour",), edit=Editable.swap_channels)
     one = np.ones(3)
     yield from other("pre-missing-normalise", "no scale and no bias: the network sees 0..255", one, 0 * one)
     yield from other("pre-missing-normalise", "0..1 without mean and std", one / 255, 0 * one)

@@ -99,9 +99,10 @@ def caught_elsewhere(legs: tuple[AuditLeg, ...]) -> tuple[AuditLeg, ...]:
 def _elsewhere(leg: AuditLeg, mutant: MutantFinding, legs: Sequence[AuditLeg]) -> MutantFinding:
     if mutant.verdict != "missed" or leg.precision != "fp16" or not mutant.converter:
         return mutant
+    by_kind: dict[tuple[str, str, str], list[AuditLeg]] = {}
     for other in legs:
-        if (other.model, other.precision, other.format) != (leg.model, "fp32", leg.format):
-            continue
+        by_kind.setdefault((other.model, other.precision, other.format), []).append(other)
+    for other in by_kind.get((leg.model, "fp32", leg.format), []):
         for twin in other.mutants:
             if (twin.fault, twin.place, twin.verdict) == (mutant.fault, mutant.place, "caught") and twin.caught_by:
                 reason = f"hidden by fp16 here; {other.route} of this suite catches it, by {twin.max_abs_diff:.1e}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from conversion.shapes import read_input_shapes
 from parity.audit.mutant import Mutant, Original, none
-from parity.audit.structure import fix_shape
+from parity.diagnosis.editing import Editable
 
 FAULTS = ("s-batch-baked", "s-flexible-shape")
 
@@ -17,15 +17,19 @@ def mutants(original: Original) -> Iterator[Mutant]:
     height, width = original.reference.images.pixels.shape[1:3]
     shape = (1, 3, int(height), int(width))
     if original.batches and (2, *shape[1:]) in read_input_shapes(original.artifact):
-        edit = partial(fix_shape, shape=shape)
+        edit = partial(_fix_shape, shape=shape)
         yield Mutant(FAULTS[0], "batch of one baked in", remedies=("batch",), edit=edit)
     else:
         yield from none(FAULTS[0], 'images go in one by one (the suite does not say dynamic = "batch")')
     if other_size(original):
         told = f"size {height}x{width} baked in"
-        yield Mutant(FAULTS[1], told, remedies=("size",), edit=partial(fix_shape, shape=shape))
+        yield Mutant(FAULTS[1], told, remedies=("size",), edit=partial(_fix_shape, shape=shape))
     else:
         yield from none(FAULTS[1], f"the file takes images of {height}x{width} alone")
+
+
+def _fix_shape(model: Editable, shape: Sequence[int]) -> None:
+    model.verbs.fix_shape(model.content, shape)
 
 
 def other_size(original: Original) -> tuple[int, int] | None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from parity.core.errors import ParityError
 from parity.core.results import Prediction
+from parity.formats.outputs import OutputNotFoundError as OutputNotFoundError
 
 if TYPE_CHECKING:
     from conversion import Artifact
@@ -53,10 +54,6 @@ class Backend(Protocol):
 
         batch: how many images go in at once; one, as on the phone, unless told otherwise.
         """
-
-
-class OutputNotFoundError(ParityError):
-    """The artefact runs, but which output holds the probabilities cannot be told: nothing can be concluded."""
 
 
 class CannotRunError(ParityError):
@@ -121,22 +118,3 @@ def _short(records: Sequence[Path]) -> list[str]:
     """Name files by their stems, and by their directories too where two share one."""
     stems = [path.stem for path in records]
     return stems if len(set(stems)) == len(stems) else [str(path.with_suffix("")) for path in records]
-
-
-def pick_output(outputs: Mapping[str, tuple[int | None, ...]], artifact: Artifact, wanted: str) -> str:
-    """Find the output that holds the probabilities: by its name, else the only one of shape [N, classes].
-
-    outputs: name -> shape, None for an open size. Never picks by position.
-    """
-    if artifact.output in outputs:
-        return artifact.output
-    if wanted in outputs:
-        return wanted
-    shaped = [name for name, shape in outputs.items() if len(shape) == 2 and shape[1] != 1]
-    if len(shaped) == 1:
-        return shaped[0]
-    listed = ", ".join(f"{name} {list(shape)}" for name, shape in outputs.items())
-    raise OutputNotFoundError(
-        f"{artifact.path}: no output is called {wanted}, and {len(shaped)} have the shape [images, classes]; "
-        f"the outputs are {listed}"
-    )

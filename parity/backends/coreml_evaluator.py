@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from parity.backends import About
-from parity.backends.coreml_classifier import classifier_predictions
+from parity.formats.coreml.classifier import classifier_predictions
 
 if TYPE_CHECKING:
     from conversion import Artifact

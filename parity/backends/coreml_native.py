@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from conversion.guards.quiet import chatter_to, import_coremltools
 from parity.backends import About
-from parity.backends.coreml_classifier import classifier_predictions
 from parity.core.errors import ParityError
+from parity.formats.coreml.classifier import classifier_predictions
 
 if TYPE_CHECKING:
     from conversion import Artifact

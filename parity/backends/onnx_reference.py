@@ -10,9 +10,9 @@ import numpy as np
 
 from conversion.files.model_files import messages
 from parity.backends import About, CannotRunError
-from parity.backends.onnx_classifier import classifier_predictions
 from parity.backends.onnx_sizes import check_sizes
 from parity.core.errors import ParityError
+from parity.formats.onnx.classifier import classifier_predictions
 
 if TYPE_CHECKING:
     from onnx.reference.op_run import OpRun

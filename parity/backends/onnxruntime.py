@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parity.backends import About, CannotRunError
-from parity.backends.onnx_classifier import classifier_predictions
 from parity.backends.onnx_sizes import check_sizes
 from parity.core.errors import ParityError
+from parity.formats.onnx.classifier import classifier_predictions
+from parity.formats.onnx.session import open_session
 
 if TYPE_CHECKING:
     from conversion import Artifact
@@ -37,17 +38,11 @@ def load(
     level: how far the graph is optimised; a name in onnxruntime.GraphOptimizationLevel. config: entries of the
     session's configuration.
     """
-    import onnxruntime
     from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as Lacking
 
     check_sizes(artifact, batch)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # errors come as exceptions; the log would say them again
-    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
-    for key, value in (config or {}).items():
-        options.add_session_config_entry(key, value)
     try:
-        session = onnxruntime.InferenceSession(str(artifact.path), options, providers=["CPUExecutionProvider"])
+        session = open_session(str(artifact.path), level, config)
     except Lacking as error:
         raise _lacking(artifact, error) from error
     except Exception as error:  # onnxruntime has an exception class for each of its status codes

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from parity.core.errors import ParityError
+from parity.formats import format_of
+from parity.formats.outputs import WANTED as WANTED
+from parity.formats.outputs import Shape
 
 if TYPE_CHECKING:
     from conversion import Artifact
-
-# What our own conversions call it, and Core ML's documentation.
-WANTED = "classLabelProbs"
-_FLOATS = (1, 10, 11)  # TensorProto: FLOAT, FLOAT16, DOUBLE
-
-Shape = tuple[int | None, ...]
 
 
 def settle_output(artifact: Artifact, classes: int) -> Artifact:
@@ -51,7 +48,7 @@ def shape_told(artifact: Artifact, shape: Shape) -> str:
     shape: as the file gives it for one batch.
     """
     # A NeuralNetwork's arrays may have five axes of the format's own, sequence and batch among them.
-    own = artifact.format == "neuralnetwork" and len(shape) == 5
+    own = len(shape) == format_of(artifact).RANK_OF_ITS_OWN
     if own or len(shape) < 3 or sum(size != 1 for size in shape[1:]) > 1:
         return ""
     classes = max(size or 1 for size in shape[1:])
@@ -67,23 +64,7 @@ def read_outputs(artifact: Artifact) -> tuple[str, dict[str, Shape]]:
     Those are the outputs of floats, and dictionaries; name -> shape, None for a size that is open. A dictionary and
     an array whose shape is not in the file have the shape ().
     """
-    if artifact.format == "onnx":
-        import onnx
-
-        graph = onnx.load(str(artifact.path), load_external_data=False).graph
-        floats = [value for value in graph.output if value.type.tensor_type.elem_type in _FLOATS]
-        return "", {value.name: _sizes(value) for value in floats}
-    from parity.coreml.reading.files import open_model
-
-    description = open_model(artifact.path).specification.description
-    kinds = ("multiArrayType", "dictionaryType")
-    found = [feature for feature in description.output if feature.type.WhichOneof("Type") in kinds]
-    shapes: dict[str, Shape] = {
-        str(feature.name): tuple(int(size) for size in feature.type.multiArrayType.shape) for feature in found
-    }
-    dictionaries = [str(f.name) for f in found if f.type.WhichOneof("Type") == "dictionaryType"]
-    alone = dictionaries[0] if len(dictionaries) == 1 else ""
-    return str(description.predictedProbabilitiesName) or alone, shapes
+    return format_of(artifact).read_outputs(artifact)
 
 
 def told_shape(shape: Shape) -> str:
@@ -94,7 +75,3 @@ def told_shape(shape: Shape) -> str:
 def _fits(shape: Shape, classes: int) -> bool:
     """Say whether an output has a number for each class and nothing else; its first axis counts the images."""
     return len(shape) > 1 and [size for size in shape[1:] if size != 1] == [classes]
-
-
-def _sizes(value: Any) -> Shape:
-    return tuple(dim.dim_value or None for dim in value.type.tensor_type.shape.dim)

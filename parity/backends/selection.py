@@ -64,7 +64,7 @@ def check_backends(artifacts: Sequence[Artifact], backends: Sequence[str], recor
                 f"backends that can: {', '.join(able)}"
             )
     for backend, formats in runs.items():
-        if not any(artifact.format in formats for artifact in artifacts):
+        if not any(backend in backends_for(artifact.format, records) for artifact in artifacts):
             raise ParityError(f"backend `{backend}` runs {' and '.join(formats)}, and no such artefact is given")
 
 

@@ -243,7 +243,7 @@ def backend_sources(artifact: Artifact, backends: Sequence[str], reference: Pred
                 Source(f"{route}: {backend}, one thread or several", _on_threads(way), limit),
             )
         # onnx.reference takes seconds for an image: whoever leaves it out does not wait for it.
-        if artifact.format == "onnx" and "onnx-reference" in ways:
+        if "onnx-reference" in ways:
             between = Source(f"{route}: onnxruntime or onnx-reference", (runtime, ways["onnx-reference"]), limit)
             noise = (*noise, between)
         found[backend] = BackendSources(

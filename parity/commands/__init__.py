@@ -79,7 +79,7 @@ TIME_LIMIT = click.option(
     help="What an artefact may take on a backend before it is ended, and an error: to be loaded and to answer, "
     "with `run --images` a batch at a time.  [default: 600, and 10 for each image]",
 )
-# As parity.backends.feeding.MOST_AT_ONCE.
+# As parity.formats.feeding.MOST_AT_ONCE.
 AT_ONCE = click.IntRange(1, 2**31 - 1)
 # Where a command's context keeps the files that it began to make.
 _BEGUN = "parity.commands.begun"

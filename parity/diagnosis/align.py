@@ -294,12 +294,3 @@ def _pairs(
 
 def _fits(value: torch.Tensor, expected: torch.Tensor) -> bool:
     return value.numel() > 1 and stand_in(value, expected) is not None
-
-
-def fused(program: Program, found: Walk) -> tuple[Step, ...]:
-    """List PyTorch's operations whose results an artefact does not have: it does several at once."""
-    return tuple(
-        step
-        for step in program.steps
-        if step.type not in VIEWS and not any(found.matches.get(n) for n in step.outputs if n is not None)
-    )

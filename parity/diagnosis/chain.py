@@ -16,6 +16,7 @@ from parity.backends.reference import Reference
 from parity.core.compare import compare
 from parity.core.results import Comparison, Prediction
 from parity.core.tolerance import Tolerance
+from parity.formats import format_of
 from parity.suite.images import ImageSet
 
 if TYPE_CHECKING:
@@ -53,24 +54,26 @@ def chain(
     return tuple(_hops(reference, artifact, allowed, slow))
 
 
-def guilty(hops: tuple[Hop, ...]) -> Hop | None:
-    """Return the first hop that exceeds its budget."""
-    return next((hop for hop in hops if hop.verdict in ("fail", "error")), None)
-
-
 def _hops(reference: Reference, artifact: Artifact, allowed: Tolerance | None, slow: bool) -> Iterator[Hop]:
     yield _judged(reference, WRAPPED, Tolerance(_WRAPPER), lambda: _plain_torch(reference.classifier))
-    onnx = artifact if artifact.format == "onnx" else _opened(artifact.intermediate)
-    if onnx is not None:
-        own = allowed if allowed and onnx is artifact else _widest(reference, onnx)
-        yield _judged(reference, UNOPTIMISED, own, lambda: unoptimised(onnx))
-        yield _judged(reference, OPTIMISED, own, lambda: find_backend("onnxruntime").load(onnx))
-        asked = reference if slow else _only(reference, 0)
-        yield _judged(asked, NUMPY, own, lambda: find_backend("onnx-reference").load(onnx))
-    if artifact.format == "onnx":
-        return
-    own = allowed or _widest(reference, artifact)
-    if artifact.format == "mlprogram" and artifact.precision == "fp16":
+    for step in (_opened(artifact.intermediate), artifact):
+        if step is not None:
+            own = allowed if allowed and step is artifact else _widest(reference, step)
+            hops = _rewritten if format_of(step).RUNTIME_REWRITES else _evaluated
+            yield from hops(reference, step, own, slow)
+
+
+def _rewritten(reference: Reference, artifact: Artifact, own: Tolerance, slow: bool) -> Iterator[Hop]:
+    """Run a file in ONNX Runtime as it is, then with its graph rewritten, and in onnx.reference."""
+    yield _judged(reference, UNOPTIMISED, own, lambda: unoptimised(artifact))
+    yield _judged(reference, OPTIMISED, own, lambda: find_backend("onnxruntime").load(artifact))
+    asked = reference if slow else _only(reference, 0)
+    yield _judged(asked, NUMPY, own, lambda: find_backend("onnx-reference").load(artifact))
+
+
+def _evaluated(reference: Reference, artifact: Artifact, own: Tolerance, slow: bool) -> Iterator[Hop]:
+    """Run a file in the evaluator, in fp32 first where it rounds, and in Apple's runtime."""
+    if _rounds(artifact):
         yield _judged(reference, f"{artifact.format} in fp32", own, lambda: in_fp32(artifact))
     name = f"{artifact.format} in {artifact.precision}"
     yield _judged(reference, name, own, lambda: find_backend("coreml-evaluator").load(artifact))
@@ -79,6 +82,11 @@ def _hops(reference: Reference, artifact: Artifact, allowed: Tolerance | None, s
         yield Hop("coreml-native", "skipped", reason=reason)
     else:
         yield _judged(reference, "coreml-native", own, lambda: native.load(artifact))
+
+
+def _rounds(artifact: Artifact) -> bool:
+    """Say whether a file computes in fp16 what can be computed in fp32 instead."""
+    return artifact.precision == "fp16" and format_of(artifact).HAS_COMPUTE_PRECISION
 
 
 def _widest(reference: Reference, artifact: Artifact) -> Tolerance:
@@ -109,39 +117,30 @@ def guilty_hop(reference: Reference, artifact: Artifact, backend: str, failed: C
     worst = _only(reference, int(np.argmax(apart)))
     allowed = (Tolerance(failed.tolerance),)
     last = f"torch -> {artifact.format}"
-    if artifact.intermediate and artifact.format != "onnx":
+    if artifact.intermediate:
         intermediate = _opened(artifact.intermediate)
         if intermediate is None or not _agrees(
             worst, reference.tolerances(intermediate), lambda: _loaded("onnxruntime", intermediate)
         ):
             return "torch -> onnx"
         last = f"onnx -> {artifact.format}"
-    if (
-        artifact.format == "onnx"
-        and backend == "onnxruntime"
-        and _agrees(worst, allowed, lambda: unoptimised(artifact))
-    ):
+    if backend == "onnxruntime" and _agrees(worst, allowed, lambda: unoptimised(artifact)):
         return f"{UNOPTIMISED} -> {OPTIMISED}"
     # Where another runtime of the same file agrees with PyTorch, the file is right and the first runtime is wrong.
     for other in backends_for(artifact.format):
         if other != backend and _agrees(worst, allowed, lambda other=other: _loaded(other, artifact)):  # type: ignore[misc]
             return f"{artifact.format} file -> {backend}"
-    halved = artifact.format == "mlprogram" and artifact.precision == "fp16"
-    if halved and _agrees(worst, allowed, lambda: in_fp32(artifact)):
+    if _rounds(artifact) and _agrees(worst, allowed, lambda: in_fp32(artifact)):
         return f"{artifact.format} in fp32 -> {artifact.format} in fp16"
     return last
 
 
 def unoptimised(artifact: Artifact) -> Predict:
     """Load an ONNX file into ONNX Runtime without any rewriting of its graph."""
-    import onnxruntime
+    from parity.formats.onnx import session as runtime
+    from parity.formats.onnx.classifier import classifier_predictions
 
-    from parity.backends.onnx_classifier import classifier_predictions
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(str(artifact.path), options, providers=["CPUExecutionProvider"])
+    session = runtime.open_session(str(artifact.path), runtime.UNOPTIMISED)
     return classifier_predictions(
         artifact,
         {value.name: value.shape for value in session.get_inputs()},
@@ -157,8 +156,8 @@ def _batch(shape: list[object]) -> int:
 
 def in_fp32(artifact: Artifact) -> Predict:
     """Load an ML Program into the evaluator with all its arithmetic in fp32."""
-    from parity.backends.coreml_classifier import classifier_predictions
-    from parity.diagnosis.semantics import evaluator_in_fp32
+    from parity.formats.coreml.classifier import classifier_predictions
+    from parity.formats.mlprogram.retyped import evaluator_in_fp32
 
     evaluator = evaluator_in_fp32(artifact.path)
     return classifier_predictions(artifact, evaluator.description, evaluator.predict, 1)

@@ -20,6 +20,7 @@ from parity.core.tolerance import Tolerance
 from parity.diagnosis.repair import apply, badness, evidence_of, holds, repaired
 from parity.diagnosis.suspects import GENERAL, SPECIFIC, Suspect
 from parity.diagnosis.suspects.precision import harmless
+from parity.formats import format_of
 
 if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination
@@ -132,7 +133,8 @@ def _unexplained(hops: Sequence[str], where: Located | None) -> str:
 
 def _fix(suspect: Suspect, examination: Examination, search: _Search) -> str:
     """Find which operations must stay in fp32, where that is the cause and there is time to convert."""
-    if suspect.fault != "p-fp16-overflow" or examination.artifact.format != "mlprogram" or search.half_over:
+    able = format_of(examination.artifact).HAS_COMPUTE_PRECISION
+    if suspect.fault != "p-fp16-overflow" or not able or search.half_over:
         return ""
     from parity.diagnosis.precision import predict_precision
 

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from conversion.artifact import Format
     from parity.diagnosis.examination import Examination
 
-# FeatureTypes.proto: ImageFeatureType.ColorSpace.
-_BGR = 30
-
 # What is to be mended -> format -> line of code. A format that is absent cannot have the fault.
 FIXES: Mapping[str, Mapping[Format, str]] = {
     # The file says that it takes BGR.
@@ -154,7 +151,5 @@ def numbers(values: np.ndarray) -> str:
 
 
 def _declares_bgr(examination: Examination) -> bool:
-    if examination.artifact.format == "onnx":
-        return False
-    inputs = examination.editable.content.description.input
-    return any(feature.type.imageType.colorSpace == _BGR for feature in inputs)
+    editable = examination.editable
+    return editable.verbs.declares_bgr(editable.content)

@@ -68,13 +68,6 @@ class _Found:
     images: list[int] = field(default_factory=list)
 
 
-def first_divergence(
-    reference: Reference, artifact: Artifact, images: ImageSet | None = None, optimised: bool = False
-) -> Located | None:
-    """Name the first operation that does not compute what PyTorch's does of the same inputs; None: all do."""
-    return next(iter(divergences(reference, artifact, images, optimised, FIRST)), None)
-
-
 def divergences(
     reference: Reference,
     artifact: Artifact,

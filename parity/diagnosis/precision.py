@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conversion.routes import convert
-from parity.backends.coreml_classifier import classifier_predictions, fed
 from parity.core.compare import compare
 from parity.core.tolerance import Tolerance
 from parity.coreml import Evaluator
 from parity.coreml.reading.files import ModelFile, open_model
 from parity.diagnosis.graph import Graph, Operation, dynamic_values, read_graph
-from parity.diagnosis.semantics import evaluator_in
+from parity.formats import format_of
+from parity.formats.coreml.classifier import classifier_predictions, fed
+from parity.formats.mlprogram.retyped import evaluator_in
 
 if TYPE_CHECKING:
     from conversion import Artifact
@@ -102,12 +103,13 @@ def predict_precision(reference: Reference, tolerance: Tolerance, artifact: Arti
     module. Unless it is in fp32, which holds what was lost in fp16, the classifier is converted, into a directory
     that goes away.
     """
-    if artifact is not None and artifact.format == "mlprogram" and artifact.precision == "fp32":
+    named = artifact is not None and format_of(artifact).HAS_COMPUTE_PRECISION
+    if artifact is not None and named and artifact.precision == "fp32":
         return _predict(reference, tolerance, artifact)
     with tempfile.TemporaryDirectory() as directory:
         converted = convert(reference.classifier, "mlprogram-fp32", Path(directory))
         found = _predict(reference, tolerance, converted)
-        if artifact is None or artifact.format != "mlprogram" or found.keep is None:
+        if artifact is None or not named or found.keep is None:
             return found
         names = _names(read_graph(converted), read_graph(artifact))
         return replace(found, keep=tuple(names.get(name, name) for name in found.keep))

@@ -114,6 +114,7 @@ def _elsewhere(one: Sibling, same: Sequence[Sibling]) -> Iterator[Diagnosis]:
 def _other_files(one: Sibling, agreeing: Sequence[Sibling]) -> Iterator[Diagnosis]:
     from conversion.errors import ConversionError
     from parity.core.errors import ParityError
+    from parity.formats import find_format
     from parity.formats.facts import ArtifactFacts, changed_facts, facts
 
     assert one.artifact is not None
@@ -124,19 +125,20 @@ def _other_files(one: Sibling, agreeing: Sequence[Sibling]) -> Iterator[Diagnosi
         ]
     except (ConversionError, ParityError):
         return
-    # The nearest first: of the same format, then between the two of Core ML.
-    for artifact, other in sorted(theirs, key=lambda pair: pair[1].format != mine.format):
-        kinds = {mine.format, other.format}
+    own = find_format(mine.format)
+    # The nearest first: of the same format, then of another one of the same runtime.
+    for artifact, other in sorted(theirs, key=lambda pair: find_format(pair[1].format) is not own):
+        kind = find_format(other.format)
         told = _differing(changed_facts(other, mine))
         agrees, fails = _name(artifact, other, mine), _name(one.artifact, mine, other)
-        if kinds == {"mlprogram", "neuralnetwork"}:
-            fault, cause = "i-nn-vs-mlprogram", "the two formats"
-        elif len(kinds) > 1:
+        if kind.RUNTIME != own.RUNTIME:
             continue
-        elif artifact.route != one.artifact.route and kinds == {"onnx"}:
-            fault, cause = "v-exporter-default", "the two exporters"
+        if kind is not own:
+            fault, cause = "i-nn-vs-mlprogram", "the two formats"
+        elif artifact.route != one.artifact.route and own.EXPORTER_FAULT:
+            fault, cause = own.EXPORTER_FAULT, "the two exporters"
         elif mine.version != other.version:
-            fault, cause = ("g-opset-choice" if kinds == {"onnx"} else "v-deployment-target"), "the two versions"
+            fault, cause = own.VERSION_FAULT, "the two versions"
         else:
             continue
         yield Diagnosis(

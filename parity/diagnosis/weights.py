@@ -16,7 +16,13 @@ from parity.diagnosis.folding import Norm, Unit, laid_out
 from parity.diagnosis.graph import Graph, Operation, read_graph
 from parity.diagnosis.source import Program, record
 from parity.diagnosis.types import WeightFinding
-from parity.diagnosis.wanted_weights import expected_kernels, expected_norms, followed_by_norm, unfolded_kernels
+from parity.diagnosis.wanted_weights import (
+    Wanted,
+    expected_kernels,
+    expected_norms,
+    followed_by_norm,
+    unfolded_kernels,
+)
 from parity.diagnosis.weight_faults import ALIKE, compare_weight, likeness
 
 if TYPE_CHECKING:
@@ -28,27 +34,16 @@ class WeightAudit:
     """Hold what the audit found.
 
     findings: in the order of the artefact. repaired: (operation, place) -> what the weight should be, in its shape.
-    compared: how many weights were; unmatched: PyTorch's modules for whose weights the artefact has no place.
     """
 
     findings: tuple[WeightFinding, ...]
     repaired: Mapping[tuple[str, str], np.ndarray]
-    compared: int
-    unmatched: tuple[str, ...]
 
 
 def audit_weights(classifier: Classifier, artifact: Artifact) -> WeightAudit:
     """Compare the weights of an artefact with those of the classifier that it should have been made from."""
-    from conversion.deployed import deployed_module, example_pixels
-
-    module = deployed_module(classifier)
-    program = record(module, example_pixels(classifier))
-    state = {name: tensor.detach().double().numpy() for name, tensor in module.state_dict().items()}
     graph = read_graph(artifact)
-    units, norms = _units(program, state)
-    pairs = _pair(graph, units)
-    apart = followed_by_norm(graph) | unfolded_kernels(graph, pairs)
-    expected = [*expected_kernels(graph, pairs, apart), *expected_norms(graph, pairs, norms, apart)]
+    expected = expected_weights(classifier, graph)
     others = [(e.module, e.array) for e in expected]
     owners: dict[str, list[str]] = {}
     for e in expected:
@@ -63,13 +58,20 @@ def audit_weights(classifier: Classifier, artifact: Artifact) -> WeightAudit:
         if finding:
             findings.append(finding)
     findings.sort(key=lambda finding: next(o.index for o in graph.operations if o.name == finding.operation))
-    met = {id(unit) for _, _, unit in pairs}
-    return WeightAudit(
-        tuple(findings),
-        {(f.operation, f.place): f.repaired for f in findings},
-        len(expected),
-        tuple(dict.fromkeys(unit.module for unit in units if id(unit) not in met)),
-    )
+    return WeightAudit(tuple(findings), {(f.operation, f.place): f.repaired for f in findings})
+
+
+def expected_weights(classifier: Classifier, graph: Graph) -> list[Wanted]:
+    """Say what each weight of a graph should be, as far as it has one of PyTorch's for it."""
+    from conversion.deployed import deployed_module, example_pixels
+
+    module = deployed_module(classifier)
+    program = record(module, example_pixels(classifier))
+    state = {name: tensor.detach().double().numpy() for name, tensor in module.state_dict().items()}
+    units, norms = _units(program, state)
+    pairs = _pair(graph, units)
+    apart = followed_by_norm(graph) | unfolded_kernels(graph, pairs)
+    return [*expected_kernels(graph, pairs, apart), *expected_norms(graph, pairs, norms, apart)]
 
 
 def _units(program: Program, state: Mapping[str, np.ndarray]) -> tuple[list[Unit], list[Norm]]:

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from conversion.errors import ConversionError
-from conversion.files.model_files import messages
-from parity.coreml.reading.files import open_model
+from parity.formats import format_of
 
 if TYPE_CHECKING:
     from conversion import Artifact
@@ -40,7 +38,7 @@ class ArtifactFacts:
 
 
 @dataclass(frozen=True)
-class _Content:
+class Content:
     """Hold what facts and digest are taken from; parts: name -> bytes, or the file that has them."""
 
     version: str
@@ -50,7 +48,7 @@ class _Content:
 
 def facts(artifact: Artifact) -> ArtifactFacts:
     """Look into a converted file; one that cannot be read is a ConversionError or a ParityError."""
-    content = _content(artifact)
+    content = format_of(artifact).content(artifact.path)
     size = sum(p.stat().st_size if isinstance(p, Path) else len(p) for p in content.parts.values())
     operations = dict(sorted(content.operations.items()))
     return ArtifactFacts(artifact.format, artifact.precision, content.version, size, operations)
@@ -63,7 +61,7 @@ def artifact_digest(artifact: Artifact) -> str:
     of weights.
     """
     whole = hashlib.sha256()
-    for name, part in sorted(_content(artifact).parts.items()):
+    for name, part in sorted(format_of(artifact).content(artifact.path).parts.items()):
         if isinstance(part, Path):
             with part.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256")
@@ -85,84 +83,3 @@ def changed_facts(before: ArtifactFacts, now: ArtifactFacts) -> tuple[str, ...]:
     if before.size != now.size:
         lines.append(f"size: {before.size:,} -> {now.size:,} bytes")
     return tuple(lines)
-
-
-def _content(artifact: Artifact) -> _Content:
-    return _onnx_content(artifact.path) if artifact.format == "onnx" else _coreml_content(artifact.path)
-
-
-def _onnx_content(path: Path) -> _Content:
-    import onnx
-
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except Exception as error:  # protobuf's and onnx's own, another class in each version
-        raise ConversionError(
-            f"{path}: not an ONNX model ({' '.join(str(error).split())}); export it again"
-        ) from error
-    for note in ("producer_name", "producer_version"):
-        model.ClearField(note)
-    operations: Counter[str] = Counter()
-    weights: set[str] = set()
-    for message in messages(model):
-        for note in ("doc_string", "metadata_props"):
-            if note in message.DESCRIPTOR.fields_by_name:
-                message.ClearField(note)
-        if isinstance(message, onnx.NodeProto) and message.op_type != "Constant":
-            operations[f"{message.domain}::{message.op_type}" if message.domain else message.op_type] += 1
-        if isinstance(message, onnx.TensorProto):
-            weights |= {entry.value for entry in message.external_data if entry.key == "location"}
-    opsets = [f"{entry.domain} {entry.version}".strip() for entry in model.opset_import]
-    parts: dict[str, bytes | Path] = {"model": model.SerializeToString(deterministic=True)}
-    return _Content(f"opset {', '.join(sorted(opsets))}", operations, {**parts, **_beside(path.parent, weights)})
-
-
-def _coreml_content(path: Path) -> _Content:
-    model = open_model(path)
-    specification = model.specification
-    specification.description.ClearField("metadata")
-    kind = specification.WhichOneof("Type")
-    version = f"specification {specification.specificationVersion}"
-    if kind == "mlProgram":
-        functions = specification.mlProgram.functions.values()
-        version += f", {' and '.join(sorted({function.opset for function in functions}))}"
-        blocks = [block for function in functions for block in function.block_specializations.values()]
-        operations = Counter(_program_operations(blocks))
-    else:
-        network = getattr(specification, kind)
-        operations = Counter(_layers(network))
-        operations.update(f"preprocessing.{step.WhichOneof('preprocessor')}" for step in network.preprocessing)
-    parts: dict[str, bytes | Path] = {"model": specification.SerializeToString(deterministic=True)}
-    if home := model.weights_dir:
-        # Finder and the like leave hidden files of their own.
-        files = [file for file in home.rglob("[!.]*") if file.is_file()]
-        parts.update({f"weights/{file.relative_to(home).as_posix()}": file for file in files})
-    return _Content(version, operations, parts)
-
-
-def _program_operations(blocks: list[Any]) -> Iterator[str]:
-    for block in blocks:
-        for operation in block.operations:
-            if operation.type != "const":
-                yield operation.type
-            yield from _program_operations(operation.blocks)
-
-
-def _layers(network: Any) -> Iterator[str]:
-    for layer in network.layers:
-        kind = layer.WhichOneof("layer")
-        if kind not in ("loadConstant", "loadConstantND"):
-            yield kind
-        if kind == "loop":
-            yield from _layers(layer.loop.conditionNetwork)
-            yield from _layers(layer.loop.bodyNetwork)
-        elif kind == "branch":
-            yield from _layers(layer.branch.ifBranch)
-            yield from _layers(layer.branch.elseBranch)
-
-
-def _beside(home: Path, names: set[str]) -> dict[str, Path]:
-    missing = sorted(name for name in names if not (home / name).is_file())
-    if missing:
-        raise ConversionError(f"{home / missing[0]}: these weights are missing; copy them beside the model")
-    return {name: home / name for name in names}

@@ -16,12 +16,12 @@ from conversion.guards.torch_defaults import with_torch_defaults
 from conversion.provenance import code_hash, weights_hash
 from conversion.task import OutputSpec
 from parity.backends import Predict
-from parity.backends.feeding import check_batch
 from parity.backends.limited import time_limit
 from parity.backends.selection import check_selection
 from parity.core.environment import environment, operating_system
 from parity.core.measuring import aligned, exact_numbers, measured_cases
 from parity.core.results import FAILING_CASES, Case, Prediction
+from parity.formats.feeding import check_batch
 from parity.metrics.classification.variety import variety_of
 from parity.stream.cases_file import Header, HeadLeg, HeadModel, Line, PackedVariety, pack
 from parity.stream.decoding import Batches, Decoded, decode, same_pixels, start_workers_early

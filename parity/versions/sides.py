@@ -19,6 +19,7 @@ from parity.core.environment import environment
 from parity.core.errors import ParityError
 from parity.core.results import Diagnosis, Divergence, Prediction, Subject
 from parity.diagnosis.explainer import Explainer
+from parity.formats import format_of
 from parity.pipeline import judge_prediction, judge_with_prediction
 from parity.suite.toolchain import normal, requirement
 from parity.versions.toolchain_packages import installed
@@ -231,7 +232,7 @@ class Bench:
         """Whether an explanation would read and run a file with another onnx than this side's."""
         if self.session is None or self.session.environment.toolchain.python is not None:
             return False
-        return artifact.format == "onnx" and "onnx" in self.session.environment.packages
+        return any(name in self.session.environment.packages for name in format_of(artifact).RUNTIME_PACKAGES)
 
     def _ask_parity(self, function: str, arguments: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Any:
         """Call a function of toolchain_side in there; arrays: arguments that cross as .npy files."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from conversion import ROUTES, Artifact, ConversionError, Preprocessing, convert, open_artifact
 from conversion.artifact import input_size
 from conversion.guards.quiet import chatter_to, import_coremltools
+from conversion.shapes import coreml_input_shapes
 from tests.conversion.classifiers import tiny
 
 Converted = Callable[[str], Artifact]
@@ -382,3 +383,19 @@ def test_an_ml_program_torn_out_of_its_package(package: Path, tmp_path: Path) ->
     shutil.copyfile(package / "Data" / "com.apple.CoreML" / "model.mlmodel", tmp_path / "model.mlmodel")
 
     assert str(tmp_path / "weights" / "weight.bin") in refusal(tmp_path / "model.mlmodel")
+
+
+def test_the_size_that_a_file_declares_is_its_own_whatever_else_it_takes() -> None:
+    from coremltools.proto import FeatureTypes_pb2, Model_pb2
+
+    feature = Model_pb2.FeatureDescription(name="image")
+    picture = feature.type.imageType
+    picture.height, picture.width = 24, 40
+    picture.colorSpace = FeatureTypes_pb2.ImageFeatureType.RGB
+    picture.imageSizeRange.heightRange.lowerBound, picture.imageSizeRange.heightRange.upperBound = 8, -1
+    picture.imageSizeRange.widthRange.lowerBound, picture.imageSizeRange.widthRange.upperBound = 8, 80
+
+    shapes = coreml_input_shapes(feature)
+
+    assert shapes.size == (24, 40)
+    assert str(shapes) == "[1, 3, 8 or more, 8..80]"

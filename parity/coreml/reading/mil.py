@@ -42,7 +42,7 @@ def read_function(
         they give, and are computed in these.
     """
     functions = specification.mlProgram.functions
-    wanted = function_name or specification.description.defaultFunctionName or "main"
+    wanted = function_name or _default_name(specification)
     if wanted not in functions:
         raise CoreMLError(f"{path}: no function `{wanted}`; the file has {', '.join(sorted(functions)) or 'none'}")
     function = functions[wanted]
@@ -60,9 +60,18 @@ def read_function(
     return graph
 
 
+def default_function(specification: Any) -> Any:
+    """Find the function of a program that runs where nobody names one."""
+    return specification.mlProgram.functions[_default_name(specification)]
+
+
+def _default_name(specification: Any) -> str:
+    return str(specification.description.defaultFunctionName or "main")
+
+
 def read_constants(specification: Any, path: str, weights_dir: Path | None) -> dict[str, np.ndarray]:
     """Read the numbers that a program's default function holds by name; compressed ones as what they stand for."""
-    function = specification.mlProgram.functions[specification.description.defaultFunctionName or "main"]
+    function = default_function(specification)
     reader = Reader(path, _OPSETS[function.opset], Weights(path, weights_dir))
     constants: dict[str, Any] = {}
     types: dict[str, str] = {}

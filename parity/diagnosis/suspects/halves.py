@@ -1,9 +1,9 @@
-"""Operations of an ONNX file that compute in 16 bits, whether the whole file does or a few between two casts."""
+"""Operations of a file that compute in 16 bits, whether the whole file does or a few between two casts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,27 +15,15 @@ if TYPE_CHECKING:
     from parity.diagnosis.editing import Editable
     from parity.diagnosis.examination import Examination
 
-# TensorProto.DataType.
-_FLOAT, _HALVES = 1, {10: "float16", 16: "bfloat16"}
-
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
     """Compute in fp32 what the file computes in 16 bits."""
-    graph = examination.graph
-    if examination.artifact.format != "onnx" or graph is None:
+    editable = examination.editable
+    halves = editable.verbs.halves(editable.content)
+    casts = halves.casts
+    if examination.graph is None or not (casts or halves.stored):
         return
-    content = examination.editable.content
-    found = [_HALVES[tensor.data_type] for tensor in content.graph.initializer if tensor.data_type in _HALVES]
-    casts = {
-        node.name or node.output[0]: _HALVES[attribute.i]
-        for node in content.graph.node
-        if node.op_type == "Cast"
-        for attribute in node.attribute
-        if attribute.name == "to" and attribute.i in _HALVES
-    }
-    if not found and not casts:
-        return
-    kind = next(iter((*casts.values(), *found)))
+    kind = next(iter((*casts.values(), *halves.stored)))
     where = f", first behind Cast `{next(iter(casts))}`" if casts else ""
     repair = Repair(
         edit=_widened,
@@ -65,29 +53,4 @@ def _overflowing(examination: Examination) -> str:
 
 
 def _widened(model: Editable) -> None:
-    """Give all that has 16 bits 32: weights, constants, casts, inputs and outputs."""
-    _widen(model.content.graph)
-
-
-def _widen(graph: Any) -> None:
-    for tensor in graph.initializer:
-        _widen_tensor(tensor)
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.name in ("to", "dtype") and attribute.i in _HALVES:
-                attribute.i = _FLOAT
-            if attribute.HasField("t"):
-                _widen_tensor(attribute.t)
-            if attribute.HasField("g"):
-                _widen(attribute.g)
-    for value in (*graph.input, *graph.output, *graph.value_info):
-        if value.type.tensor_type.elem_type in _HALVES:
-            value.type.tensor_type.elem_type = _FLOAT
-
-
-def _widen_tensor(tensor: Any) -> None:
-    from onnx import numpy_helper
-
-    if tensor.data_type in _HALVES:
-        array = numpy_helper.to_array(tensor).astype(np.float32)
-        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    model.verbs.widen(model.content)

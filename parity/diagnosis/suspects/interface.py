@@ -15,6 +15,7 @@ from parity.core.results import Prediction
 from parity.diagnosis.fixes import fix
 from parity.diagnosis.repair import Repair, relabelled
 from parity.diagnosis.suspects import Suspect
+from parity.formats import format_of
 
 if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination
@@ -52,7 +53,7 @@ def _list(given: tuple[str, ...], wanted: tuple[str, ...], examination: Examinat
         return
     fault, message = name_order(given, wanted)
     yield Suspect(
-        fault, message, by_place if examination.artifact.format != "onnx" or outputs else right, seen=True
+        fault, message, by_place if format_of(examination.artifact).HAS_LABELS or outputs else right, seen=True
     )
 
 

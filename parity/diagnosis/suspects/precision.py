@@ -11,6 +11,7 @@ from parity.core.tolerance import FP16_FACTOR, CostUnknownError
 from parity.diagnosis.fixes import fix
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
+from parity.formats import format_of
 
 if TYPE_CHECKING:
     from conversion import Artifact
@@ -24,7 +25,7 @@ LARGEST = 65504.0
 def suspects(examination: Examination) -> Iterator[Suspect]:
     """Compute an fp16 program in fp32."""
     artifact = examination.artifact
-    if artifact.format != "mlprogram" or artifact.precision != "fp16":
+    if not format_of(artifact).HAS_COMPUTE_PRECISION or artifact.precision != "fp16":
         return
     repair = Repair(
         run=_in_fp32, evidence="the same file computed in fp32 agrees", fix=fix("fp32", artifact.format)
@@ -91,8 +92,8 @@ def _in_fp32(artifact: Artifact) -> Predict:
 
 def _largest(examination: Examination) -> tuple[str, float]:
     """Find the largest number that is computed for the worst image, in fp32."""
-    from parity.backends.coreml_classifier import fed
-    from parity.diagnosis.semantics import evaluator_in_fp32
+    from parity.formats.coreml.classifier import fed
+    from parity.formats.mlprogram.retyped import evaluator_in_fp32
 
     evaluator = evaluator_in_fp32(examination.artifact.path)
     pixels = examination.pixels[min(examination.screen[0], len(examination.pixels) - 1)]

@@ -11,6 +11,7 @@ from parity.backends.reference import Reference
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.environment import with_answers
+from parity.formats import format_of
 
 if TYPE_CHECKING:
     from parity.diagnosis.editing import Editable
@@ -28,7 +29,8 @@ def _chance(examination: Examination) -> Iterator[Suspect]:
         return
     apart = f"Two identical runs differ by {examination.apart_twice:.2g}"
     message = f"{apart}: dropout is active, or something else is random."
-    repair = Repair(edit=_without_training, fix="model.eval()") if examination.artifact.format == "onnx" else None
+    able = format_of(examination.artifact).HAS_TRAINING_SWITCHES
+    repair = Repair(edit=_without_training, fix="model.eval()") if able else None
     yield Suspect("mode-dropout-live", message, repair, seen=True)
 
 
@@ -39,21 +41,15 @@ def _batch_statistics(examination: Examination) -> Iterator[Suspect]:
     norms = [m for m in examination.reference.classifier.module.modules() if isinstance(m, _norms(torch))]
     if not norms:
         return
-    if examination.artifact.format == "onnx":
-        training = [
-            node
-            for node in examination.editable.content.graph.node
-            if node.op_type == "BatchNormalization"
-            and any(a.name == "training_mode" and a.i for a in node.attribute)
-        ]
-        if training:
-            yield Suspect(
-                "mode-train-bn",
-                f"BatchNorm runs on batch statistics in {len(training)} operation(s), "
-                f"`{training[0].name or training[0].output[0]}` first: the model was exported in training mode.",
-                Repair(edit=_without_training, fix="model.eval()"),
-                seen=True,
-            )
+    editable = examination.editable
+    if training := editable.verbs.training_norms(editable.content):
+        yield Suspect(
+            "mode-train-bn",
+            f"BatchNorm runs on batch statistics in {len(training)} operation(s), "
+            f"`{training[0]}` first: the model was exported in training mode.",
+            Repair(edit=_without_training, fix="model.eval()"),
+            seen=True,
+        )
     yield Suspect(
         "mode-train-bn",
         "BatchNorm runs on batch statistics: PyTorch in training mode answers as the file does; the model was "
@@ -85,12 +81,4 @@ def _in_training(reference: Reference) -> Reference:
 
 
 def _without_training(model: Editable) -> None:
-    """Put an ONNX model into evaluation mode."""
-    for node in model.content.graph.node:
-        if node.op_type == "BatchNormalization":
-            kept = [a for a in node.attribute if a.name != "training_mode"]
-            del node.attribute[:]
-            node.attribute.extend(kept)
-            del node.output[1:]
-        elif node.op_type == "Dropout" and len(node.input) > 2:
-            del node.input[2:]
+    model.verbs.stop_training(model.content)

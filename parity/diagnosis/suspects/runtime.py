@@ -11,9 +11,10 @@ import numpy as np
 
 from parity.backends import backends_for, find_backend, limited
 from parity.diagnosis import chain
-from parity.diagnosis.edit_onnx import image_of
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
+from parity.formats import find_format
+from parity.formats.onnx.description import image_of
 
 if TYPE_CHECKING:
     from conversion import Artifact
@@ -107,7 +108,7 @@ def _named(backend: str) -> str:
 def _operation(examination: Examination, one: str, other: str) -> str:
     """Name the first operation that two runtimes of an ONNX file give different values of, from the same inputs."""
     graph = examination.graph
-    if graph is None or graph.format != "onnx":
+    if graph is None or not find_format(graph.format).RUNTIME_REWRITES:
         return ""
     pixels = examination.pixels[examination.screen[0]]
     try:
@@ -122,8 +123,8 @@ def _operation(examination: Examination, one: str, other: str) -> str:
 
 
 def _values(artifact: Artifact, runtime: str, pixels: np.ndarray) -> dict[str, np.ndarray]:
-    from parity.backends.feeding import as_tensor
     from parity.diagnosis.trace import open_trace
+    from parity.formats.feeding import as_tensor
 
     if runtime != "onnx-reference":
         return open_trace(artifact, optimised=runtime == "onnxruntime")(pixels)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from parity.backends.reference import Reference
-from parity.diagnosis.edit_onnx import image_of, insert_behind_image
 from parity.diagnosis.editing import settings
 from parity.diagnosis.fixes import fix
 from parity.diagnosis.repair import Repair, apply, holds
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.environment import asked_again
+from parity.formats import format_of
 from parity.suite.images import ImageSet
 
 if TYPE_CHECKING:
@@ -57,14 +57,9 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
 
 
 def _other_type(examination: Examination) -> Iterator[Suspect]:
-    """Look for an ONNX input of another type than fp32."""
-    if examination.artifact.format != "onnx":
-        return
-    from onnx import TensorProto
-
-    kind = image_of(examination.editable.content).type.tensor_type.elem_type
-    if kind != TensorProto.FLOAT:
-        name = TensorProto.DataType.Name(kind).lower()
+    """Look for an input of a type that pixels do not have."""
+    editable = examination.editable
+    if name := editable.verbs.strange_input_type(editable.content):
         yield Suspect(
             "i-input-type",
             f"The file's input is of the type {name}, where PyTorch's is float: pixels 0 to 255 are refused.",
@@ -74,16 +69,13 @@ def _other_type(examination: Examination) -> Iterator[Suspect]:
 
 
 def _of_floats(model: Editable) -> None:
-    from onnx import TensorProto
-
-    kind = image_of(model.content).type.tensor_type
-    insert_behind_image(model.content, "Cast", to=kind.elem_type)
-    kind.elem_type = TensorProto.FLOAT
+    model.verbs.take_floats(model.content)
 
 
 def _other_channels(examination: Examination, option: Sequence[Axis]) -> Iterator[Suspect]:
     """Look for channels in another place, or for one where there should be three."""
-    if examination.artifact.format == "onnx" and 3 in option[3]:
+    has_colours = format_of(examination.artifact).HAS_IMAGE_TYPE
+    if not has_colours and 3 in option[3]:
         yield Suspect(
             "i-input-layout",
             "The file takes images with their channels last, [images, height, width, 3], where PyTorch's are "
@@ -91,7 +83,7 @@ def _other_channels(examination: Examination, option: Sequence[Axis]) -> Iterato
             Repair(edit=_channels_first, fix="input = input.transpose(0, 2, 3, 1)"),
             seen=True,
         )
-    elif examination.artifact.format != "onnx" and 1 in option[1]:
+    elif has_colours and 1 in option[1]:
         yield Suspect(
             "pre-colour-mode",
             "The file's input is a grey image, of one channel; the classifier's has three.",
@@ -101,17 +93,11 @@ def _other_channels(examination: Examination, option: Sequence[Axis]) -> Iterato
 
 
 def _channels_first(model: Editable) -> None:
-    """Put a Transpose between an image with channels first and who reads it."""
-    insert_behind_image(model.content, "Transpose", perm=[0, 2, 3, 1])
-    shape = image_of(model.content).type.tensor_type.shape
-    dims = list(shape.dim)
-    del shape.dim[:]
-    shape.dim.extend([dims[0], dims[3], dims[1], dims[2]])
+    model.verbs.take_channels_first(model.content)
 
 
 def _in_colour(model: Editable) -> None:
-    for feature in model.content.description.input:
-        feature.type.imageType.colorSpace = _RGB
+    model.verbs.declare_rgb(model.content)
 
 
 def _fixed_batch(examination: Examination, fixed: int) -> Suspect:
@@ -122,7 +108,7 @@ def _fixed_batch(examination: Examination, fixed: int) -> Suspect:
         evidence=f"given {fixed} at once, the images agree",
         fix=_shaped("batch", examination, fixed=fixed, batch=examination.batch),
     )
-    if examination.artifact.format == "onnx":
+    if format_of(examination.artifact).HAS_NAMED_AXES:
         told = f"Batch axis is fixed at {fixed}: dynamic_axes names no existing input (it is called `{image}`)"
         return Suspect(
             "i-dynamic-axis-name", f"{told}; batches of {examination.batch} are refused.", alone, seen=True
@@ -166,22 +152,21 @@ def _baked_batch(examination: Examination) -> Iterator[Suspect]:
 
 
 def _reshapes(examination: Examination) -> dict[str, np.ndarray]:
-    """Find the Reshapes whose constant begins with the number of images, and the constant that keeps it open."""
+    """Find the reshapes whose constant begins with the number of images, and the constant that keeps it open."""
     graph = examination.graph
     values = examination.values(examination.pixels[0])
-    if graph is None or values is None or examination.artifact.format != "onnx":
+    if graph is None or values is None:
         return {}
-    from parity.diagnosis.graph import onnx_constants
-
-    constants, found = onnx_constants(examination.editable.content), {}
-    for operation in graph.operations:
-        if operation.type != "Reshape" or "input[1]" not in operation.sources or operation.inputs[0] not in values:
-            continue
-        shape = np.array(constants[operation.sources["input[1]"]], np.int64)
-        if shape.size and values[operation.inputs[0]].shape[:1] == (1,) and shape[0] == 1:
-            # 0 copies the axis of what is reshaped.
-            found[operation.name] = np.array([0, *shape[1:]], np.int64)
-    return found
+    targets = format_of(examination.artifact).reshape_targets(examination.editable.content, graph)
+    batches = {
+        o.name: values[o.inputs[0]].shape[:1] for o in graph.operations if o.inputs and o.inputs[0] in values
+    }
+    return {
+        # 0 copies the axis of what is reshaped.
+        name: np.array([0, *shape[1:]], np.int64)
+        for name, shape in targets.items()
+        if batches.get(name) == (1,) and shape[:1] == (1,)
+    }
 
 
 def _nearest(option: Sequence[Axis], size: Size) -> Size:

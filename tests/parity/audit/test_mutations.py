@@ -22,9 +22,8 @@ from conversion.guards.quiet import import_coremltools
 from parity.audit import attributes, geometry, head, labels, preprocessing, shapes, weights
 from parity.audit import input as inside
 from parity.audit.mutant import Mutant, Sample, spread
-from parity.audit.structure import approximate_erf
 from parity.backends import find_backend
-from parity.diagnosis.editing import Editable
+from parity.formats.onnx.erf import approximate_erf
 from tests.parity.audit.benches import ROUTES, made, original
 from tests.parity.tiny import LABELS, PREPROCESSING, Tiny, converted, pictures, tiny
 
@@ -267,7 +266,7 @@ def test_an_erf_becomes_the_tanh_of_the_approximate_gelu() -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     x = np.linspace(-4, 4, 50, dtype=np.float32)
 
-    approximate_erf(Editable("onnx", model), "e")
+    approximate_erf(model, "e")
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 
     expected = torch.nn.functional.gelu(torch.from_numpy(x), approximate="tanh").numpy()

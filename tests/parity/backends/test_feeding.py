@@ -12,8 +12,8 @@ from conversion import Artifact, convert
 from conversion.shapes import Axis, InputShapes
 from parity import check
 from parity.backends import Predict, onnxruntime
-from parity.backends.feeding import no_larger_than
 from parity.core.errors import ParityError
+from parity.formats.feeding import no_larger_than
 from parity.stream.running import run_shard
 from tests.parity.stream.jobs import job_over
 from tests.parity.tiny import converted, pictures, tiny

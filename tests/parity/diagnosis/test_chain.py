@@ -235,7 +235,6 @@ def test_every_hop_of_a_sound_chain_holds() -> None:
     ]
     assert {hop.verdict for hop in hops[:-1]} == {"pass"}
     assert all(hop.max_abs_diff is not None and hop.max_abs_diff < 1e-5 for hop in hops[:-1])
-    assert chain.guilty(hops) is None
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="there is Apple's runtime there")
@@ -255,12 +254,11 @@ def test_a_program_is_run_in_fp32_and_in_fp16() -> None:
     assert single.max_abs_diff < half.max_abs_diff < 0.01
 
 
-def test_the_first_hop_that_fails_is_guilty() -> None:
+def test_a_broken_file_fails_at_its_first_hop() -> None:
     broken = edited("residual", "onnx", lambda m: change_weight(m, nodes(m, "Conv")[0].input[2], lambda a: a + 3))
 
-    found = chain.guilty(chain.chain(reference_of("residual"), broken))
+    found = next(hop for hop in chain.chain(reference_of("residual"), broken) if hop.verdict != "pass")
 
-    assert found is not None
     assert (found.name, found.verdict) == ("onnx unoptimised", "fail")
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from onnx import helper, numpy_helper
 
-from parity.diagnosis.graph import dynamic_values, onnx_constants, read_graph
 from parity.diagnosis.trace import open_trace
+from parity.formats.graph import dynamic_values, read_graph
+from parity.formats.onnx.graph import constants_of
 from tests.parity.diagnosis.networks import EXPORTS, converted, reference
 
 
@@ -85,7 +86,7 @@ def model(*nodes: Any, **weights: np.ndarray) -> Any:
 def test_constants_are_worked_out_through_nodes_of_constants_alone() -> None:
     weight = np.arange(6, dtype=np.float32).reshape(2, 3)
     node = helper.make_node
-    found = onnx_constants(
+    found = constants_of(
         model(
             node("Transpose", ["w"], ["turned"], perm=[1, 0]),
             node("Identity", ["turned"], ["same"]),
@@ -101,7 +102,7 @@ def test_constants_are_worked_out_through_nodes_of_constants_alone() -> None:
 
 
 def test_quantised_weights_are_what_they_stand_for() -> None:
-    found = onnx_constants(
+    found = constants_of(
         model(
             helper.make_node("DequantizeLinear", ["q", "s", "z"], ["w"]),
             q=np.array([0, 10, 20], np.uint8),

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from conversion.artifact import open_artifact
 from conversion.deployed import deployed_module, example_pixels
 from conversion.guards.quiet import chatter_to, import_coremltools
-from parity.diagnosis.locate import divergences, first_divergence
+from parity.diagnosis.locate import FIRST, divergences
 from parity.diagnosis.types import WRAPPER, Located
 from parity.diagnosis.weights import audit_weights
 from tests.parity.diagnosis.injecting import (
@@ -36,7 +36,7 @@ ONNX = ("onnx", "onnx-torchscript")
 
 
 def located(name: str, route: str, change: Callable[[Any], None]) -> Located:
-    found = first_divergence(reference(name), edited(name, route, change))
+    found = next(iter(divergences(reference(name), edited(name, route, change), most=FIRST)), None)
     assert found is not None
     assert found.images == tuple(range(len(reference(name).images.names)))
     return found

@@ -162,7 +162,7 @@ def test_a_constant_that_vanishes_is_named() -> None:
 
 
 def test_the_evaluator_in_fp32_does_not_round() -> None:
-    from parity.diagnosis.semantics import evaluator_in_fp32
+    from parity.formats.mlprogram.retyped import evaluator_in_fp32
     from tests.parity.diagnosis.networks import converted
 
     path = converted("residual", "mlprogram").path

@@ -1,11 +1,36 @@
-"""Changes to an ONNX ModelProto; see `parity.diagnosis.editing`."""
+"""Changes to an ONNX ModelProto; see `parity.formats.editing`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from parity.formats.onnx.description import image_of
+from parity.formats.onnx.halves import halves as halves
+from parity.formats.onnx.halves import widen as widen
+
+if TYPE_CHECKING:
+    from conversion import Artifact
+
+# More than protobuf can hold in one message.
+_LARGE = 2**31 - 1
+
+
+def read(artifact: Artifact) -> Any:
+    """Read a file with its weights."""
+    import onnx
+
+    return onnx.load(str(artifact.path))
+
+
+def save(artifact: Artifact, model: Any, path: Path) -> None:
+    """Write a model, its weights beside it only where one file cannot hold them."""
+    import onnx
+
+    onnx.save(model, str(path), save_as_external_data=int(model.ByteSize()) > _LARGE)
 
 
 def replace_input(
@@ -25,12 +50,6 @@ def replace_input(
             node.input[:] = [names[3] if name == value else name for name in node.input]
     model.graph.node.insert(0, helper.make_node("Mul", [image.name, names[0]], [names[2]], names[2]))
     model.graph.node.insert(1, helper.make_node("Add", [names[2], names[1]], [names[3]], names[3]))
-
-
-def image_of(model: Any) -> Any:
-    """Find the input that is no weight, as a ValueInfoProto."""
-    weights = {tensor.name for tensor in model.graph.initializer}
-    return next(one for one in model.graph.input if one.name not in weights)
 
 
 def insert_behind_image(model: Any, kind: str, constant: np.ndarray | None = None, **attributes: Any) -> None:
@@ -126,6 +145,85 @@ def set_output(model: Any, was: str, value: str) -> None:
     for output in model.graph.output:
         if output.name == was:
             output.ClearField("type")
+
+
+def repeat(model: Any, operation: str) -> None:
+    """Do a node twice."""
+    nodes = model.graph.node
+    index = next(i for i, node in enumerate(nodes) if _name(node) == operation)
+    again = type(nodes[index])()
+    again.CopyFrom(nodes[index])
+    again.name = f"{operation} again"
+    nodes[index].output[0] = again.input[0] = f"{again.output[0]} once"
+    nodes.insert(index + 1, again)
+
+
+def set_softmax_axis(model: Any, operation: str, axis: int) -> None:
+    """Set the attribute."""
+    set_attribute(model, operation, "axis", axis)
+
+
+def swap_channels(model: Any) -> None:
+    """Gather the channels backwards."""
+    insert_behind_image(model, "Gather", np.array([2, 1, 0], np.int64), axis=1)
+
+
+def fix_shape(model: Any, shape: Sequence[int]) -> None:
+    """Put a Reshape behind the image."""
+    insert_behind_image(model, "Reshape", np.array(shape, np.int64))
+
+
+def declares_bgr(model: Any) -> bool:
+    """Say no: an ONNX input has no colours."""
+    return False
+
+
+def declare_rgb(model: Any) -> None:
+    """Do nothing: an ONNX input has no colours."""
+
+
+def strange_input_type(model: Any) -> str:
+    """Name the type of an input that is not float."""
+    from onnx import TensorProto
+
+    kind = image_of(model).type.tensor_type.elem_type
+    return "" if kind == TensorProto.FLOAT else str(TensorProto.DataType.Name(kind).lower())
+
+
+def take_floats(model: Any) -> None:
+    """Put a Cast to the old type behind the image."""
+    from onnx import TensorProto
+
+    kind = image_of(model).type.tensor_type
+    insert_behind_image(model, "Cast", to=kind.elem_type)
+    kind.elem_type = TensorProto.FLOAT
+
+
+def take_channels_first(model: Any) -> None:
+    """Put a Transpose between an image with channels first and who reads it."""
+    insert_behind_image(model, "Transpose", perm=[0, 2, 3, 1])
+    shape = image_of(model).type.tensor_type.shape
+    dims = list(shape.dim)
+    del shape.dim[:]
+    shape.dim.extend([dims[0], dims[3], dims[1], dims[2]])
+
+
+def training_norms(model: Any) -> list[str]:
+    """Name the batch norms whose attribute training_mode is set."""
+    norms = (node for node in model.graph.node if node.op_type == "BatchNormalization")
+    return [_name(node) for node in norms if any(a.name == "training_mode" and a.i for a in node.attribute)]
+
+
+def stop_training(model: Any) -> None:
+    """Put batch norms and dropouts into evaluation mode."""
+    for node in model.graph.node:
+        if node.op_type == "BatchNormalization":
+            kept = [a for a in node.attribute if a.name != "training_mode"]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+            del node.output[1:]
+        elif node.op_type == "Dropout" and len(node.input) > 2:
+            del node.input[2:]
 
 
 def _name(node: Any) -> str:

@@ -1,4 +1,4 @@
-"""Changes to the specification of an ML Program; see `parity.diagnosis.editing`."""
+"""Changes to the specification of an ML Program; see `parity.formats.editing`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,23 @@ from typing import Any
 
 import numpy as np
 
+from parity.coreml.reading.mil import default_function
+from parity.formats.coreml.edit import BGR, RGB
+from parity.formats.coreml.edit import declare_rgb as declare_rgb
+from parity.formats.coreml.edit import declares_bgr as declares_bgr
+from parity.formats.coreml.edit import halves as halves
+from parity.formats.coreml.edit import read as read
+from parity.formats.coreml.edit import save as save
+from parity.formats.coreml.edit import stop_training as stop_training
+from parity.formats.coreml.edit import strange_input_type as strange_input_type
+from parity.formats.coreml.edit import swap_channels as swap_channels
+from parity.formats.coreml.edit import take_channels_first as take_channels_first
+from parity.formats.coreml.edit import take_floats as take_floats
+from parity.formats.coreml.edit import training_norms as training_norms
+from parity.formats.coreml.edit import widen as widen
+
 # MIL.proto: DataType.
 _BOOL, _STRING, _FP16, _FP32, _INT32 = 1, 2, 10, 11, 23
-_RGB, _BGR = 20, 30  # FeatureTypes.proto: ImageFeatureType.ColorSpace
 
 
 def replace_input(
@@ -19,8 +33,8 @@ def replace_input(
     function, operations = _function(model)
     image = function.inputs[0]
     image_type = model.description.input[0].type.imageType
-    if image_type.colorSpace == _BGR:
-        image_type.colorSpace = _RGB
+    if image_type.colorSpace == BGR:
+        image_type.colorSpace = RGB
     wanted = _types(model)[value].tensorType.dataType
     shape = [int(d.constant.size) for d in image.type.tensorType.dimensions]
     channels = [1] * (len(shape) - 3) + [3, 1, 1]
@@ -134,8 +148,41 @@ def set_output(model: Any, was: str, value: str) -> None:
             output.name = names.get(output.name, output.name)
 
 
+def repeat(model: Any, operation: str) -> None:
+    """Do an operation twice."""
+    _, operations = _function(model)
+    index, first = _find(operations, operation)
+    again = _blank(model)
+    again.CopyFrom(first)
+    once = f"{operation}_once"
+    first.outputs[0].name = once
+    again.inputs["x"].arguments[0].name = once
+    if "name" in first.attributes:
+        first.attributes["name"].immediateValue.tensor.strings.values[:] = [once]
+    operations.insert(index + 1, again)
+
+
+def set_softmax_axis(model: Any, operation: str, axis: int) -> None:
+    """Set the parameter."""
+    set_attribute(model, operation, "axis", axis)
+
+
+def fix_shape(model: Any, shape: Sequence[int]) -> None:
+    """Put a reshape behind the image."""
+    function, operations = _function(model)
+    image = function.inputs[0]
+    added: list[Any] = []
+    target = _const(model, added, "mutated_shape", np.array(shape, np.int32))
+    dtype = image.type.tensorType.dataType
+    changed = _operation(model, added, "reshape", {"x": image.name, "shape": target}, dtype, shape)
+    for operation in operations:
+        _rename(operation, image.name, changed)
+    for index, operation in enumerate(added):
+        operations.insert(index, operation)
+
+
 def _function(model: Any) -> tuple[Any, Any]:
-    function = model.mlProgram.functions[model.description.defaultFunctionName or "main"]
+    function = default_function(model)
     return function, function.block_specializations[function.opset].operations
 
 

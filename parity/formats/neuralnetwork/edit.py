@@ -1,4 +1,4 @@
-"""Changes to the specification of a NeuralNetwork; see `parity.diagnosis.editing`."""
+"""Changes to the specification of a NeuralNetwork; see `parity.formats.editing`."""
 
 from __future__ import annotations
 
@@ -7,16 +7,29 @@ from typing import Any
 
 import numpy as np
 
-_RGB, _BGR = 20, 30  # FeatureTypes.proto: ImageFeatureType.ColorSpace
+from parity.formats.coreml.edit import BGR, RGB
+from parity.formats.coreml.edit import declare_rgb as declare_rgb
+from parity.formats.coreml.edit import declares_bgr as declares_bgr
+from parity.formats.coreml.edit import halves as halves
+from parity.formats.coreml.edit import read as read
+from parity.formats.coreml.edit import save as save
+from parity.formats.coreml.edit import stop_training as stop_training
+from parity.formats.coreml.edit import strange_input_type as strange_input_type
+from parity.formats.coreml.edit import swap_channels as swap_channels
+from parity.formats.coreml.edit import take_channels_first as take_channels_first
+from parity.formats.coreml.edit import take_floats as take_floats
+from parity.formats.coreml.edit import training_norms as training_norms
+from parity.formats.coreml.edit import widen as widen
+from parity.formats.neuralnetwork.content import network_of
 
 
 def replace_input(
     model: Any, value: str, readers: Sequence[str], scale: Sequence[float], bias: Sequence[float]
 ) -> None:
     """Take the preprocessing away and put a layer `scale` behind the image."""
-    network, feature = _network(model), model.description.input[0]
-    if feature.type.imageType.colorSpace == _BGR:
-        feature.type.imageType.colorSpace = _RGB
+    network, feature = network_of(model), model.description.input[0]
+    if feature.type.imageType.colorSpace == BGR:
+        feature.type.imageType.colorSpace = RGB
     del network.preprocessing[:]
     for layer in network.layers:
         if layer.name in readers:
@@ -46,7 +59,7 @@ def set_weight(model: Any, operation: str, place: str, array: np.ndarray) -> Non
 
 def set_attribute(model: Any, operation: str, name: str, setting: Any) -> None:
     """Set a field of a layer, by its path: `convolution.valid.paddingAmounts.borderAmounts[0].startEdgeSize`."""
-    target = _layer(_network(model), operation)
+    target = _layer(network_of(model), operation)
     *path, last = name.split(".")
     for part in path:
         field, _, index = part.rstrip("]").partition("[")
@@ -65,21 +78,21 @@ def set_attribute(model: Any, operation: str, name: str, setting: Any) -> None:
 
 def set_labels(model: Any, labels: Sequence[str]) -> None:
     """Replace the class labels."""
-    network = _network(model)
+    network = network_of(model)
     if hasattr(network, "stringClassLabels"):
         network.stringClassLabels.vector[:] = list(labels)
 
 
 def labels(model: Any) -> Sequence[str] | None:
     """Read the class labels."""
-    network = _network(model)
+    network = network_of(model)
     kind = network.WhichOneof("ClassLabels") if hasattr(network, "stringClassLabels") else None
     return [str(label) for label in getattr(network, kind).vector] if kind else None
 
 
 def bypass(model: Any, operation: str) -> None:
     """Take a layer out."""
-    network = _network(model)
+    network = network_of(model)
     layer = _layer(network, operation)
     source, result = layer.input[0], layer.output[0]
     network.layers.remove(layer)
@@ -92,7 +105,7 @@ def bypass(model: Any, operation: str) -> None:
 
 def set_output(model: Any, was: str, value: str) -> None:
     """Let a classifier read its probabilities from another blob; without classes the blobs exchange their names."""
-    network = _network(model)
+    network = network_of(model)
     if hasattr(network, "labelProbabilityLayerName"):
         network.labelProbabilityLayerName = value
         return
@@ -102,8 +115,34 @@ def set_output(model: Any, was: str, value: str) -> None:
         layer.output[:] = [names.get(name, name) for name in layer.output]
 
 
-def _network(model: Any) -> Any:
-    return getattr(model, model.WhichOneof("Type"))
+def repeat(model: Any, operation: str) -> None:
+    """Do a layer twice."""
+    layers = network_of(model).layers
+    index = next(i for i, layer in enumerate(layers) if layer.name == operation)
+    again = type(layers[index])()
+    again.CopyFrom(layers[index])
+    again.name = f"{operation} again"
+    layers[index].output[0] = again.input[0] = f"{again.output[0]} once"
+    layers.insert(index + 1, again)
+
+
+def set_softmax_axis(model: Any, operation: str, axis: int) -> None:
+    """Make a softmax one of N dimensions: the layer softmax has no axis."""
+    _layer(network_of(model), operation).softmaxND.axis = axis
+
+
+def fix_shape(model: Any, shape: Sequence[int]) -> None:
+    """Put a layer `reshape` behind the image; its batch is the format's own."""
+    network = network_of(model)
+    image, changed = model.description.input[0].name, "mutated image"
+    for layer in network.layers:
+        layer.input[:] = [changed if name == image else name for name in layer.input]
+    layer = type(network.layers[0])()
+    layer.name = changed
+    layer.input.append(image)
+    layer.output.append(changed)
+    layer.reshape.targetShape.extend(shape[1:])
+    network.layers.insert(0, layer)
 
 
 def _layer(network: Any, name: str) -> Any:
@@ -111,5 +150,5 @@ def _layer(network: Any, name: str) -> Any:
 
 
 def _params(model: Any, operation: str) -> Any:
-    layer = _layer(_network(model), operation)
+    layer = _layer(network_of(model), operation)
     return getattr(layer, layer.WhichOneof("layer"))

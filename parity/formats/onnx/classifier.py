@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from conversion.shapes import onnx_input_shapes
-from parity.backends import pick_output
-from parity.backends.bound import bound_predictions
-from parity.backends.feeding import answers, as_tensor
 from parity.core.errors import ParityError
 from parity.core.results import Prediction
+from parity.formats.bound import bound_predictions
+from parity.formats.feeding import answers, as_tensor
+from parity.formats.outputs import pick_output
 
 if TYPE_CHECKING:
     from conversion import Artifact
-    from parity.backends import Predict
 
 # A number where the size is fixed, anything else where it is open.
 Dims = Sequence[Any]
@@ -28,7 +27,7 @@ def classifier_predictions(
     outputs: Mapping[str, Dims],
     run: Callable[[str, Mapping[str, np.ndarray]], Any],
     batch: int,
-) -> Predict:
+) -> Callable[[np.ndarray], Prediction]:
     """Make a Predict of an ONNX classifier.
 
     run: takes an output's name and the feeds, gives the output. batch: how many images go in at once.

@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from conversion.shapes import coreml_input_shapes
-from parity.backends import OutputNotFoundError, pick_output
-from parity.backends.bound import bound_predictions
-from parity.backends.feeding import answers, as_tensor
 from parity.core.errors import ParityError
 from parity.core.results import Prediction
+from parity.formats.bound import bound_predictions
+from parity.formats.feeding import answers, as_tensor
+from parity.formats.outputs import OutputNotFoundError, pick_output
 
 if TYPE_CHECKING:
     from conversion import Artifact
-    from parity.backends import Predict
 
 
 def classifier_predictions(
     artifact: Artifact, description: Any, run: Callable[[Mapping[str, Any]], Mapping[str, Any]], batch: int
-) -> Predict:
+) -> Callable[[np.ndarray], Prediction]:
     """Make a Predict of a Core ML classifier: feed its image input, read its label and its dictionary.
 
     description: ModelDescription of Model.proto; run: what MLModel.predict is; batch: images that go in at once.

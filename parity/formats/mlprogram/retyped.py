@@ -9,6 +9,7 @@ from typing import Any
 
 from parity.coreml import Evaluator
 from parity.coreml.reading.files import ModelFile, open_model
+from parity.coreml.reading.mil import default_function
 
 _STRING, _HALF, _SINGLE = 2, 10, 11  # MIL.proto: DataType.STRING, FLOAT16, FLOAT32
 
@@ -41,8 +42,7 @@ def evaluator_in(model: ModelFile, in_fp16: Callable[[str], bool]) -> Evaluator:
         for output in operation.outputs:
             if output.type.tensorType.dataType in (_HALF, _SINGLE):
                 output.type.tensorType.dataType = kind
-    program = specification.mlProgram
-    function = program.functions[specification.description.defaultFunctionName or "main"]
+    function = default_function(specification)
     _round_what_fp16_reads(function.block_specializations[function.opset])
     weights = str(model.weights_dir) if model.weights_dir else None
     return Evaluator(InMemory(specification, weights, model.name))

@@ -1,0 +1,45 @@
+"""Answers of a task that is not a classifier's: its outputs, by the names that the file has for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from parity.core.results import Prediction
+from parity.formats.feeding import answers
+from parity.formats.outputs import OutputNotFoundError
+
+if TYPE_CHECKING:
+    from conversion import Artifact
+    from conversion.shapes import InputShapes
+
+
+def bound_predictions(
+    artifact: Artifact,
+    accepted: InputShapes,
+    outputs: Collection[str],
+    run: Callable[[np.ndarray], Mapping[str, Any]],
+    batch: int,
+) -> Callable[[np.ndarray], Prediction]:
+    """Make a Predict of the outputs that an artefact is bound by.
+
+    outputs: the names that the file has. run: takes uint8 pixels, exactly `batch` of them, gives outputs by name.
+    """
+    absent = [output for _, output in artifact.bound if output not in outputs]
+    if absent:
+        raise OutputNotFoundError(
+            f"{artifact.path}: no output is called {absent[0]}; the outputs are {', '.join(outputs) or 'none'}"
+        )
+
+    def predict(pixels: np.ndarray) -> Prediction:
+        found = list(answers(artifact, accepted, pixels, batch, run))
+        return Prediction(
+            outputs={
+                name: np.concatenate([np.asarray(answer[output])[:count] for answer, count in found])
+                for name, output in artifact.bound
+            }
+        )
+
+    return predict

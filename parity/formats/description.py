@@ -1,0 +1,14 @@
+"""What a file says of its image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DeclaredInput:
+    """Hold name and type of the input; color_space: of an input that is declared as an image, else empty."""
+
+    name: str
+    type: str
+    color_space: str = ""

@@ -1,0 +1,69 @@
+"""One view of an artefact's computation, whatever its format: operations in order, values by name, weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from parity.formats import format_of
+
+if TYPE_CHECKING:
+    from conversion import Artifact
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Hold one operation of an artefact.
+
+    inputs, outputs: the values that it reads and gives; constants are not among its inputs.
+    attributes: its settings as text. weights: by the place at which it reads them, fp16 and compressed ones as the
+    float32 numbers that they stand for. sources: the same places -> the names of those constants in the file.
+    """
+
+    index: int
+    name: str
+    type: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, str]
+    weights: Mapping[str, np.ndarray]
+    sources: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Hold the operations in the order of the file. input: the image; output: the value with the probabilities."""
+
+    format: str
+    operations: tuple[Operation, ...]
+    input: str
+    output: str
+
+    def producers(self) -> dict[str, Operation]:
+        """Return the operation that gives each value."""
+        return {name: operation for operation in self.operations for name in operation.outputs}
+
+    def consumers(self) -> dict[str, list[Operation]]:
+        """Return the operations that read each value."""
+        found: dict[str, list[Operation]] = {}
+        for operation in self.operations:
+            for name in dict.fromkeys(operation.inputs):
+                found.setdefault(name, []).append(operation)
+        return found
+
+
+def read_graph(artifact: Artifact) -> Graph:
+    """Read an artefact; one that cannot be read is a ParityError or a ConversionError."""
+    return format_of(artifact).read_graph(artifact)
+
+
+def dynamic_values(graph: Graph) -> list[str]:
+    """List the values that depend on the image, in order."""
+    found = {graph.input: None}
+    for operation in graph.operations:
+        if any(name in found for name in operation.inputs):
+            found |= dict.fromkeys(operation.outputs)
+    return list(found)

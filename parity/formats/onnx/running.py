@@ -1,0 +1,109 @@
+"""Run an ONNX file so that its inner values can be seen, or be given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from parity.core.errors import ParityError
+from parity.core.results import Prediction
+from parity.formats.feeding import as_tensor
+from parity.formats.onnx.classifier import classifier_predictions
+from parity.formats.onnx.description import image_of
+from parity.formats.onnx.session import UNOPTIMISED, open_session
+from parity.formats.trace import Answer, Trace, TraceWith
+
+if TYPE_CHECKING:
+    from conversion import Artifact
+
+
+def open_trace(artifact: Artifact, optimised: bool) -> Trace:
+    """Ask ONNX Runtime for all values; optimised: let it rewrite the graph."""
+    import onnx
+
+    model = onnx.load(str(artifact.path))
+    image = image_of(model)
+    batch = image.type.tensor_type.shape.dim[0].dim_value or 1
+    _ask_for_all(model)
+    try:
+        session = open_session(model.SerializeToString(), "ORT_ENABLE_ALL" if optimised else UNOPTIMISED)
+    except Exception as error:  # onnxruntime has an exception class for each of its status codes
+        raise ParityError(f"{artifact.path}: ONNX Runtime cannot show the values inside: {error}") from error
+    names = [value.name for value in session.get_outputs()]
+
+    def trace(pixels: np.ndarray) -> dict[str, np.ndarray]:
+        fed = np.repeat(as_tensor(pixels[None]), batch, axis=0)
+        found = session.run(names, {image.name: fed})
+        return {image.name: fed, **{n: v for n, v in zip(names, found, strict=True) if isinstance(v, np.ndarray)}}
+
+    return trace
+
+
+def open_with_values(artifact: Artifact, names: Sequence[str]) -> Answer:
+    """Open a session that answers with some values given."""
+    session, inputs = _session(artifact, names, everything=False)
+    outputs = {value.name: value.shape for value in session.get_outputs()}
+    feeds: dict[str, np.ndarray] = {}
+    predict = classifier_predictions(
+        artifact, inputs, outputs, lambda output, given: session.run([output], {**given, **feeds})[0], 1
+    )
+
+    def answer(pixels: np.ndarray, made: Mapping[str, np.ndarray]) -> Prediction:
+        feeds.clear()
+        feeds.update(made)
+        return predict(pixels)
+
+    return answer
+
+
+def open_trace_with_values(artifact: Artifact, names: Sequence[str]) -> TraceWith:
+    """Open a session that shows all values with some of them given."""
+    session, inputs = _session(artifact, names, everything=True)
+    listed = [value.name for value in session.get_outputs()]
+    image_name = next(iter(inputs))
+
+    def traced(image: np.ndarray, made: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        fed = as_tensor(image[None])
+        found = session.run(listed, {image_name: fed, **made})
+        return {image_name: fed, **dict(zip(listed, found, strict=True)), **made}
+
+    return traced
+
+
+def _session(artifact: Artifact, names: Sequence[str], everything: bool) -> tuple[Any, dict[str, Any]]:
+    """Open a session in which some values are inputs; inputs: the others."""
+    import onnx
+
+    model = onnx.load(str(artifact.path))
+    weights = {tensor.name for tensor in model.graph.initializer}
+    half = {v.name for v in model.graph.value_info if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT16}
+    for name in names:
+        for node in model.graph.node:
+            node.output[:] = [f"{one} (own)" if one == name else one for one in node.output]
+        kind = onnx.TensorProto.FLOAT16 if name in half else onnx.TensorProto.FLOAT
+        model.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, None))
+    for value in [v for v in model.graph.output if v.name in names]:
+        # A graph's output cannot be its input as well.
+        fresh = f"{value.name} (given)"
+        model.graph.node.append(onnx.helper.make_node("Identity", [value.name], [fresh]))
+        value.name = fresh
+    if everything:
+        _ask_for_all(model)
+    session = open_session(model.SerializeToString(), UNOPTIMISED)
+    given = {v.name: v.shape for v in session.get_inputs() if v.name not in names and v.name not in weights}
+    return session, given
+
+
+def _ask_for_all(model: Any) -> None:
+    """Make every value an output."""
+    import onnx
+
+    asked = {value.name for value in model.graph.output}
+    for node in model.graph.node:
+        for name in node.output:
+            # A constant is no value of a run, and ONNX Runtime folds it away.
+            if name and name not in asked and node.op_type != "Constant":
+                asked.add(name)
+                model.graph.output.append(onnx.ValueInfoProto(name=name))
