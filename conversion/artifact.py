@@ -28,6 +28,7 @@ class Artifact:
     precision: of the arithmetic, as the file declares it.
     intermediate: the file that the route went through (torch -> ONNX -> Core ML), if any.
     output: which of its outputs holds the probabilities, where the file's own names do not say it; empty: they do.
+    bound: pairs of an output's name in a task that is no classifier's, and its name in the file.
     remark: what somebody should know of how it came about, where there is anything.
     """
 
@@ -38,6 +39,7 @@ class Artifact:
     provenance: Provenance | None = None
     intermediate: Path | None = None
     output: str = ""
+    bound: tuple[tuple[str, str], ...] = ()
     remark: str = field(default="", compare=False)
 
 

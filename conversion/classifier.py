@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from math import inf, isfinite, prod
 from operator import index
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from conversion.errors import ConversionError
 from conversion.labels import label_names
+from conversion.task import Task, classification
 
 if TYPE_CHECKING:
     import torch
@@ -113,7 +114,26 @@ def _per_channel(name: str, value: Any) -> tuple[float, ...]:
 
 
 @dataclass(frozen=True, eq=False)
-class Classifier:
+class Model:
+    """Hold a PyTorch model of images with what it is for.
+
+    module: takes normalised float images [N, 3, height, width]; what it answers is the task's to say.
+    labels: of the task's classes; empty where it has none.
+    """
+
+    name: str
+    module: torch.nn.Module
+    preprocessing: Preprocessing
+    task: Task
+    labels: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        object.__setattr__(self, "labels", self.task.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier(Model):
     """Hold a PyTorch image classifier with everything that its converted forms must contain.
 
     module: takes normalised float images [N, 3, height, width] and answers logits [N, classes];
@@ -121,15 +141,18 @@ class Classifier:
     labels: one unique name per class, in the order of the outputs (see conversion.labels).
     """
 
-    name: str
-    module: torch.nn.Module
-    preprocessing: Preprocessing
-    labels: tuple[str, ...]
+    task: Task = field(init=False)
+    labels: tuple[str, ...] = field()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name.strip():
-            raise ConversionError(f"Classifier: name is {self.name!r:.60}; give it a name as text")
+        _check_name(self.name)
         try:
             object.__setattr__(self, "labels", label_names(self.labels))
         except ConversionError as error:
             raise ConversionError(f"{self.name}: {error}") from None
+        object.__setattr__(self, "task", classification(self.labels))
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or not name.strip():
+        raise ConversionError(f"Classifier: name is {name!r:.60}; give it a name as text")

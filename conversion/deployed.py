@@ -1,10 +1,10 @@
-"""The model as the phone sees it: pixels 0..255 in, probabilities out."""
+"""The model as the phone sees it: pixels 0..255 in, its outputs out, of a classifier probabilities."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,11 +15,13 @@ from conversion.labels import check_labels
 if TYPE_CHECKING:
     import torch
 
-    from conversion.classifier import Classifier
+    from conversion.classifier import Model
 
 
-def deployed_module(classifier: Classifier) -> torch.nn.Module:
-    """Wrap the module in exact normalisation and softmax: float pixels [N, 3, H, W], 0..255 -> [N, classes].
+def deployed_module(model: Model) -> torch.nn.Module:
+    """Wrap the module in exact normalisation and the head of its task: float pixels [N, 3, H, W], 0..255, go in.
+
+    A classifier's head is softmax: [N, classes]; a model of several outputs gives a tuple.
 
     The same wrapper is what PyTorch answers with and what every route converts, so a difference between them is
     the conversion's. The statistics have the shape [3, 1, 1] because onnx-coreml takes constants of rank 3 at most,
@@ -27,6 +29,8 @@ def deployed_module(classifier: Classifier) -> torch.nn.Module:
     that grew from 1e-6 in coremltools 3.4 to 1e-4 in 9.0.
     """
     import torch
+
+    head = model.task.head
 
     def per_channel(values: Iterable[float]) -> torch.Tensor:
         return torch.tensor(list(values), dtype=torch.float64).to(torch.float32).reshape(3, 1, 1)
@@ -39,23 +43,22 @@ def deployed_module(classifier: Classifier) -> torch.nn.Module:
         def __init__(self, module: torch.nn.Module) -> None:
             super().__init__()
             self.module = module
-            statistics = classifier.preprocessing
+            statistics = model.preprocessing
             self.register_buffer("image_mean", per_channel(255.0 * mean for mean in statistics.mean))
             self.register_buffer("image_scale", per_channel(1.0 / (255.0 * std) for std in statistics.std))
 
-        def __call__(self, image: torch.Tensor) -> torch.Tensor:
+        def __call__(self, image: torch.Tensor) -> Any:
             # Around forward, not in it: what exporters see of the module stays as it is.
-            with user_code(classifier.name):
-                answer: torch.Tensor = super().__call__(image)
-            return answer
+            with user_code(model.name):
+                return super().__call__(image)
 
-        def forward(self, image: torch.Tensor) -> torch.Tensor:
-            return torch.softmax(self.module((image - self.image_mean) * self.image_scale), dim=1)
+        def forward(self, image: torch.Tensor) -> Any:
+            return head(self.module((image - self.image_mean) * self.image_scale))
 
-    return Deployed(classifier.module).eval()
+    return Deployed(model.module).eval()
 
 
-def example_pixels(classifier: Classifier, batch: int = 1) -> torch.Tensor:
+def example_pixels(classifier: Model, batch: int = 1) -> torch.Tensor:
     """Make float pixels [batch, 3, H, W] for tracing: every value 0..255 occurs, the same in every run."""
     import torch
 
@@ -77,7 +80,7 @@ def without_mha_fastpath() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-def check_classifier(classifier: Classifier) -> None:
+def check_classifier(classifier: Model) -> None:
     """Refuse what would convert into a wrong model: training mode, bad weights, softmax inside, wrong labels.
 
     Runs the module once on normalised noise. Raises ConversionError.
@@ -91,7 +94,7 @@ def check_classifier(classifier: Classifier) -> None:
     _refuse_softmax(classifier.name, logits)
 
 
-def check_module(classifier: Classifier) -> None:
+def check_module(classifier: Model) -> None:
     """Refuse what shows without running the module: no module at all, training mode, non-finite weights."""
     import torch
 
@@ -116,7 +119,7 @@ def check_module(classifier: Classifier) -> None:
             raise ConversionError(f"{name}: the weights `{path}` contain NaN or infinity; load a sound checkpoint")
 
 
-def _logits(classifier: Classifier) -> torch.Tensor:
+def _logits(classifier: Model) -> torch.Tensor:
     import torch
 
     noise = torch.randn(4, 3, *classifier.preprocessing.size, generator=torch.Generator().manual_seed(0))

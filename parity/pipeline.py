@@ -29,19 +29,21 @@ from parity.backends import (
     limited,
     record_names,
 )
+from parity.backends.bound import bind
 from parity.backends.feeding import check_batch, no_larger_than
-from parity.backends.outputs import mapping_told, settle_output, shape_told
+from parity.backends.outputs import mapping_told, shape_told
 from parity.backends.recorded import Recorded
 from parity.backends.reference import Reference, make_reference
 from parity.backends.vision import vision_told
-from parity.core.compare import compare, tell_labels_apart, with_exact_sums
+from parity.core.compare import compare, outputs_of, with_exact_sums
 from parity.core.environment import environment
 from parity.core.errors import ParityError
 from parity.core.results import Comparison, Prediction, Run, Subject, summarise
-from parity.core.tolerance import Tolerance, scaled, tolerances_for, too_costly
+from parity.core.tolerance import Tolerance, scaled, too_costly
 from parity.diagnosis.chain import guilty_hop
 from parity.diagnosis.explainer import Explainer
 from parity.diagnosis.siblings import Sibling, with_siblings
+from parity.metrics.classification.labels import tell_labels_apart
 from parity.suite.images import NOISE, are_noise, load_images, pixels_digest
 from parity.suite.known_issues import mark_known_issues
 from parity.suite.models import load_classifier
@@ -49,7 +51,7 @@ from parity.suite.suite import ModelEntry, Suite
 from parity.suite.thumbnails import add_thumbnails, worst_thumbnails
 
 if TYPE_CHECKING:
-    from conversion import Classifier
+    from conversion import Classifier, Model
 
 LOG = logging.getLogger(__name__)
 
@@ -75,7 +77,7 @@ class Leg:
 
 @with_torch_defaults
 def check(
-    classifier: Classifier,
+    classifier: Model,
     artifacts: Sequence[Artifact | str | Path] | Artifact | str | Path,
     images: Any,
     backends: Sequence[str] | None = None,
@@ -87,10 +89,11 @@ def check(
     explain: bool = True,
     time_limit: float | None = None,
 ) -> Run:
-    """Compare artefacts with the classifier that they were made from, on every backend that runs their format.
+    """Compare artefacts with the model that they were made from, on every backend that runs their format.
 
+    classifier: a Classifier, or a Model with a task of its own.
     images: paths, directories, globs or PIL images. backends: names; None stands for all. tolerance: the largest
-    |dp| allowed; None chooses by format and precision. tolerance_scale: multiplies it.
+    distance allowed, of probabilities |dp|; None chooses by format and precision. tolerance_scale: multiplies it.
     batch: how many images the artefacts are given at once; PyTorch gets them one by one all the same.
     size: (height, width) that images are stretched to, for artefacts that take others than the classifier's.
     records: files of predictions that were made elsewhere, each judged as a backend of its own.
@@ -99,9 +102,7 @@ def check(
     Bad input raises ParityError or ConversionError.
     """
     listed = [artifacts] if isinstance(artifacts, Artifact | str | Path) else artifacts
-    opened = [
-        settle_output(a if isinstance(a, Artifact) else open_artifact(a), len(classifier.labels)) for a in listed
-    ]
+    opened = [bind(a if isinstance(a, Artifact) else open_artifact(a), classifier.task) for a in listed]
     given = Tolerance(tolerance) if isinstance(tolerance, int | float) else tolerance
     preprocessing = classifier.preprocessing
     if size is not None:
@@ -211,7 +212,7 @@ def judge_artifact(
         _open_backend(name, records, reference)
     for backend in backends_for(artifact.format, records):
         if not backends or backend in backends:
-            step(f"{reference.classifier.name}: {artifact.route} on {backend}")
+            step(f"{reference.model.name}: {artifact.route} on {backend}")
             subject, answers = judge_with_prediction(
                 reference, artifact, backend, tolerance, tolerance_scale, batch, records
             )
@@ -280,7 +281,7 @@ def judge_prediction(
 ) -> Subject:
     """Compare answers that an artefact gave on a backend with the reference, wherever it ran."""
     # The strictest first: what passes it needs no measuring of what rounding costs.
-    for allowed in [tolerance] if tolerance else tolerances_for(artifact, reference.cost):
+    for allowed in [tolerance] if tolerance else reference.tolerances(artifact):
         allowed = scaled(allowed, tolerance_scale)
         comparison = compare(reference.prediction, candidate, allowed, reference.images.names)
         if comparison.verdict != "fail":
@@ -306,26 +307,28 @@ def judge_prediction(
         judged = replace(judged, guilty_hop=guilty_hop(reference, artifact, backend, comparison))
         # Core ML's dictionary binds a number to its name; a list of names beside an array may be in a wrong order.
         if comparison.cases and candidate.labels and candidate.top1 is None:
-            apart = tell_labels_apart("the file", candidate.labels, reference.classifier.labels)
+            apart = tell_labels_apart("the file", candidate.labels, reference.model.labels)
             judged = replace(judged, remarks=(*judged.remarks, *([apart] if apart else [])))
     return judged
 
 
 def _unjudged(reference: Reference, artifact: Artifact, backend: str) -> Subject:
     return Subject(
-        model=reference.classifier.name,
+        model=reference.model.name,
         route=artifact.route,
         artifact=artifact.path.name,
         backend=backend,
         precision=artifact.precision,
         verdict="skipped",
         remarks=remarks_on(artifact),
+        outputs=outputs_of(reference.prediction.measured),
     )
 
 
 def remarks_on(artifact: Artifact) -> tuple[str, ...]:
     """Say what strikes about a file before it is run: which output was read, what Vision misses."""
-    return tuple(filter(None, (artifact.remark, mapping_told(artifact), vision_told(artifact))))
+    vision = "" if artifact.bound else vision_told(artifact)  # Vision's own kind of answer is a classifier's
+    return tuple(filter(None, (artifact.remark, mapping_told(artifact), vision)))
 
 
 def _open_backend(name: str, records: Sequence[Path], reference: Reference) -> Backend:
@@ -333,7 +336,7 @@ def _open_backend(name: str, records: Sequence[Path], reference: Reference) -> B
     if file is None:
         return find_backend(name)
     named = zip(reference.images.names, reference.images.pixels, strict=True)
-    return Recorded(file, reference.classifier.labels, {pixels_digest(pixels): name for name, pixels in named})
+    return Recorded(file, reference.model.labels, {pixels_digest(pixels): name for name, pixels in named})
 
 
 def with_comparison(subject: Subject, comparison: Comparison) -> Subject:
@@ -348,6 +351,7 @@ def with_comparison(subject: Subject, comparison: Comparison) -> Subject:
         tolerance=comparison.tolerance,
         required_tolerance=comparison.required_tolerance,
         cases=comparison.cases,
+        outputs=comparison.outputs,
     )
 
 

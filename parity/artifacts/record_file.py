@@ -41,7 +41,7 @@ def record(
     chosen = [choose_backend(artifact, backend) for artifact in artifacts]
     if compute_unit:
         for name in chosen:
-            if name != "coreml-native":
+            if not find_backend(name).ABOUT.compute_unit:
                 raise ParityError(f"{name} has no compute units; {compute_unit} is for coreml-native, on macOS")
     here = environment()
     return RecordFile(
@@ -55,8 +55,8 @@ def record(
 
 def _record(artifact: Artifact, backend: str, images: Any, compute_unit: str | None) -> Record:
     pictures = load_images(images, preprocessing_of(artifact))
-    if backend == "coreml-native":
-        compute_unit = compute_unit or "CPU_ONLY"
+    if unit := find_backend(backend).ABOUT.compute_unit:
+        compute_unit = compute_unit or unit
         predict = limited.load(backend, artifact, compute_unit=compute_unit)
     else:
         predict = find_backend(backend).load(artifact)

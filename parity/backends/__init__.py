@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -20,10 +21,29 @@ if TYPE_CHECKING:
 Predict = Callable[[np.ndarray], Prediction]
 
 
+@dataclass(frozen=True)
+class About:
+    """Say what is to be known of a backend.
+
+    package: the distribution whose version decides what it answers.
+    title: what people call it.
+    compute_unit: what it computes on unless told otherwise; empty where it has no choice.
+    slow: too slow for many images; a stream asks it for some of them, evenly spaced.
+    exchangeable: other versions of its package run the same files, in a tool chain of their own.
+    """
+
+    package: str
+    title: str
+    compute_unit: str = ""
+    slow: bool = False
+    exchangeable: bool = False
+
+
 class Backend(Protocol):
     """What a backend module has."""
 
     FORMATS: tuple[str, ...]
+    ABOUT: About
 
     def why_not(self) -> str | None:
         """Say why this backend cannot run here; None where it can."""
@@ -76,6 +96,12 @@ def find_backend(name: str) -> Backend:
     from parity.backends.limited import within_limit
 
     return within_limit(name, cast(Backend, importlib.import_module(BACKENDS[name])))
+
+
+def runtimes() -> Mapping[str, str]:
+    """Name the packages that only run artefacts, each with the backend that it is; other packages convert."""
+    backends = ((name, find_backend(name).ABOUT) for name in BACKENDS)
+    return {about.package: name for name, about in backends if about.exchangeable}
 
 
 def backends_for(artifact_format: str, records: Sequence[Path] = ()) -> tuple[str, ...]:

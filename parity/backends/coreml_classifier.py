@@ -9,6 +9,7 @@ import numpy as np
 
 from conversion.shapes import coreml_input_shapes
 from parity.backends import OutputNotFoundError, pick_output
+from parity.backends.bound import bound_predictions
 from parity.backends.feeding import answers, as_tensor
 from parity.core.errors import ParityError
 from parity.core.results import Prediction
@@ -28,11 +29,14 @@ def classifier_predictions(
     """
     feature = _only_input(artifact, description)
     named: str = description.predictedFeatureName
-    probabilities = _probabilities_output(artifact, description)
     accepted = coreml_input_shapes(feature)
 
     def once(pixels: np.ndarray) -> Mapping[str, Any]:
         return run({feature.name: fed(feature, pixels)})
+
+    if artifact.bound:
+        return bound_predictions(artifact, accepted, [str(one.name) for one in description.output], once, batch)
+    probabilities = _probabilities_output(artifact, description)
 
     def predict(pixels: np.ndarray) -> Prediction:
         found = list(answers(artifact, accepted, pixels, batch, once))

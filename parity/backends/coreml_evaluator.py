@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from parity.backends import About
 from parity.backends.coreml_classifier import classifier_predictions
 
 if TYPE_CHECKING:
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from parity.backends import Predict
 
 FORMATS = ("mlprogram", "neuralnetwork")
+ABOUT = About("coreml-parity", "the evaluator")
 
 
 def why_not() -> str | None:

@@ -6,6 +6,7 @@ import platform
 from typing import TYPE_CHECKING
 
 from conversion.guards.quiet import chatter_to, import_coremltools
+from parity.backends import About
 from parity.backends.coreml_classifier import classifier_predictions
 from parity.core.errors import ParityError
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from parity.backends import Predict
 
 FORMATS = ("mlprogram", "neuralnetwork")
+ABOUT = About("coremltools", "Apple's runtime", compute_unit="CPU_ONLY")
 
 
 def why_not() -> str | None:

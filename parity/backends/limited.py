@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conversion import Artifact
-    from parity.backends import Backend, Predict
+    from parity.backends import About, Backend, Predict
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def within_limit(name: str, backend: Backend) -> Backend:
     if math.isinf(_limit.seconds):
         return backend
     memory_limit()  # what is wrong with it is told here, and not by a worker that does not start
-    return _Limited(name, backend, backend.FORMATS)
+    return _Limited(name, backend, backend.FORMATS, backend.ABOUT)
 
 
 def load(name: str, artifact: Artifact, batch: int = 1, **options: Any) -> Predict:
@@ -114,6 +114,7 @@ class _Limited:
     name: str
     backend: Backend
     FORMATS: tuple[str, ...]
+    ABOUT: About
 
     def why_not(self) -> str | None:
         """Say what the backend says."""

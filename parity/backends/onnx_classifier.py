@@ -9,6 +9,7 @@ import numpy as np
 
 from conversion.shapes import onnx_input_shapes
 from parity.backends import pick_output
+from parity.backends.bound import bound_predictions
 from parity.backends.feeding import answers, as_tensor
 from parity.core.errors import ParityError
 from parity.core.results import Prediction
@@ -33,8 +34,14 @@ def classifier_predictions(
     run: takes an output's name and the feeds, gives the output. batch: how many images go in at once.
     """
     image = _image(artifact, inputs)
-    output = pick_output({name: _shape(dims) for name, dims in outputs.items()}, artifact, "classLabelProbs")
     accepted = onnx_input_shapes(artifact, inputs[image])
+
+    def every(pixels: np.ndarray) -> Mapping[str, Any]:
+        return {name: run(name, {image: as_tensor(pixels)}) for _, name in artifact.bound}
+
+    if artifact.bound:
+        return bound_predictions(artifact, accepted, outputs, every, batch)
+    output = pick_output({name: _shape(dims) for name, dims in outputs.items()}, artifact, "classLabelProbs")
     labels = artifact.provenance.labels if artifact.provenance else ()
 
     def once(pixels: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from conversion.files.model_files import messages
-from parity.backends import CannotRunError
+from parity.backends import About, CannotRunError
 from parity.backends.onnx_classifier import classifier_predictions
 from parity.backends.onnx_sizes import check_sizes
 from parity.core.errors import ParityError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from parity.backends import Predict
 
 FORMATS = ("onnx",)
+ABOUT = About("onnx", "the ONNX reference evaluator", slow=True)
 # Opsets whose batch norms say by the number of their outputs whether they are in training.
 _OLD_BATCH_NORMS = range(7, 14)
 

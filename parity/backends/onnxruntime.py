@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from parity.backends import CannotRunError
+from parity.backends import About, CannotRunError
 from parity.backends.onnx_classifier import classifier_predictions
 from parity.backends.onnx_sizes import check_sizes
 from parity.core.errors import ParityError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from parity.backends import Predict
 
 FORMATS = ("onnx",)
+ABOUT = About("onnxruntime", "ONNX Runtime", exchangeable=True)
 
 
 def why_not() -> str | None:

@@ -14,17 +14,21 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 
 from conversion.artifact import Format
-from parity.backends import NotRecordedError
-from parity.core.compare import tell_labels_apart
+from parity.backends import About, NotRecordedError
 from parity.core.errors import ParityError
 from parity.core.results import Prediction
 from parity.formats.facts import artifact_digest
+from parity.metrics.classification.labels import tell_labels_apart
 from parity.suite.images import pixels_digest
 
 if TYPE_CHECKING:
     from conversion import Artifact
     from parity.backends import Predict
     from parity.suite.records import Record, RecordedPrediction
+
+
+# Whatever answered, somewhere else.
+_ABOUT = About("", "a record")
 
 
 @dataclass
@@ -38,6 +42,7 @@ class Recorded:
     labels: tuple[str, ...]
     names: Mapping[str, str]
     FORMATS: tuple[str, ...] = get_args(Format)
+    ABOUT: About = _ABOUT
 
     def why_not(self) -> str | None:
         """Say that there is no such file."""

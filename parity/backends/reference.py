@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from conversion.classifier import Classifier
 from conversion.guards.torch_defaults import with_torch_defaults
-from parity.backends.pytorch import check_repeatable, load_reference
+from parity.backends.pytorch import check_repeatable, load_reference, named
+from parity.core.errors import ParityError
+from parity.core.metric import metric_of
 from parity.core.results import Prediction
-from parity.core.tolerance import measure_fp16_cost, measure_fp32_cost
+from parity.core.tolerance import Apart, CostUnknownError, Tolerance, measure_fp16_cost, measure_fp32_cost
 from parity.suite.images import ImageSet
 
 if TYPE_CHECKING:
-    from conversion import Classifier
+    from conversion import Artifact, Model
     from conversion.artifact import Precision
 
 
@@ -23,30 +27,57 @@ if TYPE_CHECKING:
 class Reference:
     """Hold what PyTorch answers for one model, and what rounding costs it, measured when first asked for."""
 
-    classifier: Classifier
+    model: Model
     images: ImageSet
     prediction: Prediction
+
+    @property
+    def classifier(self) -> Classifier:
+        """Return the model for those who look at its classes; one with another task is a ParityError."""
+        if not isinstance(self.model, Classifier):
+            raise ParityError(f"{self.model.name} is no classifier, and this looks at classes")
+        return self.model
 
     @cached_property
     def fp16_cost(self) -> float:
         """Return what rounding to fp16 costs PyTorch itself on these images."""
-        return measure_fp16_cost(self.classifier, self.images.pixels, self.prediction.probabilities)
+        return measure_fp16_cost(self.model, self.images.pixels, *self._numbers)
 
     @cached_property
     def fp32_cost(self) -> float:
         """Return what fp32 costs PyTorch itself on these images."""
-        return measure_fp32_cost(self.classifier, self.images.pixels, self.prediction.probabilities)
+        return measure_fp32_cost(self.model, self.images.pixels, *self._numbers)
 
     def cost(self, precision: Precision) -> float:
         """Return what a precision costs PyTorch itself on these images."""
         return self.fp16_cost if precision == "fp16" else self.fp32_cost
 
+    def tolerances(self, artifact: Artifact) -> Iterator[Tolerance]:
+        """Give the default tolerances of an artefact by the metric, the strictest first."""
+        return metric_of(self.prediction.measured[0].kind).tolerances(artifact, self.cost, "these images")
+
+    @property
+    def _numbers(self) -> tuple[np.ndarray, Apart]:
+        """Return the answers, and what measures how far others are from them."""
+        specs = self.prediction.measured
+        if len(specs) > 1:
+            raise CostUnknownError(f"what rounding costs is measured of one output, and there are {len(specs)}")
+        spec, metric = specs[0], metric_of(specs[0].kind)
+
+        def measured(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
+            one, other = expected.astype(np.float64), actual.astype(np.float64)
+            distances = (measurement.distance for measurement in metric.measure(spec, one, other, None))
+            return np.array([np.nan if distance is None else distance for distance in distances])
+
+        return self.prediction.outputs[spec.name], metric.apart or measured
+
 
 @with_torch_defaults
-def make_reference(classifier: Classifier, images: ImageSet) -> Reference:
+def make_reference(model: Model, images: ImageSet) -> Reference:
     """Let PyTorch answer for every image; a module that does not answer twice the same is a ParityError."""
-    predict = load_reference(classifier)
+    predict = load_reference(model)
     if not images.names:
-        return Reference(classifier, images, Prediction(np.zeros((0, len(classifier.labels))), classifier.labels))
-    check_repeatable(classifier, predict, images.pixels)
-    return Reference(classifier, images, predict(images.pixels))
+        empty = [np.zeros((0, len(spec.labels)) if spec.labels else (0,)) for spec in model.task.outputs]
+        return Reference(model, images, named(model.task, empty))
+    check_repeatable(model, predict, images.pixels)
+    return Reference(model, images, predict(images.pixels))

@@ -19,11 +19,11 @@ import numpy as np
 
 from conversion.errors import ConversionError
 from parity.backends import Predict, find_backend, limited
-from parity.core.compare import align
 from parity.core.errors import ParityError
 from parity.core.results import Prediction
-from parity.core.tally import variety_of
 from parity.core.tolerance import FP16_FLOOR, Way, fp16_answers, fp32_ways
+from parity.metrics.classification.labels import align
+from parity.metrics.classification.variety import variety_of
 
 if TYPE_CHECKING:
     import torch

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context
 
 import numpy as np
 
-from parity.core.cases import make_cases, softmax_loss, summed_exactly
+from conversion.task import PROBABILITIES, OutputSpec
+from parity.core.cases import cases_of
 from parity.core.errors import ParityError
+from parity.core.metric import Variety, metric_of
 from parity.core.results import (
     FAILING_CASES,
     VERDICTS,
@@ -19,11 +20,12 @@ from parity.core.results import (
     Comparison,
     Diagnosis,
     Divergence,
+    MeasuredOutput,
     Prediction,
     Run,
     Subject,
 )
-from parity.core.tally import judge, tally_of, variety_of
+from parity.core.tally import judge, tally_of
 from parity.core.tolerance import Tolerance
 
 
@@ -32,61 +34,92 @@ def compare(
 ) -> Comparison:
     """Compare a candidate's predictions with the reference's, image by image.
 
-    Columns are matched by label where the candidate names its classes, else by position; images: their names.
+    Each output is measured by its metric. Classes are matched by label where the candidate names them, else by
+    position; images: their names.
     Verdicts as in the documentation: match, tie, drift, flip, error per image; pass, fail or inconclusive over all.
-    A reference that is not one row per image and one column per label is a ParityError.
+    A reference that has not one row per image, and one column per label, is a ParityError.
     """
-    if reference.labels is None:
-        raise ParityError("the reference has no labels; a Classifier always gives them")
-    expected = np.asarray(reference.probabilities, dtype=np.float64)
-    if expected.shape != (len(images), len(reference.labels)):
-        raise ParityError(
-            f"the reference has outputs of shape {list(expected.shape)} for {len(images)} images and "
-            f"{len(reference.labels)} labels; give one row per image and one column per label"
-        )
+    specs, allowed = reference.measured, tolerance.distance
+    outputs = outputs_of(specs)
+    expected = [_rows(spec, reference, len(images)) for spec in specs]
     if not images:
-        return _inconclusive("no images were compared", tolerance)
-    aligned, trouble = align(reference.labels, candidate)
-    if aligned is None or aligned.shape != expected.shape:
-        found = trouble or f"outputs of shape {list(candidate.probabilities.shape)}, not {list(expected.shape)}"
-        return Comparison("fail", found, tolerance.probability, None, None, None, ())
-    cases = make_cases(images, reference.labels, expected, aligned, candidate.top1, tolerance.probability)
+        return Comparison("inconclusive", "no images were compared", allowed, None, None, None, (), outputs)
+    measured = []
+    for spec, rows in zip(specs, expected, strict=True):
+        metric = metric_of(spec.kind)
+        actual, trouble = metric.align(spec, candidate)
+        if actual is None or actual.shape != rows.shape:
+            shapes = f"outputs of shape {list(actual.shape)}, not {list(rows.shape)}" if actual is not None else ""
+            return Comparison("fail", trouble or shapes, allowed, None, None, None, (), outputs)
+        measured.append((spec, metric.measure(spec, rows, actual, candidate.top1)))
+    cases = tuple(cases_of(images, measured, allowed))
     tally = tally_of(cases)
-    verdict, reason, required = judge(tally, variety_of(expected), tolerance.probability)
-    return Comparison(
-        verdict, reason, tolerance.probability, required, tally.top1_agreement, tally.max_abs_diff, tuple(cases)
-    )
+    varieties = [metric_of(spec.kind).variety(rows) for spec, rows in zip(specs, expected, strict=True)]
+    verdict, reason, required = judge(tally, _Varieties(tuple(varieties)), allowed)
+    return Comparison(verdict, reason, allowed, required, tally.top1_agreement, tally.max_abs_diff, cases, outputs)
+
+
+def outputs_of(specs: Sequence[OutputSpec]) -> tuple[MeasuredOutput, ...]:
+    """Name what is measured; nothing for a classifier, whose one output is the case itself."""
+    if [spec.kind for spec in specs] == [PROBABILITIES]:
+        return ()
+    return tuple(MeasuredOutput(spec.name, spec.kind, metric_of(spec.kind).distance) for spec in specs)
+
+
+def _rows(spec: OutputSpec, reference: Prediction, images: int) -> np.ndarray:
+    rows = np.asarray(reference.outputs[spec.name], dtype=np.float64)
+    if spec.labels or spec.kind == PROBABILITIES:
+        if rows.shape != (images, len(spec.labels)):
+            raise ParityError(
+                f"the reference has outputs of shape {list(rows.shape)} for {images} images and "
+                f"{len(spec.labels)} labels; give one row per image and one column per label"
+            )
+    elif rows.shape[:1] != (images,):
+        raise ParityError(
+            f"the reference's output `{spec.name}` has the shape {list(rows.shape)} for {images} images; give one "
+            "row per image"
+        )
+    return rows
+
+
+@dataclass(frozen=True)
+class _Varieties:
+    """Put outputs together: agreement proves something where it does in one of them."""
+
+    outputs: tuple[Variety, ...]
+
+    def merge(self, other: _Varieties) -> _Varieties:
+        return _Varieties(tuple(one.merge(two) for one, two in zip(self.outputs, other.outputs, strict=True)))
+
+    def lacking(self, allowed: float) -> str:
+        told = [one.lacking(allowed) for one in self.outputs]
+        return told[0] if all(told) else ""
 
 
 def with_exact_sums(
     reference: Prediction, candidate: Prediction, tolerance: Tolerance, images: Sequence[str], found: Comparison
 ) -> tuple[Comparison, str]:
-    """Compare what fails with the exact sums of PyTorch's softmax, where its own lose more than is allowed.
+    """Compare what fails with the reference's exact numbers, where its own arithmetic loses more than is allowed.
 
     The tolerance stays: a file that adds up better than PyTorch is right. found: what `compare` said.
     Returns the comparison that counts, and what is to be said of it.
     """
     if found.verdict != "fail" or not found.cases:
         return found, ""
-    lost = float(softmax_loss(reference.probabilities).max())
-    if not lost > tolerance.probability:
+    exact, remarks = dict(reference.outputs), []
+    for spec in reference.measured:
+        metric = metric_of(spec.kind)
+        rows = np.asarray(reference.outputs[spec.name], dtype=np.float64)
+        sums = metric.exact(rows)
+        lost = float(np.nan_to_num(np.abs(sums - rows)).max(initial=0.0))
+        if lost > tolerance.distance:
+            exact[spec.name] = sums
+            told = metric.exact_told.format(lost=lost, size=rows.shape[1], allowed=tolerance.distance)
+            remarks.append(told)
+    if not remarks:
         return found, ""
-    exact = summed_exactly(reference.probabilities)
-    again = compare(replace(reference, probabilities=exact), candidate, tolerance, images)
-    if again.verdict == "fail":
-        return found, ""
-    return again, (
-        f"PyTorch's own softmax loses {lost:.1e} in its fp32 sum over {exact.shape[1]} classes, more than the "
-        f"{tolerance.probability:.1e} allowed; this file was compared with PyTorch's logits, summed exactly"
-    )
-
-
-def proves_nothing(reference: np.ndarray, allowed: float) -> str:
-    """Say why agreement with these reference answers within `allowed` would prove nothing; empty where it would.
-
-    reference: [images, classes]. The measure is what a model that ignores its input could pass.
-    """
-    return variety_of(reference).lacking(allowed)
+    again = compare(reference.answering(exact), candidate, tolerance, images)
+    return (found, "") if again.verdict == "fail" else (again, "; ".join(remarks))
 
 
 def conclusion(run: Run) -> str:
@@ -144,6 +177,7 @@ def explain_failure(subject: Subject, case: Case | None = None) -> str:
             subject.top1_agreement,
             subject.max_abs_diff,
             subject.cases,
+            subject.outputs,
         )
         lines += _worst_lines(comparison, case)
     if subject.guilty_hop:
@@ -202,75 +236,38 @@ def _worst_lines(comparison: Comparison, asked: Case | None = None) -> list[str]
         which = "worst image"
         if asked in failing:
             worst, which = asked, "image"
-        lines = [
-            f"  {which} {worst.image} ({worst.verdict}): PyTorch {_answer(worst.reference)}, "
-            f"candidate {_answer(worst.candidate)}"
-        ]
+        lines = [f"  {which} {worst.image} ({worst.verdict}){_answers(worst)}"]
         if worst.reason:
             lines.append(f"  {worst.reason}")
-        if worst.max_abs_diff is not None:
-            lines.append(
-                f"  largest difference {worst.max_abs_diff:.3g} at {worst.worst_label!r} "
-                f"({worst.worst_reference:.4g} against {worst.worst_candidate:.4g}), "
-                f"allowed {comparison.tolerance:.3g}"
-            )
+        lines += _distances(worst, comparison)
     if comparison.required_tolerance:
         lines.append(f"  a tolerance of {rounded_up(comparison.required_tolerance)} would have passed")
     return lines
+
+
+def _distances(case: Case, comparison: Comparison) -> Iterator[str]:
+    if case.max_abs_diff is not None and case.worst_label is not None and not case.outputs:
+        yield (
+            f"  largest difference {case.max_abs_diff:.3g} at {case.worst_label!r} "
+            f"({case.worst_reference:.4g} against {case.worst_candidate:.4g}), "
+            f"allowed {comparison.tolerance:.3g}"
+        )
+    names = {output.name: output.distance for output in comparison.outputs}
+    for one in case.outputs:
+        if one.verdict in FAILING_CASES and one.distance is not None:
+            yield (
+                f"  output `{one.output}`: {names.get(one.output, 'distance')} {one.distance:.3g}, "
+                f"allowed {comparison.tolerance:.3g}"
+            )
+
+
+def _answers(case: Case) -> str:
+    if case.outputs and case.reference.probability is None:
+        return ""
+    return f": PyTorch {_answer(case.reference)}, candidate {_answer(case.candidate)}"
 
 
 def _answer(answer: Answer) -> str:
     if answer.probability is None:
         return f"{answer.label!r} without a finite probability"
     return f"{answer.label!r} at {answer.probability:.4g}"
-
-
-def _inconclusive(reason: str, tolerance: Tolerance) -> Comparison:
-    return Comparison("inconclusive", reason, tolerance.probability, None, None, None, ())
-
-
-def align(labels: tuple[str, ...], candidate: Prediction) -> tuple[np.ndarray | None, str]:
-    """Bring the candidate's columns into the order of `labels`, or say why not; never by a dictionary's order."""
-    values = np.asarray(candidate.probabilities, dtype=np.float64)
-    if candidate.labels is None:
-        return values, ""
-    if values.ndim != 2 or values.shape[1] != len(candidate.labels):
-        return None, f"outputs of shape {list(values.shape)} for {len(candidate.labels)} labels; convert again"
-    places = {label: i for i, label in enumerate(candidate.labels)}
-    if places.keys() != set(labels) or len(candidate.labels) != len(labels):
-        apart = tell_labels_apart("the candidate", candidate.labels, labels)
-        return None, f"{apart}; convert again with the classifier's labels"
-    return values[:, [places[label] for label in labels]], ""
-
-
-def tell_labels_apart(whose: str, theirs: Sequence[str], labels: Sequence[str]) -> str:
-    """Say how the labels of `whose` differ from a classifier's: in number, in names, in order; empty if not at all.
-
-    theirs: in the order of the columns; labels: the classifier's. Indices count from 0.
-    """
-    if list(theirs) == list(labels):
-        return ""
-    known, counts = set(labels), Counter(theirs)
-    absent = [index for index, label in enumerate(labels) if label not in counts]
-    strange = [label for label in theirs if label not in known]
-    alike = f"{whose} has as many labels as the classifier, {len(labels)}"
-    repeated = ""
-    if label := next((label for label in theirs if counts[label] > 1), ""):
-        first, second, *_ = [index for index, other in enumerate(theirs) if other == label]
-        repeated = f"; labels {first} and {second} are both {label!r}"
-    if repeated or len(theirs) != len(labels):
-        count = f"{whose} has {len(theirs)} labels, the classifier {len(labels)}"
-        names = f"absent {_few([labels[index] for index in absent])}, unknown {_few(strange)}"
-        return f"{alike if len(theirs) == len(labels) else count}{repeated}; {names}"
-    differing = absent or [i for i, (one, other) in enumerate(zip(theirs, labels, strict=True)) if one != other]
-    index = differing[0]
-    differ = f"but {len(absent)} of other names" if absent else "but in another order"
-    if absent and theirs[index] not in strange:
-        first_names = f"label {index} of the classifier, {labels[index]!r}, is not there, and {strange[0]!r} is"
-    else:
-        first_names = f"label {index} is {theirs[index]!r} there and {labels[index]!r} in the classifier"
-    return f"{alike}, {differ}: {first_names}"
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(repr(name) for name in names[:3]) + (", ..." if len(names) > 3 else "") if names else "none"

@@ -1,9 +1,15 @@
-"""What a run found, as plain frozen data: made by the pipeline, read by every report, written as results.json."""
+"""What a run found, as plain frozen data: made by the pipeline, read by every report, written as results.json.
+
+The schema is parity-run/2: parity-run/1, which is read as well, with two fields more. `outputs` of a case has what
+the metric of each output says of it, and `outputs` of a subject names what was measured. For a classifier both are
+empty: its one output is the case itself, with every field where parity-run/1 has it. For other tasks `max_abs_diff`
+is the largest distance by the metric, and `top1_agreement` the share of images with the same answer.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,6 +18,7 @@ import numpy as np
 from annotated_types import Interval
 
 from conversion.files.regular_files import MISSING, why_no_file
+from conversion.task import CLASS_PROBABILITIES, PROBABILITIES, OutputSpec
 from parity.core.accuracy import Accuracy
 from parity.core.distribution import Distribution
 from parity.core.errors import ParityError
@@ -22,7 +29,7 @@ from parity.core.unfinished import refuse_unfinished
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-SCHEMA = "parity-run/1"
+SCHEMA: Literal["parity-run/2"] = "parity-run/2"
 
 CaseVerdict = Literal["match", "tie", "drift", "flip", "error"]
 Verdict = Literal["pass", "fail", "error", "inconclusive", "skipped"]
@@ -40,20 +47,47 @@ FINITE: Any = {"allow_inf_nan": False}
 class Prediction:
     """Hold a model's answers to a list of images.
 
-    probabilities: [images, classes].
+    probabilities: [images, classes], of a classifier; it is the output of that name.
     labels: class names in the order of the columns; None where the format has none, then columns count.
     top1: the name that the model itself gave each image (Core ML's classLabel); None: the largest column.
     source: who answered and where, if it was not this process.
     same_pixels: whether answers from elsewhere are known to be to the very pixels that are asked for.
     answer_shape: of the array that the file gives for one batch; empty for a dictionary, or where it is not known.
+    outputs: name -> [images, ...], every output that is measured.
+    specs: what a reference's outputs are; empty for a classifier, whose `labels` say it.
     """
 
-    probabilities: np.ndarray
+    probabilities: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     labels: tuple[str, ...] | None = None
     top1: tuple[str, ...] | None = None
     source: str = ""
     same_pixels: bool = False
     answer_shape: tuple[int, ...] = ()
+    outputs: Mapping[str, np.ndarray] = field(default_factory=dict)
+    specs: tuple[OutputSpec, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Let a classifier's probabilities be one of the outputs, whichever of the two was given."""
+        if not self.outputs or (CLASS_PROBABILITIES in self.outputs and self.probabilities.size):
+            object.__setattr__(self, "outputs", {**self.outputs, CLASS_PROBABILITIES: self.probabilities})
+        elif CLASS_PROBABILITIES in self.outputs:
+            object.__setattr__(self, "probabilities", self.outputs[CLASS_PROBABILITIES])
+
+    @property
+    def measured(self) -> tuple[OutputSpec, ...]:
+        """Return what a reference's outputs are; one that does not say it is a ParityError."""
+        if not self.specs and self.labels is None:
+            raise ParityError("the reference has no labels; a Classifier always gives them")
+        return self.specs or (OutputSpec(CLASS_PROBABILITIES, PROBABILITIES, self.labels or ()),)
+
+    def answering(self, outputs: Mapping[str, np.ndarray]) -> Prediction:
+        """Return the same with other numbers."""
+        return replace(self, outputs=outputs, probabilities=outputs.get(CLASS_PROBABILITIES, self.probabilities))
+
+    def of(self, rows: Any) -> Prediction:
+        """Return the answers to some of the images alone. rows: what indexes an array of them."""
+        chosen = self.answering({name: answers[rows] for name, answers in self.outputs.items()})
+        return replace(chosen, top1=self.top1 and tuple(np.array(self.top1, dtype=object)[rows]))
 
 
 @dataclass(frozen=True)
@@ -73,9 +107,38 @@ class ClassPair:
     candidate: float | None
 
 
+NO_ANSWER = Answer("-", None)
+
+
+@dataclass(frozen=True)
+class OutputCase:
+    """Compare one output of one image; the fields are those of parity.core.metric.Measurement."""
+
+    output: str
+    verdict: CaseVerdict
+    distance: float | None
+    same_answer: bool = True
+    margin: float | None = None
+    reason: str = ""
+    detail: Mapping[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MeasuredOutput:
+    """Name an output that was measured; distance: what its metric calls the distance."""
+
+    name: str
+    kind: str
+    distance: str
+
+
 @dataclass(frozen=True)
 class Case:
     """Compare one image: what the reference and the candidate answered, and how far apart they are.
+
+    max_abs_diff: the distance between the two, the largest of all outputs; of class probabilities the largest |dp|.
+    outputs: an entry for each output; empty for a classifier, whose one output is the case itself.
+    All between are of class probabilities.
 
     kl: Kullback-Leibler divergence from reference to candidate, in nats.
     worst_label: the class with the largest difference, and its two probabilities.
@@ -101,6 +164,21 @@ class Case:
     reason: str = ""
     top: tuple[ClassPair, ...] = ()
     truth: str | None = None
+    outputs: tuple[OutputCase, ...] = ()
+
+    @property
+    def same_answer(self) -> bool:
+        """Say whether both answer the same, in every output: the same label, of classes."""
+        if self.reference.label != self.candidate.label:
+            return False
+        return not self.outputs or all(one.same_answer for one in self.outputs)
+
+    @property
+    def margin(self) -> float | None:
+        """Return by how much the reference prefers its own answer; None where the case does not tell."""
+        said = {pair.label: pair.reference for pair in self.top}.get(self.candidate.label)
+        own = self.reference.probability
+        return None if said is None or own is None else own - said
 
 
 @dataclass(frozen=True)
@@ -108,6 +186,7 @@ class Comparison:
     """Judge one candidate over all images; made by `compare`.
 
     required_tolerance: the smallest tolerance with which the verdict would be `pass`; None where there is none.
+    outputs: what was measured; empty for a classifier.
     """
 
     verdict: Verdict
@@ -117,6 +196,7 @@ class Comparison:
     top1_agreement: float | None
     max_abs_diff: float | None
     cases: tuple[Case, ...]
+    outputs: tuple[MeasuredOutput, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -174,6 +254,7 @@ class Subject:
     distribution: of |dp| over all images with a finite answer, where `cases` holds the worst only.
     accuracy: how often each of the two is right, where it is known what the images show.
     remarks: what somebody who reads the verdict should know of how it came about, a line each.
+    outputs: what was measured; empty for a classifier.
     """
 
     model: str
@@ -202,6 +283,7 @@ class Subject:
     distribution: Distribution | None = None
     accuracy: Accuracy | None = None
     remarks: tuple[str, ...] = ()
+    outputs: tuple[MeasuredOutput, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -266,7 +348,7 @@ class Run:
     unreadable: Unreadable | None = None
     cases_file: str = ""
     shard: Part | None = None
-    schema: Literal["parity-run/1"] = "parity-run/1"
+    schema: Literal["parity-run/2", "parity-run/1"] = "parity-run/2"
     __pydantic_config__ = FINITE
 
     @property
@@ -306,11 +388,12 @@ def to_json(run: Run) -> str:
 
 
 def from_json(text: str) -> Run:
-    """Read results.json; anything else is a ParityError that names the first thing that is wrong."""
+    """Read results.json, older ones too; anything else is a ParityError that names what is wrong first."""
     from pydantic import ValidationError
 
     try:
-        return _adapter().validate_json(text)
+        # What an older file lacks has a default that says so.
+        return replace(_adapter().validate_json(text), schema=SCHEMA)
     except ValidationError as error:
         # A file of another schema is wrong in many places; that it is one says it all.
         first = min(error.errors(), key=lambda problem: problem["loc"] != ("schema",))
@@ -339,6 +422,8 @@ def json_schema() -> dict[str, Any]:
     """Return the JSON schema of results.json (committed as parity/schemas/results.schema.json)."""
     schema = written_schema(_adapter(), "coreml-parity results")
     schema["properties"]["summary"] = counts_schema("Summary", VERDICTS)
+    # An older schema is read, but not written.
+    schema["properties"]["schema"] = {"const": SCHEMA, "default": SCHEMA, "title": "Schema", "type": "string"}
     return schema
 
 

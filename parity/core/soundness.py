@@ -11,13 +11,15 @@ from collections.abc import Iterator, Mapping
 from math import isclose, isfinite
 from pathlib import Path
 
+from conversion.task import PROBABILITIES
 from parity.core.accuracy import Accuracy, Share
 from parity.core.compare import way
 from parity.core.errors import ParityError
+from parity.core.metric import metric_of
 from parity.core.results import FAILING_CASES, Case, CaseVerdict, Run, Subject, summarise
 from parity.core.tally import tally_of
 
-# Softmax sums to one but for rounding, and files keep all digits of a number.
+# Shares and sums are exact but for rounding, and files keep all digits of a number.
 ROUNDING = 1e-6
 
 
@@ -33,78 +35,33 @@ def check_run(path: Path, run: Run) -> None:
 
 def contradictions(case: Case) -> Iterator[str]:
     """Say what cannot be true of an image: numbers that are none, or that deny each other."""
-    for name, number in _numbers(case):
-        if not isfinite(number):
-            yield f"{name} is {number}, which is no number; what is not known is null"
-    own = (case.reference.label, case.reference.probability)
-    for label, probability in (own, *((pair.label, pair.reference) for pair in case.top)):
-        # A candidate that lost its softmax answers any number, and fails.
-        if probability is not None and not -ROUNDING <= probability <= 1 + ROUNDING:
-            yield f"the reference of {label!r} is {probability:g}, and a probability is between 0 and 1"
-    if case.top5_overlap is not None and not 0 <= case.top5_overlap <= 1:
-        yield f"top5_overlap is {case.top5_overlap:g}, and a share is between 0 and 1"
-    yield from _labels(case)
-    yield from _distances(case)
+    if not case.outputs:
+        yield from metric_of(PROBABILITIES).contradictions(case)
+        return
+    for one in case.outputs:
+        numbers = {"distance": one.distance, "margin": one.margin, **one.detail}
+        for name, number in numbers.items():
+            if number is not None and not isfinite(number):
+                yield f"{name} of `{one.output}` is {number}, which is no number; what is not known is null"
+        if one.distance is not None and one.distance < 0:
+            yield f"distance of `{one.output}` is {one.distance:g}, and a distance is at least 0"
+    distances = [one.distance for one in case.outputs]
+    largest = None if None in distances else max(filter(None, distances), default=0.0)
+    if case.max_abs_diff != largest:
+        yield f"max_abs_diff is {case.max_abs_diff}, and that of the outputs is {largest}"
 
 
 def possible(case: Case, tolerance: float) -> str:
     """Say why the verdict of an image cannot be what it says, whatever rule gave it; empty where it can."""
     passes, distance = case.verdict not in FAILING_CASES, case.max_abs_diff
     if passes and (distance is None or distance > tolerance):
-        apart = "no finite |dp|" if distance is None else f"|dp| {distance:g}"
+        what = "distance" if case.outputs else "|dp|"
+        apart = f"no finite {what}" if distance is None else f"{what} {distance:g}"
         return f"{case.image} is `{case.verdict}` with {apart}, and {tolerance:g} is allowed"
-    if passes and (case.verdict == "match") != (case.reference.label == case.candidate.label):
+    if passes and (case.verdict == "match") != case.same_answer:
         labels = f"{case.reference.label!r} and {case.candidate.label!r}"
         return f"{case.image} is `{case.verdict}`, and the labels are {labels}"
     return ""
-
-
-def _numbers(case: Case) -> Iterator[tuple[str, float]]:
-    names = ("max_abs_diff", "kl", "worst_reference", "worst_candidate", "top5_overlap", "snr_db", "psnr_db")
-    listed = [(name, getattr(case, name)) for name in names]
-    listed += [("the reference", case.reference.probability), ("the candidate", case.candidate.probability)]
-    listed += [(f"the reference of {pair.label!r}", pair.reference) for pair in case.top]
-    listed += [(f"the candidate of {pair.label!r}", pair.candidate) for pair in case.top]
-    yield from ((name, number) for name, number in listed if number is not None)
-
-
-def _labels(case: Case) -> Iterator[str]:
-    """Hold the two answers against the most probable classes."""
-    sides = (("reference", case.reference), ("candidate", case.candidate))
-    for side, answer in sides:
-        named: dict[str, float | None] = {pair.label: getattr(pair, side) for pair in case.top}
-        if answer.probability is None or answer.label not in named:
-            continue
-        own = named[answer.label]
-        if own is None or not isclose(own, answer.probability, abs_tol=ROUNDING):
-            yield f"the {side} is {answer.label!r} at {answer.probability:g}, and at {own} in the top classes"
-        # Where the model names a class that is not its most probable one, the case has a reason.
-        best = max((number for number in named.values() if number is not None), default=answer.probability)
-        if not (side == "candidate" and case.reason) and best > answer.probability + ROUNDING:
-            label = next(label for label, number in named.items() if number == best)
-            yield f"the {side} is {answer.label!r} at {answer.probability:g}, and {label!r} is at {best:g}"
-
-
-def _distances(case: Case) -> Iterator[str]:
-    """Hold the largest |dp| against the probabilities that are listed."""
-    distance = case.max_abs_diff
-    if distance is None:
-        return
-    if distance < 0:
-        yield f"max_abs_diff is {distance:g}, and a distance is at least 0"
-    for pair in case.top:
-        if pair.reference is None or pair.candidate is None:
-            yield f"max_abs_diff is {distance:g}, and {pair.label!r} has no finite probability"
-        elif abs(pair.reference - pair.candidate) > distance + ROUNDING:
-            apart = f"{pair.reference:g} against {pair.candidate:g}"
-            yield f"max_abs_diff is {distance:g}, and {pair.label!r} is {apart}"
-    one, other = case.worst_reference, case.worst_candidate
-    if one is not None and other is not None and not isclose(abs(one - other), distance, abs_tol=ROUNDING):
-        yield f"max_abs_diff is {distance:g}, and its class {case.worst_label!r} is {one:g} against {other:g}"
-    if case.reference.label == case.candidate.label:
-        one, other = case.reference.probability, case.candidate.probability
-        if one is not None and other is not None and abs(one - other) > distance + ROUNDING:
-            yield f"max_abs_diff is {distance:g}, and {case.reference.label!r} is {one:g} against {other:g}"
 
 
 def _run(run: Run) -> Iterator[str]:
@@ -175,7 +132,7 @@ def _counted(s: Subject) -> Iterator[str]:
         yield f"verdict is {s.verdict}, and the counts are {_counts(s.counts)}"
     if s.tolerance is not None:
         yield from filter(None, (possible(case, s.tolerance) for case in s.cases))
-    apart = sum(case.reference.label != case.candidate.label for case in s.cases)
+    apart = sum(not case.same_answer for case in s.cases)
     if s.top1_agreement is None or not -ROUNDING <= s.top1_agreement * s.images <= s.images - apart + ROUNDING:
         yield f"top1_agreement is {s.top1_agreement}, and {apart} of {s.images} labels at least are others"
     worst = max((case.max_abs_diff for case in s.cases if case.max_abs_diff is not None), default=None)

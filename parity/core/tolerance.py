@@ -16,7 +16,7 @@ from parity.core.errors import ParityError
 if TYPE_CHECKING:
     import torch
 
-    from conversion import Artifact, Classifier
+    from conversion import Artifact, Model
     from conversion.artifact import Precision
 
 LOG = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ FP16_FACTOR, FP16_FLOOR, FP16_CAP = 3.0, 1e-2, 5e-2
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Bound the largest difference of a probability, |dp|, between reference and candidate.
+    """Bound the distance between reference and candidate: of probabilities the largest difference, |dp|.
 
     reason: where the number comes from; printed beside it. cost: what the precision costs PyTorch itself, as a
     largest |dp|; None where nobody measured it.
@@ -54,6 +54,11 @@ class Tolerance:
             raise ParityError(
                 f"a tolerance is a difference of probabilities between 0 and 1, not {self.probability}"
             )
+
+    @property
+    def distance(self) -> float:
+        """Return the largest distance that is allowed, by whatever metric."""
+        return self.probability
 
 
 class CostUnknownError(ParityError):
@@ -125,25 +130,35 @@ def scaled(tolerance: Tolerance, scale: float) -> Tolerance:
     return Tolerance(probability, f"{tolerance.reason}, times {scale:g}", tolerance.cost)
 
 
-def measure_fp32_cost(classifier: Classifier, pixels: np.ndarray, reference: np.ndarray) -> float:
-    """Measure the largest |dp| over these images between the PyTorch module in fp32 and the same in float64.
+# Takes two answers [N, ...] to the same images, gives numbers [N, ...] whose largest is the distance of an image.
+Apart = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def differences(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return how far apart two answers are, number by number."""
+    apart: np.ndarray = np.abs(one - other)
+    return apart
+
+
+def measure_fp32_cost(model: Model, pixels: np.ndarray, reference: np.ndarray, apart: Apart = differences) -> float:
+    """Measure the largest distance over these images between the PyTorch module in fp32 and the same in float64.
 
     Each order of additions rounds otherwise, and one may be lucky on an image: fp32 is the reference itself and
     what PyTorch's other kernels answer. Never measured on the artefact under test. A module that cannot be run in
-    float64 is a CostUnknownError. pixels: uint8 [N, H, W, 3]; reference: [N, classes].
+    float64 is a CostUnknownError. pixels: uint8 [N, H, W, 3]; reference: [N, ...].
     """
     from conversion.deployed import deployed_module
 
     if not len(pixels):
         return 0.0
-    exact, *others = fp32_ways(deployed_module(classifier))
+    exact, *others = fp32_ways(deployed_module(model))
     try:
         truth = exact(pixels)
     except Exception as error:  # the module's own: it was written for fp32 alone
         raise _unknown("what fp32 costs the PyTorch module", error) from error
     answers = [reference, *(_attempted(way, pixels) for way in others)]
-    apart = np.concatenate([np.abs(answer - truth).ravel() for answer in answers if answer is not None])
-    return float(apart[np.isfinite(apart)].max(initial=0.0))
+    costs = np.concatenate([apart(answer, truth).ravel() for answer in answers if answer is not None])
+    return float(costs[np.isfinite(costs)].max(initial=0.0))
 
 
 Way = Callable[[np.ndarray], np.ndarray]
@@ -195,11 +210,11 @@ def _unknown(what: str, error: Exception) -> CostUnknownError:
     return CostUnknownError(f"{what} cannot be measured: {' '.join(str(error).split()) or type(error).__name__}")
 
 
-def measure_fp16_cost(classifier: Classifier, pixels: np.ndarray, reference: np.ndarray) -> float:
-    """Measure the largest |dp| over these images when the PyTorch module's own arithmetic is rounded to fp16.
+def measure_fp16_cost(model: Model, pixels: np.ndarray, reference: np.ndarray, apart: Apart = differences) -> float:
+    """Measure the largest distance over these images when the PyTorch module's own arithmetic is rounded to fp16.
 
     Weights, activations, normalisation and softmax are rounded, operation by operation. Never measured on the
-    artefact under test, which would excuse its own faults. pixels: uint8 [N, H, W, 3]; reference: [N, classes].
+    artefact under test, which would excuse its own faults. pixels: uint8 [N, H, W, 3]; reference: [N, ...].
     A module whose operations cannot be rounded one by one is a CostUnknownError.
     """
     from conversion.deployed import deployed_module
@@ -207,12 +222,12 @@ def measure_fp16_cost(classifier: Classifier, pixels: np.ndarray, reference: np.
     if not len(pixels):
         return 0.0
     try:
-        answers = fp16_answers(deployed_module(classifier), pixels)
+        answers = fp16_answers(deployed_module(model), pixels)
     except Exception as error:  # the module's own, or one of torch, whose every operation is met here
         raise _unknown("what rounding the PyTorch module costs", error) from error
-    differences = np.abs(answers - reference).max(axis=1)
+    costs = apart(answers, reference).reshape(len(pixels), -1).max(axis=1)
     # A network that overflows in fp16 has no bound of its own; the cap then decides.
-    return float(np.where(np.isfinite(differences), differences, FP16_CAP).max())
+    return float(np.where(np.isfinite(costs), costs, FP16_CAP).max())
 
 
 def fp16_answers(module: torch.nn.Module, pixels: np.ndarray) -> np.ndarray:

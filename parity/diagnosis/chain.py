@@ -15,7 +15,7 @@ from parity.backends import CannotRunError, Predict, backends_for, find_backend
 from parity.backends.reference import Reference
 from parity.core.compare import compare
 from parity.core.results import Comparison, Prediction
-from parity.core.tolerance import Tolerance, tolerances_for
+from parity.core.tolerance import Tolerance
 from parity.suite.images import ImageSet
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _hops(reference: Reference, artifact: Artifact, allowed: Tolerance | None, s
 
 
 def _widest(reference: Reference, artifact: Artifact) -> Tolerance:
-    return list(tolerances_for(artifact, reference.cost))[-1]
+    return list(reference.tolerances(artifact))[-1]
 
 
 def _judged(reference: Reference, name: str, allowed: Tolerance, load: Callable[[], Predict]) -> Hop:
@@ -112,7 +112,7 @@ def guilty_hop(reference: Reference, artifact: Artifact, backend: str, failed: C
     if artifact.intermediate and artifact.format != "onnx":
         intermediate = _opened(artifact.intermediate)
         if intermediate is None or not _agrees(
-            worst, tolerances_for(intermediate, reference.cost), lambda: _loaded("onnxruntime", intermediate)
+            worst, reference.tolerances(intermediate), lambda: _loaded("onnxruntime", intermediate)
         ):
             return "torch -> onnx"
         last = f"onnx -> {artifact.format}"
@@ -212,5 +212,4 @@ def _opened(path: Path | None) -> Artifact | None:
 def _only(reference: Reference, index: int) -> Reference:
     one = slice(index, index + 1)
     images = ImageSet(reference.images.names[one], reference.images.pixels[one])
-    answer = Prediction(reference.prediction.probabilities[one], reference.prediction.labels)
-    return Reference(reference.classifier, images, answer)
+    return Reference(reference.model, images, reference.prediction.of(one))

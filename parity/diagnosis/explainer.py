@@ -22,6 +22,7 @@ LOG = logging.getLogger(__name__)
 
 # What the search for causes may take, for one artefact.
 SECONDS = 60.0
+NO_CLASSIFIER = "causes are looked for in classifiers, and this model has another task"
 
 
 @dataclass
@@ -47,6 +48,8 @@ class Explainer:
         """Return the subject with its diagnoses: causes of a failure, and what looks like one and is none."""
         if not self.wanted or not reference.images.names:
             return subject
+        if subject.outputs or reference.prediction.specs:
+            return replace(subject, unexplained=NO_CLASSIFIER) if subject.verdict in ("fail", "error") else subject
         # Inconclusive without an answer: which output holds it could not be told.
         unread = subject.verdict == "inconclusive" and prediction is None
         if not unread and subject.verdict not in ("fail", "error", *(("pass",) if self.thorough else ())):

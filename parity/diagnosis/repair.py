@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from parity.backends.reference import Reference
-from parity.core.compare import compare, proves_nothing, with_exact_sums
+from parity.core.compare import compare, with_exact_sums
 from parity.core.results import FAILING_CASES, Comparison, Prediction
-from parity.core.tally import variety_of
 from parity.core.tolerance import Tolerance
 from parity.diagnosis.editing import Edit
+from parity.metrics.classification.variety import proves_nothing, variety_of
 from parity.suite.images import ImageSet
 
 if TYPE_CHECKING:

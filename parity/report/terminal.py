@@ -45,7 +45,7 @@ def print_run(run: Run, console: Console, explain: bool = True) -> None:
     for heading in ("model", "route", "backend"):
         table.add_column(heading, overflow="fold")
     table.add_column("verdict", no_wrap=True)
-    for heading in ("images", "top-1", "max |Δp|", "allowed"):
+    for heading in ("images", *view.headings, "allowed"):
         table.add_column(heading, justify="right", no_wrap=True)
     for s in view.subjects:
         table.add_row(

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from conversion.task import PROBABILITIES
 from parity.core.accuracy import Accuracy, Share
 from parity.core.compare import explain_failure, rounded_up, summary_line, tell_confirmed, tell_divergence, way
 from parity.core.distribution import Distribution
+from parity.core.metric import metric_of
 from parity.core.results import VERDICTS, CaseVerdict, Diagnosis, Run, Subject, Verdict, worst_first
 from parity.report.case_view import (
     CaseView,
@@ -128,6 +130,7 @@ class RunView:
     told: the answer in one line; headline: its first part, what it means.
     shard: which part of the images this is, where it is one.
     counts: verdict -> subjects. ties: images over all subjects.
+    headings: of two columns, how often both answer the same and how far they are apart, by what was measured.
     unreadable: how many images could not be read, in words; unreadable_fails: that they are more than allowed;
     unreadable_images: the first of them, and why.
     """
@@ -151,6 +154,7 @@ class RunView:
     python: str
     platform: str
     packages: Mapping[str, str] = field(default_factory=dict)
+    headings: tuple[str, str] = ("", "")
 
 
 def make_view(run: Run) -> RunView:
@@ -184,7 +188,16 @@ def make_view(run: Run) -> RunView:
         python=visible(run.environment.python),
         platform=visible(run.environment.platform),
         packages={visible(name): visible(version) for name, version in run.environment.packages.items()},
+        headings=_headings(run),
     )
+
+
+def _headings(run: Run) -> tuple[str, str]:
+    classes = metric_of(PROBABILITIES)
+    outputs = [output for s in run.subjects for output in s.outputs]
+    own = [classes.distance] if any(not s.outputs for s in run.subjects) or not outputs else []
+    distances = dict.fromkeys([*own, *(output.distance for output in outputs)])
+    return "same" if outputs else "top-1", visible(" / ".join(distances))
 
 
 def _subject(run: Run, s: Subject, number: int, of: int) -> SubjectView:

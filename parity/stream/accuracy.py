@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from parity.core.accuracy import Accuracy, Calibration, CalibrationBin, Change, ClassAccuracy, Correctness, Share
-from parity.core.cases import SHOWN
 from parity.core.results import Case, ClassPair
+from parity.metrics.classification.cases import SHOWN
 
 Side = Literal["reference", "candidate"]
 SIDES: tuple[Side, Side] = ("reference", "candidate")

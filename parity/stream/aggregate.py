@@ -12,8 +12,9 @@ from pathlib import Path
 from parity.core.distribution import Distribution
 from parity.core.errors import ParityError
 from parity.core.results import FAILING_CASES, Case, Part, Run, Subject, Unreadable, UnreadableImage, summarise
-from parity.core.tally import Tally, Variety, judge, tally_of
+from parity.core.tally import Tally, judge, tally_of
 from parity.core.tolerance import Tolerance, too_costly
+from parity.metrics.classification.variety import ClassVariety
 from parity.stream.accuracy import Counts, accuracy_of, add_counts, count_accuracy
 from parity.stream.cases_file import (
     Explained,
@@ -99,8 +100,8 @@ def aggregate(header: Header, lines: Iterable[Line], allowed_unreadable: float, 
         raise ParityError(f"a share of unreadable images is between 0 and 1, not {allowed_unreadable}")
     places = {model.name: {label: i for i, label in enumerate(model.labels)} for model in header.models}
     totals = [Totals() for _ in header.running]
-    varieties: dict[str, Variety] = {}
-    spots: dict[str, Variety] = {}
+    varieties: dict[str, ClassVariety] = {}
+    spots: dict[str, ClassVariety] = {}
     images, lost, first_lost = 0, 0, list[UnreadableImage]()
     for batch in _batches(header, lines):
         images += len(batch)
@@ -138,7 +139,7 @@ def aggregate(header: Header, lines: Iterable[Line], allowed_unreadable: float, 
     )
 
 
-def _judged(leg: HeadLeg, header: Header, totals: Totals, variety: Variety | None) -> Subject:
+def _judged(leg: HeadLeg, header: Header, totals: Totals, variety: ClassVariety | None) -> Subject:
     spotted = f"spot check on {totals.tally.images} of {header.images} images, evenly spaced"
     remarks = (*leg.remarks, *([f"{spotted}; --backend {leg.backend} asks for all"] if leg.spots else ()))
     if variety is None or leg.tolerance is None:

@@ -20,7 +20,7 @@ from conversion.files.regular_files import why_no_file
 from parity.core.errors import ParityError
 from parity.core.file_kinds import schema_of, tell_kind
 from parity.core.results import FINITE, Case, Count, Diagnosis, Divergence, Environment, Subject, Verdict
-from parity.core.tally import Variety
+from parity.metrics.classification.variety import ClassVariety
 from parity.stream.job import Shard, cases_beside
 from parity.stream.soundness import LineCheck, header_trouble
 from parity.suite.suite import KnownIssueEntry
@@ -199,7 +199,7 @@ class Explained:
     explained: tuple[LegExplained, ...]
 
 
-def pack(variety: Variety, dtype: np.dtype[Any]) -> PackedVariety:
+def pack(variety: ClassVariety, dtype: np.dtype[Any]) -> PackedVariety:
     """Write a Variety of answers of this type, exactly."""
     low, high = (
         base64.b64encode(bound.astype(dtype.newbyteorder("<")).tobytes()).decode("ascii")
@@ -208,7 +208,7 @@ def pack(variety: Variety, dtype: np.dtype[Any]) -> PackedVariety:
     return PackedVariety(variety.images, variety.flat, variety.classes, low, high)
 
 
-def unpack(packed: PackedVariety, classes: int) -> Variety:
+def unpack(packed: PackedVariety, classes: int) -> ClassVariety:
     """Read what `pack` wrote; what it cannot have written is a ValueError."""
     raw = [base64.b64decode(bound, validate=True) for bound in (packed.low, packed.high)]
     if {len(bound) / classes for bound in raw} not in ({4}, {8}):
@@ -216,7 +216,7 @@ def unpack(packed: PackedVariety, classes: int) -> Variety:
     low, high = (np.frombuffer(bound, f"<f{len(bound) // classes}").astype(np.float64) for bound in raw)
     if not np.isfinite([low, high]).all():
         raise ValueError("a bound is not finite")
-    return Variety(packed.images, packed.flat, packed.classes, low, high)
+    return ClassVariety(packed.images, packed.flat, packed.classes, low, high)
 
 
 def to_line(line: Line) -> bytes:

@@ -13,12 +13,15 @@ from itertools import zip_longest
 from pathlib import Path
 
 from conversion.files.regular_files import MISSING, why_no_file
-from parity.core.cases import SHOWN, judge_case_again
+from parity.core.cases import judge_case_again
 from parity.core.errors import ParityError
 from parity.core.results import Case, Run, Subject, Verdict, read_run, summarise
 from parity.core.soundness import check_run
-from parity.core.tally import ONE_IMAGE, one_answer, one_class, tally_of
+from parity.core.tally import tally_of
 from parity.core.tolerance import Tolerance
+from parity.core.variety import ONE_IMAGE, one_answer
+from parity.metrics.classification.cases import SHOWN
+from parity.metrics.classification.variety import one_class
 from parity.stream.aggregate import aggregate, with_explanations
 from parity.stream.cases_file import Header, HeadLeg, Line, parse_header, read_lines, read_rest
 

@@ -15,11 +15,11 @@ from conversion.shapes import read_input_shapes
 from parity.backends import Predict, backends_for, find_backend, record_names
 from parity.backends.outputs import shape_told
 from parity.backends.pytorch import check_repeatable, load_reference
-from parity.core.cases import softmax_loss
-from parity.core.compare import align
 from parity.core.results import Prediction, Subject
 from parity.core.tolerance import Tolerance, measure_fp16_cost, measure_fp32_cost, scaled, tolerances_for
 from parity.formats.facts import artifact_digest
+from parity.metrics.classification.labels import align
+from parity.metrics.classification.sums import softmax_loss
 from parity.pipeline import attempt, convert_entry, remarks_on
 from parity.stream.cases_file import HeadLeg
 from parity.stream.decoding import Decoder, same_pixels
@@ -41,7 +41,6 @@ TOGETHER = 2**17
 FP16_IMAGES, FP32_IMAGES = 64, 8
 # Backends that are slow by nature are shown this many, evenly spaced over the list, unless asked for by name.
 SPOTS = 64
-SPOT_CHECKED = frozenset({"onnx-reference"})
 _RECORDED = "answers recorded elsewhere are those to the suite's own images; run without --images"
 
 
@@ -209,7 +208,7 @@ def _live_leg(job: Job, entry: ModelEntry, artifact: Artifact, backend: str, sam
 
 def spots_of(job: Job, backend: str, images: int) -> int:
     """Return how many of all images a backend is shown; 0 stands for all."""
-    return SPOTS if backend in SPOT_CHECKED and backend not in job.backends and images > SPOTS else 0
+    return SPOTS if find_backend(backend).ABOUT.slow and backend not in job.backends and images > SPOTS else 0
 
 
 def _stopped(subject: Subject) -> HeadLeg:

@@ -18,11 +18,12 @@ from parity.backends import Predict
 from parity.backends.feeding import check_batch
 from parity.backends.limited import time_limit
 from parity.backends.selection import check_selection
-from parity.core.cases import make_cases, softmax_loss, summed_exactly
-from parity.core.compare import align
 from parity.core.environment import environment, operating_system
 from parity.core.results import FAILING_CASES, Case, Prediction
-from parity.core.tally import variety_of
+from parity.metrics.classification.cases import make_cases
+from parity.metrics.classification.labels import align
+from parity.metrics.classification.sums import softmax_loss, summed_exactly
+from parity.metrics.classification.variety import variety_of
 from parity.stream.cases_file import Header, HeadLeg, HeadModel, Line, PackedVariety, pack
 from parity.stream.decoding import Batches, Decoded, decode, same_pixels, start_workers_early
 from parity.stream.job import Job, kept_cases

@@ -21,7 +21,7 @@ from parity.core.results import Case
 from parity.core.soundness import ROUNDING, contradictions
 
 if TYPE_CHECKING:
-    from parity.core.tally import Variety
+    from parity.metrics.classification.variety import ClassVariety
     from parity.stream.cases_file import Header, Line, PackedVariety
 
 # A case may have PyTorch's probabilities with their sum made exact, which the bounds of a batch are not.
@@ -188,7 +188,7 @@ def _first_case(header: Header, line: Line, model: str) -> list[Case]:
     return [case for number, case in pairs if header.running[number].model == model][:1]
 
 
-def _bounds_trouble(variety: Variety) -> Iterator[str]:
+def _bounds_trouble(variety: ClassVariety) -> Iterator[str]:
     if (variety.low > variety.high).any():
         place = int((variety.low > variety.high).argmax())
         yield f"says that class {place} is at least {variety.low[place]:g} and at most {variety.high[place]:g}"
@@ -196,7 +196,7 @@ def _bounds_trouble(variety: Variety) -> Iterator[str]:
         yield f"says that answers are from {variety.low.min():g} to {variety.high.max():g}"
 
 
-def _against_cases(variety: Variety, places: Mapping[str, int], cases: Sequence[Case]) -> Iterator[str]:
+def _against_cases(variety: ClassVariety, places: Mapping[str, int], cases: Sequence[Case]) -> Iterator[str]:
     best = [places[case.reference.label] for case in cases if case.reference.label in places]
     if len(best) == variety.images and (classes := tuple(dict.fromkeys(best))[:2]) != variety.classes:
         yield f"has the classes {list(variety.classes)}, and its cases {list(classes)}"

@@ -14,7 +14,7 @@ import numpy as np
 from conversion.errors import ConversionError
 from conversion.routes import ROUTES, convert
 from conversion.toolchain_worker import raised_while_importing
-from parity.backends import backends_for, find_backend
+from parity.backends import backends_for, find_backend, runtimes
 from parity.core.environment import environment
 from parity.core.errors import ParityError
 from parity.core.results import Diagnosis, Divergence, Prediction, Subject
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from parity.suite.suite import ModelEntry, Suite
 
 INSTALLED = "installed"
-# Packages that run artefacts -> the backend that they are. The others convert.
-RUNTIMES: Mapping[str, str] = {"onnxruntime": "onnxruntime"}
 
 
 @dataclass(frozen=True)
@@ -62,11 +60,11 @@ class Side:
     @property
     def converts(self) -> bool:
         """Tell whether conversions take place in the tool chain; those of a mere runtime need not."""
-        return self.toolchain is not None and not set(self.packages) <= set(RUNTIMES)
+        return self.toolchain is not None and not set(self.packages) <= set(runtimes())
 
     def runs(self, backend: str) -> bool:
         """Tell whether a backend's predictions are made in the tool chain."""
-        return any(RUNTIMES.get(package) == backend for package in self.packages)
+        return any(runtimes().get(package) == backend for package in self.packages)
 
 
 def find_side(requested: Sequence[str], named: Mapping[str, ToolChain]) -> Side:

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from parity.backends import runtimes
 from parity.core.compare import compare
 from parity.core.errors import ParityError
 from parity.core.results import Case, Diagnosis, Environment, Prediction, Subject
@@ -22,7 +23,7 @@ from parity.core.tolerance import Tolerance
 from parity.formats.attributes import changed_attributes
 from parity.formats.facts import artifact_digest, changed_facts, facts
 from parity.pipeline import load_entry
-from parity.versions.sides import RUNTIMES, Bench, Made, Outcome, Side, opened, runtime_for
+from parity.versions.sides import Bench, Made, Outcome, Side, opened, runtime_for
 from parity.versions.upgrade_verdicts import REGRESSIONS, UPGRADE_VERDICTS, SideState, UpgradeVerdict, judge_upgrade
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def _leg(
 def _accused(old_bench: Bench, new_bench: Bench, before: Outcome, after: Outcome) -> Iterator[Diagnosis]:
     """Say what two runtimes' answers to one file prove: with the other runtime it is right, so the file is."""
     backend = after.subject.backend
-    package = next((name for name, runtime in RUNTIMES.items() if runtime == backend), "")
+    package = next((name for name, runtime in runtimes().items() if runtime == backend), "")
     old, new = (bench.version(package) for bench in (old_bench, new_bench))
     if before.state != "right" or not package or old == new:
         return

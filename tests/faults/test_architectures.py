@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from parity.backends.reference import make_reference
-from parity.core.compare import proves_nothing
+from parity.metrics.classification.variety import proves_nothing
 from parity.suite.images import load_images
 from tests.faults.architectures import ARCHITECTURES, classifier, images_of
 

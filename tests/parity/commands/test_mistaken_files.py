@@ -228,4 +228,4 @@ def test_what_is_damaged_is_not_taken_for_another_kind(refused: Refused, tmp_pat
 
     told = refused("judge", str(tmp_path / "r.json"))
 
-    assert told == f"{tmp_path / 'r.json'}: not a results.json of schema parity-run/1: subjects: Field required"
+    assert told == f"{tmp_path / 'r.json'}: not a results.json of schema parity-run/2: subjects: Field required"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parity.core.cases import make_cases
 from parity.core.results import Answer, ClassPair
+from parity.metrics.classification.cases import make_cases
 
 LABELS = tuple("abcdefg")
 

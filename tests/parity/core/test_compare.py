@@ -16,8 +16,10 @@ from scipy.special import rel_entr
 
 import parity
 from parity import ParityError, Tolerance, assert_parity, compare
-from parity.core.compare import explain_failure, proves_nothing, tell_labels_apart, with_exact_sums
+from parity.core.compare import explain_failure, with_exact_sums
 from parity.core.results import Case, Comparison, Environment, KnownIssue, Prediction, Run, Subject, Verdict
+from parity.metrics.classification.labels import tell_labels_apart
+from parity.metrics.classification.variety import proves_nothing
 
 LABELS = ("ant", "bee", "cat", "dog")
 # Two images of different classes, sure enough of themselves for agreement to prove something.

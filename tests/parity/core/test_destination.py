@@ -19,7 +19,7 @@ from tests.parity.stream.test_journal import HEADER
 HTML = '<!DOCTYPE html>\n<head>\n<meta charset="utf-8">\n<meta name="generator" content="coreml-parity">\n'
 # Kind -> how a file of it begins, or all of it.
 EARLIER = {
-    "parity-run": '{\n  "environment": {},\n  "schema": "parity-run/1"\n}\n',
+    "parity-run": '{\n  "environment": {},\n  "schema": "parity-run/2"\n}\n',
     "parity-record": '{"schema": "parity-record/1", "records": []}',
     "parity-baseline": '{\n  "model": "m",\n  "schema": "parity-baseline/1"\n}\n',
     "parity-cases": '{"environment":{},"schema":"parity-cases/1"}\n{"index":0}\n',
@@ -33,8 +33,8 @@ FOREIGN = (
     '{"precious": 1}\n',
     # What speaks of a file of ours is none.
     'RECORD = """{"schema": "parity-record/1", "records": []}"""\n',
-    '{"mine": {"schema": "parity-run/1"}}\n',
-    '{"schema": "parity-run/1"}\n{"schema": "parity-run/1"}\n',
+    '{"mine": {"schema": "parity-run/2"}}\n',
+    '{"schema": "parity-run/2"}\n{"schema": "parity-run/2"}\n',
     '{"precious": "no line end"}',
     "<!DOCTYPE html>\n<title>coreml-parity</title>\n",
     '<?xml version="1.0"?>\n<testsuites name="pytest tests">\n',

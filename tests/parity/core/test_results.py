@@ -151,7 +151,7 @@ def test_the_documented_keys_are_there_with_their_types() -> None:
     )
     found = strictly(to_json(replace(run, subjects=(diagnosed, *run.subjects[1:]))))
 
-    assert found["schema"] == "parity-run/1"
+    assert found["schema"] == "parity-run/2"
     assert_types(found["environment"], {"python": str, "platform": str, "packages": dict})
     assert isinstance(found["environment"]["packages"]["torch"], str)
     assert found["summary"].keys() == {"pass", "fail", "error", "inconclusive", "skipped"}
@@ -205,7 +205,7 @@ def test_the_schema_is_one() -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (("schema",), "parity-run/2"),
+        (("schema",), "parity-run/1"),
         (("schema",), None),
         (("subject",), []),
         (("subjects", 0, "verdict"), "passed"),
@@ -287,6 +287,20 @@ def test_a_written_file_is_read(tmp_path: Path) -> None:
     assert read_run(tmp_path / "results.json") == run
 
 
+def test_what_an_older_version_wrote_is_read_and_written_as_it_was_with_what_is_new() -> None:
+    recorded = (Path(__file__).parent / "parity-run-1.json").read_text(encoding="utf-8")
+
+    run = from_json(recorded)
+
+    assert [s.verdict for s in run.subjects] == ["pass", "fail"]
+    written = json.loads(to_json(run))
+    jsonschema.validate(written, json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
+    for s in written["subjects"]:
+        assert s.pop("outputs") == []
+        assert [case.pop("outputs") for case in s["cases"]] == [[]] * 3
+    assert written == {**json.loads(recorded), "schema": "parity-run/2"}
+
+
 WRITTEN = to_json(run_of(subject()))
 
 
@@ -298,8 +312,8 @@ WRITTEN = to_json(run_of(subject()))
         (WRITTEN[: len(WRITTEN) // 2].encode(), "the file: Invalid JSON: EOF"),
         (b"[]", "the file: "),
         (b"{}", "environment: Field required"),
-        (WRITTEN.replace("parity-run/1", "parity-run/2").encode(), "schema: Input should be 'parity-run/1'"),
-        (b'{"schema": "pytest-report/1", "tests": []}', "schema: Input should be 'parity-run/1'"),
+        (WRITTEN.replace("parity-run/2", "parity-run/3").encode(), "schema: Input should be 'parity-run/2'"),
+        (b'{"schema": "pytest-report/1", "tests": []}', "schema: Input should be 'parity-run/2'"),
         (WRITTEN.replace('"pass"', '"passed"').encode(), "subjects.0.verdict: Input should be 'pass', 'fail'"),
         (WRITTEN.encode("utf-16"), "can't decode byte"),
     ],

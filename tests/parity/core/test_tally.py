@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parity.core.results import Answer, Case, CaseVerdict
-from parity.core.tally import Tally, judge, tally_of, variety_of
+from parity.core.tally import Tally, judge, tally_of
+from parity.metrics.classification.variety import variety_of
 
 
 def case(verdict: CaseVerdict, difference: float | None, reason: str = "", candidate: str = "a") -> Case:

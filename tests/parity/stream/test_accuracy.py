@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from parity.core.accuracy import Accuracy
-from parity.core.cases import make_cases
 from parity.core.results import Answer, Case
+from parity.metrics.classification.cases import make_cases
 from parity.stream.accuracy import accuracy_of, add_counts, count_accuracy, mcnemar, paired_interval, wilson
 
 LABELS = tuple("abcdefgh")

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parity import Tolerance, compare
-from parity.core.cases import make_cases
 from parity.core.results import Environment, Prediction, Run, from_json, to_json
-from parity.core.tally import variety_of
+from parity.metrics.classification.cases import make_cases
+from parity.metrics.classification.variety import variety_of
 from parity.stream.aggregate import NAMED, WORST, Totals, aggregate, totals_of
 from parity.stream.cases_file import Header, HeadLeg, HeadModel, Line, pack
 from parity.stream.job import Shard

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from parity import ParityError
 from parity.core.results import Answer, Case, ClassPair, Diagnosis, Divergence, Environment
-from parity.core.tally import variety_of
+from parity.metrics.classification.variety import variety_of
 from parity.stream.aggregate import read_results
 from parity.stream.cases_file import (
     Explained,

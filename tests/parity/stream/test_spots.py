@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from parity import ParityError
 from parity.cli import cli
 from parity.core.results import read_run, to_json
-from parity.core.tally import variety_of
+from parity.metrics.classification.variety import variety_of
 from parity.stream.aggregate import aggregate, read_results
 from parity.stream.cases_file import Line, pack, read_header, read_lines
 from parity.stream.engines import stream
@@ -264,7 +264,9 @@ def test_a_line_with_cases_of_legs_that_do_not_see_it_is_damaged(tmp_path: Path,
     path = tmp_path / "r.cases.jsonl"
     path.write_bytes(b"".join([head, first, json.dumps(line).encode() + b"\n", *rest]))
 
-    with pytest.raises(ParityError, match=r":3: damaged: 2 cases of image 1, not 1; run anew"):
+    with pytest.raises(
+        ParityError, match=r":3: contradicts itself: 001.png has 2 cases, and 1 legs see it; run anew"
+    ):
         read_results(path, 0.5)
 
 

@@ -155,7 +155,7 @@ def test_predictions_of_a_runtime_in_a_tool_chain_lose_nothing(
     tmp_path: Path, reference: Reference, route: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend = runtime_for(route)
-    monkeypatch.setattr(sides, "RUNTIMES", {"onnxruntime": backend})
+    monkeypatch.setattr(sides, "runtimes", lambda: {"onnxruntime": backend})
     there = bench(tmp_path, in_this_process, "onnxruntime==1.22.0")
     here = Bench(Side("installed"), tmp_path, 60)
     made = Made(converted(route))
