@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -11,19 +10,8 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-PHOTOS = {"barn": (190, 40, 30), "lawn": (40, 150, 50), "night": (2, 3, 30), "sky": (90, 140, 230)}
-
-
-def block(first_line: str) -> str:
-    """Take a code block out of the README, so that what is printed there is what runs here."""
-    found = re.search(rf"```\w+\n({re.escape(first_line)}\n.*?)```", README, re.DOTALL)
-    assert found, f"README has no code block that begins with {first_line}"
-    return found[1]
+from tests.documents import ROOT, block, paint_photos
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +41,9 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    (tmp_path / "colours.py").write_text(block("# colours.py"), encoding="utf-8")
-    (tmp_path / "parity.toml").write_text(block("# parity.toml"), encoding="utf-8")
-    (tmp_path / "photos").mkdir()
-    for name, colour in PHOTOS.items():
-        Image.new("RGB", (40, 30), colour).save(tmp_path / "photos" / f"{name}.png")
+    (tmp_path / "colours.py").write_text(block("README.md", "# colours.py"), encoding="utf-8")
+    (tmp_path / "parity.toml").write_text(block("README.md", "# parity.toml"), encoding="utf-8")
+    paint_photos(tmp_path / "photos")
     return tmp_path
 
 
@@ -102,6 +88,6 @@ def test_a_user_installs_runs_breaks_and_sees(python: Path, place: Path) -> None
         assert told in failed.stdout
     assert "Traceback" not in failed.stdout
     # What README shows is what a user sees.
-    for line in block("$ pytest  # the broken one").splitlines()[1:]:
+    for line in block("README.md", "$ pytest  # the broken one").splitlines()[1:]:
         assert line.strip() in failed.stdout
     assert "3 failed, 9 passed, 4 skipped" in failed.stdout.splitlines()[-1]
