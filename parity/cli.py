@@ -59,6 +59,7 @@ COMMANDS: Mapping[str, str] = {
     "calibrate": "parity.commands.calibrate:calibrate",
     "compare-runs": "parity.commands.compare_runs:compare_runs",
     "explain": "parity.commands.explain:explain",
+    "faults": "parity.commands.faults:faults",
     "judge": "parity.commands.judge:judge",
     "merge": "parity.commands.merge:merge",
     "record": "parity.commands.record:record",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from parity.backends.reference import Reference
+from parity.core.faults import known
 from parity.diagnosis.editing import Edit, open_editable
 from parity.diagnosis.graph import Graph, Operation, read_graph
 
@@ -48,6 +49,9 @@ class Mutant:
     edit: Edit | None = None
     pixels: Callable[[Sample], np.ndarray] | None = None
     absent: str = ""
+
+    def __post_init__(self) -> None:
+        known(self.fault)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from parity.backends.limited import ended
 from parity.core.environment import operating_system
+from parity.core.faults import known
 from parity.core.results import Diagnosis, Subject
 from parity.diagnosis.fixes import compute_units
 
@@ -85,7 +86,7 @@ def _elsewhere(one: Sibling, same: Sequence[Sibling]) -> Iterator[Diagnosis]:
     if one.unit and one.unit != _EXACT:
         for other in (other for other in same if other.unit == _EXACT):
             yield Diagnosis(
-                "p-compute-unit",
+                known("p-compute-unit"),
                 f"{_EXACT} matches ({_apart(other.subject)}) but {one.unit} does not ({apart}): Core ML hardware "
                 "path, not the conversion; file it with Apple.",
                 confirmed=True,
@@ -94,7 +95,7 @@ def _elsewhere(one: Sibling, same: Sequence[Sibling]) -> Iterator[Diagnosis]:
             )
         for other in (other for other in same if other.subject.backend == "coreml-evaluator"):
             yield Diagnosis(
-                "p-compute-unit",
+                known("p-compute-unit"),
                 f"The evaluator matches ({_apart(other.subject)}) but {one.unit} does not ({apart}): the file is "
                 f"right; record {_EXACT} too (parity record --compute-unit {_EXACT}), which tells the hardware "
                 "path from Core ML itself.",
@@ -102,7 +103,7 @@ def _elsewhere(one: Sibling, same: Sequence[Sibling]) -> Iterator[Diagnosis]:
     for other in same:
         if one.system and other.system and one.system != other.system and one.unit == other.unit:
             yield Diagnosis(
-                "v-os-update",
+                known("v-os-update"),
                 f"Same package, different OS build: it matches on {other.system} ({_apart(other.subject)}) and not "
                 f"on {one.system} ({apart}).",
                 # Where the units are not known they may be what differs.
@@ -142,7 +143,7 @@ def _other_files(one: Sibling, agreeing: Sequence[Sibling]) -> Iterator[Diagnosi
         else:
             continue
         yield Diagnosis(
-            fault, f"{agrees} agrees with PyTorch, {fails} does not: look at what {cause} differ in{told}."
+            known(fault), f"{agrees} agrees with PyTorch, {fails} does not: look at what {cause} differ in{told}."
         )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from parity.audit.findings import Audit, AuditLeg, MutantFinding
 from parity.audit.probes import KINDS
+from parity.report.faults import where_to_read
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,7 +34,8 @@ def print_audit(found: Audit, console: Console) -> None:
             for line in (*_missed(leg), *_silent(leg)):
                 console.print(line, soft_wrap=True)
             console.print()
-    for line in (*_to_add(found), _last_line(found)):
+    missed = (mutant.fault for leg in found.legs for mutant in leg.mutants if mutant.verdict == "missed")
+    for line in (*_to_add(found), *where_to_read(missed), _last_line(found)):
         console.print(line, soft_wrap=True)
 
 

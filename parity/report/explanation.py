@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from parity.core.compare import explain_failure, way
 from parity.core.results import Subject
+from parity.report.faults import where_to_read
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,3 +29,5 @@ def print_explanation(subject: Subject, console: Console) -> None:
     console.print(explain_failure(subject), soft_wrap=True)
     for hop in subject.hops:
         console.print(f"  hop {hop}", soft_wrap=True)
+    for line in where_to_read(diagnosis.fault for diagnosis in subject.diagnoses):
+        console.print(f"  {line}", soft_wrap=True)

@@ -14,6 +14,7 @@ from parity.core.distribution import Distribution
 from parity.core.results import VERDICTS, Run
 from parity.report.case_view import CASE_VERDICTS
 from parity.report.charts import distribution_chart, scatter_chart
+from parity.report.faults import named_faults
 from parity.report.text import compact, counted
 from parity.report.view import SubjectView, make_view
 
@@ -41,6 +42,7 @@ def to_html(run: Run) -> str:
     page = _environment().get_template("run.html.j2")
     return page.render(
         view=view,
+        faults=named_faults(view),
         subjects=sorted(view.subjects, key=lambda s: (not s.matters, s.verdict in ("pass", "skipped"))),
         style=style,
         script=script,

@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
+from parity.core.faults import Fault
 from parity.core.results import Run
+from parity.report.faults import named_faults
 from parity.report.text import counted
 from parity.report.view import Cause, RunView, SubjectView, make_view
 
@@ -23,7 +25,12 @@ def to_markdown(run: Run, most: int = MOST_CHARACTERS) -> str:
     """Write a run in at most `most` characters; what has no room is counted at the end."""
     view = make_view(run)
     head = f"### {_ANSWERS[view.exit_code]} coreml-parity: {view.told}\n"
-    parts = (("row", _rows(view)), ("explanation", _details(view)), ("remark", _remarks(view)))
+    parts = (
+        ("row", _rows(view)),
+        ("explanation", _details(view)),
+        ("remark", _remarks(view)),
+        ("fault", [_described(fault) for fault in named_faults(view)]),
+    )
     return bounded(head, parts, most, "results.json and the HTML report have all")
 
 
@@ -111,6 +118,12 @@ def _cause(cause: Cause) -> Iterator[str]:
     yield f"- {what}: {data(cause.fault)} {data(cause.message)}{told}\n"
     if cause.fix:
         yield f"- Fix: {data(cause.fix)}\n"
+
+
+def _described(fault: Fault) -> str:
+    """Say what a fault is that was named above."""
+    told = f"{data(fault.id)}: {escape(fault.title)}. {escape(fault.what)}"
+    return f"\n{told} What to do: {data(fault.fix)}\n"
 
 
 def _remarks(view: RunView) -> list[str]:

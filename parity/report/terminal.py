@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
 from parity.core.results import Run
+from parity.report.faults import where_to_read
 from parity.report.text import visible_lines
 from parity.report.view import AccuracyView, RunView, make_view
 
@@ -66,6 +67,7 @@ def print_run(run: Run, console: Console, explain: bool = True) -> None:
 def _remarks(view: RunView, explain: bool) -> Iterator[str]:
     """Explain what did not pass; subjects skipped for one reason share a line."""
     yield from ("\n".join(s.explanation) for s in view.subjects if explain and s.explanation)
+    yield from where_to_read(cause.fault for s in view.subjects for cause in s.causes)
     yield from dict.fromkeys(
         f"{s.model} by {s.way}: {remark}" for s in view.subjects if not s.explanation for remark in s.remarks
     )

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from parity.backends import runtimes
 from parity.core.compare import compare
 from parity.core.errors import ParityError
+from parity.core.faults import known
 from parity.core.results import Case, Diagnosis, Environment, Prediction, Subject
 from parity.core.tolerance import Tolerance
 from parity.formats.attributes import changed_attributes
@@ -173,7 +174,7 @@ def _accused(old_bench: Bench, new_bench: Bench, before: Outcome, after: Outcome
     answered = "gives no answer to this file" if after.answers is None else "answers this file wrongly"
     told = "" if apart is None else f", by up to {apart:.2g}"
     yield Diagnosis(
-        "v-runtime-regression",
+        known("v-runtime-regression"),
         f"{package} {new} {answered}{told}; {package} {old} answers the same file as PyTorch does.",
         confirmed=True,
         fix=f"pip install {package}=={old}",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from parity.core.faults import known
 from parity.diagnosis.repair import Repair
 
 
@@ -28,6 +29,9 @@ class Suspect:
     harmless: bool = False
     fix: str = ""
     suffices: bool = False
+
+    def __post_init__(self) -> None:
+        known(self.fault)
 
 
 # In the order in which they are asked: cheap and specific first.
