@@ -16,17 +16,9 @@ from parity.core.tally import Tally, judge, tally_of
 from parity.core.tolerance import Tolerance, too_costly
 from parity.metrics.classification.accuracy import Counts, accuracy_of, add_counts, count_accuracy
 from parity.metrics.classification.variety import ClassVariety
-from parity.stream.cases_file import (
-    Explained,
-    Header,
-    HeadLeg,
-    Line,
-    parse_header,
-    read_lines,
-    read_rest,
-    unpack,
-)
+from parity.stream.cases_file import parse_header, read_lines, read_rest
 from parity.stream.job import Shard
+from parity.stream.lines import Explained, Header, HeadLeg, Line, unpack
 from parity.suite.known_issues import mark_known_issues
 
 # How many cases a subject shows: the worst.

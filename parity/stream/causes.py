@@ -22,11 +22,12 @@ from parity.core.tolerance import Tolerance
 from parity.diagnosis.explainer import Explainer
 from parity.pipeline import convert_entry, judge_with_prediction
 from parity.stream.aggregate import with_explanations
-from parity.stream.cases_file import Explained, Header, LegExplained, read_header
+from parity.stream.cases_file import read_header
 from parity.stream.decoding import Decoder, same_pixels
 from parity.stream.job import Job, Shard
 from parity.stream.journal import open_journal
 from parity.stream.legs import images_at_once, load_models
+from parity.stream.lines import Explained, Header, LegExplained
 from parity.stream.listing import ImageList, list_images, shown
 from parity.stream.running import Progress
 from parity.suite.images import ImageSet

@@ -19,7 +19,8 @@ from parity.core.results import Run
 from parity.stream.aggregate import read_results
 from parity.stream.cases_file import read_header
 from parity.stream.causes import explain_run
-from parity.stream.job import Job, Shard, kept_cases
+from parity.stream.identity import kept_cases
+from parity.stream.job import Job, Shard
 from parity.stream.journal import is_finished
 from parity.stream.merging import merge_cases, split_cases
 from parity.stream.running import Done, Progress, run_shard

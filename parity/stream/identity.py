@@ -19,12 +19,15 @@ may change: then the journal gets the new header, and what was computed stays.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from parity.stream.cases_file import Header
+from parity.stream.job import Job
+from parity.stream.lines import Header
 
 # The beginning of a place in the header -> what it is, and what else than --fresh helps.
 _TOLD: tuple[tuple[str, str, str], ...] = (
@@ -90,3 +93,11 @@ def _named(what: str, match: re.Match[str], header: Header) -> str:
         leg = header.legs[int(match[1])]
         return what.format(leg=f"{leg.model} by {leg.route} on {leg.backend}")
     return what
+
+
+def kept_cases(job: Job, header: Header) -> Path:
+    """Name the journal of a job: as it says, or by what it runs."""
+    if job.cases is not None:
+        return job.cases
+    key = hashlib.sha256(identity(header).to_json()).hexdigest()[:16]
+    return job.artifacts / "runs" / f"{key}.cases.jsonl"

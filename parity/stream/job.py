@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from parity.core.results import Part
 
 if TYPE_CHECKING:
     from parity.backends.limited import TimeLimit
-    from parity.stream.cases_file import Header
 
 
 @dataclass(frozen=True)
@@ -68,16 +66,6 @@ def parse_shard(text: str) -> Shard:
 def cases_beside(json_file: Path) -> Path:
     """Name the cases file that belongs to a results.json."""
     return json_file.with_suffix(".cases.jsonl")
-
-
-def kept_cases(job: Job, header: Header) -> Path:
-    """Name the journal of a job: as it says, or by what it runs."""
-    from parity.stream.identity import identity
-
-    if job.cases is not None:
-        return job.cases
-    key = hashlib.sha256(identity(header).to_json()).hexdigest()[:16]
-    return job.artifacts / "runs" / f"{key}.cases.jsonl"
 
 
 def default_workers() -> int:

@@ -19,17 +19,10 @@ from typing import IO
 from conversion.files.regular_files import MISSING, why_no_file
 from parity.core.destination import is_torn_header
 from parity.core.errors import ParityError
-from parity.stream.cases_file import (
-    Explained,
-    Header,
-    Line,
-    parse_header,
-    read_explained,
-    to_explained_line,
-    to_line,
-)
+from parity.stream.cases_file import parse_header, read_explained
 from parity.stream.identity import tell_difference
 from parity.stream.job import Shard
+from parity.stream.lines import Explained, Header, Line, to_explained_line, to_line
 from parity.stream.stamps import DIGEST
 
 # What has been written survives the end of the process; that of the machine may cost this many seconds.

@@ -22,7 +22,8 @@ from parity.core.tolerance import Tolerance
 from parity.core.variety import ONE_IMAGE
 from parity.metrics.classification.saved import lacking_in_cases
 from parity.stream.aggregate import aggregate, with_explanations
-from parity.stream.cases_file import Header, HeadLeg, Line, parse_header, read_lines, read_rest
+from parity.stream.cases_file import parse_header, read_lines, read_rest
+from parity.stream.lines import Header, HeadLeg, Line
 
 REASON = "given when judged again"
 

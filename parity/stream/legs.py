@@ -21,9 +21,9 @@ from parity.core.tolerance import Tolerance, measure_fp16_cost, measure_fp32_cos
 from parity.formats.facts import artifact_digest
 from parity.metrics.classification.labels import align
 from parity.pipeline import attempt, convert_entry, remarks_on
-from parity.stream.cases_file import HeadLeg
 from parity.stream.decoding import Decoder, same_pixels
 from parity.stream.job import Job
+from parity.stream.lines import HeadLeg
 from parity.stream.listing import ImageList, shown
 from parity.suite.images import NOISE, are_noise
 from parity.suite.models import load_classifier

@@ -15,18 +15,10 @@ from parity.core.file_kinds import results_beside
 from parity.core.results import Run
 from parity.core.unfinished import refuse_unfinished
 from parity.stream.aggregate import aggregate, read_results, with_explanations
-from parity.stream.cases_file import (
-    Header,
-    Line,
-    parse_header,
-    parse_line,
-    read_header,
-    read_lines,
-    read_rest,
-    to_explained_line,
-)
+from parity.stream.cases_file import parse_header, parse_line, read_header, read_lines, read_rest
 from parity.stream.identity import tell_difference
 from parity.stream.job import Shard, cases_beside
+from parity.stream.lines import Header, Line, to_explained_line
 from parity.stream.soundness import LineCheck
 
 

@@ -23,11 +23,12 @@ from parity.core.measuring import aligned, exact_numbers, measured_cases
 from parity.core.results import FAILING_CASES, Case, Prediction
 from parity.formats.feeding import check_batch
 from parity.metrics.classification.variety import variety_of
-from parity.stream.cases_file import Header, HeadLeg, HeadModel, Line, PackedVariety, pack
 from parity.stream.decoding import Batches, Decoded, decode, same_pixels, start_workers_early
-from parity.stream.job import Job, kept_cases
+from parity.stream.identity import kept_cases
+from parity.stream.job import Job
 from parity.stream.journal import open_journal
 from parity.stream.legs import LiveModel, live_model, load_models
+from parity.stream.lines import Header, HeadLeg, HeadModel, Line, PackedVariety, pack
 from parity.stream.listing import ImageList, list_images, shown
 from parity.stream.stamps import check_unchanged, keep_stamps
 from parity.stream.truth import Truth, find_truth

@@ -22,7 +22,7 @@ from parity.core.soundness import ROUNDING, contradictions
 
 if TYPE_CHECKING:
     from parity.metrics.classification.variety import ClassVariety
-    from parity.stream.cases_file import Header, Line, PackedVariety
+    from parity.stream.lines import Header, Line, PackedVariety
 
 # A case may have PyTorch's probabilities with their sum made exact, which the bounds of a batch are not.
 _SUMS = 1e-2
@@ -160,7 +160,7 @@ def _varieties_trouble(
     header: Header, labels: Labels, lines: Sequence[Line], packed: Sequence[PackedVariety]
 ) -> Iterator[str]:
     """Hold what is said of a batch's answers against its cases; lines: of the images that it is said of."""
-    from parity.stream.cases_file import unpack
+    from parity.stream.lines import unpack
 
     if packed and len(packed) != len(header.models):
         yield f"has {len(packed)} entries, and the models are {len(header.models)}"

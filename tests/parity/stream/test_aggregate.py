@@ -16,8 +16,8 @@ from parity.core.results import Environment, Prediction, Run, from_json, to_json
 from parity.metrics.classification.cases import make_cases
 from parity.metrics.classification.variety import variety_of
 from parity.stream.aggregate import NAMED, WORST, Totals, aggregate, totals_of
-from parity.stream.cases_file import Header, HeadLeg, HeadModel, Line, pack
 from parity.stream.job import Shard
+from parity.stream.lines import Header, HeadLeg, HeadModel, Line, pack
 from parity.suite.suite import KnownIssueEntry
 
 LABELS = ("ant", "bee", "cat", "dog")

@@ -15,11 +15,12 @@ from conversion.provenance import code_hash
 from parity import ParityError
 from parity.core.results import to_json
 from parity.stream import running
-from parity.stream.cases_file import Header, HeadLeg, HeadModel, read_header
+from parity.stream.cases_file import read_header
 from parity.stream.engines import stream
-from parity.stream.identity import tell_difference
-from parity.stream.job import Shard, kept_cases
+from parity.stream.identity import kept_cases, tell_difference
+from parity.stream.job import Shard
 from parity.stream.journal import open_journal
+from parity.stream.lines import Header, HeadLeg, HeadModel
 from parity.stream.merging import merge_cases
 from parity.suite.models import load_classifier
 from parity.suite.suite import KnownIssueEntry

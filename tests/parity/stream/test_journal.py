@@ -17,22 +17,11 @@ from parity import ParityError
 from parity.core.results import Answer, Case, ClassPair, Diagnosis, Divergence, Environment
 from parity.metrics.classification.variety import variety_of
 from parity.stream.aggregate import read_results
-from parity.stream.cases_file import (
-    Explained,
-    Header,
-    HeadLeg,
-    HeadModel,
-    LegExplained,
-    Line,
-    pack,
-    read_header,
-    read_lines,
-    to_line,
-    unpack,
-)
+from parity.stream.cases_file import read_header, read_lines
 from parity.stream.identity import first_difference
 from parity.stream.job import Shard
 from parity.stream.journal import open_journal
+from parity.stream.lines import Explained, Header, HeadLeg, HeadModel, LegExplained, Line, pack, to_line, unpack
 from tests.parity.full_disk import small_files
 
 LEG = HeadLeg("tiny", "onnx", "onnxruntime", "tiny.onnx", "fp32", "digest", 4, 1e-5, "given")

@@ -9,9 +9,9 @@ import pytest
 
 from parity import ParityError
 from parity.stream.aggregate import read_results
-from parity.stream.cases_file import Header
 from parity.stream.job import Shard
 from parity.stream.journal import open_journal
+from parity.stream.lines import Header
 from parity.stream.merging import merge_cases, merged_lines, merged_results
 from tests.parity.stream.test_journal import BATCHES, HEADER
 

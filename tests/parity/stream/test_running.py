@@ -21,10 +21,10 @@ from parity.backends import onnxruntime as runtime
 from parity.core.results import Prediction, to_json
 from parity.core.tolerance import FP32
 from parity.stream.aggregate import read_results
-from parity.stream.cases_file import HeadLeg
 from parity.stream.engines import stream
 from parity.stream.job import Shard
 from parity.stream.legs import FP16_IMAGES, Sample
+from parity.stream.lines import HeadLeg
 from parity.stream.listing import list_images
 from parity.stream.merging import merge_cases
 from parity.stream.running import Shardwork, _compare, prepare, run_shard, write_cases

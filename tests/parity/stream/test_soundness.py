@@ -15,8 +15,8 @@ import pytest
 from parity.cli import main
 from parity.core.results import Run, to_json
 from parity.stream.aggregate import read_results
-from parity.stream.cases_file import Header, HeadLeg, to_line
 from parity.stream.judge_saved import judge_file
+from parity.stream.lines import Header, HeadLeg, to_line
 from tests.parity.stream.test_aggregate import ANT, DOG, LEG, header, lines
 
 # Eight images in batches of three.

@@ -17,10 +17,11 @@ from parity.cli import cli
 from parity.core.results import read_run, to_json
 from parity.metrics.classification.variety import variety_of
 from parity.stream.aggregate import aggregate, read_results
-from parity.stream.cases_file import Line, pack, read_header, read_lines
+from parity.stream.cases_file import read_header, read_lines
 from parity.stream.engines import stream
 from parity.stream.job import Job, Shard
 from parity.stream.legs import spots_of
+from parity.stream.lines import Line, pack
 from parity.stream.merging import merge_cases
 from tests.parity.stream.jobs import job_over, save_pictures, save_suite
 from tests.parity.stream.test_aggregate import ANT, DOG, LEG, header, lines
