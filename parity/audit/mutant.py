@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from parity.backends.reference import Reference
-from parity.diagnosis.editing import Edit, open_editable
-from parity.diagnosis.graph import Graph, Operation, read_graph
+from parity.formats.editing import Edit, open_editable
+from parity.formats.graph import Graph, Operation, read_graph
 
 if TYPE_CHECKING:
     from PIL.Image import Image

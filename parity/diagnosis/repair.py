@@ -13,7 +13,7 @@ from parity.core.compare import compare, proves_nothing, with_exact_sums
 from parity.core.results import FAILING_CASES, Comparison, Prediction
 from parity.core.tally import variety_of
 from parity.core.tolerance import Tolerance
-from parity.diagnosis.editing import Edit
+from parity.formats.editing import Edit
 from parity.suite.images import ImageSet
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from conversion import ConversionError, open_artifact
 from conversion.files.packages import read_package
 from parity.core.errors import CoreMLError
 from parity.coreml import Evaluator
-from parity.diagnosis.editing import edited
+from parity.formats.editing import edited
 from tests.parity.tiny import converted
 
 MODEL = "Data/com.apple.CoreML/model.mlmodel"
