@@ -11,9 +11,9 @@ import numpy as np
 
 from parity.audit.folding import find_folds, refold
 from parity.audit.mutant import Mutant, Original, converters, kind_of, none, spread
-from parity.diagnosis.editing import Edit, Editable, settings
-from parity.diagnosis.graph import Operation
 from parity.formats import find_format
+from parity.formats.editing import Edit, Editable, settings
+from parity.formats.graph import Operation
 
 FAULTS = (
     "g-norm-eps",

@@ -22,7 +22,7 @@ from parity.backends.pytorch import load_reference
 from parity.core.compare import compare
 from parity.core.results import Comparison, Prediction
 from parity.core.tolerance import Tolerance
-from parity.diagnosis.editing import edited
+from parity.formats.editing import edited
 
 # What rounding alone moves: another order of additions in fp32, by format; in fp16 the step between two
 # probabilities near 1.

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from parity.diagnosis.editing import Edit, Editable
-from parity.diagnosis.graph import Graph
+from parity.formats.editing import Edit, Editable
+from parity.formats.graph import Graph
 
 if TYPE_CHECKING:
     import torch

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 
 from parity.audit.mutant import Mutant, Original, kind_of, none
-from parity.diagnosis.editing import Editable
-from parity.diagnosis.graph import Operation
+from parity.formats.editing import Editable
+from parity.formats.graph import Operation
 
 FAULTS = ("head-softmax-missing", "head-softmax-twice", "head-softmax-axis", "head-temperature")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from parity.audit.mutant import Mutant, Original, none
-from parity.diagnosis.editing import Edit, Editable
+from parity.formats.editing import Edit, Editable
 
 FAULTS = (
     "pre-bgr-swap",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from parity.audit.mutant import Mutant, Original, none
-from parity.diagnosis.editing import Editable
+from parity.formats.editing import Editable
 
 FAULTS = (
     "lab-order-permuted",

@@ -11,8 +11,8 @@ import numpy as np
 
 from parity.backends.reference import Reference
 from parity.core.faults import known
-from parity.diagnosis.editing import Edit, open_editable
-from parity.diagnosis.graph import Graph, Operation, read_graph
+from parity.formats.editing import Edit, open_editable
+from parity.formats.graph import Graph, Operation, read_graph
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -7,7 +7,7 @@ from functools import partial
 
 from conversion.shapes import read_input_shapes
 from parity.audit.mutant import Mutant, Original, none
-from parity.diagnosis.editing import Editable
+from parity.formats.editing import Editable
 
 FAULTS = ("s-batch-baked", "s-flexible-shape")
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from parity.audit.folding import find_folds, refold
 from parity.audit.mutant import Mutant, Original, converters, kind_of, none, spread
-from parity.diagnosis.editing import Edit, Editable
-from parity.diagnosis.graph import Operation
+from parity.formats.editing import Edit, Editable
+from parity.formats.graph import Operation
 
 FAULTS = (
     "wt-initializer-collision",

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parity.diagnosis.agreement import Expected, Noise, agrees, layouts, rounding
-from parity.diagnosis.graph import Graph, Operation, dynamic_values
 from parity.diagnosis.source import VIEWS, Program, Step, run_step
+from parity.formats.graph import Graph, Operation, dynamic_values
 
 if TYPE_CHECKING:
     import torch

@@ -17,10 +17,10 @@ from parity.backends import RECORDED, Predict, backends_for, find_backend
 from parity.backends.reference import Reference
 from parity.core.errors import ParityError
 from parity.core.results import Comparison, Prediction
-from parity.diagnosis.editing import Editable, edited, open_editable
-from parity.diagnosis.graph import Graph, read_graph
 from parity.diagnosis.repair import Repair, judged
-from parity.diagnosis.trace import Trace, open_trace
+from parity.formats.editing import Editable, edited, open_editable
+from parity.formats.graph import Graph, read_graph
+from parity.formats.trace import Trace, open_trace
 from parity.suite.images import ImageSet
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from parity.diagnosis.graph import Operation
+from parity.formats.graph import Operation
 
 
 @dataclass(frozen=True)

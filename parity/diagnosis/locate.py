@@ -20,10 +20,10 @@ from parity.diagnosis.align import (
     walk,
 )
 from parity.diagnosis.difference import describe
-from parity.diagnosis.graph import Graph, Operation, read_graph
 from parity.diagnosis.source import VIEWS, Program, Step, record
-from parity.diagnosis.trace import open_trace
 from parity.diagnosis.types import WRAPPER, Difference, Located
+from parity.formats.graph import Graph, Operation, read_graph
+from parity.formats.trace import open_trace
 
 if TYPE_CHECKING:
     import torch

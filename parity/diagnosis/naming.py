@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import torch
 
     from parity.diagnosis.examination import Examination
-    from parity.diagnosis.graph import Operation
     from parity.diagnosis.source import Step
     from parity.diagnosis.types import Kind, Located
+    from parity.formats.graph import Operation
 
 _KINDS: Mapping[Kind, str] = {
     "non-finite": "p-fp16-overflow",

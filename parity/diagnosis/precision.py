@@ -19,9 +19,9 @@ from parity.core.compare import compare
 from parity.core.tolerance import Tolerance
 from parity.coreml import Evaluator
 from parity.coreml.reading.files import ModelFile, open_model
-from parity.diagnosis.graph import Graph, Operation, dynamic_values, read_graph
 from parity.formats import format_of
 from parity.formats.coreml.classifier import classifier_predictions, fed
+from parity.formats.graph import Graph, Operation, dynamic_values, read_graph
 from parity.formats.mlprogram.retyped import evaluator_in
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from parity.backends.reference import Reference
 from parity.core.compare import compare, with_exact_sums
 from parity.core.results import FAILING_CASES, Comparison, Prediction
 from parity.core.tolerance import Tolerance
-from parity.diagnosis.editing import Edit
+from parity.formats.editing import Edit
 from parity.metrics.classification.variety import proves_nothing, variety_of
 from parity.suite.images import ImageSet
 

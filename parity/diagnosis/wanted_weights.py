@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from parity.diagnosis.folding import Norm, Unit, channel_scales, laid_out, wrong_folds
-from parity.diagnosis.graph import Graph, Operation
 from parity.diagnosis.weight_faults import ALIKE, likeness
+from parity.formats.graph import Graph, Operation
 
 # The places of vectors, by the words that the formats have for them.
 _BIAS = ("bias", "input[2]", "B")

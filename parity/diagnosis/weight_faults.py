@@ -7,9 +7,9 @@ from typing import cast
 
 import numpy as np
 
-from parity.diagnosis.graph import Operation
 from parity.diagnosis.types import WeightFinding, WeightKind
 from parity.diagnosis.types import place as place_of
+from parity.formats.graph import Operation
 
 # Relative to the size of the weight: below this it is the same, up to the order in which somebody folded.
 _SAME = 2e-5

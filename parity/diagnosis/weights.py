@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from parity.diagnosis.folding import Norm, Unit, laid_out
-from parity.diagnosis.graph import Graph, Operation, read_graph
 from parity.diagnosis.source import Program, record
 from parity.diagnosis.types import WeightFinding
 from parity.diagnosis.wanted_weights import (
@@ -24,6 +23,7 @@ from parity.diagnosis.wanted_weights import (
     unfolded_kernels,
 )
 from parity.diagnosis.weight_faults import ALIKE, compare_weight, likeness
+from parity.formats.graph import Graph, Operation, read_graph
 
 if TYPE_CHECKING:
     from conversion import Artifact, Classifier

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from parity.diagnosis.editing import settings
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.settings import expected_settings
 from parity.diagnosis.suspects import Suspect
+from parity.formats.editing import settings
 
 if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination
-    from parity.diagnosis.graph import Operation
     from parity.diagnosis.source import Step
     from parity.diagnosis.types import Located
+    from parity.formats.graph import Operation
 
 # Setting, as a part of its name -> fault.
 _FAULTS = (

@@ -12,8 +12,8 @@ from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.precision import LARGEST
 
 if TYPE_CHECKING:
-    from parity.diagnosis.editing import Editable
     from parity.diagnosis.examination import Examination
+    from parity.formats.editing import Editable
 
 
 def suspects(examination: Examination) -> Iterator[Suspect]:

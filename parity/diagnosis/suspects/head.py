@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from parity.core.results import Prediction
-from parity.diagnosis.editing import settings
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.outputs import has_unread_softmax
+from parity.formats.editing import settings
 
 if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination

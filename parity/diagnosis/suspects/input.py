@@ -19,7 +19,7 @@ from parity.diagnosis.types import WRAPPER
 
 if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination
-    from parity.diagnosis.graph import Graph, Operation
+    from parity.formats.graph import Graph, Operation
 
 # Of the squares: what fp16's rounding of 0..255 leaves of a perfect fit, with room.
 _FIT = 0.999

@@ -17,9 +17,9 @@ from parity.diagnosis.suspects import Suspect
 if TYPE_CHECKING:
     from conversion import Artifact
     from parity.backends import Predict
-    from parity.diagnosis.editing import Editable
     from parity.diagnosis.examination import Examination
-    from parity.diagnosis.graph import Graph
+    from parity.formats.editing import Editable
+    from parity.formats.graph import Graph
 
 _SOFTMAX = ("softmax", "softmaxnd")
 # Values that are tried by running the file, where it cannot be traced.

@@ -14,8 +14,8 @@ from parity.diagnosis.suspects.environment import with_answers
 from parity.formats import format_of
 
 if TYPE_CHECKING:
-    from parity.diagnosis.editing import Editable
     from parity.diagnosis.examination import Examination
+    from parity.formats.editing import Editable
 
 
 def suspects(examination: Examination) -> Iterator[Suspect]:

@@ -123,8 +123,8 @@ def _operation(examination: Examination, one: str, other: str) -> str:
 
 
 def _values(artifact: Artifact, runtime: str, pixels: np.ndarray) -> dict[str, np.ndarray]:
-    from parity.diagnosis.trace import open_trace
     from parity.formats.feeding import as_tensor
+    from parity.formats.trace import open_trace
 
     if runtime != "onnx-reference":
         return open_trace(artifact, optimised=runtime == "onnxruntime")(pixels)

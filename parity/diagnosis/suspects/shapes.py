@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from parity.backends.reference import Reference
-from parity.diagnosis.editing import settings
 from parity.diagnosis.fixes import fix
 from parity.diagnosis.repair import Repair, apply, holds
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.environment import asked_again
 from parity.formats import format_of
+from parity.formats.editing import settings
 from parity.suite.images import ImageSet
 
 if TYPE_CHECKING:
     from conversion.shapes import Axis, InputShapes
     from parity.core.results import Comparison
-    from parity.diagnosis.editing import Editable
     from parity.diagnosis.examination import Examination
+    from parity.formats.editing import Editable
 
 Size = tuple[int, int]
 # How ONNX Runtime names the node that fails.

@@ -14,9 +14,9 @@ from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.interface import name_permutation
 
 if TYPE_CHECKING:
-    from parity.diagnosis.editing import Edit, Editable
     from parity.diagnosis.examination import Examination
     from parity.diagnosis.types import WeightFinding, WeightKind
+    from parity.formats.editing import Edit, Editable
 
 _FAULTS: Mapping[WeightKind, str] = {
     "shared by mistake": "wt-initializer-collision",

@@ -18,7 +18,7 @@ from conversion.shapes import read_input_shapes
 from parity.artifacts.answers import fed_pixels
 from parity.core.errors import CoreMLError
 from parity.coreml import Evaluator
-from parity.diagnosis.editing import edited
+from parity.formats.editing import edited
 from tests.parity.tiny import converted
 
 MODEL = "Data/com.apple.CoreML/model.mlmodel"

@@ -17,7 +17,7 @@ from parity.audit.bench import Bench
 from parity.audit.mutant import Mutant, Original
 from parity.backends.reference import Reference, make_reference
 from parity.core.tolerance import Tolerance, tolerances_for
-from parity.diagnosis.editing import edited
+from parity.formats.editing import edited
 from parity.pipeline import judge_with_prediction
 from parity.suite.images import load_images
 from tests.parity.tiny import converted, pictures, tiny

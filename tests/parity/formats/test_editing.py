@@ -10,8 +10,8 @@ import pytest
 
 from conversion import Classifier
 from parity.backends import find_backend
-from parity.diagnosis.editing import Editable, edited, open_editable
-from parity.diagnosis.graph import read_graph
+from parity.formats.editing import Editable, edited, open_editable
+from parity.formats.graph import read_graph
 from tests.parity.diagnosis.faulty import good, mixed, reference
 from tests.parity.tiny import LABELS, tiny
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from onnx import helper, numpy_helper
 
-from parity.diagnosis.trace import open_trace
 from parity.formats.graph import dynamic_values, read_graph
 from parity.formats.onnx.graph import constants_of
+from parity.formats.trace import open_trace
 from tests.parity.diagnosis.networks import EXPORTS, converted, reference
 
 
