@@ -18,6 +18,9 @@ from tests.documents import PAGES, blocks, paint_photos, read
 from tests.parity.commands.command import exit_code
 from tests.parity.tiny import converted, save_pictures
 
+# One worker lays the directory out, once.
+pytestmark = pytest.mark.xdist_group("docs")
+
 TINY = Path(__file__).parent / "parity" / "tiny.py"
 FLOWERS = """
 
@@ -48,6 +51,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(converted("onnx-torchscript").path, place / "flowers.onnx")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
+        patch.setattr("platform.system", lambda: "Linux")
         assert exit_code("run", "--json", "results.json") == 0
         assert exit_code("record", "Flowers.mlpackage", "--images", "photos/", "--out", "mac.json") == 0
     shutil.copy(place / "results.json", place / "before.json")
