@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 Held = tuple[Mapping[str, np.ndarray], Mapping[str, str]]
 
 
-def planned_graph(artifact: Artifact, weights: Mapping[str, Held]) -> Graph:
+def planned_graph(artifact: Artifact, evaluator: Evaluator, weights: Mapping[str, Held]) -> Graph:
     """Read the operations that the evaluator runs; weights: by the name of their operation."""
-    planned = Evaluator(artifact.path).graph
+    planned = evaluator.graph
     settings = {operation.name: operation for operation in listed_operations(artifact)}
     operations: list[Operation] = []
     named = next((n for n in (artifact.output, WANTED) if n in planned.outputs), planned.outputs[0])

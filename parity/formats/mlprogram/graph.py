@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from parity.coreml import Evaluator
 from parity.coreml.reading.files import ModelFile, open_model
 from parity.coreml.reading.mil import default_function, read_constants
 from parity.formats.coreml.graph import Held, planned_graph
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 def read_graph(artifact: Artifact) -> Graph:
     """Read the operations of the default function."""
-    return planned_graph(artifact, dict(_weights(open_model(artifact.path))))
+    # First, because it says what is wrong with a file.
+    evaluator = Evaluator(artifact.path)
+    return planned_graph(artifact, evaluator, dict(_weights(open_model(artifact.path))))
 
 
 def _weights(model: ModelFile) -> Iterator[tuple[str, Held]]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from parity.coreml import Evaluator
 from parity.coreml.layers.weights import read_weights
 from parity.coreml.reading.files import open_model
 from parity.formats.coreml.graph import planned_graph
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 
 def read_graph(artifact: Artifact) -> Graph:
     """Read the layers."""
+    # First, because it says what is wrong with a file.
+    evaluator = Evaluator(artifact.path)
     network = network_of(open_model(artifact.path).specification)
-    return planned_graph(artifact, {layer.name: (_layer_weights(layer), {}) for layer in network.layers})
+    return planned_graph(artifact, evaluator, {layer.name: (_layer_weights(layer), {}) for layer in network.layers})
 
 
 def _layer_weights(layer: Any) -> dict[str, np.ndarray]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from onnx import helper, numpy_helper
 
+from parity.core.errors import CoreMLError
+from parity.formats.editing import Editable, edited
 from parity.formats.graph import dynamic_values, read_graph
 from parity.formats.onnx.graph import constants_of
 from parity.formats.trace import open_trace
@@ -121,3 +124,13 @@ def test_values_that_depend_on_constants_alone_are_not_dynamic() -> None:
     assert moving[0] == graph.input
     assert graph.output in moving
     assert not {"image_mean", "image_scale"}.intersection(moving)
+
+
+def test_what_is_wrong_with_a_program_is_said_before_its_weights_are_read(tmp_path: Path) -> None:
+    def of_another_opset(model: Editable) -> None:
+        model.content.mlProgram.functions["main"].opset = "CoreML99"
+
+    broken = edited(converted("residual", "mlprogram"), [of_another_opset], tmp_path)
+
+    with pytest.raises(CoreMLError, match="unknown opset `CoreML99`"):
+        read_graph(broken)
