@@ -165,7 +165,7 @@ def test_what_is_not_run_has_a_reason(capsys: pytest.CaptureFixture[str]) -> Non
 def hidden_commands(page: str, text: str) -> Iterator[str]:
     """Name commands in blocks that are indented: nobody collects those."""
     outside = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
-    usage = re.compile(r"\[OPTIONS\]|^    parity \w+$")
+    usage = re.compile(r"\[[A-Z]+\]|^    parity \w+$")
     yield from (
         f"{page}: {line.strip()}"
         for line in re.findall(r"^ {4}(?:\$ )?(?:parity|make|pytest|pip) .*$", outside, flags=re.MULTILINE)
