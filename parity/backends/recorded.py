@@ -17,6 +17,7 @@ from conversion.artifact import Format
 from parity.backends import NotRecordedError
 from parity.core.compare import tell_labels_apart
 from parity.core.errors import ParityError
+from parity.core.origin import RecordedBy
 from parity.core.results import Prediction
 from parity.formats.facts import artifact_digest
 from parity.suite.images import pixels_digest
@@ -102,8 +103,7 @@ class Recorded:
 
 def source_of(record: Record, platform: str) -> str:
     """Say who gave the answers, on which unit and system."""
-    unit = f" ({record.compute_unit})" if record.compute_unit else ""
-    return f"{record.backend or 'an unnamed runtime'}{unit} on {platform or 'an unnamed system'}"
+    return str(RecordedBy(record.backend, record.compute_unit, platform))
 
 
 def _prediction(found: Sequence[RecordedPrediction], source: str) -> Prediction:

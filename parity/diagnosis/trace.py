@@ -11,6 +11,7 @@ from parity.backends.coreml_classifier import fed as fed_to
 from parity.backends.feeding import as_tensor
 from parity.core.errors import ParityError
 from parity.diagnosis.edit_onnx import image_of
+from parity.diagnosis.failures import refusals
 
 if TYPE_CHECKING:
     from conversion import Artifact
@@ -55,7 +56,8 @@ def _onnx(artifact: Artifact, optimised: bool) -> Trace:
 
     def trace(pixels: np.ndarray) -> dict[str, np.ndarray]:
         fed = np.repeat(as_tensor(pixels[None]), batch, axis=0)
-        found = session.run(names, {image.name: fed})
+        with refusals(f"{artifact.path}: ONNX Runtime cannot run it"):
+            found = session.run(names, {image.name: fed})
         return {image.name: fed, **{n: v for n, v in zip(names, found, strict=True) if isinstance(v, np.ndarray)}}
 
     return trace
