@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from parity.core.errors import ParityError
 from parity.core.results import Prediction, Run, summarise
 from parity.core.tolerance import Tolerance
 from parity.diagnosis.explainer import Explainer
+from parity.diagnosis.failures import Broken
 from parity.diagnosis.siblings import Sibling, with_siblings
 from parity.formats.facts import artifact_digest
 from parity.pipeline import judge_prediction, judge_with_prediction
@@ -29,7 +31,17 @@ if TYPE_CHECKING:
     from conversion import Artifact, Classifier
 
 
-@with_torch_defaults
+@dataclass(frozen=True)
+class Explained:
+    """Hold a run with its causes.
+
+    broken: parts of the search for them that broke.
+    """
+
+    run: Run
+    broken: tuple[Broken, ...] = ()
+
+
 def explain_artifact(
     classifier: Classifier,
     artifact: Artifact,
@@ -38,6 +50,19 @@ def explain_artifact(
     record: Path | None = None,
     tolerance: float | None = None,
 ) -> Run:
+    """Judge an artefact and explain it, as look_into does; only the run."""
+    return look_into(classifier, artifact, images, backend, record, tolerance).run
+
+
+@with_torch_defaults
+def look_into(
+    classifier: Classifier,
+    artifact: Artifact,
+    images: Any,
+    backend: str | None = None,
+    record: Path | None = None,
+    tolerance: float | None = None,
+) -> Explained:
     """Judge an artefact on one backend, or its record, and look for the causes where it fails.
 
     backend: the first that runs here, unless named. record: predictions made elsewhere, found by the images' names:
@@ -51,7 +76,7 @@ def explain_artifact(
         name = choose_backend(artifact, backend)
         subject, answers = judge_with_prediction(reference, artifact, name, given)
         alone = (explainer(subject, reference, artifact, answers),)
-        return Run(environment(), alone, summary=summarise(alone))
+        return Explained(Run(environment(), alone, summary=summarise(alone)), tuple(explainer.broken))
     found = []
     for answers in recorded_answers(record, artifact, reference):
         subject = judge_prediction(reference, artifact, RECORDED, answers, given)
@@ -60,7 +85,7 @@ def explain_artifact(
     able = [name for name in backends_for(artifact.format) if find_backend(name).why_not() is None]
     beside = [Sibling(judge_with_prediction(reference, artifact, name, given)[0], artifact) for name in able]
     subjects = with_siblings([*found, *beside])[: len(found)]
-    return Run(environment(), subjects, summary=summarise(subjects))
+    return Explained(Run(environment(), subjects, summary=summarise(subjects)), tuple(explainer.broken))
 
 
 def recorded_answers(file: Path, artifact: Artifact, reference: Reference) -> tuple[Prediction, ...]:

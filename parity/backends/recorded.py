@@ -16,6 +16,7 @@ import numpy as np
 from conversion.artifact import Format
 from parity.backends import About, NotRecordedError
 from parity.core.errors import ParityError
+from parity.core.origin import RecordedBy
 from parity.core.results import Prediction
 from parity.formats.facts import artifact_digest
 from parity.metrics.classification.labels import tell_labels_apart
@@ -112,8 +113,7 @@ class Recorded:
 
 def source_of(record: Record, platform: str) -> str:
     """Say who gave the answers, on which unit and system."""
-    unit = f" ({record.compute_unit})" if record.compute_unit else ""
-    return f"{record.backend or 'an unnamed runtime'}{unit} on {platform or 'an unnamed system'}"
+    return str(RecordedBy(record.backend, record.compute_unit, platform))
 
 
 def _prediction(found: Sequence[RecordedPrediction], source: str) -> Prediction:

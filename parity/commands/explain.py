@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 )
 @click.option("--tolerance", type=float, help="Largest |dp| allowed; the default depends on the precision.")
 @click.option("--suite", type=click.Path(path_type=Path), help="Suite file that MODEL is a name of.")
+@click.option("--verbose", "-v", is_flag=True, help="Print too which parts of the search broke.")
 @TIME_LIMIT
 @json_option("results.json with all that was found", "parity-run")
 def explain(
@@ -41,6 +42,7 @@ def explain(
     record: Path | None,
     tolerance: float | None,
     suite: Path | None,
+    verbose: bool,
     json_file: Destination | None,
 ) -> int:
     """Say why an artefact does not agree with the model it was made from, and where the two part.
@@ -55,14 +57,15 @@ def explain(
     with progress_bar() as progress:
         progress("loading PyTorch", None)
         from conversion.artifact import open_artifact
-        from parity.artifacts.causes import explain_artifact
+        from parity.artifacts.causes import look_into
         from parity.suite.models import find_classifier
 
         opened = open_artifact(artifact)
         begin_work(json_file)
         classifier = find_classifier(model, suite)
         progress(f"{classifier.name}: looking for causes", None)
-        found = explain_artifact(classifier, opened, list(images), backend, record, tolerance)
+        explained = look_into(classifier, opened, list(images), backend, record, tolerance)
+        found = explained.run
     from parity.core.results import to_json
     from parity.report.explanation import print_explanation
     from parity.report.terminal import make_console
@@ -70,4 +73,6 @@ def explain(
     unwritten = save(json_file, lambda: to_json(found))
     for subject in found.subjects:
         print_explanation(subject, make_console())
+    for broken in explained.broken if verbose else ():
+        make_console().print(f"  broke, which is a bug of coreml-parity: {broken}", soft_wrap=True)
     return found.exit_code or unwritten

@@ -209,7 +209,8 @@ def _leading_ones(value: torch.Tensor, expected: torch.Tensor) -> bool:
 def _likeness(value: torch.Tensor, expected: torch.Tensor) -> float:
     import torch
 
-    both = [torch.nan_to_num(t).flatten() for t in (value, expected)]
+    shared = torch.promote_types(value.dtype, expected.dtype)
+    both = [torch.nan_to_num(t).flatten().to(shared) for t in (value, expected)]
     both = [t - t.mean() for t in both]
     return float(both[0] @ both[1] / (both[0].norm() * both[1].norm() + 1e-30))
 

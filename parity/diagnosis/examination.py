@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,10 @@ from conversion.errors import ConversionError
 from parity.backends import RECORDED, Predict, backends_for, find_backend
 from parity.backends.reference import Reference
 from parity.core.errors import ParityError
+from parity.core.origin import Passage
+from parity.core.refusals import EXPECTED, refusals
 from parity.core.results import Comparison, Prediction
+from parity.diagnosis.failures import Failures
 from parity.diagnosis.repair import Repair, judged
 from parity.formats.editing import Editable, edited, open_editable
 from parity.formats.graph import Graph, read_graph
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
     from parity.diagnosis.source import Program
     from parity.diagnosis.types import Located, WeightFinding
 
-LOG = logging.getLogger(__name__)
-
 
 @dataclass
 class Examination:
@@ -37,9 +37,9 @@ class Examination:
 
     prediction: its answers to the reference's images; None where it gave none. given: how these compare.
     image_files: where the images come from, in the reference's order; empty where that is not known.
-    batch: how many images the artefact gets at once. guilty_hop: the first hop of its route that does not agree.
+    batch: how many images the artefact gets at once. guilty: where its route goes wrong.
     repairs: what was undone already; `artifact` is the file as it is after these. places: those of the reference's
-    images among all that `prediction` answers; None: it answers just these.
+    images among all that `prediction` answers; None: it answers just these. failures: what broke meanwhile.
     """
 
     reference: Reference
@@ -49,9 +49,10 @@ class Examination:
     given: Comparison
     image_files: tuple[Path, ...] = ()
     batch: int = 1
-    guilty_hop: str = ""
+    guilty: Passage | None = None
     repairs: tuple[Repair, ...] = ()
     places: tuple[int, ...] | None = None
+    failures: Failures = field(default_factory=Failures)
     _origin: Examination | None = None
     _directories: list[Any] = field(default_factory=list)
 
@@ -83,19 +84,17 @@ class Examination:
         """What is wrong with the artefact's weights, as far as these can be compared."""
         from parity.diagnosis.weights import audit_weights
 
-        try:
+        def findings() -> tuple[WeightFinding, ...]:
             return audit_weights(self.reference.classifier, self.artifact).findings
-        except (
-            Exception
-        ) as error:  # of whatever class: a file that cannot be read so, a module that cannot be recorded
-            LOG.debug("%s: its weights cannot be compared: %s", self.artifact.path, error)
-            return ()
+
+        return self.failures.attempt("the audit of the weights", findings, lambda error: ())
 
     @cached_property
     def _run(self) -> Predict:
         for repair in self.repairs:
             if repair.run:
-                return repair.run(self.artifact)
+                with refusals("a runtime that is to run the file otherwise"):
+                    return repair.run(self.artifact)
         return find_backend(self.runner).load(self.artifact, self.batch)
 
     @cached_property
@@ -121,7 +120,7 @@ class Examination:
             return self._changed(self._given)
         try:
             return self.predict(self.pixels)
-        except Exception:  # of whatever class: a runtime breaks in ways of its own
+        except EXPECTED:
             return None
 
     @property
@@ -144,7 +143,7 @@ class Examination:
             return False
         try:
             here = self.predict(self.pixels)
-        except Exception:  # of whatever class: a runtime breaks in ways of its own
+        except EXPECTED:
             return True
         one, other = (np.asarray(p.probabilities, np.float64) for p in (here, self.prediction))
         if one.shape != other.shape:
@@ -163,7 +162,7 @@ class Examination:
         """How far two runs on the same image are apart; 0 where it cannot be run."""
         try:
             one, other = (np.asarray(self._run(self.pixels[:1]).probabilities) for _ in range(2))
-        except Exception:  # of whatever class: a runtime breaks in ways of its own
+        except EXPECTED:
             return 0.0
         with np.errstate(invalid="ignore"):
             return float(np.nanmax(np.abs(one - other), initial=0.0))
@@ -198,7 +197,7 @@ class Examination:
         """The labels in the file, in the order of its outputs; None where it has none."""
         try:
             return self.editable.labels()
-        except Exception:  # a damaged file: others say so
+        except EXPECTED:  # a damaged file: others say so
             return None
 
     @cached_property
@@ -229,8 +228,9 @@ class Examination:
         for repair in self.repairs:
             batch = repair.pixels(batch) if repair.pixels else batch
         try:
-            return self._trace(batch[0])
-        except Exception:  # of whatever class: a runtime breaks in ways of its own
+            with refusals("the runtime that shows the values inside"):
+                return self._trace(batch[0])
+        except EXPECTED:
             return None
 
     @cached_property
@@ -249,7 +249,7 @@ class Examination:
         from conversion.deployed import deployed_module
 
         module = deployed_module(self.reference.classifier)
-        with torch.inference_mode():
+        with torch.inference_mode(), refusals("PyTorch"):
             return np.concatenate([module(image[None]).numpy() for image in tensor])
 
     @cached_property
@@ -259,8 +259,9 @@ class Examination:
         from parity.diagnosis.source import record
 
         try:
-            return record(deployed_module(self.reference.classifier), pixels_to_tensor(self.pixels[:1]))
-        except Exception:  # the module's own: it does what a record cannot hold
+            with refusals("the module, whose operations cannot be recorded"):
+                return record(deployed_module(self.reference.classifier), pixels_to_tensor(self.pixels[:1]))
+        except EXPECTED:
             return None
 
     @cached_property
@@ -288,11 +289,12 @@ class Examination:
         images = self.reference.images
         rows = [i for i in places if i < len(images.names)]
         some = ImageSet(tuple(images.names[i] for i in rows), images.pixels[rows])
-        try:
-            return divergences(self.reference, self.artifact, some, most=MOST if all_ else FIRST)
-        except Exception as error:  # of whatever class: who was only asked where must not end the rest
-            LOG.debug("%s: nothing can be located: %s", self.artifact.path, error)
-            return ()
+        most = MOST if all_ else FIRST
+        return self.failures.attempt(
+            "the search for the first divergence",
+            lambda: divergences(self.reference, self.artifact, some, most=most),
+            lambda error: (),
+        )
 
     @cached_property
     def module_input(self) -> np.ndarray:

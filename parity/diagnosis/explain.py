@@ -6,27 +6,27 @@ Examination --families--> Suspects --repair, compare--> Causes --> Explanation
 from __future__ import annotations
 
 import importlib
-import logging
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from parity.core.results import Comparison, Diagnosis, Divergence
 from parity.core.tolerance import Tolerance
-from parity.diagnosis.repair import apply, badness, evidence_of, holds, repaired
+from parity.diagnosis.failures import Broken
+from parity.diagnosis.repair import Repair, apply, badness, evidence_of, holds, repaired
 from parity.diagnosis.suspects import GENERAL, SPECIFIC, Suspect
 from parity.diagnosis.suspects.precision import harmless
 from parity.formats import format_of
 
 if TYPE_CHECKING:
+    from parity.diagnosis.chain import Hop
     from parity.diagnosis.examination import Examination
     from parity.diagnosis.types import Located
-
-LOG = logging.getLogger(__name__)
 
 # How many faults at once are looked for, of those that have names and of any; and how many of the best steps
 # towards parity are gone on with.
@@ -43,13 +43,14 @@ class Explanation:
 
     diagnoses: causes first, then suspects that could not be confirmed. unexplained: what is left to say where no
     cause was confirmed; empty otherwise. first_divergence: the first operation that is different.
-    hops: every hop of the route, and whether it holds.
+    hops: every hop of the route, and whether it holds. broken: parts of the search that broke, which are bugs.
     """
 
     diagnoses: tuple[Diagnosis, ...]
     hops: tuple[str, ...] = ()
     first_divergence: Divergence | None = None
     unexplained: str = ""
+    broken: tuple[Broken, ...] = ()
 
     @property
     def confirmed(self) -> bool:
@@ -79,12 +80,16 @@ def explain(examination: Examination, seconds: float = 60.0, hops: bool = False)
     seconds: after which no further repair is tried. hops: run every hop of the route too.
     """
     if examination.given.verdict != "fail":
-        return Explanation(tuple(_diagnosis(s) for s in harmless(examination)))
+        looks = examination.failures.attempt(
+            "what is harmless", lambda: list(harmless(examination)), lambda error: []
+        )
+        return Explanation(tuple(_diagnosis(s) for s in looks), broken=tuple(examination.failures.broken))
     search = _Search(time.monotonic() + seconds)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         # What is suspected is tried out: its warnings say nothing of the model.
         warnings.simplefilter("ignore")
-        return _explained(examination, search, hops)
+        explanation = _explained(examination, search, hops)
+        return replace(explanation, broken=tuple(examination.failures.broken))
 
 
 def _explained(examination: Examination, search: _Search, hops: bool) -> Explanation:
@@ -99,21 +104,23 @@ def _explained(examination: Examination, search: _Search, hops: bool) -> Explana
         # Where labels are wrong, no operation is.
         computed = not causes or any(not cause.fault.startswith("lab-") for cause in causes)
         where = examination.first_divergence if computed and not search.late else None
-        return Explanation(found, ran, _divergence(where), "" if causes else _unexplained(ran, where))
+        unexplained = "" if causes else _unexplained(ran, where)
+        return Explanation(found, tuple(map(_told, ran)), _divergence(where), unexplained)
     finally:
         examination.close()
 
 
-def _hops(examination: Examination) -> tuple[str, ...]:
+def _hops(examination: Examination) -> tuple[Hop, ...]:
     from parity.diagnosis.chain import chain
 
-    told = []
-    for hop in chain(examination.reference, examination.artifact, Tolerance(examination.tolerance)):
-        apart = "" if hop.max_abs_diff is None else f", largest |dp| {hop.max_abs_diff:.1e}"
-        allowed = "" if hop.tolerance is None else f" of {hop.tolerance:.1e} allowed"
-        reason = f" ({hop.reason})" if hop.reason else ""
-        told.append(_printable(f"{hop.name}: {hop.verdict}{apart}{allowed if apart else ''}{reason}"))
-    return tuple(told)
+    return chain(examination.reference, examination.artifact, Tolerance(examination.tolerance))
+
+
+def _told(hop: Hop) -> str:
+    apart = "" if hop.max_abs_diff is None else f", largest |dp| {hop.max_abs_diff:.1e}"
+    allowed = "" if hop.tolerance is None else f" of {hop.tolerance:.1e} allowed"
+    reason = f" ({hop.reason})" if hop.reason else ""
+    return _printable(f"{hop.name}: {hop.verdict}{apart}{allowed if apart else ''}{reason}")
 
 
 def _divergence(where: Located | None) -> Divergence | None:
@@ -123,8 +130,8 @@ def _divergence(where: Located | None) -> Divergence | None:
     return Divergence(name, where.type, where.index, where.of, where.module, told)
 
 
-def _unexplained(hops: Sequence[str], where: Located | None) -> str:
-    at = [hop.split(":")[0] for hop in hops if ": fail" in hop or ": error" in hop]
+def _unexplained(hops: Sequence[Hop], where: Located | None) -> str:
+    at = [hop.name for hop in hops if hop.verdict in ("fail", "error")]
     parts = [f"at hop {at[0]}"] if at else []
     if where is not None:
         parts.append(f"operation {_printable(where.operation)} ({where.type})")
@@ -138,12 +145,12 @@ def _fix(suspect: Suspect, examination: Examination, search: _Search) -> str:
         return ""
     from parity.diagnosis.precision import predict_precision
 
-    try:
-        tolerance = Tolerance(examination.tolerance)
-        return predict_precision(examination.reference, tolerance, examination.artifact).call
-    except Exception as error:  # of whatever class: the cause stands without it
-        LOG.debug("what must stay in fp32 cannot be found: %s", error)
-        return ""
+    tolerance = Tolerance(examination.tolerance)
+    return examination.failures.attempt(
+        "what must stay in fp32",
+        lambda: predict_precision(examination.reference, tolerance, examination.artifact).call,
+        lambda error: "",
+    )
 
 
 def _causes(examination: Examination, search: _Search) -> tuple[list[Suspect], list[Suspect]]:
@@ -213,9 +220,10 @@ def _several(
         first = met[i][0]
         if search.late or first.repair is None:
             break
-        try:
-            again = repaired(examination, [first.repair])
-        except Exception:  # of whatever class: a repair that cannot be made leads nowhere
+        again = examination.failures.attempt(
+            f"the repair of {first.fault}", partial(_again, examination, first.repair), lambda error: None
+        )
+        if again is None:
             continue
         others: list[tuple[Suspect, Comparison]] = []
         alike = [s for s, _ in met if s.repair is first.repair]
@@ -231,6 +239,10 @@ def _several(
         if rest := _several(again, others, search, depth - 1, families):
             return [*alike, *rest]
     return []
+
+
+def _again(examination: Examination, repair: Repair) -> Examination | None:
+    return repaired(examination, [repair])
 
 
 def _needed(examination: Examination, causes: Sequence[Suspect]) -> list[Suspect]:
@@ -258,15 +270,19 @@ def _tried(examination: Examination, suspects: Sequence[Suspect]) -> Comparison:
         # Each asks PyTorch anew: the last takes back what the others did, and keeps what they allow.
         told = "PyTorch's side is made otherwise twice"
         return Comparison("fail", told, examination.tolerance, None, None, None, ())
-    try:
+
+    def undone() -> Comparison:
         if len(examination.pixels) > 3:
             some = apply(examination, repairs, examination.screen)
             if not holds(some):
                 return some
         return apply(examination, repairs)
-    except Exception as error:  # of whatever class: a repair that cannot be made confirms nothing
-        LOG.debug("%s could not be undone: %s", [s.fault for s in suspects], error)
-        return Comparison("fail", str(error), examination.tolerance, None, None, None, ())
+
+    return examination.failures.attempt(
+        f"the repair of {', '.join(suspect.fault for suspect in suspects)}",
+        undone,
+        lambda error: Comparison("fail", str(error), examination.tolerance, None, None, None, ()),
+    )
 
 
 def _families(examination: Examination, search: _Search, names: Sequence[str]) -> Iterator[list[Suspect]]:
@@ -274,10 +290,15 @@ def _families(examination: Examination, search: _Search, names: Sequence[str]) -
     for name in names:
         if search.late:
             return
-        try:
-            yield list(importlib.import_module(f"parity.diagnosis.suspects.{name}").suspects(examination))
-        except Exception:
-            LOG.info("the family %s broke", name, exc_info=True)
+        family = examination.failures.attempt(
+            f"the family {name}", partial(_family, name, examination), lambda error: None
+        )
+        if family is not None:
+            yield family
+
+
+def _family(name: str, examination: Examination) -> list[Suspect] | None:
+    return list(importlib.import_module(f"parity.diagnosis.suspects.{name}").suspects(examination))
 
 
 def _diagnosis(suspect: Suspect, evidence: str = "", fix: str = "") -> Diagnosis:

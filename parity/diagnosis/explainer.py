@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parity.backends.limited import ended
+from parity.core.origin import Passage
 from parity.core.results import Comparison, Prediction, Subject
 from parity.core.tolerance import FP16_FLOOR, FP32
 from parity.diagnosis.examination import Examination
 from parity.diagnosis.explain import Explanation, explain
+from parity.diagnosis.failures import Broken
 
 if TYPE_CHECKING:
     from conversion import Artifact
     from parity.backends.reference import Reference
-
-LOG = logging.getLogger(__name__)
 
 # What the search for causes may take, for one artefact.
 SECONDS = 60.0
@@ -29,12 +29,14 @@ NO_CLASSIFIER = "causes are looked for in classifiers, and this model has anothe
 class Explainer:
     """Explain the failing subjects of one artefact; wanted: whether anybody wants to know.
 
+    broken: parts of the searches that broke.
     thorough: every hop is run, and of what holds it is said what looks like a fault and is none.
     """
 
     wanted: bool = True
     thorough: bool = False
     seconds: float = SECONDS
+    broken: list[Broken] = field(default_factory=list)
     _known: list[tuple[Subject, Explanation]] = field(default_factory=list)
 
     def __call__(
@@ -54,19 +56,24 @@ class Explainer:
         unread = subject.verdict == "inconclusive" and prediction is None
         if not unread and subject.verdict not in ("fail", "error", *(("pass",) if self.thorough else ())):
             return subject
-        for known, explanation in self._known if subject.verdict != "pass" else ():
+        for known, earlier in self._known if subject.verdict != "pass" else ():
             if _alike(known, subject):
-                return explained(subject, explanation)
+                return explained(subject, earlier)
         if ended(subject.backend, artifact):  # it would be again, by every run that the search makes
             return subject
         examination = examine(subject, reference, artifact, prediction, batch)
-        try:
-            explanation = explain(examination, self.seconds, self.thorough)
-        except Exception:  # a bug of ours must not hide the failure that it was to explain
-            LOG.exception("%s by %s on %s cannot be explained", subject.model, subject.route, subject.backend)
+        explanation = examination.failures.attempt(
+            "the search for causes", partial(_search, examination, self.seconds, self.thorough), lambda error: None
+        )
+        self.broken += examination.failures.broken
+        if explanation is None:
             return subject
         self._known.append((subject, explanation))
         return explained(subject, explanation)
+
+
+def _search(examination: Examination, seconds: float, thorough: bool) -> Explanation | None:
+    return explain(examination, seconds, thorough)
 
 
 def examine(
@@ -83,8 +90,8 @@ def examine(
         subject.max_abs_diff,
         subject.cases,
     )
-    files, hop = _files(reference), subject.guilty_hop
-    return Examination(reference, artifact, subject.backend, prediction, comparison, files, batch, hop)
+    files, guilty = _files(reference), Passage.parse(subject.guilty_hop)
+    return Examination(reference, artifact, subject.backend, prediction, comparison, files, batch, guilty)
 
 
 def explained(subject: Subject, explanation: Explanation) -> Subject:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from parity.backends.limited import ended
 from parity.core.environment import operating_system
 from parity.core.faults import known
+from parity.core.origin import RecordedBy
 from parity.core.results import Diagnosis, Subject
 from parity.diagnosis.fixes import compute_units
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 # The unit that computes in the precision that the file declares; what coreml-native takes unless told otherwise.
 _EXACT = "CPU_ONLY"
-_RECORDED_BY = re.compile(r"(?P<backend>.*?)(?: \((?P<unit>[A-Z_]+)\))? on (?P<system>.+)")
 # How many operations that differ are listed.
 _LISTED = 6
 
@@ -34,12 +34,16 @@ class Sibling:
     artifact: Artifact | None
     same_pixels: bool = True
 
+    @cached_property
+    def recorded_by(self) -> RecordedBy | None:
+        """Who gave the answers, where they are recorded ones."""
+        return RecordedBy.parse(self.subject.recorded_by)
+
     @property
     def unit(self) -> str:
         """The compute unit; empty where that means nothing or is not known."""
         if self.subject.recorded_by:
-            found = _RECORDED_BY.fullmatch(self.subject.recorded_by)
-            return (found["unit"] or "") if found else ""
+            return self.recorded_by.compute_unit if self.recorded_by else ""
         return _EXACT if self.subject.backend == "coreml-native" else ""
 
     @property
@@ -47,8 +51,7 @@ class Sibling:
         """The system that gave the answers, where it is Apple's runtime that did; else empty."""
         if self.subject.backend == "coreml-native":
             return operating_system()
-        found = _RECORDED_BY.fullmatch(self.subject.recorded_by)
-        return found["system"] if found and found["backend"] == "coreml-native" else ""
+        return self.recorded_by.system if self.recorded_by and self.recorded_by.backend == "coreml-native" else ""
 
 
 def with_siblings(found: Sequence[Sibling]) -> tuple[Subject, ...]:
@@ -116,7 +119,7 @@ def _other_files(one: Sibling, agreeing: Sequence[Sibling]) -> Iterator[Diagnosi
     from conversion.errors import ConversionError
     from parity.core.errors import ParityError
     from parity.formats import find_format
-    from parity.formats.facts import ArtifactFacts, changed_facts, facts
+    from parity.formats.facts import ArtifactFacts, changed_operations, facts
 
     assert one.artifact is not None
     try:
@@ -130,7 +133,7 @@ def _other_files(one: Sibling, agreeing: Sequence[Sibling]) -> Iterator[Diagnosi
     # The nearest first: of the same format, then of another one of the same runtime.
     for artifact, other in sorted(theirs, key=lambda pair: find_format(pair[1].format) is not own):
         kind = find_format(other.format)
-        told = _differing(changed_facts(other, mine))
+        told = _differing(changed_operations(other, mine))
         agrees, fails = _name(artifact, other, mine), _name(one.artifact, mine, other)
         if kind.RUNTIME != own.RUNTIME:
             continue
@@ -155,8 +158,7 @@ def _name(artifact: Artifact, own: object, other: object) -> str:
     return f"{name} ({version})" if same_format and version != against else name
 
 
-def _differing(lines: Sequence[str]) -> str:
-    changes = next((line.partition(": ")[2].split(", ") for line in lines if line.startswith("operations: ")), [])
+def _differing(changes: Sequence[str]) -> str:
     if not changes:
         return ""
     more = f" and {len(changes) - _LISTED} more" if len(changes) > _LISTED else ""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from parity.core.errors import ParityError
+from parity.core.refusals import refusals
 from parity.diagnosis.types import WRAPPER
 
 if TYPE_CHECKING:
@@ -205,6 +206,7 @@ def record(module: torch.nn.Module, image: torch.Tensor) -> Program:
     with torch.no_grad(), without_mha_fastpath(), module_paths(module, path), ExitStack() as stack:
         stack.enter_context(torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH))
         stack.enter_context(Recording())  # type: ignore[no-untyped-call]
+        stack.enter_context(refusals("the module"))
         answer = module(image)
     program = Program(_needed(steps, numbers[id(answer)]), numbers[id(answer)], producer)
     program = Program(program.steps, program.output, {o: s.index for s in program.steps for o in s.outputs if o})

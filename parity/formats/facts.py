@@ -71,12 +71,17 @@ def artifact_digest(artifact: Artifact) -> str:
     return whole.hexdigest()
 
 
-def changed_facts(before: ArtifactFacts, now: ArtifactFacts) -> tuple[str, ...]:
-    """Name what differs between two files, a line each; the operations first, for they explain most."""
+def changed_operations(before: ArtifactFacts, now: ArtifactFacts) -> tuple[str, ...]:
+    """Say of every type of operation how often each of two files has it, where that differs."""
     names = sorted(before.operations.keys() | now.operations.keys())
     counts = [(name, before.operations.get(name, 0), now.operations.get(name, 0)) for name in names]
-    told = [f"{name} {was or 'none'} -> {found or 'gone'}" for name, was, found in counts if was != found]
-    lines = [f"operations: {', '.join(told)}"] if told else []
+    return tuple(f"{name} {was or 'none'} -> {count or 'gone'}" for name, was, count in counts if was != count)
+
+
+def changed_facts(before: ArtifactFacts, now: ArtifactFacts) -> tuple[str, ...]:
+    """Name what differs between two files, a line each; the operations first, for they explain most."""
+    operations = changed_operations(before, now)
+    lines = [f"operations: {', '.join(operations)}"] if operations else []
     for name in ("format", "version", "precision"):
         was, found = getattr(before, name), getattr(now, name)
         lines += [f"{name}: {was} -> {found}"] if was != found else []

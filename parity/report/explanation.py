@@ -27,7 +27,7 @@ def print_explanation(subject: Subject, console: Console) -> None:
             console.print(f"  note: {remark}", soft_wrap=True)
         return
     console.print(explain_failure(subject), soft_wrap=True)
-    for hop in subject.hops:
-        console.print(f"  hop {hop}", soft_wrap=True)
     for line in where_to_read(diagnosis.fault for diagnosis in subject.diagnoses):
         console.print(f"  {line}", soft_wrap=True)
+    for hop in subject.hops:
+        console.print(f"  hop {hop}", soft_wrap=True)

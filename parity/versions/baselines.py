@@ -27,7 +27,7 @@ from parity.core.environment import cpu, environment, operating_system
 from parity.core.errors import ParityError
 from parity.core.file_kinds import tell_kind
 from parity.core.schemas import first_problem
-from parity.formats.facts import ArtifactFacts, changed_facts, facts
+from parity.formats.facts import ArtifactFacts, facts
 from parity.suite.images import pixels_digest
 
 if TYPE_CHECKING:
@@ -144,31 +144,6 @@ def compare_with_baseline(stored: Baseline, current: Baseline) -> dict[str, Chan
     """Sort what became of every image that either of the two has."""
     names = list(dict.fromkeys([*stored.images, *current.images]))
     return {name: _change(stored, current, name) for name in names}
-
-
-def changed_since(stored: Baseline, current: Baseline) -> tuple[str, ...]:
-    """Name what else is not as it was, a line each: the artefact first, then versions, then the machine.
-
-    What one of the two does not know has not changed.
-    """
-    lines = list(changed_facts(stored.artifact, current.artifact)) if stored.artifact and current.artifact else []
-    if stored.weights and current.weights and stored.weights != current.weights:
-        lines.append("weights: the PyTorch model has others")
-    was, now = (_surroundings(one) for one in (stored, current))
-    lines += [
-        f"{name}: {was.get(name, 'none')} -> {now.get(name, 'gone')}"
-        for name in dict.fromkeys([*was, *now])
-        if was.get(name) != now.get(name)
-    ]
-    if stored.cpu and current.cpu and stored.cpu != current.cpu:
-        lines.append(f"cpu: {stored.cpu} -> {current.cpu}")
-    return tuple(lines)
-
-
-def _surroundings(baseline: Baseline) -> dict[str, str]:
-    packages = baseline.environment.get("packages", {})
-    versions = {} if isinstance(packages, str) else packages
-    return {**versions, **{key: value for key, value in baseline.environment.items() if isinstance(value, str)}}
 
 
 def read_baseline(path: Path) -> Baseline:

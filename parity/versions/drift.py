@@ -13,12 +13,12 @@ from conversion.routes import ROUTES
 from parity.backends import RECORDED, backends_for
 from parity.core.errors import ParityError
 from parity.pipeline import Leg, Progress, run_legs
+from parity.versions.alterations import alterations, is_system_alone
 from parity.versions.baselines import (
     KINDS,
     Change,
     Kind,
     baseline_file,
-    changed_since,
     compare_with_baseline,
     make_baseline,
     read_baseline,
@@ -134,11 +134,9 @@ def follow(directory: Path, leg: Leg, reason: str | None = None, force: bool = F
         return Drift(
             subject, trouble=f"{file}: is of {whose}, and stands where that of {own} should; record it again"
         )
-    changes, since = compare_with_baseline(stored, current), changed_since(stored, current)
-    moved = any(change.matters for change in changes.values())
-    # The processor may be another with the system, but not versions, and not the file.
-    kinds = {line.partition(": ")[0] for line in since}
-    if moved and "platform" in kinds and kinds <= {"platform", "cpu"}:
+    changes, altered = compare_with_baseline(stored, current), alterations(stored, current)
+    since = tuple(one.told for one in altered)
+    if any(change.matters for change in changes.values()) and is_system_alone(altered):
         was = stored.environment.get("platform", "")
         since = (*since, f"the same file and versions: golden outputs from {was} no longer match [v-os-update]")
     return Drift(subject, changes, since)

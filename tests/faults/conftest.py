@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from tests.breaking import nothing_breaks
 from tests.faults.measuring import Outcome, table
 from tests.sampling import sample
+
+__all__ = ["nothing_breaks"]
 
 ALL = os.environ.get("FAULTS") == "all"
 # How many of each test file's injections and controls.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parity.backends.reference import Reference
+from parity.core.refusals import refusals
 from parity.diagnosis.activations import ACTIVATIONS, function_of
 from parity.diagnosis.naming import group_of, read_from_outside
 from parity.diagnosis.repair import Repair
@@ -86,5 +87,5 @@ def _answered(source: str, function: _Function, modules: frozenset[str], referen
             # What works in place is seen by all who hold the tensor.
             return args[0].copy_(result) if func._schema.is_mutable else result
 
-    with module_paths(module, path), Replacing():  # type: ignore[no-untyped-call]
+    with refusals("PyTorch with another activation"), module_paths(module, path), Replacing():  # type: ignore[no-untyped-call]
         return with_answers(reference, answer_singly(module, reference.images.pixels))

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from parity.backends.reference import Reference
+from parity.core.refusals import EXPECTED, refusals
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.environment import with_answers
@@ -68,14 +69,15 @@ def _frozen(module: Any, image: Any) -> Any:
     from conversion.deployed import without_mha_fastpath
 
     try:
-        with warnings.catch_warnings(), torch.no_grad(), without_mha_fastpath():
+        with warnings.catch_warnings(), torch.no_grad(), without_mha_fastpath(), refusals("tracing"):
             warnings.simplefilter("ignore")
             return torch.jit.trace(module, image, check_trace=False)
-    except Exception:  # the module's own: what cannot be traced was not traced
+    except EXPECTED:  # what cannot be traced was not traced
         return None
 
 
 def _answered(frozen: Any, reference: Reference) -> Reference:
     from conversion.deployed import answer_singly
 
-    return with_answers(reference, answer_singly(frozen, reference.images.pixels))
+    with refusals("PyTorch held to one way"):
+        return with_answers(reference, answer_singly(frozen, reference.images.pixels))

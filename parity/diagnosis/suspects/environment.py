@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from parity.backends.reference import Reference
+from parity.core.refusals import refusals
 from parity.core.results import Prediction
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
@@ -47,7 +48,8 @@ def asked_again(reference: Reference, pixels: np.ndarray | None = None) -> Refer
     from conversion.deployed import answer_singly, deployed_module
 
     images = reference.images.pixels if pixels is None else pixels
-    return with_answers(reference, answer_singly(deployed_module(reference.classifier), images))
+    with refusals("PyTorch"):
+        return with_answers(reference, answer_singly(deployed_module(reference.classifier), images))
 
 
 def _stale(examination: Examination) -> Iterator[Suspect]:

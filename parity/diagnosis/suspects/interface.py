@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from parity.core.refusals import EXPECTED
 from parity.core.results import Prediction
 from parity.diagnosis.fixes import fix
 from parity.diagnosis.repair import Repair, relabelled
@@ -179,7 +180,7 @@ def _enough(examination: Examination, found: np.ndarray, expected: np.ndarray) -
     turned = np.ascontiguousarray(turned)
     try:
         more = examination.predict(turned)
-    except Exception:  # of whatever class: a runtime breaks in ways of its own
+    except EXPECTED:
         return found, expected
     from conversion.deployed import pixels_to_tensor
 

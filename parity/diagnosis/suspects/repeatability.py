@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from parity.backends.reference import Reference
+from parity.core.refusals import refusals
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.environment import with_answers
@@ -77,7 +78,8 @@ def _in_training(reference: Reference) -> Reference:
         if isinstance(part, _norms(torch)):
             part.train()
             part.momentum = 0.0
-    return with_answers(reference, answer_singly(deployed, reference.images.pixels))
+    with refusals("PyTorch in training mode"):
+        return with_answers(reference, answer_singly(deployed, reference.images.pixels))
 
 
 def _without_training(model: Editable) -> None:

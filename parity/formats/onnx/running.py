@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from parity.core.errors import ParityError
+from parity.core.refusals import refusals
 from parity.core.results import Prediction
 from parity.formats.feeding import as_tensor
 from parity.formats.onnx.classifier import classifier_predictions
@@ -27,15 +27,14 @@ def open_trace(artifact: Artifact, optimised: bool) -> Trace:
     image = image_of(model)
     batch = image.type.tensor_type.shape.dim[0].dim_value or 1
     _ask_for_all(model)
-    try:
+    with refusals(f"{artifact.path}: ONNX Runtime cannot show the values inside"):
         session = open_session(model.SerializeToString(), "ORT_ENABLE_ALL" if optimised else UNOPTIMISED)
-    except Exception as error:  # onnxruntime has an exception class for each of its status codes
-        raise ParityError(f"{artifact.path}: ONNX Runtime cannot show the values inside: {error}") from error
     names = [value.name for value in session.get_outputs()]
 
     def trace(pixels: np.ndarray) -> dict[str, np.ndarray]:
         fed = np.repeat(as_tensor(pixels[None]), batch, axis=0)
-        found = session.run(names, {image.name: fed})
+        with refusals(f"{artifact.path}: ONNX Runtime cannot run it"):
+            found = session.run(names, {image.name: fed})
         return {image.name: fed, **{n: v for n, v in zip(names, found, strict=True) if isinstance(v, np.ndarray)}}
 
     return trace
@@ -66,7 +65,8 @@ def open_trace_with_values(artifact: Artifact, names: Sequence[str]) -> TraceWit
 
     def traced(image: np.ndarray, made: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         fed = as_tensor(image[None])
-        found = session.run(listed, {image_name: fed, **made})
+        with refusals(f"{artifact.path}: ONNX Runtime cannot run it"):
+            found = session.run(listed, {image_name: fed, **made})
         return {image_name: fed, **dict(zip(listed, found, strict=True)), **made}
 
     return traced

@@ -21,12 +21,12 @@ from parity.core.results import Prediction, Subject
 from parity.formats.facts import ArtifactFacts, facts
 from parity.suite.images import load_images
 from parity.suite.suite import ModelEntry, Suite
+from parity.versions.alterations import changed_since
 from parity.versions.baselines import (
     MATTERS,
     Baseline,
     ImageAnswers,
     baseline_file,
-    changed_since,
     compare_with_baseline,
     make_baseline,
     read_baseline,
