@@ -20,11 +20,9 @@ from parity.audit.shapes import other_size
 from parity.backends import find_backend
 from parity.backends.pytorch import load_reference
 from parity.core.compare import compare
+from parity.core.noise import CLEARLY, FP32
 from parity.core.results import FAILING_CASES, Prediction
-from parity.core.tolerance import FP32, Tolerance
-
-# A kind of image is advised where the mutant moves it clearly beyond what is allowed, not at the very edge.
-_CLEARLY = 1.5
+from parity.core.tolerance import Tolerance
 
 
 def advise(run: MutantRun, answers: Prediction, on_probes: Prediction | Broken, moved: float) -> Iterator[Advice]:
@@ -55,7 +53,7 @@ def _images(run: MutantRun, on_probes: Prediction | Broken) -> Iterator[Advice]:
             continue  # the artefact itself is apart there: no place to look for a fault
         case = bad.cases[index] if bad.cases else None
         apart = 1.0 if case is None or case.max_abs_diff is None else case.max_abs_diff
-        if (case is None or case.verdict in FAILING_CASES) and apart > _CLEARLY * bench.tolerance.probability:
+        if (case is None or case.verdict in FAILING_CASES) and apart > CLEARLY * bench.tolerance.probability:
             shown[kind] = max(shown.get(kind, 0.0), apart)
     if "classes" in hinted:
         yield _classes(run, shown)

@@ -20,14 +20,10 @@ from parity.audit.probes import make_probes
 from parity.backends import Predict, find_backend
 from parity.backends.pytorch import load_reference
 from parity.core.compare import compare
+from parity.core.noise import AUDIT, AUDIT_FP16
 from parity.core.results import Comparison, Prediction
 from parity.core.tolerance import Tolerance
 from parity.formats.editing import edited
-
-# What rounding alone moves: another order of additions in fp32, by format; in fp16 the step between two
-# probabilities near 1.
-NOISE = {"onnx": 3e-6, "mlprogram": 1e-5, "neuralnetwork": 1e-5}
-NOISE_FP16 = 5e-4
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,7 @@ class Bench:
     def noise(self) -> float:
         """The |dp| that a mutant may show without being one."""
         artifact = self.original.artifact
-        return NOISE_FP16 if artifact.precision == "fp16" else NOISE[artifact.format]
+        return AUDIT_FP16 if artifact.precision == "fp16" else AUDIT[artifact.format]
 
     @property
     def _preprocessing(self) -> Preprocessing:

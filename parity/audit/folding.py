@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from parity.core.noise import FOLDED
 from parity.formats.editing import Edit, Editable
 from parity.formats.graph import Graph
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     import torch
 
 _BIASES = ("bias", "input[2]")
-# Apart by no more than what fp16 leaves of a kernel: the share of the largest number.
-_CLOSE = 2e-3
 
 
 @dataclass(frozen=True)
@@ -116,5 +115,5 @@ def _placed(fold: Fold, graph: Graph, taken: set[str]) -> Fold | None:
 
 def _close(found: np.ndarray, wanted: np.ndarray) -> bool:
     return found.shape == wanted.shape and bool(
-        np.abs(found - wanted).max(initial=0) <= _CLOSE * max(float(np.abs(wanted).max(initial=0)), 1e-6)
+        np.abs(found - wanted).max(initial=0) <= FOLDED * max(float(np.abs(wanted).max(initial=0)), 1e-6)
     )

@@ -20,8 +20,9 @@ import numpy as np
 from conversion.errors import ConversionError
 from parity.backends import Predict, find_backend, limited
 from parity.core.errors import ParityError
+from parity.core.noise import INNOCENT
 from parity.core.results import Prediction
-from parity.core.tolerance import FP16_FLOOR, Way, fp16_answers, fp32_ways
+from parity.core.tolerance import Way, fp16_answers, fp32_ways
 from parity.metrics.classification.labels import align
 from parity.metrics.classification.variety import variety_of
 
@@ -34,9 +35,6 @@ LOG = logging.getLogger(__name__)
 
 # How many images are held, and given to PyTorch at once where that is the noise.
 BATCH = 16
-# Ways that lie further apart do not compute the same: a network of ImageNet's size keeps within a hundredth of the
-# first, and within the second no cause is sought in fp16 either.
-INNOCENT = {"fp32": 1e-4, "fp16": FP16_FLOOR}
 # Nothing is further apart than two probabilities can be.
 _FARTHEST = 1.0
 # The highest is what the backend runs at.

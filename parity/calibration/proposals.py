@@ -12,7 +12,7 @@ import numpy as np
 
 from parity.calibration.noise import Noise
 from parity.core.errors import ParityError
-from parity.core.tolerance import FP16_CAP, FP32, FP32_CAP
+from parity.core.noise import FP16_CAP, FP32, FP32_CAP
 
 # How sure it is that the bound of the quantile is not below the quantile.
 CONFIDENCE = 0.95

@@ -9,11 +9,9 @@ from typing import Any
 
 from conversion.task import PROBABILITIES, OutputSpec
 from parity.core.metric import Measurement
+from parity.core.noise import TIE_TOLERANCE
 from parity.core.results import FAILING_CASES, NO_ANSWER, Case, CaseVerdict, OutputCase
 
-# What may excuse another label, whatever else is allowed: parity/core/tolerance.py excuses no arithmetic that
-# moves a probability by more, fp16 included, so two classes further apart than twice this were not tied.
-TIE_TOLERANCE = 5e-2
 # The verdicts of an image, the worst first: of several outputs the worst one decides.
 WORST_FIRST: tuple[CaseVerdict, ...] = ("error", "flip", "drift", "tie", "match")
 

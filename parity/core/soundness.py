@@ -16,11 +16,9 @@ from parity.core.accuracy import Accuracy, Share
 from parity.core.compare import way
 from parity.core.errors import ParityError
 from parity.core.metric import metric_of
+from parity.core.noise import SAVED_ROUNDING
 from parity.core.results import FAILING_CASES, Case, CaseVerdict, Run, Subject, summarise
 from parity.core.tally import tally_of
-
-# Shares and sums are exact but for rounding, and files keep all digits of a number.
-ROUNDING = 1e-6
 
 
 def check_run(path: Path, run: Run) -> None:
@@ -113,7 +111,7 @@ def _listed(s: Subject) -> Iterator[str]:
     tally = tally_of(s.cases)
     agreement = tally.top1_agreement
     assert agreement is not None
-    if s.top1_agreement is None or not isclose(s.top1_agreement, agreement, abs_tol=ROUNDING):
+    if s.top1_agreement is None or not isclose(s.top1_agreement, agreement, abs_tol=SAVED_ROUNDING):
         yield f"top1_agreement is {s.top1_agreement}, and that of the cases is {agreement:g}"
     if s.max_abs_diff != tally.max_abs_diff:
         yield f"max_abs_diff is {s.max_abs_diff}, and that of the cases is {tally.max_abs_diff}"
@@ -133,7 +131,10 @@ def _counted(s: Subject) -> Iterator[str]:
     if s.tolerance is not None:
         yield from filter(None, (possible(case, s.tolerance) for case in s.cases))
     apart = sum(not case.same_answer for case in s.cases)
-    if s.top1_agreement is None or not -ROUNDING <= s.top1_agreement * s.images <= s.images - apart + ROUNDING:
+    if (
+        s.top1_agreement is None
+        or not -SAVED_ROUNDING <= s.top1_agreement * s.images <= s.images - apart + SAVED_ROUNDING
+    ):
         yield f"top1_agreement is {s.top1_agreement}, and {apart} of {s.images} labels at least are others"
     worst = max((case.max_abs_diff for case in s.cases if case.max_abs_diff is not None), default=None)
     if worst is not None and (s.max_abs_diff is None or s.max_abs_diff < worst):
@@ -151,7 +152,7 @@ def _accuracy(accuracy: Accuracy, images: int) -> Iterator[str]:
             told = f"accuracy.{side}.{top} is {share.count} of {share.total}, a share of {share.share}"
             if not 0 <= share.count <= share.total or share.total != accuracy.images:
                 yield f"{told}, and accuracy.images is {accuracy.images}"
-            elif share.total and not isclose(share.share, share.count / share.total, abs_tol=ROUNDING):
+            elif share.total and not isclose(share.share, share.count / share.total, abs_tol=SAVED_ROUNDING):
                 yield told
 
 

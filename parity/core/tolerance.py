@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parity.core.errors import ParityError
+from parity.core.noise import FP16_CAP, FP16_FACTOR, FP16_FLOOR, FP32, FP32_CAP, FP32_FACTOR
 
 if TYPE_CHECKING:
     import torch
@@ -20,21 +21,6 @@ if TYPE_CHECKING:
     from conversion.artifact import Precision
 
 LOG = logging.getLogger(__name__)
-
-# fp32 against fp32 differs by the order of additions alone: on ImageNet-sized networks ONNX Runtime stays within
-# a few 1e-6 of PyTorch, and Core ML's kernels, freer in how they compute a convolution, within 1e-5.
-FP32: Mapping[str, tuple[float, str]] = {
-    "onnx": (1e-5, "fp32 ONNX: rounding of another order of additions"),
-    "mlprogram": (1e-4, "fp32 Core ML: rounding of another order of additions and other kernels"),
-    "neuralnetwork": (1e-4, "fp32 Core ML: rounding of another order of additions and other kernels"),
-}
-# PyTorch is as far from the exact answer as fp32 costs it, on the other side perhaps, and a runtime's kernels,
-# which are not measured, may be twice as unlucky as any of PyTorch's.
-FP32_FACTOR = 3.0
-# Times the floor: one digit for networks that magnify rounding. A network that asks for more is ill-conditioned,
-# and what moves it further is to be looked at, not excused.
-FP32_CAP = 10.0
-FP16_FACTOR, FP16_FLOOR, FP16_CAP = 3.0, 1e-2, 5e-2
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parity.core.cases import TIE_TOLERANCE
+from parity.core.noise import TIE_TOLERANCE
 
 # Why agreement proves nothing, in words: a model that does not look at its input would agree as well.
 ONE_IMAGE = (

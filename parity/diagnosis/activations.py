@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from parity.core.noise import ACTIVATION_LEFT
+
 if TYPE_CHECKING:
     import torch
 
@@ -16,8 +18,6 @@ ACTIVATIONS = frozenset(
         *("mish", "softplus", "clamp", "clamp_min", "celu", "selu", "relu6", "log_sigmoid"),
     )
 )
-# What of its root mean square a function may leave over, to be the one.
-_LEFT = {"fp32": 2e-5, "fp16": 4e-3}
 
 
 def function_of(read: torch.Tensor, made: torch.Tensor, precision: str) -> tuple[str, Callable[[Any], Any]] | None:
@@ -27,7 +27,7 @@ def function_of(read: torch.Tensor, made: torch.Tensor, precision: str) -> tuple
     for name, function in _functions(read, made):
         rest = float((function(read) - made).square().mean().sqrt())
         # The first of those that are the same is the plainest.
-        if rest <= _LEFT[precision] * size and (best is None or rest < 0.1 * best[0]):
+        if rest <= ACTIVATION_LEFT[precision] * size and (best is None or rest < 0.1 * best[0]):
             best = (rest, name, function)
     return best[1:] if best else None
 

@@ -9,19 +9,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from parity.core.noise import HALF_LARGEST, OPERATION_FACTOR, OPERATION_FLOORS
+
 if TYPE_CHECKING:
     import torch
 
-# How many times what rounding one operation costs another rounding of it may cost: kernels add in other orders, and
-# a folded batch norm rounds other weights than the two that it was folded from.
-FACTOR = 8.0
-# Relative to the size of a channel: below this no operation is called different in this precision.
-FLOORS = {"fp32": 2e-5, "fp16": 2e-3}
 # The smallest step of fp16; of fp32 it does not matter.
 _STEPS = {"fp32": 1e-30, "fp16": 6e-8}
 # A channel of fewer numbers says too little of its own rounding.
 _ENOUGH = 32
-_MOST_HALF = 65504.0
 
 
 @dataclass(frozen=True)
@@ -99,7 +95,7 @@ def rounding(precision: str) -> Callable[[Any], Any]:
     def shortened(tensor: torch.Tensor) -> torch.Tensor:
         if precision == "fp16":
             # What overflows is a difference of its own, and must not excuse itself.
-            return tensor.clamp(-_MOST_HALF, _MOST_HALF).to(torch.float16).to(torch.float32)
+            return tensor.clamp(-HALF_LARGEST, HALF_LARGEST).to(torch.float16).to(torch.float32)
         bits = tensor.contiguous().view(torch.int32)
         return bits.add(2).bitwise_and_(~3).view(torch.float32)
 
@@ -155,10 +151,15 @@ def excess(value: torch.Tensor, expected: Expected, precision: str) -> float:
         lost = spread(difference.nan_to_num_(0.0, 0.0, 0.0))
         whole = float(lost.square().mean().sqrt())
         size = float(expected.exact.nan_to_num(0.0, 0.0, 0.0).abs().max())
-        return whole / (FLOORS[precision] * size + _STEPS[precision])
-    floor, step = FLOORS[precision], _STEPS[precision]
-    worst = whole / (FACTOR * expected.noise.whole * size + floor * size + step)
+        return whole / (OPERATION_FLOORS[precision] * size + _STEPS[precision])
+    floor, step = OPERATION_FLOORS[precision], _STEPS[precision]
+    worst = whole / (OPERATION_FACTOR * expected.noise.whole * size + floor * size + step)
     if lost.ndim:
-        allowed = FACTOR * expected.noise.channels * size + floor * expected.channels + 0.05 * floor * size + step
+        allowed = (
+            OPERATION_FACTOR * expected.noise.channels * size
+            + floor * expected.channels
+            + 0.05 * floor * size
+            + step
+        )
         worst = max(worst, float((lost / allowed).max()))
     return worst

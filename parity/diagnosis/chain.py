@@ -14,6 +14,7 @@ from conversion.errors import ConversionError
 from parity.backends import CannotRunError, Predict, backends_for, find_backend
 from parity.backends.reference import Reference
 from parity.core.compare import compare
+from parity.core.noise import WRAPPER
 from parity.core.results import Comparison, Prediction
 from parity.core.tolerance import Tolerance
 from parity.formats import format_of
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 WRAPPED = "torch with normalisation and softmax"
 UNOPTIMISED, OPTIMISED, NUMPY = "onnx unoptimised", "onnx optimised", "onnx.reference"
-# The wrapper's normalisation multiplies where a plain one divides: rounding, which a network may magnify.
-_WRAPPER = 1e-4
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def chain(
 
 
 def _hops(reference: Reference, artifact: Artifact, allowed: Tolerance | None, slow: bool) -> Iterator[Hop]:
-    yield _judged(reference, WRAPPED, Tolerance(_WRAPPER), lambda: _plain_torch(reference.classifier))
+    yield _judged(reference, WRAPPED, Tolerance(WRAPPER), lambda: _plain_torch(reference.classifier))
     for step in (_opened(artifact.intermediate), artifact):
         if step is not None:
             own = allowed if allowed and step is artifact else _widest(reference, step)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from parity.core.noise import LEFT_OVER
 from parity.diagnosis.agreement import channel_axis
 from parity.diagnosis.types import Difference
 
 if TYPE_CHECKING:
     import torch
 
-# What a way may leave over of the difference that it explains, in root mean squares.
-_LEFT = 0.05
 _MOST_CHANNELS = 1024
 _MOST_TOLD = 6
 
@@ -44,7 +43,7 @@ def describe(found: torch.Tensor, expected: torch.Tensor, allowed: float) -> Dif
 
 
 def _explains(rest: torch.Tensor, found: torch.Tensor, expected: torch.Tensor, allowed: float) -> bool:
-    return _rms(rest) <= max(_LEFT * _rms(found - expected), allowed)
+    return _rms(rest) <= max(LEFT_OVER * _rms(found - expected), allowed)
 
 
 def _rms(tensor: torch.Tensor) -> float:
@@ -85,7 +84,7 @@ def _border(found: torch.Tensor, expected: torch.Tensor, allowed: float) -> Diff
         return None
     height, width = found.shape[2:]
     apart = (found - expected).double().square().mean((0, 1))
-    limit = max(_LEFT * _rms(found - expected), allowed) ** 2
+    limit = max(LEFT_OVER * _rms(found - expected), allowed) ** 2
     for edge in range(1, 1 + min(3, (min(height, width) - 1) // 2)):
         if float(apart[edge : height - edge, edge : width - edge].max()) > limit:
             continue
@@ -161,7 +160,7 @@ def _affine(found: torch.Tensor, expected: torch.Tensor, allowed: float) -> Diff
         if not _explains(a - fitted, found, expected, allowed):
             continue
         apart = (a - e).square().mean(1).sqrt()
-        hit = [i for i, own in enumerate(apart.tolist()) if own > max(_LEFT * float(apart.max()), allowed)]
+        hit = [i for i, own in enumerate(apart.tolist()) if own > max(LEFT_OVER * float(apart.max()), allowed)]
         parts = [f"{i}: " + " ".join(_affinity(kind, float(scale[i]), float(offset[i]))) for i in hit[:_MOST_TOLD]]
         told = f"{len(hit)} of {len(a)} channels: {'; '.join(parts)}{'; ...' if len(hit) > _MOST_TOLD else ''}"
         figures: dict[str, float | tuple[float, ...]] = {

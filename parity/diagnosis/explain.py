@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from parity.core.noise import PROGRESS
 from parity.core.results import Comparison, Diagnosis, Divergence
 from parity.core.tolerance import Tolerance
 from parity.diagnosis.failures import Broken
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 _NAMED, _DEPTH, _WIDTH = 2, 3, 3
 # How many suspects are told where nothing was confirmed.
 _SHOWN = 3
-# A step towards parity brings the median |dp| down to this share of what it was.
-_PROGRESS = 0.8
 
 
 @dataclass(frozen=True)
@@ -215,7 +214,7 @@ def _several(
         return []
     before = badness(examination.comparison)
     steps = sorted(((badness(after), i) for i, (s, after) in enumerate(met) if s.repair), key=lambda pair: pair[0])
-    nearer = [i for rank, i in steps if rank[0] < before[0] or rank[1] < _PROGRESS * before[1] or met[i][0].seen]
+    nearer = [i for rank, i in steps if rank[0] < before[0] or rank[1] < PROGRESS * before[1] or met[i][0].seen]
     for i in nearer[:_WIDTH]:
         first = met[i][0]
         if search.late or first.repair is None:

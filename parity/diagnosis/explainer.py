@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parity.backends.limited import ended
+from parity.core.noise import FP16_FLOOR, FP32
 from parity.core.origin import Passage
 from parity.core.results import Comparison, Prediction, Subject
-from parity.core.tolerance import FP16_FLOOR, FP32
 from parity.diagnosis.examination import Examination
 from parity.diagnosis.explain import Explanation, explain
 from parity.diagnosis.failures import Broken

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from parity.diagnosis.agreement import FACTOR, FLOORS, excess
+from parity.core.noise import OPERATION_FACTOR, OPERATION_FLOORS
+from parity.diagnosis.agreement import excess
 from parity.diagnosis.align import (
     Candidates,
     Parting,
@@ -260,7 +261,9 @@ def _note(one: _Found, found: Walk, here: Candidates, precision: str, number: in
         return
     one.images.append(number)
     size = expected.size if expected.finite else 0.0
-    one.allowed = max(one.allowed, FACTOR * expected.noise.whole * size + FLOORS[precision] * size)
+    one.allowed = max(
+        one.allowed, OPERATION_FACTOR * expected.noise.whole * size + OPERATION_FLOORS[precision] * size
+    )
     if sum(pair[0].numel() for pair in one.pairs) + value.numel() <= _KEPT or not one.pairs:
         one.pairs.append((value.clone(), expected.exact.clone()))
 

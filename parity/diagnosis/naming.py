@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from parity.core.noise import LEFT_OVER
 from parity.diagnosis.activations import ACTIVATIONS
 from parity.diagnosis.settings import own_padding
 
@@ -41,8 +42,7 @@ _SOURCES = (
     ("log_softmax", "head-logsoftmax-inf"),
 )
 _PADS = ("pad", "padding", "constantpadnd")
-# What another epsilon must explain of a difference, and the range in which it is looked for.
-_LEFT = 0.05
+# The range in which another epsilon is looked for.
 _EPSILONS = np.logspace(-12, 0, 49)
 
 
@@ -163,7 +163,7 @@ def _epsilon(examination: Examination, one: Located) -> tuple[str, str] | None:
                 for e in _EPSILONS
             ]
             best = int(np.argmin(rest))
-            if rest[best] <= _LEFT * apart:
+            if rest[best] <= LEFT_OVER * apart:
                 module_path = one.module or one.operation
                 told = f"`{module_path}` has an epsilon of about {_EPSILONS[best]:.1g} instead of {own:.4g}"
                 return "g-norm-eps", f"{told}: {one.told}."

@@ -16,6 +16,7 @@ import numpy as np
 
 from conversion.routes import convert
 from parity.core.compare import compare
+from parity.core.noise import HALF_LARGEST, HALF_SMALLEST
 from parity.core.tolerance import Tolerance
 from parity.coreml import Evaluator
 from parity.coreml.reading.files import ModelFile, open_model
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from conversion import Artifact
     from parity.backends.reference import Reference
 
-LARGEST, NEAR, SMALLEST = 65504.0, 32768.0, 2.0**-24
+# Half of the range: a value beyond is near to overflow.
+NEAR = 32768.0
 # More operations than these are as good as all: then the whole network belongs in fp32.
 _MOST = 64
 
@@ -45,7 +47,7 @@ class Range:
     @property
     def verdict(self) -> str:
         """`overflows`, `near` the limit, or `fits`."""
-        return "overflows" if self.largest > LARGEST else "near" if self.largest > NEAR else "fits"
+        return "overflows" if self.largest > HALF_LARGEST else "near" if self.largest > NEAR else "fits"
 
 
 @dataclass(frozen=True)
@@ -164,13 +166,13 @@ def lost_constants(graph: Graph) -> tuple[LostConstant, ...]:
     for operation in graph.operations:
         for place, array in operation.weights.items():
             sound = array[np.isfinite(array)]
-            infinite = int((np.abs(sound) > LARGEST).sum())
-            gone = int(((sound != 0) & (np.abs(sound) < SMALLEST / 2)).sum())
+            infinite = int((np.abs(sound) > HALF_LARGEST).sum())
+            gone = int(((sound != 0) & (np.abs(sound) < HALF_SMALLEST / 2)).sum())
             if infinite or (gone and gone == int((sound != 0).sum())):
                 name = operation.sources.get(place, f"{operation.name}.{place}")
                 found.append(LostConstant(operation.name, place, name, gone, infinite, array.size))
         for place, text in operation.attributes.items():
-            if place == "epsilon" and 0 < abs(_number(text)) < SMALLEST / 2 and place not in operation.weights:
+            if place == "epsilon" and 0 < abs(_number(text)) < HALF_SMALLEST / 2 and place not in operation.weights:
                 found.append(LostConstant(operation.name, place, f"{operation.name}.{place}", 1, 0, 1))
     return tuple(found)
 
@@ -225,7 +227,7 @@ def _smallest(
     operations = {operation.name: operation for operation in graph.operations}
     consumers = graph.consumers()
     order = [operations[r.operation] for r in sorted(ranges, key=lambda r: -r.largest)]
-    start = [operations[r.operation] for r in ranges if r.largest > LARGEST]
+    start = [operations[r.operation] for r in ranges if r.largest > HALF_LARGEST]
     start += [operations[c.operation] for c in constants if c.operation in operations]
     around = [reader for o in start for name in o.outputs for reader in consumers.get(name, ())]
     for chosen in _growing(start, around, order):

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from parity.core.noise import WEIGHT_ALIKE, WEIGHT_VERY_ALIKE
 from parity.diagnosis.folding import Norm, Unit, channel_scales, laid_out, wrong_folds
-from parity.diagnosis.weight_faults import ALIKE, likeness
+from parity.diagnosis.weight_faults import likeness
 from parity.formats.graph import Graph, Operation
 
 # The places of vectors, by the words that the formats have for them.
@@ -19,9 +20,6 @@ _NORM_PLACES: Mapping[str, tuple[str, ...]] = {
     "running_mean": ("mean", "input[3]"),
     "running_var": ("variance", "input[4]"),
 }
-
-# The cosine of weights that are the same but for rounding.
-_VERY_ALIKE = 0.99999
 
 
 @dataclass(frozen=True)
@@ -56,9 +54,9 @@ def unfolded_kernels(graph: Graph, pairs: Sequence[tuple[Operation, str, Unit]])
         operation.index
         for operation, place, unit in pairs
         if unit.norm
-        and likeness(operation.weights[place], laid_out(operation, place, unit.kernel)) > _VERY_ALIKE
+        and likeness(operation.weights[place], laid_out(operation, place, unit.kernel)) > WEIGHT_VERY_ALIKE
         and all(
-            any(v.size == wanted.size and likeness(v, wanted) > _VERY_ALIKE for v in vectors)
+            any(v.size == wanted.size and likeness(v, wanted) > WEIGHT_VERY_ALIKE for v in vectors)
             for wanted in unit.norm
         )
     )
@@ -133,7 +131,7 @@ def _likest(norms: Sequence[Norm], operation: Operation, own: Mapping[str, str])
     """Choose the norm whose vectors an operation has; the next in order where it has none of any."""
     scores = [np.mean([likeness(operation.weights[p], n.vectors[r]) for r, p in own.items()]) for n in norms]
     best = int(np.argmax(scores))
-    return norms[best] if scores[best] > ALIKE else norms[0]
+    return norms[best] if scores[best] > WEIGHT_ALIKE else norms[0]
 
 
 def _fits(norm: Norm, operation: Operation, own: Mapping[str, str]) -> bool:

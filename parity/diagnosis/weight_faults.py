@@ -7,21 +7,15 @@ from typing import cast
 
 import numpy as np
 
+from parity.core.noise import GRID_OFF, WEIGHT_HALF, WEIGHT_SAME
 from parity.diagnosis.types import WeightFinding, WeightKind
 from parity.diagnosis.types import place as place_of
 from parity.formats.graph import Operation
 
-# Relative to the size of the weight: below this it is the same, up to the order in which somebody folded.
-_SAME = 2e-5
-# Half a step of fp16, with room for numbers too small for its normal range.
-_HALF = 1e-3
 _FEW = 256
-# The cosine of kernels that belong together, even if one is quantised: no two of a network are that alike.
-ALIKE = 0.95
 _MOST_ROWS = 4096
-# A grid of 8 bits has 127 steps on either side. Numbers that fp16 rounded lie so far from it, in steps; of
-# fewer numbers than these chance may lay all so near.
-_MOST_STEPS, _OFF_GRID, _ENOUGH = 127, 0.07, 8
+# A grid of 8 bits has 127 steps on either side; of fewer numbers than these chance may lay all near one.
+_MOST_STEPS, _ENOUGH = 127, 8
 
 
 def likeness(found: np.ndarray, wanted: np.ndarray) -> float:
@@ -48,7 +42,7 @@ def compare_weight(
     """
     found = operation.weights[place].astype(np.float64)
     wanted = wanted.reshape(found.shape)
-    allowed = _SAME if precision == "fp32" else _HALF
+    allowed = WEIGHT_SAME if precision == "fp32" else WEIGHT_HALF
     if _apart(found, wanted) <= allowed or (precision == "fp16" and _is_rounded(found, wanted)):
         return None
     kind, told = _judge(found, wanted, alternatives, others, shared, max(allowed, 3e-4))
@@ -175,7 +169,7 @@ def steps_of_grid(found: np.ndarray) -> int:
             continue
         # The highest is a whole number of steps; of which, only trying tells.
         shares = row[: 64 * _ENOUGH, None] / highest * counts
-        fits = np.abs(shares - np.round(shares)).max(axis=0) < _OFF_GRID
+        fits = np.abs(shares - np.round(shares)).max(axis=0) < GRID_OFF
         if not fits.any():
             return 0
         most = max(most, int(counts[fits.argmax()]))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from parity.core.noise import WEIGHT_ALIKE
 from parity.diagnosis.folding import Norm, Unit, laid_out
 from parity.diagnosis.source import Program, record
 from parity.diagnosis.types import WeightFinding
@@ -22,7 +23,7 @@ from parity.diagnosis.wanted_weights import (
     followed_by_norm,
     unfolded_kernels,
 )
-from parity.diagnosis.weight_faults import ALIKE, compare_weight, likeness
+from parity.diagnosis.weight_faults import compare_weight, likeness
 from parity.formats.graph import Graph, Operation, read_graph
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _pair(graph: Graph, units: Sequence[Unit]) -> list[tuple[Operation, str, Uni
             if _sized(operation.weights[place], unit.kernel):
                 scores[i, j] = _closest(operation, place, unit)
     chosen: dict[int, int] = {}
-    alike = [(round(scores[i, j], 3), -abs(i - j), i, j) for i, j in np.argwhere(scores > ALIKE).tolist()]
+    alike = [(round(scores[i, j], 3), -abs(i - j), i, j) for i, j in np.argwhere(scores > WEIGHT_ALIKE).tolist()]
     for _, _, i, j in sorted(alike, reverse=True):
         if i not in chosen and j not in chosen.values():
             chosen[i] = j

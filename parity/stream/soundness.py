@@ -17,15 +17,14 @@ import numpy as np
 
 from parity.core.cases import judge_case_again
 from parity.core.errors import ParityError
+from parity.core.noise import SAVED_ROUNDING, SAVED_SUMS
 from parity.core.results import Case
-from parity.core.soundness import ROUNDING, contradictions
+from parity.core.soundness import contradictions
 
 if TYPE_CHECKING:
     from parity.metrics.classification.variety import ClassVariety
     from parity.stream.lines import Header, Line, PackedVariety
 
-# A case may have PyTorch's probabilities with their sum made exact, which the bounds of a batch are not.
-_SUMS = 1e-2
 # A run that goes on starts as many as the header says, and the process ends where the system has no room for them.
 _MOST_THREADS = 4096
 
@@ -192,7 +191,7 @@ def _bounds_trouble(variety: ClassVariety) -> Iterator[str]:
     if (variety.low > variety.high).any():
         place = int((variety.low > variety.high).argmax())
         yield f"says that class {place} is at least {variety.low[place]:g} and at most {variety.high[place]:g}"
-    if variety.low.min() < -ROUNDING or variety.high.max() > 1 + ROUNDING:
+    if variety.low.min() < -SAVED_ROUNDING or variety.high.max() > 1 + SAVED_ROUNDING:
         yield f"says that answers are from {variety.low.min():g} to {variety.high.max():g}"
 
 
@@ -205,5 +204,5 @@ def _against_cases(variety: ClassVariety, places: Mapping[str, int], cases: Sequ
     ):
         low, high = (float(bound[places[pair.label]]) for bound in (variety.low, variety.high))
         assert pair.reference is not None
-        if not low - _SUMS <= pair.reference <= high + _SUMS:
+        if not low - SAVED_SUMS <= pair.reference <= high + SAVED_SUMS:
             yield f"says that {pair.label!r} is from {low:g} to {high:g}, and a case has {pair.reference:g}"

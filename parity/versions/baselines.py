@@ -26,6 +26,7 @@ from parity.core.destination import Destination
 from parity.core.environment import cpu, environment, operating_system
 from parity.core.errors import ParityError
 from parity.core.file_kinds import tell_kind
+from parity.core.noise import MACHINES
 from parity.core.schemas import first_problem
 from parity.formats.facts import ArtifactFacts, facts
 from parity.suite.images import pixels_digest
@@ -49,10 +50,6 @@ Kind = Literal["same bits", "within noise", "moved", "tie", "flip", "gone", "new
 # These fail a test or a check. An image without stored answers, or one that is gone, is listed.
 KINDS: tuple[Kind, ...] = ("same bits", "within noise", "moved", "tie", "flip", "gone", "new")
 MATTERS: frozenset[Kind] = frozenset({"moved", "flip"})
-
-# Another processor adds in another order: that is noise. In fp16 it now and then rounds the other way. Measured on
-# the fixtures, between kernels for AVX512, AVX2 and SSE4.1 and other numbers of threads: 2e-6, and 2e-3 in fp16.
-NOISE: Mapping[str, float] = {"fp32": 1e-5, "fp16": 5e-3}
 
 
 # What pydantic reads a class by: exactly these keys, each of its type.
@@ -246,7 +243,7 @@ def _change(stored: Baseline, current: Baseline, name: str) -> Change:
         return Change("moved", f"{name}: the baseline was made from other pixels")
     if before.top == now.top:
         return Change("same bits", f"{name}: the same bits", 0.0)
-    noise = NOISE[current.precision]
+    noise = MACHINES[current.precision]
     was, found = dict(before.top), dict(now.top)
     shared = was.keys() & found.keys()
     # A class that only one of the two lists is at most as probable as the least that the other lists.

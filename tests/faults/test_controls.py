@@ -15,8 +15,8 @@ from conversion import Classifier, open_artifact
 from parity import check
 from parity.backends import onnxruntime
 from parity.backends.reference import make_reference
+from parity.core.noise import FP16_CAP
 from parity.core.results import Subject
-from parity.core.tolerance import FP16_CAP
 from parity.pipeline import judge_artifact, judge_prediction
 from parity.suite.images import load_images
 from tests.faults import unchanging

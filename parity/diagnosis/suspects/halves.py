@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from parity.core.noise import HALF_LARGEST
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
-from parity.diagnosis.suspects.precision import LARGEST
 
 if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination
@@ -33,7 +33,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
     if name := _overflowing(examination):
         yield Suspect(
             "p-fp16-overflow",
-            f"`{name}` overflows in {kind} (> {LARGEST:g}){where}: keep that operation in float32.",
+            f"`{name}` overflows in {kind} (> {HALF_LARGEST:g}){where}: keep that operation in float32.",
             repair,
             seen=True,
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from parity.core.noise import HALF_SUM
 from parity.core.results import Prediction
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
@@ -17,8 +18,6 @@ from parity.formats.editing import settings
 if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination
 
-# A sum of probabilities that fp16 rounded.
-_SUM = 2e-2
 _SMALLEST = 1e-30
 
 
@@ -33,7 +32,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
         return
     sums = found.sum(axis=1)
     low, high = float(found.min()), float(found.max())
-    if low < 0 and bool((found <= 1e-6).all()) and bool((np.abs(np.exp(found).sum(axis=1) - 1) < _SUM).all()):
+    if low < 0 and bool((found <= 1e-6).all()) and bool((np.abs(np.exp(found).sum(axis=1) - 1) < HALF_SUM).all()):
         yield Suspect(
             "head-log-softmax",
             f"The output is log-probabilities ({low:.3g} to {high:.3g}): exp(output) sums to 1.",
@@ -41,7 +40,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
             seen=True,
         )
     elif low < -1e-3 or high > 1 + 1e-3:
-        if bool((np.abs(sums - 100) < 100 * _SUM).all()) and low >= 0:
+        if bool((np.abs(sums - 100) < 100 * HALF_SUM).all()) and low >= 0:
             yield Suspect(
                 "head-percent",
                 "The probabilities sum to 100, not to 1: the output is multiplied by 100.",
@@ -57,7 +56,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
             _change(_softmax, "model = torch.nn.Sequential(model, torch.nn.Softmax(dim=1))"),
             seen=True,
         )
-    elif bool((np.abs(sums - 1) < _SUM).all()):
+    elif bool((np.abs(sums - 1) < HALF_SUM).all()):
         yield from _probabilities(found, expected)
     else:
         yield from _no_distribution(found, sums)
@@ -71,7 +70,7 @@ def _probabilities(found: np.ndarray, expected: np.ndarray) -> Iterator[Suspect]
     inner = _unsoftmax(found)
     # Outputs that are about the same for every class are within the bound too, but there is nothing inside.
     telling = float(np.median(np.ptp(inner, axis=1))) > 0.3 * float(np.median(np.ptp(expected, axis=1)))
-    within = float(inner.min()) > -_SUM and float(found.max()) <= bound * (1 + 1e-2)
+    within = float(inner.min()) > -HALF_SUM and float(found.max()) <= bound * (1 + 1e-2)
     if within and telling and float(expected.max()) > 1.2 * bound:
         yield Suspect(
             "head-softmax-twice",
@@ -129,9 +128,9 @@ def _axis(examination: Examination) -> Iterator[Suspect]:
         if (
             before.shape == after.shape
             and operation.type.lower() != "logsoftmax"
-            and not np.allclose(total, 1, atol=_SUM)
+            and not np.allclose(total, 1, atol=HALF_SUM)
         ):
-            single = [a for a in range(after.ndim) if np.allclose(after.sum(axis=a), 1, atol=_SUM)]
+            single = [a for a in range(after.ndim) if np.allclose(after.sum(axis=a), 1, atol=HALF_SUM)]
             axis, wanted, name = (single or [0])[0], classes[0], operation.name
             yield Suspect(
                 "head-softmax-axis",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from parity.core.noise import INPUT_FIT, INPUT_SAME
 from parity.diagnosis import fixes
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination
     from parity.formats.graph import Graph, Operation
 
-# Of the squares: what fp16's rounding of 0..255 leaves of a perfect fit, with room.
-_FIT = 0.999
-_SAME = 4e-3
 _CHANNELS = ("red", "green", "blue")
 # The eight orientations: turned anticlockwise so many quarters, after a mirror or not.
 ORIENTATIONS = {
@@ -100,12 +98,12 @@ def _entered(examination: Examination, values: Mapping[str, np.ndarray], entry: 
     image = _image(values, entry)
     repair = _repair(examination, entry)
     fit = _fitted(image, expected)
-    if fit.share >= _FIT:
+    if fit.share >= INPUT_FIT:
         yield from _told(fit, examination, repair)
         return
     for name, (quarters, mirror) in ORIENTATIONS.items():
         turned = turn(expected, quarters, mirror)
-        if turned.shape == image.shape and (other := _fitted(image, turned)).share >= _FIT:
+        if turned.shape == image.shape and (other := _fitted(image, turned)).share >= INPUT_FIT:
             yield Suspect("pre-exif-orientation", f"The image enters the network {name}.", repair, seen=True)
             if not _plain(other):
                 yield from _told(other, examination, repair)
@@ -160,7 +158,7 @@ def _image(values: Mapping[str, np.ndarray], entry: Entry) -> np.ndarray:
 
 
 def _same(image: np.ndarray, expected: np.ndarray) -> bool:
-    return bool(np.abs(image - expected).max() <= _SAME * max(1.0, float(np.abs(expected).max())))
+    return bool(np.abs(image - expected).max() <= INPUT_SAME * max(1.0, float(np.abs(expected).max())))
 
 
 def _fitted(image: np.ndarray, expected: np.ndarray) -> Fit:
@@ -188,7 +186,9 @@ def _line(y: np.ndarray, x: np.ndarray) -> tuple[float, float, float]:
 
 def _plain(fit: Fit) -> bool:
     return (
-        fit.source == (0, 1, 2) and np.allclose(fit.slope, 1, atol=2e-3) and np.allclose(fit.offset, 0, atol=_SAME)
+        fit.source == (0, 1, 2)
+        and np.allclose(fit.slope, 1, atol=2e-3)
+        and np.allclose(fit.offset, 0, atol=INPUT_SAME)
     )
 
 
@@ -213,7 +213,7 @@ def _told(fit: Fit, examination: Examination, repair: Repair) -> Iterator[Suspec
     # What the channel of PyTorch that this one shows was normalised with.
     mean, std = mean[list(fit.source)], std[list(fit.source)]
     slope, offset = np.array(fit.slope), np.array(fit.offset)
-    if np.allclose(slope, 1, atol=2e-3) and np.allclose(offset, 0, atol=_SAME):
+    if np.allclose(slope, 1, atol=2e-3) and np.allclose(offset, 0, atol=INPUT_SAME):
         return
     if fit.source != (0, 1, 2) and _permuted_statistics(fit, statistics.mean, statistics.std):
         return  # the right numbers, for channels in another order
@@ -231,7 +231,7 @@ def _permuted_statistics(fit: Fit, mean: Sequence[float], std: Sequence[float]) 
     own, wanted = np.array(std), np.array(std)[list(fit.source)]
     slope = wanted / own
     offset = (np.array(mean)[list(fit.source)] - np.array(mean)) / own
-    return np.allclose(fit.slope, slope, rtol=2e-3) and np.allclose(fit.offset, offset, atol=_SAME)
+    return np.allclose(fit.slope, slope, rtol=2e-3) and np.allclose(fit.offset, offset, atol=INPUT_SAME)
 
 
 def _name(slope: np.ndarray, offset: np.ndarray, mean: np.ndarray, std: np.ndarray) -> tuple[str, str]:
@@ -297,7 +297,7 @@ def _shifted(image: np.ndarray, expected: np.ndarray, repair: Repair) -> Iterato
             if (down, right) == (0, 0):
                 continue
             moved = np.roll(expected, (down, right), axis=(-2, -1))[:, 2:-2, 2:-2]
-            if _fitted(image[:, 2:-2, 2:-2], moved).share >= _FIT:
+            if _fitted(image[:, 2:-2, 2:-2], moved).share >= INPUT_FIT:
                 told = ", ".join(
                     f"{abs(count)} pixel(s) {word}"
                     for count, word in (
@@ -322,7 +322,7 @@ def _mixed(examination: Examination, image: np.ndarray, repair: Repair) -> Itera
     known = np.concatenate([examination.probe.reshape(-1, 3) / 255, np.ones((shown.shape[0], 1))], axis=1)
     weights, *_ = np.linalg.lstsq(known, shown, rcond=None)
     rest = shown - known @ weights
-    if float((rest**2).sum()) > (1 - _FIT) * float(((shown - shown.mean(axis=0)) ** 2).sum()):
+    if float((rest**2).sum()) > (1 - INPUT_FIT) * float(((shown - shown.mean(axis=0)) ** 2).sum()):
         return
     if np.allclose(weights[:, 0], weights[:, 1], atol=1e-2) and np.allclose(
         weights[:, 0], weights[:, 2], atol=1e-2

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from parity.backends.outputs import WANTED, read_outputs, told_shape
+from parity.core.noise import HALF_SUM
 from parity.diagnosis.fixes import fix
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 _SOFTMAX = ("softmax", "softmaxnd")
 # Values that are tried by running the file, where it cannot be traced.
 _MOST = 4
-# A sum of probabilities that fp16 rounded.
-_SUM = 2e-2
 
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
@@ -120,7 +119,7 @@ def _candidates(examination: Examination, graph: Graph) -> Iterator[tuple[str, b
     yield from ((name, True) for name in alike[-1:])
     for name in unused[:_MOST]:
         row = rows[0].get(name)
-        if name not in alike and row is not None and abs(float(row.sum()) - 1) < _SUM:
+        if name not in alike and row is not None and abs(float(row.sum()) - 1) < HALF_SUM:
             yield name, True
 
 

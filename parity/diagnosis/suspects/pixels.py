@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from parity.backends.reference import Reference
+from parity.core.noise import FP16_CAP, PIXELS_ROUNDED
 from parity.core.refusals import EXPECTED
-from parity.core.tolerance import FP16_CAP
 from parity.diagnosis import preparation
 from parity.diagnosis.preparation import Recipe
 from parity.diagnosis.repair import Repair, holds, judged
@@ -24,9 +24,8 @@ from parity.diagnosis.suspects.environment import asked_again
 if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination
 
-# Two ways of rounding differ by less than noise of one bit does, times this; where that is more than the most that
-# rounding to fp16 may cost, it excuses everything and explains nothing.
-_ROUNDED, _MOST = 2.0, FP16_CAP
+# Where rounding pixels costs more than rounding to fp16 may, it excuses everything and explains nothing.
+_MOST = FP16_CAP
 _SHOWN = "PyTorch shown those pixels gives the same answers"
 
 
@@ -107,7 +106,7 @@ def _rounded(
     """
     apart = _apart(examination, examination.reference)
     cost = _cost(examination, 2)
-    if apart <= min(_ROUNDED * cost, _MOST):
+    if apart <= min(PIXELS_ROUNDED * cost, _MOST):
         yield Suspect(
             "pre-decoder",
             f"The decoded pixels may differ a little, as between two decoders: pixels that are off by up to 2 cost "
@@ -117,7 +116,7 @@ def _rounded(
             suffices=True,
         )
         return
-    allowed = min(_ROUNDED * _cost(examination, 1), _MOST)
+    allowed = min(PIXELS_ROUNDED * _cost(examination, 1), _MOST)
     near = ((_apart(examination, answered(examination.reference)), recipe, made) for recipe, made, answered in ways)
     fitting = [way for way in near if way[0] <= allowed]
     for apart, recipe, made in sorted(fitting, key=lambda way: way[0])[:1]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from parity.core.tolerance import FP16_FACTOR, CostUnknownError
+from parity.core.noise import FP16_FACTOR, HALF_LARGEST
+from parity.core.tolerance import CostUnknownError
 from parity.diagnosis.fixes import fix
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from conversion import Artifact
     from parity.backends import Predict
     from parity.diagnosis.examination import Examination
-
-# The largest number that fp16 holds.
-LARGEST = 65504.0
 
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
@@ -31,10 +29,10 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
         run=_in_fp32, evidence="the same file computed in fp32 agrees", fix=fix("fp32", artifact.format)
     )
     name, largest = _largest(examination)
-    if largest > LARGEST:
+    if largest > HALF_LARGEST:
         told = (
-            f"Activation after `{name}` reaches {largest:.3g} > {LARGEST:g}: it overflows in float16; keep that "
-            "operation in float32."
+            f"Activation after `{name}` reaches {largest:.3g} > {HALF_LARGEST:g}: it overflows in float16; keep "
+            "that operation in float32."
         )
         yield Suspect("p-fp16-overflow", told, repair, seen=True)
         return

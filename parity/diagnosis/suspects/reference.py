@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from parity.backends.reference import Reference
+from parity.core.noise import REFERENCE
 from parity.core.refusals import EXPECTED, refusals
 from parity.core.tolerance import fp32_ways
 from parity.diagnosis.repair import Repair, only
@@ -16,9 +17,6 @@ from parity.diagnosis.suspects.environment import with_answers
 
 if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination
-
-# What fp32 costs is far below this.
-_LEAST = 1e-5
 
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
@@ -29,7 +27,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
     except EXPECTED:  # the module insists on fp32
         return
     apart = float(np.nanmax(np.abs(exact - few.prediction.probabilities), initial=0.0))
-    if apart <= max(_LEAST, examination.tolerance / 4):
+    if apart <= max(REFERENCE, examination.tolerance / 4):
         return
     told = ", ".join(_shortened()) or "an autocast inside the module, say"
     yield Suspect(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isclose, isfinite
 
+from parity.core.noise import SAVED_ROUNDING
 from parity.core.results import Case
-from parity.core.soundness import ROUNDING
 
 
 def contradictions(case: Case) -> Iterator[str]:
@@ -17,7 +17,7 @@ def contradictions(case: Case) -> Iterator[str]:
     own = (case.reference.label, case.reference.probability)
     for label, probability in (own, *((pair.label, pair.reference) for pair in case.top)):
         # A candidate that lost its softmax answers any number, and fails.
-        if probability is not None and not -ROUNDING <= probability <= 1 + ROUNDING:
+        if probability is not None and not -SAVED_ROUNDING <= probability <= 1 + SAVED_ROUNDING:
             yield f"the reference of {label!r} is {probability:g}, and a probability is between 0 and 1"
     if case.top5_overlap is not None and not 0 <= case.top5_overlap <= 1:
         yield f"top5_overlap is {case.top5_overlap:g}, and a share is between 0 and 1"
@@ -42,11 +42,11 @@ def _labels(case: Case) -> Iterator[str]:
         if answer.probability is None or answer.label not in named:
             continue
         own = named[answer.label]
-        if own is None or not isclose(own, answer.probability, abs_tol=ROUNDING):
+        if own is None or not isclose(own, answer.probability, abs_tol=SAVED_ROUNDING):
             yield f"the {side} is {answer.label!r} at {answer.probability:g}, and at {own} in the top classes"
         # Where the model names a class that is not its most probable one, the case has a reason.
         best = max((number for number in named.values() if number is not None), default=answer.probability)
-        if not (side == "candidate" and case.reason) and best > answer.probability + ROUNDING:
+        if not (side == "candidate" and case.reason) and best > answer.probability + SAVED_ROUNDING:
             label = next(label for label, number in named.items() if number == best)
             yield f"the {side} is {answer.label!r} at {answer.probability:g}, and {label!r} is at {best:g}"
 
@@ -61,13 +61,13 @@ def _distances(case: Case) -> Iterator[str]:
     for pair in case.top:
         if pair.reference is None or pair.candidate is None:
             yield f"max_abs_diff is {distance:g}, and {pair.label!r} has no finite probability"
-        elif abs(pair.reference - pair.candidate) > distance + ROUNDING:
+        elif abs(pair.reference - pair.candidate) > distance + SAVED_ROUNDING:
             apart = f"{pair.reference:g} against {pair.candidate:g}"
             yield f"max_abs_diff is {distance:g}, and {pair.label!r} is {apart}"
     one, other = case.worst_reference, case.worst_candidate
-    if one is not None and other is not None and not isclose(abs(one - other), distance, abs_tol=ROUNDING):
+    if one is not None and other is not None and not isclose(abs(one - other), distance, abs_tol=SAVED_ROUNDING):
         yield f"max_abs_diff is {distance:g}, and its class {case.worst_label!r} is {one:g} against {other:g}"
     if case.reference.label == case.candidate.label:
         one, other = case.reference.probability, case.candidate.probability
-        if one is not None and other is not None and abs(one - other) > distance + ROUNDING:
+        if one is not None and other is not None and abs(one - other) > distance + SAVED_ROUNDING:
             yield f"max_abs_diff is {distance:g}, and {case.reference.label!r} is {one:g} against {other:g}"

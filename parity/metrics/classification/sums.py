@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-# The most of a sum that fp32 may lose; see summed_exactly.
-_LOST = 1e-2
+from parity.core.noise import SOFTMAX_LOSS
 
 
 def summed_exactly(reference: np.ndarray) -> np.ndarray:
@@ -17,4 +16,4 @@ def summed_exactly(reference: np.ndarray) -> np.ndarray:
     """
     rows = np.asarray(reference, dtype=np.float64)
     sums = rows.sum(axis=1, keepdims=True)
-    return np.where(np.abs(sums - 1) <= _LOST, rows / np.where(sums > 0, sums, 1.0), rows)
+    return np.where(np.abs(sums - 1) <= SOFTMAX_LOSS, rows / np.where(sums > 0, sums, 1.0), rows)

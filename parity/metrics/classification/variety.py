@@ -6,10 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from parity.core.noise import FLAT_ENTROPY
 from parity.core.variety import ONE_IMAGE, one_answer
-
-# A network that spreads 95 % of the entropy of a uniform answer has seen nothing in the image.
-FLAT_ENTROPY = 0.95
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from conversion.artifact import open_artifact
 from conversion.shapes import Axis, InputShapes, OpenAxes, open_axes, read_input_shapes
 from parity import ParityError, assert_parity, check
 from parity.backends import backends_for, find_backend
-from parity.core.tolerance import FP32
+from parity.core.noise import FP32
 from parity.coreml import Evaluator
 from parity.formats.feeding import InputShapeError
 from parity.strategies import input_shapes, refused_shapes, run_shape

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from parity import ParityError, pipeline
 from parity.backends import onnxruntime as runtime
+from parity.core.noise import FP32
 from parity.core.results import Prediction, to_json
-from parity.core.tolerance import FP32
 from parity.stream.aggregate import read_results
 from parity.stream.engines import stream
 from parity.stream.job import Shard
