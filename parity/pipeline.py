@@ -40,8 +40,8 @@ from parity.core.errors import ParityError
 from parity.core.measuring import outputs_of
 from parity.core.results import Comparison, Prediction, Run, Subject, summarise
 from parity.core.tolerance import Tolerance, scaled, too_costly
+from parity.diagnosis.causes import Explainer
 from parity.diagnosis.chain import guilty_hop
-from parity.diagnosis.explainer import Explainer
 from parity.diagnosis.siblings import Sibling, with_siblings
 from parity.formats.feeding import check_batch, no_larger_than
 from parity.metrics.classification.labels import tell_labels_apart

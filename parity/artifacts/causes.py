@@ -19,7 +19,7 @@ from parity.core.environment import environment
 from parity.core.errors import ParityError
 from parity.core.results import Prediction, Run, summarise
 from parity.core.tolerance import Tolerance
-from parity.diagnosis.explainer import Explainer
+from parity.diagnosis.causes import Explainer
 from parity.diagnosis.failures import Broken
 from parity.diagnosis.siblings import Sibling, with_siblings
 from parity.formats.facts import artifact_digest

@@ -19,7 +19,7 @@ from parity.backends.reference import Reference, make_reference
 from parity.core.errors import ParityError
 from parity.core.results import FAILING_CASES, Run, Subject
 from parity.core.tolerance import Tolerance
-from parity.diagnosis.explainer import Explainer
+from parity.diagnosis.causes import Explainer
 from parity.pipeline import convert_entry, judge_with_prediction
 from parity.stream.aggregate import with_explanations
 from parity.stream.cases_file import read_header

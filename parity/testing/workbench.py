@@ -81,7 +81,7 @@ class Workbench:
         return first
 
     def _run(self, suite: Suite, entry: ModelEntry, route: str, backend: str) -> Drift:
-        from parity.diagnosis.explainer import Explainer
+        from parity.diagnosis.causes import Explainer
         from parity.pipeline import Leg, convert_entry, judge_with_prediction
 
         try:

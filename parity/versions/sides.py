@@ -18,7 +18,7 @@ from parity.backends import backends_for, find_backend, runtimes
 from parity.core.environment import environment
 from parity.core.errors import ParityError
 from parity.core.results import Diagnosis, Divergence, Prediction, Subject
-from parity.diagnosis.explainer import Explainer
+from parity.diagnosis.causes import Explainer
 from parity.formats import format_of
 from parity.pipeline import judge_prediction, judge_with_prediction
 from parity.suite.toolchain import normal, requirement

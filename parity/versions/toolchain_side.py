@@ -19,7 +19,7 @@ from parity.backends.reference import Reference
 from parity.core.errors import ParityError
 from parity.core.results import Prediction
 from parity.core.tolerance import Tolerance
-from parity.diagnosis.explainer import Explainer
+from parity.diagnosis.causes import Explainer
 from parity.pipeline import judge_with_prediction
 from parity.suite.images import ImageSet
 from parity.suite.models import load_classifier

@@ -23,7 +23,7 @@ from parity.backends.reference import make_reference
 from parity.cli import main
 from parity.core.errors import ParityError, UnsupportedOperationsError
 from parity.core.results import Prediction
-from parity.diagnosis.explainer import Explainer
+from parity.diagnosis.causes import Explainer
 from parity.pipeline import judge_with_prediction
 from parity.suite.images import load_images
 from tests.parity.tiny import PREPROCESSING, converted, pictures, tiny

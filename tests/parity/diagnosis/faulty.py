@@ -21,9 +21,9 @@ from conversion.guards.quiet import import_coremltools
 from conversion.images import find_images
 from parity.backends.reference import Reference, make_reference
 from parity.core.results import Prediction
+from parity.diagnosis.causes import examine
 from parity.diagnosis.examination import Examination
-from parity.diagnosis.explain import Explanation, explain
-from parity.diagnosis.explainer import examine
+from parity.diagnosis.search import Explanation, explain
 from parity.pipeline import judge_prediction, judge_with_prediction
 from parity.suite.images import ImageSet, load_images
 from tests.parity import tiny

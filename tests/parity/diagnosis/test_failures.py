@@ -12,8 +12,8 @@ import pytest
 from conversion.errors import ConversionError
 from parity.core.errors import ParityError
 from parity.core.refusals import RefusedError, refusals
-from parity.diagnosis.explain import explain
 from parity.diagnosis.failures import Broken, Failures
+from parity.diagnosis.search import explain
 from tests.breaking import LOGGER, Breakages
 from tests.parity.diagnosis.faulty import broken, causes, examined, good, reference, swapped
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 import parity.backends.onnx_reference
 import parity.backends.onnxruntime
-import parity.diagnosis.explainer
+import parity.diagnosis.causes
 import parity.pipeline
 import parity.versions.baselines
 from conversion import Artifact
@@ -25,7 +25,7 @@ from parity.backends import Predict
 from parity.backends.reference import Reference
 from parity.core.errors import ParityError
 from parity.core.results import Prediction
-from parity.diagnosis.explain import Explanation
+from parity.diagnosis.search import Explanation
 from parity.suite.images import ImageSet, unique_names
 from parity.suite.suite import ModelEntry, Suite
 
@@ -61,7 +61,7 @@ def pytest_configure(config: pytest.Config) -> None:
     parity.versions.baselines.facts = lambda artifact: None  # there is no file to look into
     parity.versions.baselines.cpu = lambda: None
     # Nor is there one to look into.
-    parity.diagnosis.explainer.explain = lambda *arguments: Explanation(())
+    parity.diagnosis.causes.explain = lambda *arguments: Explanation(())
     parity.pipeline.load_entry = load_entry
     parity.pipeline.convert_entry = convert_entry
 

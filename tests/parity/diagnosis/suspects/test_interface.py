@@ -86,7 +86,7 @@ def test_a_list_of_labels_is_compared(
     ("change", "fault"), [(one_more, "lab-off-by-one-background"), (one_less, "lab-count-mismatch")]
 )
 def test_a_list_of_another_length_is_an_error_that_is_explained(change: Change, fault: str) -> None:
-    from parity.diagnosis.explain import explain
+    from parity.diagnosis.search import explain
     from tests.parity.diagnosis.faulty import examined
 
     examination = examined(broken(good("onnx-coreml", tiny), network_labels(change)), reference(tiny))

@@ -16,7 +16,7 @@ from parity.backends import backends_for
 from parity.backends.outputs import settle_output
 from parity.core.errors import ParityError
 from parity.core.results import Subject
-from parity.diagnosis.explain import Explanation, explain
+from parity.diagnosis.search import Explanation, explain
 from parity.pipeline import check
 from tests.parity.diagnosis.faulty import (
     _home,

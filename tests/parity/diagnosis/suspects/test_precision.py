@@ -11,7 +11,7 @@ from parity.backends.reference import Reference, make_reference
 from parity.core.results import Answer, Case
 from parity.core.tolerance import CostUnknownError
 from parity.diagnosis.examination import Examination
-from parity.diagnosis.explain import explain
+from parity.diagnosis.search import explain
 from parity.diagnosis.suspects.precision import harmless
 from tests.parity.diagnosis.faulty import _home, causes, examined, explained, good, mixed, reference
 

@@ -15,8 +15,8 @@ from conversion.artifact import open_artifact
 from parity.backends import Predict, coreml_evaluator, coreml_native, onnxruntime
 from parity.backends.reference import Reference, make_reference
 from parity.core.results import Diagnosis, Prediction
-from parity.diagnosis.explain import explain
-from parity.diagnosis.explainer import examine
+from parity.diagnosis.causes import examine
+from parity.diagnosis.search import explain
 from parity.diagnosis.suspects import runtime
 from parity.pipeline import judge_with_prediction
 from parity.suite.images import load_images

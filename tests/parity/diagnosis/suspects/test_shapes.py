@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from conversion import Artifact, convert
 from parity.backends.reference import Reference, make_reference
-from parity.diagnosis.explain import explain
+from parity.diagnosis.search import explain
 from parity.pipeline import check
 from parity.suite.images import load_images
 from tests.parity.diagnosis.faulty import (

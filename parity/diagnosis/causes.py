@@ -13,8 +13,8 @@ from parity.core.noise import FP16_FLOOR, FP32
 from parity.core.origin import Passage
 from parity.core.results import Comparison, Prediction, Subject
 from parity.diagnosis.examination import Examination
-from parity.diagnosis.explain import Explanation, explain
 from parity.diagnosis.failures import Broken
+from parity.diagnosis.search import Explanation, explain
 
 if TYPE_CHECKING:
     from conversion import Artifact

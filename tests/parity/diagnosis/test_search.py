@@ -18,9 +18,9 @@ from parity.backends.reference import Reference
 from parity.core.compare import compare
 from parity.core.results import Prediction, Subject
 from parity.core.tolerance import Tolerance
-from parity.diagnosis.explain import explain
-from parity.diagnosis.explainer import Explainer
+from parity.diagnosis.causes import Explainer
 from parity.diagnosis.repair import Repair, apply, evidence_of, holds, only
+from parity.diagnosis.search import explain
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.environment import asked_again
 from tests.parity.diagnosis.faulty import (
@@ -126,7 +126,7 @@ def test_an_error_elsewhere_gives_no_cause_to_a_file_that_answers_here() -> None
 def test_a_repair_that_changes_nothing_confirms_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     # It failed there and agrees here with nothing undone, and so it does after any repair.
     nothing = Suspect("wt-scaled", "Nothing was done.", Repair(answers=lambda found: found), seen=True)
-    monkeypatch.setattr("parity.diagnosis.explain._families", lambda *asked: iter([[nothing]]))
+    monkeypatch.setattr("parity.diagnosis.search._families", lambda *asked: iter([[nothing]]))
     examination = examined(good(ONNX), reference())
 
     found = explain(replace(examination, given=replace(examination.given, verdict="fail")))
@@ -188,7 +188,7 @@ def test_two_repairs_of_the_reference_are_no_cause_together(monkeypatch: pytest.
         # It takes back what the first one did.
         Suspect("mode-reference-in-train", "Asked again.", Repair(reference=asked_again), seen=True),
     ]
-    monkeypatch.setattr("parity.diagnosis.explain._families", lambda *asked: iter([both]))
+    monkeypatch.setattr("parity.diagnosis.search._families", lambda *asked: iter([both]))
     answers = reference().prediction.probabilities.astype(np.float64)
     moved = answers + 0.03 * np.sign(0.5 - answers)
 
@@ -204,7 +204,7 @@ def test_an_artefact_is_explained_once_for_all_its_runtimes(monkeypatch: pytest.
         asked.append(arguments)
         return explain(*arguments)
 
-    monkeypatch.setattr("parity.diagnosis.explainer.explain", counting)
+    monkeypatch.setattr("parity.diagnosis.causes.explain", counting)
     artifact = broken(good(ONNX), swapped)
     examination = examined(artifact, reference())
     given = examination.given
