@@ -200,7 +200,8 @@ def find_command(words: Sequence[str]) -> tuple[click.Command, int] | None:
 
 def option_names(command: click.Command) -> set[str]:
     """List the long options of a command."""
-    return {name for parameter in command.params if isinstance(parameter, click.Option) for name in parameter.opts}
+    options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+    return {name for option in options for name in option.opts if name.startswith("--")}
 
 
 def plugin_options() -> set[str]:

@@ -16,7 +16,7 @@ from conversion.routes import convert
 from parity import ParityError
 from parity.backends import onnxruntime as runtime
 from parity.core.results import Answer, Case, Part, Prediction, Run, Subject, to_json
-from parity.diagnosis import explainer
+from parity.diagnosis import causes as artefact_causes
 from parity.stream import causes, engines, legs
 from parity.stream.aggregate import read_results
 from parity.stream.causes import IMAGES, WORST, choose, spaced
@@ -105,8 +105,8 @@ def test_unless_wanted_nobody_looks(place: Path, tmp_path: Path, whole: tuple[st
 def test_runtimes_that_fail_alike_are_explained_once(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, explain = [], explainer.explain
-    monkeypatch.setattr(explainer, "explain", lambda *given: asked.append(given) or explain(*given))
+    asked, explain = [], artefact_causes.explain
+    monkeypatch.setattr(artefact_causes, "explain", lambda *given: asked.append(given) or explain(*given))
 
     found = stream(failing(place, tmp_path / "r.cases.jsonl", backends=())).run
 
