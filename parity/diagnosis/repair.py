@@ -1,4 +1,4 @@
-"""What undoes a suspected fault, in memory, and what the candidate answers then."""
+"""What undoes a suspected fault, in memory, and what it proves if the two agree then."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from parity.core.compare import compare, with_exact_sums
 from parity.core.results import FAILING_CASES, Comparison, Prediction
 from parity.core.tolerance import Tolerance
 from parity.formats.editing import Edit
-from parity.metrics.classification.variety import proves_nothing, variety_of
 from parity.suite.images import ImageSet
 
 if TYPE_CHECKING:
     from conversion import Artifact
     from parity.backends import Predict
-    from parity.diagnosis.examination import Examination
 
 # What is proven where the fault was taken out of the candidate, or out of the reference.
 UNDONE = "undoing it restores parity"
@@ -48,32 +46,6 @@ class Repair:
     reference: Callable[[Reference], Reference] | None = None
     evidence: str = UNDONE
     fix: str = ""
-
-
-def repaired(examination: Examination, repairs: Sequence[Repair], rows: Sequence[int] | None = None) -> Examination:
-    """Examine the candidate anew with repairs made, on top of those that it has already.
-
-    rows: places of the images to look at; None stands for all.
-    """
-    reference = examination.reference if rows is None else only(examination.reference, rows)
-    for repair in repairs:
-        if repair.reference:
-            reference = repair.reference(reference)
-    return examination.again(reference, repairs, rows)
-
-
-def apply(examination: Examination, repairs: Sequence[Repair], rows: Sequence[int] | None = None) -> Comparison:
-    """Compare the repaired candidate with PyTorch, on the same backend and by the same tolerance.
-
-    Agreement that proves nothing, as with answers that are all of one class, restores no parity.
-    """
-    found = repaired(examination, repairs, rows)
-    # One image that did not agree and does now says what was wrong with it.
-    if rows is None and (len(found.expected) > 1 or variety_of(found.expected).flat):
-        why = proves_nothing(found.expected, found.tolerance)
-        if why:
-            return Comparison("fail", why, found.tolerance, None, None, None, ())
-    return found.comparison
 
 
 def judged(reference: Reference, candidate: Prediction, tolerance: float) -> Comparison:

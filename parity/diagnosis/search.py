@@ -19,9 +19,10 @@ from parity.core.noise import PROGRESS
 from parity.core.results import Comparison, Diagnosis, Divergence
 from parity.core.tolerance import Tolerance
 from parity.diagnosis.failures import Broken
-from parity.diagnosis.repair import Repair, apply, badness, evidence_of, holds, repaired
+from parity.diagnosis.repair import Repair, badness, evidence_of, holds
 from parity.diagnosis.suspects import GENERAL, SPECIFIC, Suspect
 from parity.diagnosis.suspects.precision import harmless
+from parity.diagnosis.trial import apply, repaired
 from parity.formats import format_of
 
 if TYPE_CHECKING:

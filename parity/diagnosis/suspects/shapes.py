@@ -13,9 +13,10 @@ import numpy as np
 from parity.backends.reference import Reference
 from parity.core.refusals import EXPECTED
 from parity.diagnosis.fixes import fix
-from parity.diagnosis.repair import Repair, apply, holds
+from parity.diagnosis.repair import Repair, holds
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.environment import asked_again
+from parity.diagnosis.trial import apply
 from parity.formats import format_of
 from parity.formats.editing import settings
 from parity.suite.images import ImageSet

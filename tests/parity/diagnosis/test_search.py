@@ -19,10 +19,11 @@ from parity.core.compare import compare
 from parity.core.results import Prediction, Subject
 from parity.core.tolerance import Tolerance
 from parity.diagnosis.causes import Explainer
-from parity.diagnosis.repair import Repair, apply, evidence_of, holds, only
+from parity.diagnosis.repair import Repair, evidence_of, holds, only
 from parity.diagnosis.search import explain
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.environment import asked_again
+from parity.diagnosis.trial import apply
 from tests.parity.diagnosis.faulty import (
     before_all,
     behind_all,
