@@ -15,7 +15,6 @@ from conversion.files.regular_files import DIRECTORY, MISSING, why_no_file
 from conversion.precision import Precision as Precision
 from conversion.precision import mlprogram_precision, onnx_precision
 from conversion.provenance import KEY, Provenance
-from conversion.shapes import read_input_shapes
 
 Format = Literal["onnx", "mlprogram", "neuralnetwork"]
 _NEURAL_NETWORKS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
@@ -57,11 +56,6 @@ def open_artifact(path: str | Path) -> Artifact:
     if why and path.suffix == ".onnx":
         raise ConversionError(f"{path}: {why}, or export it again")
     return _open_onnx(path) if path.suffix == ".onnx" else _open_coreml(path)
-
-
-def input_size(artifact: Artifact) -> tuple[int, int] | None:
-    """Read height and width of the image that the file takes; None where they are open."""
-    return read_input_shapes(artifact).size
 
 
 def _open_onnx(path: Path) -> Artifact:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from conversion.artifact import Format
-    from conversion.routes import Route
+    from conversion.recipe import Route
 
 _OPSETS = (
     # torch.onnx.errors.UnsupportedOperatorError, and three functions of torch's symbolic_helper.py.

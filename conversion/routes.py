@@ -7,15 +7,15 @@ import hashlib
 import re
 import shutil
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conversion.artifact import Artifact, Format, Precision
+from conversion.artifact import Artifact
 from conversion.deployed import check_classifier, check_module
 from conversion.errors import ConversionError
 from conversion.files.digests import LOG, damage, write_digests
@@ -30,27 +30,13 @@ from conversion.mlprogram import convert_mlprogram
 from conversion.neuralnetwork import OPSET, convert_onnx_coreml
 from conversion.onnx import TORCHSCRIPT_OPSET, export_onnx, export_onnx_torchscript
 from conversion.provenance import Provenance, package_versions, source_hash, weights_hash
+from conversion.recipe import Route as Route
 from conversion.shapes import Dynamic, OpenAxes, open_axes
 
 if TYPE_CHECKING:
     import numpy as np
 
     from conversion.classifier import Classifier
-
-
-@dataclass(frozen=True)
-class Route:
-    """Say how a route converts: `write(classifier, path, provenance, opened)` leaves the file at `path`.
-
-    options: what decides the result besides the classifier and the versions; part of the provenance.
-    """
-
-    name: str
-    format: Format
-    precision: Precision
-    suffix: str
-    write: Callable[[Classifier, Path, Provenance, OpenAxes], None]
-    options: Mapping[str, str] = field(default_factory=dict)
 
 
 ROUTES: Mapping[str, Route] = {

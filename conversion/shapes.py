@@ -146,6 +146,11 @@ def read_input_shapes(artifact: Artifact) -> InputShapes:
     return _READERS[artifact.format](artifact)
 
 
+def input_size(artifact: Artifact) -> tuple[int, int] | None:
+    """Read height and width of the image that the file takes; None where they are open."""
+    return read_input_shapes(artifact).size
+
+
 def _read_onnx(artifact: Artifact) -> InputShapes:
     import onnx
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from conversion.artifact import Artifact, input_size, open_artifact
+from conversion.artifact import Artifact, open_artifact
 from conversion.classifier import Preprocessing
 from conversion.guards.torch_defaults import with_torch_defaults
+from conversion.shapes import input_size
 from parity.backends import backends_for, find_backend
 from parity.core.errors import ParityError
 from parity.core.results import Prediction

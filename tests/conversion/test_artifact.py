@@ -13,9 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conversion import ROUTES, Artifact, ConversionError, Preprocessing, convert, open_artifact
-from conversion.artifact import input_size
 from conversion.guards.quiet import chatter_to, import_coremltools
-from conversion.shapes import coreml_input_shapes
+from conversion.shapes import coreml_input_shapes, input_size
 from tests.conversion.classifiers import tiny
 
 Converted = Callable[[str], Artifact]

@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from conversion import ConversionError, open_artifact
-from conversion.artifact import input_size
 from conversion.files.packages import read_package
-from conversion.shapes import read_input_shapes
+from conversion.shapes import input_size, read_input_shapes
 from parity.artifacts.answers import fed_pixels
 from parity.core.errors import CoreMLError
 from parity.coreml import Evaluator
