@@ -310,7 +310,7 @@ def test_a_reader_of_many_words_or_none_is_quoted_with_one_line(
         raise ValueError(text)
 
     monkeypatch.setattr(onnx, "load", fail)
-    monkeypatch.setattr(import_coremltools().utils, "load_spec", fail)
+    monkeypatch.setattr("conversion.artifact.read_specification", fail)
     for name in ("a.onnx", "a.mlmodel"):
         (tmp_path / name).write_bytes(b"")
 
