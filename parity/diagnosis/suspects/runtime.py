@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,13 +23,6 @@ if TYPE_CHECKING:
     from parity.backends import Predict
     from parity.diagnosis.examination import Examination
 
-# Backend -> the package whose version decides, and what people call it.
-_PACKAGES: Mapping[str, tuple[str, str]] = {
-    "onnxruntime": ("onnxruntime", "ONNX Runtime"),
-    "onnx-reference": ("onnx", "the ONNX reference evaluator"),
-    "coreml-native": ("coremltools", "Apple's runtime"),
-    "coreml-evaluator": ("coreml-parity", "the evaluator"),
-}
 _INT8 = frozenset(
     ("QLinearConv", "QLinearMatMul", "MatMulInteger", "ConvInteger", "DynamicQuantizeLinear", "QuantizeLinear")
 )
@@ -78,17 +71,15 @@ def _optimisation(examination: Examination) -> Suspect:
 
 def _disagreement(examination: Examination, other: str) -> Suspect:
     backend = examination.backend
-    package = _PACKAGES[backend][0]
+    package, right = find_backend(backend).ABOUT.package, find_backend(other).ABOUT.title
     where = _operation(examination, backend, other)
-    told = (
-        f"{_named(backend)} and {_named(other)} disagree{where}; the file is right: {_PACKAGES[other][1]} agrees "
-    )
+    told = f"{_named(backend)} and {_named(other)} disagree{where}; the file is right: {right} agrees "
     return Suspect(
         "v-runtime-regression",
         f"{told[0].upper()}{told[1:]}with PyTorch.",
         Repair(
             run=partial(_loaded, backend=other, batch=examination.batch),
-            evidence=f"the same file run by {_PACKAGES[other][1]} agrees",
+            evidence=f"the same file run by {right} agrees",
             fix=f"pip install --upgrade {package}" if package.startswith("onnx") else "",
         ),
         seen=True,
@@ -102,9 +93,9 @@ def _loaded(artifact: Artifact, backend: str, batch: int) -> Predict:
 def _named(backend: str) -> str:
     from conversion.provenance import package_versions
 
-    package, name = _PACKAGES[backend]
-    version = package_versions((package,)).get(package, "")
-    return f"{name} {version}".rstrip() if package != "coreml-parity" else name
+    about = find_backend(backend).ABOUT
+    version = package_versions((about.package,)).get(about.package, "")
+    return f"{about.title} {version}".rstrip() if about.package != "coreml-parity" else about.title
 
 
 def _operation(examination: Examination, one: str, other: str) -> str:
