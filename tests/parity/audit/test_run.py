@@ -124,14 +124,17 @@ def test_a_fault_that_changes_nothing_is_a_control() -> None:
 
 
 def test_pixels_that_stay_as_they_are_are_a_control() -> None:
-    finding = judge_mutant(tiny_bench(), Mutant("none", "nothing was done", pixels=lambda sample: sample.pixels))
+    finding = judge_mutant(
+        tiny_bench(), Mutant("pre-decoder", "nothing was done", pixels=lambda sample: sample.pixels)
+    )
 
     assert finding.verdict == "equivalent"
 
 
 def test_what_does_not_load_is_caught_by_all() -> None:
     finding = judge_mutant(
-        tiny_bench(), Mutant("broken", edit=lambda model: setattr(model.content.graph.node[0], "op_type", "Subb"))
+        tiny_bench(),
+        Mutant("g-operation", edit=lambda model: setattr(model.content.graph.node[0], "op_type", "Subb")),
     )
 
     assert (finding.verdict, len(finding.caught_by)) == ("caught", 6)

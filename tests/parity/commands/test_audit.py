@@ -65,9 +65,10 @@ def test_what_is_missed_is_told_with_what_would_catch_it(place: Path, audit: Par
     assert (done.code, done.err) == (1, "")
     assert "missed: pre-exif-orientation (EXIF's orientation ignored)" in done.out
     assert "  add an image with an EXIF orientation: a synthetic one moves by " in done.out
-    assert done.out.splitlines()[-3:] == [
+    assert done.out.splitlines()[-4:] == [
         "to catch what is missed, add:",
         "  an image with an EXIF orientation: pre-exif-orientation",
+        "what is pre-exif-orientation, and what to do: parity faults pre-exif-orientation",
         "not every fault is caught: 3 caught, 1 missed",
     ]
     written = json.loads((place / "audit.json").read_text(encoding="utf-8"))

@@ -26,7 +26,7 @@ from tests.parity.tiny import LABELS
 TINY = ("--model", "tiny", "--route", "onnx-torchscript", "--backend", "onnxruntime")
 COMMANDS = (
     *("run", "check", "convert", "predict", "ops", "doctor"),
-    *("baseline", "record", "upgrade", "calibrate", "judge", "compare-runs", "merge", "explain", "audit"),
+    *("baseline", "record", "upgrade", "calibrate", "judge", "compare-runs", "merge", "explain", "audit", "faults"),
 )
 NESTED = (("baseline", "record"), ("baseline", "check"))
 
