@@ -54,8 +54,10 @@ class Destination:
         """Raise ParityError where the file cannot be written, or holds what must not be lost."""
         try:
             refusal = _refusal(self)
-        except (OSError, ValueError) as error:
-            refusal = f"cannot be written ({getattr(error, 'strerror', None) or error})"
+        except OSError as error:
+            refusal = f"cannot be written ({error.strerror or error})"
+        except ValueError:  # Python's own, in other words in each version
+            refusal = "cannot be written (a name holds no NUL character)"
         if refusal:
             raise ParityError(f"{self.shown}: {refusal}")
 

@@ -159,7 +159,7 @@ def make_loop(path: Path) -> None:
         ("gone/r", None, "the directory does not exist; create it first"),
         ("loop", make_loop, "cannot be written (Too many levels of symbolic links)"),
         ("x" * 300, None, "cannot be written (File name too long)"),
-        ("a\0b", None, "cannot be written (embedded null byte)"),
+        ("a\0b", None, "cannot be written (a name holds no NUL character)"),
     ],
 )
 def test_a_place_that_cannot_be_written_to_is_refused(
