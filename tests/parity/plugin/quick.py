@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ import parity.backends.onnxruntime
 import parity.diagnosis.causes
 import parity.pipeline
 import parity.versions.baselines
-from conversion import Artifact
+from conversion import Artifact, Classifier, Preprocessing
 from conversion.images import find_images
 from parity.backends import Predict
 from parity.backends.reference import Reference
@@ -45,7 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
         arguments[f"{entry.name}.onnx"] = entry.arguments
         paths = find_images(entry.images, suite.directory)
         pixels = np.stack([np.asarray(Image.open(path)) for path in paths])
-        classifier: Any = SimpleNamespace(name=entry.name, labels=LABELS)
+        module: Any = None
+        classifier = Classifier(entry.name, module, Preprocessing(size=(8, 8)), LABELS)
         reference = Reference(classifier, ImageSet(tuple(unique_names(paths)), pixels), answer(pixels))
         reference.fp32_cost = 0.0  # there is no module to measure
         return reference
