@@ -72,7 +72,8 @@ def missing_names(page: str, text: str) -> Iterator[str]:
     """
     root = {path.name for path in ROOT.iterdir()}
     for name in re.findall(r"`([^`\n]+)`", _FENCED.sub("", text)):
-        if re.fullmatch(r"(\.?[\w-]+)(/[\w.<>-]+)+/?", name) and name.split("/")[0] in root:
+        made = name.startswith(".parity/")  # by commands, in a user's directory
+        if not made and re.fullmatch(r"(\.?[\w-]+)(/[\w.<>-]+)+/?", name) and name.split("/")[0] in root:
             if not any(ROOT.glob(re.sub(r"<\w+>", "*", name).rstrip("/"))):
                 yield f"{page}: {name}: no such path"
         elif (dotted := re.fullmatch(r"((?:parity|conversion)(?:\.\w+)+)(?:\(.*\))?", name)) and (

@@ -19,6 +19,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from tests.thorough import THOROUGH
+
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
 TARGETS = (
@@ -186,6 +188,33 @@ def test_the_workflow_demands_the_native_leg_on_macos_alone() -> None:
     assert job["env"]["PARITY_REQUIRE_NATIVE"] == "${{ matrix.require-native }}"
     demanded = {leg["os"]: leg["require-native"] for leg in job["strategy"]["matrix"]["include"]}
     assert demanded == {"ubuntu-latest": "", "macos-15": "1"}
+
+
+def test_what_is_left_to_the_whole_suite_exists_and_is_marked() -> None:
+    assert all((ROOT / path).exists() and reason for path, reason in THOROUGH.items())
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "--collect-only",
+            "-q",
+            "-m",
+            "thorough",
+            "tests/conformance",
+            "tests/coreml",
+        ],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    files = {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line}
+    assert {file for file in files if file.startswith("tests/coreml")} == {
+        "tests/coreml/test_fuzz.py",
+        "tests/coreml/test_torchvision_models.py",
+    }
+    assert any(file.startswith("tests/conformance/") for file in files)
 
 
 # Light imports

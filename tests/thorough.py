@@ -1,7 +1,40 @@
-"""THOROUGH: what `make test` leaves to `make test-all`, and why. A path stands for all that is below it."""
+"""THOROUGH: what `make test` leaves to `make test-all`, and why. A path stands for all that is below it.
+
+`make test` is the inner loop of somebody who changes a thing, and takes minutes; whoever changes what a path below is
+about runs that path too. CI runs everything.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-THOROUGH: Mapping[str, str] = {}
+_ENVIRONMENT = "builds an environment, or uses other versions of converters"
+_PROCESSES = "starts processes that load PyTorch, or a pytest inside pytest, seconds each"
+_NETWORKS = "converts and searches whole networks, seconds to a minute each"
+_SHAPES = "property tests that convert or decode for every example"
+
+THOROUGH: Mapping[str, str] = {
+    "tests/attack/test_sample.py": _PROCESSES,
+    "tests/conformance": "runs a sample of Apple's own tests",
+    "tests/conversion/fingerprint/test_reach.py": _PROCESSES,
+    "tests/conversion/guards/test_quiet.py": _PROCESSES,
+    "tests/conversion/guards/test_torchvision_guard.py": _PROCESSES,
+    "tests/coreml/test_fuzz.py": _PROCESSES,
+    "tests/coreml/test_torchvision_models.py": _NETWORKS,
+    "tests/faults": _NETWORKS,
+    "tests/parity/commands/test_user_code.py": _PROCESSES,
+    "tests/parity/diagnosis/suspects/test_pixels.py": _NETWORKS,
+    "tests/parity/diagnosis/test_fixes.py": _NETWORKS,
+    "tests/parity/diagnosis/test_locate.py": _NETWORKS,
+    "tests/parity/diagnosis/test_precision.py": _NETWORKS,
+    "tests/parity/diagnosis/test_real_collision.py": _ENVIRONMENT,
+    "tests/parity/plugin": _PROCESSES,
+    "tests/parity/report/test_html_in_chromium.py": "needs a browser",
+    "tests/parity/strategies": _SHAPES,
+    "tests/parity/stream/test_decoding.py": _PROCESSES,
+    "tests/parity/stream/test_running.py": _PROCESSES,
+    "tests/parity/test_injected_faults.py": _NETWORKS,
+    "tests/parity/test_real_toolchains.py": _ENVIRONMENT,
+    "tests/parity/versions/test_toolchain_environment.py": _ENVIRONMENT,
+    "tests/test_walkthrough.py": _ENVIRONMENT,
+}
