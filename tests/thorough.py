@@ -1,7 +1,7 @@
 """THOROUGH: what `make test` leaves to `make test-all`, and why. A path stands for all that is below it.
 
-`make test` is the inner loop of somebody who changes a thing, and takes minutes; whoever changes what a path below is
-about runs that path too. CI runs everything.
+`make test` is the inner loop of somebody who changes a thing, and takes minutes. Whoever changes what a path below
+is about runs that path too. CI runs everything.
 """
 
 from __future__ import annotations
