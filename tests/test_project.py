@@ -102,6 +102,16 @@ def test_numpy_is_one_that_coremltools_can_work_with() -> None:
     assert numpy.specifier.contains("2.3.5")
 
 
+def test_the_schemas_are_shipped() -> None:
+    """Their directory is no package, so it has a pattern of its own."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (pattern,) = project["tool"]["setuptools"]["package-data"]["parity"]
+
+    assert {path.name for path in (ROOT / "parity").glob(pattern)} == {
+        f"{name}.schema.json" for name in ("audit", "calibration", "record", "results", "suite")
+    }
+
+
 # Makefile, .ci/run and workflow
 
 
