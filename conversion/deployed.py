@@ -10,7 +10,7 @@ import numpy as np
 
 from conversion.errors import ConversionError
 from conversion.guards.user_code import user_code
-from conversion.labels import check_labels
+from conversion.task import NOISE
 
 if TYPE_CHECKING:
     import torch
@@ -80,25 +80,22 @@ def without_mha_fastpath() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-def check_classifier(classifier: Model) -> None:
-    """Refuse what would convert into a wrong model: training mode, bad weights, softmax inside, wrong labels.
+def check_model(model: Model) -> None:
+    """Refuse what would convert into a wrong model: training mode, bad weights, and what its task refuses.
 
-    Runs the module once on normalised noise. Raises ConversionError.
+    Of a classifier that is softmax inside, and wrong labels. Where the task asks for it, the module runs once on
+    normalised noise. Raises ConversionError.
     """
-    check_module(classifier)
-    logits = _logits(classifier)
-    try:
-        check_labels(classifier.labels, logits.shape[1])
-    except ConversionError as error:
-        raise ConversionError(f"{classifier.name}: {error}") from None
-    _refuse_softmax(classifier.name, logits)
+    check_module(model)
+    if model.task.check:
+        model.task.check(model.name, _answer_to_noise(model))
 
 
-def check_module(classifier: Model) -> None:
+def check_module(model: Model) -> None:
     """Refuse what shows without running the module: no module at all, training mode, non-finite weights."""
     import torch
 
-    name, module = classifier.name, classifier.module
+    name, module = model.name, model.module
     if not isinstance(module, torch.nn.Module):
         raise ConversionError(
             f"{name}: the module is a {type(module).__name__}; give a torch.nn.Module that answers logits"
@@ -119,33 +116,21 @@ def check_module(classifier: Model) -> None:
             raise ConversionError(f"{name}: the weights `{path}` contain NaN or infinity; load a sound checkpoint")
 
 
-def _logits(classifier: Model) -> torch.Tensor:
+def _answer_to_noise(model: Model) -> Any:
     import torch
 
-    noise = torch.randn(4, 3, *classifier.preprocessing.size, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(NOISE, 3, *model.preprocessing.size, generator=torch.Generator().manual_seed(0))
     try:
-        with torch.inference_mode(), user_code(classifier.name):
-            logits = classifier.module(noise)
+        with torch.inference_mode(), user_code(model.name):
+            return model.module(noise)
     except ConversionError:
         raise
     except Exception as error:
         said = " ".join(str(error).split()) or type(error).__name__
-        hint = _other_arithmetic(classifier.module) or "is Preprocessing.size the size that it was trained for?"
+        hint = _other_arithmetic(model.module) or "is Preprocessing.size the size that it was trained for?"
         raise ConversionError(
-            f"{classifier.name}: the module fails on an input of shape {list(noise.shape)}: {said}; {hint}"
+            f"{model.name}: the module fails on an input of shape {list(noise.shape)}: {said}; {hint}"
         ) from error
-    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or logits.shape[0] != len(noise):
-        found = f"shape {list(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise ConversionError(
-            f"{classifier.name}: for 4 images the module answers {found}; a classifier answers "
-            "logits of shape [4, classes]. Wrap the module so that its forward returns just that tensor"
-        )
-    if logits.dtype not in (torch.float32, torch.float64):
-        raise ConversionError(
-            f"{classifier.name}: the module's logits are of {logits.dtype}; a classifier answers numbers of fp32: "
-            "let its forward return them, with .float() where they are of another type"
-        )
-    return logits
 
 
 def _other_arithmetic(module: torch.nn.Module) -> str:
@@ -160,25 +145,6 @@ def _other_arithmetic(module: torch.nn.Module) -> str:
         if parameter.is_floating_point() and parameter.dtype is not torch.float32:
             return f"the weights `{path}` are {parameter.dtype}, and the reference computes in fp32: module.float()"
     return ""
-
-
-def _refuse_softmax(name: str, logits: torch.Tensor) -> None:
-    total = logits.sum(dim=1)
-    if (
-        logits.shape[1] > 1
-        and bool(((logits >= 0) & (logits <= 1)).all())
-        and bool(((total - 1).abs() < 1e-3).all())
-    ):
-        raise ConversionError(
-            f"{name}: the module's outputs are probabilities already (0..1, summing to 1), so softmax would "
-            "be applied twice; give the module without its softmax, the conversion adds it"
-        )
-    normaliser = logits.exp().sum(dim=1)
-    if logits.shape[1] > 1 and bool((logits <= 0).all()) and bool(((normaliser - 1).abs() < 1e-3).all()):
-        raise ConversionError(
-            f"{name}: the module's outputs are log-probabilities (log_softmax); give the module without it, "
-            "the conversion adds softmax"
-        )
 
 
 def answer_singly(

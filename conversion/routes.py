@@ -7,7 +7,7 @@ import hashlib
 import re
 import shutil
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conversion.artifact import Artifact
-from conversion.deployed import check_classifier, check_module
+from conversion.deployed import check_model, check_module
 from conversion.errors import ConversionError
 from conversion.files.digests import LOG, damage, write_digests
 from conversion.files.scratch import scratch_beside
@@ -97,7 +97,8 @@ def convert(
     route, options and the versions of all converters; and it counts only if the module still answers as it did when
     it was converted. What the converters print is in `convert.log` beside it. Raises ConversionError.
     """
-    return convert_by(find_route(route), classifier, directory, dynamic, bounds, sizes)
+    recipe = find_route(route)
+    return convert_by(recipe, classifier, directory, open_axes(classifier.preprocessing, dynamic, bounds, sizes))
 
 
 @with_torch_defaults
@@ -105,16 +106,15 @@ def convert_by(
     recipe: Route,
     classifier: Classifier,
     directory: str | Path,
-    dynamic: Dynamic | None = None,
-    bounds: Sequence[Any] | None = None,
-    sizes: Sequence[Sequence[int]] | None = None,
+    opened: OpenAxes | None = None,
     packages: Mapping[str, str] | None = None,
 ) -> Artifact:
     """Convert as `convert` does, by a route that need not stand in ROUTES.
 
+    opened: which axes of the input stay open; None: those that the format opens by itself.
     packages: versions of all converters, where they are not the installed ones.
     """
-    opened = open_axes(classifier.preprocessing, dynamic, bounds, sizes) or OpenAxes()
+    opened = opened or OpenAxes()
     check_module(classifier)
     # Before anything is hashed: what forward imports or fills in on its first call is there from then on.
     answers = probe(classifier)
@@ -132,9 +132,19 @@ def convert_by(
     name = re.sub(r"[^\w.-]|^\.+", "_", classifier.name) or "_"
     home = Path(directory) / name / f"{recipe.name}-{hashlib.sha256(content).hexdigest()[:12]}"
     file = f"{name}{recipe.suffix}"
+
+    def write(directory: Path) -> None:
+        recipe.write(classifier, directory / file, provenance, opened)
+        write_probe(directory, answers)
+        write_digests(directory)
+
     place = _find(home, answers)
     if not place.whole:
-        place = _convert(classifier, recipe, provenance, opened, home, file, answers)
+        with _turn_to_make(home) as scratch:
+            place = _find(home, answers)
+            if not place.whole:  # no other process was faster
+                check_model(classifier)
+                _convert(classifier, recipe, write, scratch, place.path)
     path = place.path / file
     intermediate = path.with_suffix(".onnx")
     return Artifact(
@@ -175,36 +185,22 @@ def _find(home: Path, answers: np.ndarray) -> _Place:
 
 
 def _convert(
-    classifier: Classifier,
-    recipe: Route,
-    provenance: Provenance,
-    opened: OpenAxes,
-    home: Path,
-    name: str,
-    answers: np.ndarray,
-) -> _Place:
-    """Convert into a directory of its own and move it into place when it is whole; processes take turns."""
-    with _turn_to_make(home) as scratch:
-        place = _find(home, answers)
-        if place.whole:  # another process was faster
-            return place
-        check_classifier(classifier)
-        log = scratch / LOG
-        try:
-            with chatter_to(log), _freed_on_failure(), user_code(classifier.name):
-                recipe.write(classifier, scratch / name, provenance, opened)
-            write_probe(scratch, answers)
-            write_digests(scratch)
-            shutil.rmtree(place.path, ignore_errors=True)
-            scratch.replace(place.path)
-        except ConversionError:
-            raise
-        except Exception as error:
-            kept = home.parent / f"{home.name}.log"
-            with suppress(OSError):  # a full disk is told by the error itself
-                log.replace(kept)
-            raise ConversionError(_explain(classifier, recipe, error, kept)) from error
-        return place
+    classifier: Classifier, recipe: Route, write: Callable[[Path], None], scratch: Path, place: Path
+) -> None:
+    """Convert into a directory of its own and move it into place when it is whole."""
+    log = scratch / LOG
+    try:
+        with chatter_to(log), _freed_on_failure(), user_code(classifier.name):
+            write(scratch)
+        shutil.rmtree(place, ignore_errors=True)
+        scratch.replace(place)
+    except ConversionError:
+        raise
+    except Exception as error:
+        kept = place.parent / f"{place.name}.log"
+        with suppress(OSError):  # a full disk is told by the error itself
+            log.replace(kept)
+        raise ConversionError(_explain(classifier, recipe, error, kept)) from error
 
 
 @contextmanager

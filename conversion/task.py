@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
-if TYPE_CHECKING:
-    from conversion.classifier import Model
+from conversion.errors import ConversionError
+from conversion.labels import check_labels
 
 # The one output of a classifier: its kind, and its name, which is Core ML's own for it.
 PROBABILITIES, CLASS_PROBABILITIES = "probabilities", "classLabelProbs"
+# How many images of normalised noise a module is tried on before it is converted.
+NOISE = 4
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,6 @@ def _as_it_is(answer: Any) -> Any:
     return answer
 
 
-def _no_more(model: Model) -> None:
-    return None
-
-
 @dataclass(frozen=True)
 class Task:
     """Say what a model answers.
@@ -42,12 +41,13 @@ class Task:
     outputs: in the order in which the deployed module gives them.
     head: what follows the module in the deployed model; takes what the module answers, gives one tensor
         [N, ...], or a tuple of them where there are several outputs.
-    check: refuses a model that does not answer what the task asks for, as a ConversionError.
+    check: refuses a module by what it answers to NOISE images, as a ConversionError that begins with the model's
+        name, which is given first; None takes all.
     """
 
     outputs: tuple[OutputSpec, ...]
     head: Callable[[Any], Any] = _as_it_is
-    check: Callable[[Model], None] = _no_more
+    check: Callable[[str, Any], None] | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -57,7 +57,7 @@ class Task:
 
 def classification(labels: tuple[str, ...]) -> Task:
     """Make the task of a classifier: logits in, one probability for each label out."""
-    return Task((OutputSpec(CLASS_PROBABILITIES, PROBABILITIES, labels),), _softmax, _check_classifier)
+    return Task((OutputSpec(CLASS_PROBABILITIES, PROBABILITIES, labels),), _softmax, partial(_check_logits, labels))
 
 
 def _softmax(logits: Any) -> Any:
@@ -66,7 +66,41 @@ def _softmax(logits: Any) -> Any:
     return torch.softmax(logits, dim=1)
 
 
-def _check_classifier(model: Model) -> None:
-    from conversion.deployed import check_classifier
+def _check_logits(labels: tuple[str, ...], name: str, logits: Any) -> None:
+    import torch
 
-    check_classifier(model)
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or logits.shape[0] != NOISE:
+        what = f"shape {list(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise ConversionError(
+            f"{name}: for {NOISE} images the module answers {what}; a classifier answers "
+            f"logits of shape [{NOISE}, classes]. Wrap the module so that its forward returns just that tensor"
+        )
+    if logits.dtype not in (torch.float32, torch.float64):
+        raise ConversionError(
+            f"{name}: the module's logits are of {logits.dtype}; a classifier answers numbers of fp32: "
+            "let its forward return them, with .float() where they are of another type"
+        )
+    try:
+        check_labels(labels, logits.shape[1])
+    except ConversionError as error:
+        raise ConversionError(f"{name}: {error}") from None
+    _refuse_softmax(name, logits)
+
+
+def _refuse_softmax(name: str, logits: Any) -> None:
+    total = logits.sum(dim=1)
+    if (
+        logits.shape[1] > 1
+        and bool(((logits >= 0) & (logits <= 1)).all())
+        and bool(((total - 1).abs() < 1e-3).all())
+    ):
+        raise ConversionError(
+            f"{name}: the module's outputs are probabilities already (0..1, summing to 1), so softmax would "
+            "be applied twice; give the module without its softmax, the conversion adds it"
+        )
+    normaliser = logits.exp().sum(dim=1)
+    if logits.shape[1] > 1 and bool((logits <= 0).all()) and bool(((normaliser - 1).abs() < 1e-3).all()):
+        raise ConversionError(
+            f"{name}: the module's outputs are log-probabilities (log_softmax); give the module without it, "
+            "the conversion adds softmax"
+        )

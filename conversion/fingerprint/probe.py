@@ -37,7 +37,7 @@ def probe(classifier: Classifier) -> np.ndarray:
     """
     import torch
 
-    from conversion.deployed import check_classifier
+    from conversion.deployed import check_model
 
     with torch.random.fork_rng(devices=[]), torch.no_grad(), _one_thread():
         torch.default_generator.manual_seed(0)
@@ -55,7 +55,7 @@ def probe(classifier: Classifier) -> np.ndarray:
         except ConversionError:
             raise
         except Exception as error:
-            check_classifier(classifier)  # says what is wrong with it, where it knows
+            check_model(classifier)  # says what is wrong with it, where it knows
             said = " ".join(str(error).split()) or type(error).__name__
             raise ConversionError(
                 f"{classifier.name}: the module fails on two images of shape [3, {height}, {width}]: {said}; "

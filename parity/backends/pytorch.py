@@ -26,10 +26,9 @@ def load_reference(model: Model, batch: int = 1) -> Predict:
     """
     import torch
 
-    from conversion.deployed import check_module, deployed_module, pixels_to_tensor
+    from conversion.deployed import check_model, deployed_module, pixels_to_tensor
 
-    check_module(model)
-    model.task.check(model)
+    check_model(model)
     module = deployed_module(model)
 
     def predict(pixels: np.ndarray) -> Prediction:

@@ -22,7 +22,7 @@ from conversion.errors import ConversionError
 from conversion.neuralnetwork import convert_onnx_coreml, slimmed
 from conversion.provenance import CONVERTERS, package_versions, weights_hash
 from conversion.routes import ROUTES, convert_by, find_route
-from conversion.shapes import Dynamic
+from conversion.shapes import Dynamic, open_axes
 from parity.suite.toolchain import ToolChain as ToolChain
 from parity.versions.toolchain_environment import Environment as Environment
 from parity.versions.toolchain_environment import ToolChainError as ToolChainError
@@ -119,7 +119,8 @@ def _convert_from_onnx(
     )
     packages = {**package_versions(), **{name: inside[name] for name in CONVERTERS if name in inside}}
     try:
-        made = convert_by(recipe, classifier, directory, packages=packages, **axes)
+        opened = open_axes(classifier.preprocessing, **axes)
+        made = convert_by(recipe, classifier, directory, opened, packages)
     except ToolChainError as error:
         return error.failure
     except ConversionError as error:  # the first half of the route, here

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 
 from conversion import Classifier, ConversionError, Preprocessing, convert
 from conversion.deployed import (
-    check_classifier,
+    check_model,
     check_module,
     deployed_module,
     example_pixels,
@@ -42,7 +42,7 @@ def answering(function: Callable[[torch.Tensor], Any]) -> Classifier:
 def refusal(classifier: Classifier) -> str:
     """Return the one line with which a classifier is refused."""
     with pytest.raises(ConversionError) as caught:
-        check_classifier(classifier)
+        check_model(classifier)
     message = str(caught.value)
     assert "\n" not in message
     assert message.startswith("tiny: ")
@@ -131,7 +131,7 @@ def test_pixels_become_planes_of_float32() -> None:
 
 
 def test_a_sound_classifier_passes() -> None:
-    check_classifier(tiny())
+    check_model(tiny())
 
 
 @pytest.mark.parametrize(
@@ -255,13 +255,13 @@ def test_log_softmax_inside() -> None:
     ids=["sigmoid", "below zero", "summing to 2"],
 )
 def test_logits_of_a_small_range_are_no_softmax(function: Callable[..., Any]) -> None:
-    check_classifier(answering(function))
+    check_model(answering(function))
 
 
 def test_one_class_alone_is_no_softmax() -> None:
     classifier = answering(lambda logits: torch.ones_like(logits[:, :1]))
 
-    check_classifier(dataclasses.replace(classifier, labels=("cat",)))
+    check_model(dataclasses.replace(classifier, labels=("cat",)))
 
 
 def test_a_module_that_fails_on_the_declared_size() -> None:

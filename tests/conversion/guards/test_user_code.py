@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from conversion import Classifier, ConversionError, Preprocessing, convert
-from conversion.deployed import check_classifier, deployed_module
+from conversion.deployed import check_model, deployed_module
 from conversion.guards.user_code import UserCodeError, place_of, told_error, user_code
 
 
@@ -103,7 +103,7 @@ def quitting(quits: Callable[[torch.Tensor], bool]) -> Classifier:
 @pytest.mark.parametrize(
     "call",
     [
-        check_classifier,
+        check_model,
         lambda classifier: deployed_module(classifier)(torch.zeros(1, 3, 2, 2)),
         lambda classifier: convert(classifier, "onnx-torchscript", "unused"),
     ],
