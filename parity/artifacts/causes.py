@@ -23,7 +23,7 @@ from parity.diagnosis.causes import Explainer
 from parity.diagnosis.failures import Broken
 from parity.diagnosis.siblings import Sibling, with_siblings
 from parity.formats.facts import artifact_digest
-from parity.pipeline import judge_prediction, judge_with_prediction
+from parity.judging import Judging, judge_prediction, judge_with_prediction
 from parity.suite.images import load_images, pixels_digest
 from parity.suite.records import Record, read_records
 
@@ -70,20 +70,20 @@ def look_into(
     """
     reference = make_reference(classifier, load_images(images, classifier.preprocessing))
     artifact = settle_output(artifact, len(classifier.labels))
-    given = None if tolerance is None else Tolerance(tolerance)
+    judging = Judging(None if tolerance is None else Tolerance(tolerance))
     explainer = Explainer(thorough=True)
     if record is None:
         name = choose_backend(artifact, backend)
-        subject, answers = judge_with_prediction(reference, artifact, name, given)
+        subject, answers = judge_with_prediction(reference, artifact, name, judging)
         alone = (explainer(subject, reference, artifact, answers),)
         return Explained(Run(environment(), alone, summary=summarise(alone)), tuple(explainer.broken))
     found = []
     for answers in recorded_answers(record, artifact, reference):
-        subject = judge_prediction(reference, artifact, RECORDED, answers, given)
+        subject = judge_prediction(reference, artifact, RECORDED, answers, judging)
         found.append(Sibling(explainer(subject, reference, artifact, answers), artifact, answers.same_pixels))
     # What the same file answers here, on a Mac by the unit that computes what the file declares.
     able = [name for name in backends_for(artifact.format) if find_backend(name).why_not() is None]
-    beside = [Sibling(judge_with_prediction(reference, artifact, name, given)[0], artifact) for name in able]
+    beside = [Sibling(judge_with_prediction(reference, artifact, name, judging)[0], artifact) for name in able]
     subjects = with_siblings([*found, *beside])[: len(found)]
     return Explained(Run(environment(), subjects, summary=summarise(subjects)), tuple(explainer.broken))
 

@@ -25,12 +25,13 @@ from parity.core.environment import environment
 from parity.core.errors import ParityError
 from parity.core.results import FAILING_CASES, Comparison, Prediction, Subject
 from parity.core.tolerance import tolerances_for
-from parity.pipeline import Progress, convert_entry, judge_with_prediction, load_entry
+from parity.judging import Judging, judge_with_prediction
+from parity.pipeline import Progress, convert_entry, judging_of, load_entry, no_progress
 from parity.suite.known_issues import mark_known_issues
+from parity.suite.suite import ALL, Selection
 
 if TYPE_CHECKING:
     from conversion import Artifact
-    from parity.backends.reference import Reference
     from parity.suite.suite import ModelEntry, Suite
 
 Family = Callable[[Original], Iterator[Mutant]]
@@ -45,37 +46,36 @@ FAMILIES: Mapping[str, tuple[Family, tuple[str, ...]]] = {
 @with_torch_defaults
 def audit_suite(
     suite: Suite,
-    models: Sequence[str] = (),
-    routes: Sequence[str] = (),
-    backends: Sequence[str] = (),
+    selection: Selection = ALL,
     faults: Sequence[str] = (),
     artifacts: Path = Path(".parity"),
-    progress: Progress = lambda message, share: None,
+    progress: Progress = no_progress,
 ) -> Audit:
     """Put faults into a suite's artefacts and say which of them its images and tolerances catch.
 
-    models, routes, backends: empty means all models and routes, each route on the first backend that runs here.
+    selection: where it names no backend, each route runs on the first that runs here.
     faults: patterns of names (`pre-*`); a pattern that no fault has is a ParityError.
     """
     check_patterns(faults)
     legs: list[AuditLeg] = []
-    entries = [entry for entry in suite.models if not models or entry.name in models]
+    entries = selection.entries(suite)
     for index, entry in enumerate(entries):
         progress(f"{entry.name}: PyTorch", index / len(entries))
         reference = load_entry(suite, entry)
-        chosen = [route for route in entry.routes if not routes or route in routes]
+        chosen = selection.routes_of(entry)
         for place, route in enumerate(chosen):
             share = (index + place / len(chosen)) / len(entries)
             progress(f"{entry.name}: converting by {route}", share)
-            made = convert_entry(reference.classifier, entry, route, artifacts)
-            if isinstance(made, Subject):
-                legs.append(_unaudited(suite, made))
+            artifact = convert_entry(reference.classifier, entry, route, artifacts)
+            if isinstance(artifact, Subject):
+                legs.append(_unaudited(suite, artifact))
                 continue
-            for backend in _backends(made, entry, backends):
+            original = Original(artifact, reference, entry.dynamic == "batch")
+            for backend in _backends(artifact, entry, selection):
                 step = _step(progress, f"{entry.name} by {route} on {backend}", share)
-                legs.append(_audit_leg(suite, entry, reference, made, backend, faults, step))
-    found = caught_elsewhere(tuple(legs))
-    return Audit(environment(), found, summarise(found))
+                legs.append(_audit_leg(suite, original, backend, judging_of(entry, route), faults, step))
+    audited = caught_elsewhere(tuple(legs))
+    return Audit(environment(), audited, summarise(audited))
 
 
 def check_patterns(faults: Sequence[str]) -> None:
@@ -114,36 +114,33 @@ def _step(progress: Progress, leg: str, share: float) -> Callable[[Mutant], None
     return lambda mutant: progress(f"{leg}: {mutant.fault}", share)
 
 
-def _backends(artifact: Artifact, entry: ModelEntry, wanted: Sequence[str]) -> list[str]:
-    if not wanted:
+def _backends(artifact: Artifact, entry: ModelEntry, selection: Selection) -> list[str]:
+    if not selection.backends:
         return [choose_backend(artifact)]
-    return [name for name in backends_for(artifact.format, entry.records) if name in wanted]
+    return selection.backends_of(backends_for(artifact.format, entry.records))
 
 
 def _audit_leg(
     suite: Suite,
-    entry: ModelEntry,
-    reference: Reference,
-    artifact: Artifact,
+    original: Original,
     backend: str,
+    judging: Judging,
     faults: Sequence[str],
     step: Callable[[Mutant], None],
 ) -> AuditLeg:
-    given = entry.tolerance.get(artifact.route)
-    records = entry.records
-    subject, clean = judge_with_prediction(reference, artifact, backend, given, records=records)
+    reference, artifact = original.reference, original.artifact
+    subject, clean = judge_with_prediction(reference, artifact, backend, judging)
     leg = _unaudited(suite, subject, artifact)
     if subject.recorded_by:
         return replace(leg, reason="recorded answers cannot be had of a mutant; audit what runs here")
     # What proves nothing is audited all the same: that is what it misses.
     if clean is None or subject.verdict not in ("pass", "inconclusive") or not subject.cases:
         return leg
-    allowed = given or list(tolerances_for(artifact, reference.cost))[-1]
-    original = Original(artifact, reference, entry.dynamic == "batch")
+    allowed = judging.tolerance or list(tolerances_for(artifact, reference.cost))[-1]
     with tempfile.TemporaryDirectory(prefix="coreml-parity-") as scratch:
         bench = Bench(original, backend, allowed, clean, Path(scratch))
-        found = tuple(audit_mutants(bench, faults, step))
-    return replace(leg, audited=True, tolerance=allowed.probability, mutants=found)
+        findings = tuple(audit_mutants(bench, faults, step))
+    return replace(leg, audited=True, tolerance=allowed.probability, mutants=findings)
 
 
 def audit_mutants(

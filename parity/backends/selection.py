@@ -14,17 +14,17 @@ from parity.suite.records import read_records
 
 if TYPE_CHECKING:
     from conversion import Artifact
-    from parity.suite.suite import Suite
+    from parity.suite.suite import Selection, Suite
 
 _KINDS = ("model", "route", "backend")
 
 
-def check_selection(suite: Suite, models: Sequence[str], routes: Sequence[str], backends: Sequence[str]) -> None:
-    """Raise ParityError for every name that selects nothing of a suite beside the others; empty means all.
+def check_selection(suite: Suite, selection: Selection) -> None:
+    """Raise ParityError for every name that selects nothing of a suite beside the others.
 
     Whoever asks for a backend must not take a run without it for an answer.
     """
-    for route in routes:
+    for route in selection.routes:
         find_route(route)
     legs = [
         (entry.name, route, backend)
@@ -32,10 +32,10 @@ def check_selection(suite: Suite, models: Sequence[str], routes: Sequence[str], 
         for route in entry.routes
         for backend in backends_for(ROUTES[route].format, entry.records)
     ]
-    for backend in backends:
+    for backend in selection.backends:
         if backend not in {leg[2] for leg in legs}:
             find_backend(backend)
-    chosen = (models, routes, backends)
+    chosen = (selection.models, selection.routes, selection.backends)
     for place, kind in enumerate(_KINDS):
         others = [() if i == place else names for i, names in enumerate(chosen)]
         # Where the others exclude each other, one of them is to blame: then all that the suite has is named.

@@ -28,9 +28,10 @@ from parity.core.environment import environment
 from parity.core.results import Environment, Subject
 from parity.core.schemas import written_schema
 from parity.core.tolerance import tolerances_for
-from parity.pipeline import Progress, convert_entry
+from parity.pipeline import Progress, convert_entry, no_progress
 from parity.suite.images import SMALLEST, unique_names
 from parity.suite.models import load_classifier
+from parity.suite.suite import ALL, Selection
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -70,25 +71,23 @@ class Calibration:
 @with_torch_defaults
 def calibrate(
     suite: Suite,
-    models: Sequence[str] = (),
-    routes: Sequence[str] = (),
-    backends: Sequence[str] = (),
+    selection: Selection = ALL,
     images: Sequence[str] = (),
     quantile: float = QUANTILE,
     artifacts: Path = Path(".parity"),
-    progress: Progress = lambda message, share: None,
+    progress: Progress = no_progress,
 ) -> Calibration:
-    """Measure the noise of a suite's models and propose a tolerance for each leg; empty selections mean all.
+    """Measure the noise of a suite's models and propose a tolerance for each leg that is selected.
 
     images: paths, directories or globs in the place of the suite's. artifacts: where converted models are kept.
     Images that cannot be read and models that cannot be loaded raise ParityError or ConversionError.
     """
     check_quantile(quantile)
-    entries = [entry for entry in suite.models if not models or entry.name in models]
-    found: list[ModelNoise] = []
+    entries = selection.entries(suite)
+    measured: list[ModelNoise] = []
     proposals: list[Proposal] = []
     for index, entry in enumerate(entries):
-        chosen = [route for route in entry.routes if not routes or route in routes]
+        chosen = selection.routes_of(entry)
         classifier = load_classifier(entry.factory, entry.arguments, entry.name, suite.directory)
         paths = find_images(images, Path()) if images else find_images(entry.images, suite.directory)
         # PyTorch and every route look at all images once.
@@ -100,10 +99,16 @@ def calibrate(
         for route in chosen:
             if pytorch.trouble:
                 proposals.append(Proposal(entry.name, route, "-", ROUTES[route].precision, reason=pytorch.trouble))
-            else:
-                proposals += _calibrate_route(bench, pytorch, noises, route, backends, quantile, artifacts)
-        found.append(ModelNoise(entry.name, tuple(unique_names(paths)), tuple(noises.values()), pytorch.trouble))
-    return Calibration(quantile, tuple(found), tuple(proposals), environment())
+                continue
+            step(f"{entry.name}: converting by {route}", 0)
+            artifact = convert_entry(classifier, entry, route, artifacts)
+            if isinstance(artifact, Subject):
+                proposals.append(Proposal(entry.name, route, "-", artifact.precision, reason=artifact.reason))
+                continue
+            backends = selection.backends_of(backends_for(artifact.format, entry.records))
+            proposals += _calibrate_artifact(bench, pytorch, noises, artifact, backends, quantile)
+        measured.append(ModelNoise(entry.name, tuple(unique_names(paths)), tuple(noises.values()), pytorch.trouble))
+    return Calibration(quantile, tuple(measured), tuple(proposals), environment())
 
 
 @dataclass(frozen=True)
@@ -227,24 +232,17 @@ def _measure_pytorch(bench: _Bench, routes: Sequence[str]) -> _PyTorch:
     return _PyTorch(found, margins, trouble)
 
 
-def _calibrate_route(
+def _calibrate_artifact(
     bench: _Bench,
     pytorch: _PyTorch,
     noises: dict[str, Noise],
-    route: str,
+    artifact: Artifact,
     backends: Sequence[str],
     quantile: float,
-    directory: Path,
 ) -> Iterator[Proposal]:
-    """Convert a model by a route and propose a tolerance for each backend; what is measured goes into `noises`."""
-    name = bench.entry.name
-    bench.step(f"{name}: converting by {route}", 0)
-    artifact = convert_entry(bench.classifier, bench.entry, route, directory)
-    if isinstance(artifact, Subject):
-        yield Proposal(name, route, "-", artifact.precision, reason=artifact.reason)
-        return
-    able = backends_for(artifact.format, bench.entry.records)
-    chosen = {backend: _why_not(backend) for backend in able if not backends or backend in backends}
+    """Propose a tolerance for an artefact on each backend; what is measured goes into `noises`."""
+    name, route = bench.entry.name, artifact.route
+    chosen = {backend: _why_not(backend) for backend in backends}
     runnable = [backend for backend, reason in chosen.items() if not reason]
     sources = noise.backend_sources(artifact, runnable, bench.reference)
     all_sources = [source for found in sources.values() for source in (*found.noise, found.distance)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial, wraps
 from math import isfinite
@@ -16,6 +17,8 @@ from parity.report import REPORTS
 if TYPE_CHECKING:
     from parity.core.destination import Destination
     from parity.core.results import Run
+    from parity.pipeline import Progress
+    from parity.suite.suite import Selection, Suite
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -30,6 +33,25 @@ ARTIFACTS = click.option(
     show_default=True,
     help="Where converted models are kept between runs.",
 )
+
+
+def selection_options(command: _Command) -> _Command:
+    """Give a command --model, --route and --backend; it gets them as one `selection`."""
+
+    @MODEL
+    @ROUTE
+    @BACKEND
+    @wraps(command)
+    def with_selection(
+        models: tuple[str, ...], routes: tuple[str, ...], backends: tuple[str, ...], **options: Any
+    ) -> Any:
+        from parity.suite.suite import Selection
+
+        return command(selection=Selection(models, routes, backends), **options)
+
+    return with_selection  # type: ignore[return-value]
+
+
 NO_EXPLAIN = click.option("--no-explain", is_flag=True, help="Do not look for the causes of what fails.")
 
 
@@ -44,6 +66,22 @@ class Finite(click.FloatRange):
         if not isfinite(number):
             self.fail(f"{value} is in no range; give a number in the range {self._describe_range()}.")
         return super().convert(value, param, ctx)
+
+
+@contextmanager
+def open_suite(path: Path | None, selection: Selection) -> Iterator[tuple[Suite, Progress]]:
+    """Read the suite that was named, refuse a selection of nothing, and show the progress of what follows."""
+    from parity.report.progress import progress_bar
+    from parity.suite.suite import find_suite, read_suite
+
+    place = find_suite(path)
+    with progress_bar() as progress:
+        progress("loading PyTorch", None)
+        suite = read_suite(place)
+        from parity.backends.selection import check_selection
+
+        check_selection(suite, selection)
+        yield suite, progress
 
 
 def _scale(context: click.Context, parameter: click.Parameter, factor: float) -> float:

@@ -9,18 +9,18 @@ import click
 
 from parity.commands import (
     ARTIFACTS,
-    BACKEND,
-    MODEL,
-    ROUTE,
     SUITE,
     TIME_LIMIT,
     begin_work,
     json_option,
+    open_suite,
     save,
+    selection_options,
 )
 
 if TYPE_CHECKING:
     from parity.core.destination import Destination
+    from parity.suite.suite import Selection
     from parity.versions.drift import Drifts
 
 
@@ -34,9 +34,7 @@ def baseline() -> None:
 
 @baseline.command("record")
 @SUITE
-@MODEL
-@ROUTE
-@BACKEND
+@selection_options
 @TIME_LIMIT
 @click.option("--reason", required=True, help="Why these answers are right from now on; kept in the files.")
 @json_option("what was stored, as JSON,", "parity-drift")
@@ -46,57 +44,45 @@ def record_command(reason: str, json_file: Destination | None, **selected: Any) 
     if not reason.strip():
         raise click.BadParameter("say why these answers are right from now on", param_hint="'--reason'")
     force: bool = click.get_current_context().params["force"]
-    found, unwritten = _follow(json_file, reason=reason.strip(), force=force, **selected)
+    drifts, unwritten = _follow(json_file, reason=reason.strip(), force=force, **selected)
     from parity.report.drift import print_record
     from parity.report.terminal import make_console
 
-    print_record(found, make_console())
-    return found.exit_code or unwritten
+    print_record(drifts, make_console())
+    return drifts.exit_code or unwritten
 
 
 @baseline.command("check")
 @SUITE
-@MODEL
-@ROUTE
-@BACKEND
+@selection_options
 @TIME_LIMIT
 @json_option("every change, as JSON,", "parity-drift")
 @ARTIFACTS
 def check_command(json_file: Destination | None, **selected: Any) -> int:
     """Compare a suite's answers with those stored, and show what else has changed since where they moved."""
-    found, unwritten = _follow(json_file, reason=None, **selected)
+    drifts, unwritten = _follow(json_file, reason=None, **selected)
     from parity.report.drift import print_check
     from parity.report.terminal import make_console
 
-    print_check(found, make_console())
-    return found.exit_code or unwritten
+    print_check(drifts, make_console())
+    return drifts.exit_code or unwritten
 
 
 def _follow(
     json_file: Destination | None,
     suite: Path | None,
-    models: tuple[str, ...],
-    routes: tuple[str, ...],
-    backends: tuple[str, ...],
+    selection: Selection,
     artifacts: Path,
     reason: str | None,
     force: bool = False,
 ) -> tuple[Drifts, int]:
     """Run the selected part of a suite and follow its baselines, and return what `save` does; for both commands."""
-    from parity.report.progress import progress_bar
-    from parity.suite.suite import find_suite, read_suite
-
-    path = find_suite(suite)
-    with progress_bar() as progress:
-        progress("loading PyTorch", None)
-        read = read_suite(path)
-        from parity.backends.selection import check_selection
+    with open_suite(suite, selection) as (chosen, progress):
         from parity.versions.baselines import baseline_destination, baseline_files
         from parity.versions.drift import follow_suite, to_json
 
-        check_selection(read, models, routes, backends)
         begin_work(json_file)
-        for file in baseline_files(read, models, routes, backends) if reason is not None else ():
+        for file in baseline_files(chosen, selection) if reason is not None else ():
             baseline_destination(file, force).check()
-        found = follow_suite(read, models, routes, backends, artifacts, reason, progress, force)
-    return found, save(json_file, lambda: to_json(found, read.directory))
+        drifts = follow_suite(chosen, selection, artifacts, reason, progress, force)
+    return drifts, save(json_file, lambda: to_json(drifts, chosen.directory))

@@ -9,19 +9,19 @@ import click
 
 from parity.commands import (
     ARTIFACTS,
-    BACKEND,
-    MODEL,
-    ROUTE,
     SUITE,
     TIME_LIMIT,
     Finite,
     begin_work,
     json_option,
+    open_suite,
     save,
+    selection_options,
 )
 
 if TYPE_CHECKING:
     from parity.core.destination import Destination
+    from parity.suite.suite import Selection
 
 
 @click.command("calibrate")
@@ -34,9 +34,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Share of images whose noise the proposal covers.",
 )
-@MODEL
-@ROUTE
-@BACKEND
+@selection_options
 @TIME_LIMIT
 @json_option("everything that was measured, as JSON,", "parity-calibration")
 @ARTIFACTS
@@ -44,9 +42,7 @@ def calibrate(
     suite: Path | None,
     images: tuple[str, ...],
     quantile: float,
-    models: tuple[str, ...],
-    routes: tuple[str, ...],
-    backends: tuple[str, ...],
+    selection: Selection,
     json_file: Destination | None,
     artifacts: Path,
 ) -> int:
@@ -57,22 +53,14 @@ def calibrate(
 
     Exit codes: 0 something is proposed, 2 the input is bad, 3 nothing could be proposed.
     """
-    from parity.report.progress import progress_bar
-    from parity.suite.suite import find_suite, read_suite
-
-    path = find_suite(suite)
-    with progress_bar() as progress:
-        progress("loading PyTorch", None)
-        read = read_suite(path)
-        from parity.backends.selection import check_selection
+    with open_suite(suite, selection) as (chosen, progress):
         from parity.calibration import calibration
 
-        check_selection(read, models, routes, backends)
         begin_work(json_file)
-        found = calibration.calibrate(read, models, routes, backends, images, quantile, artifacts, progress)
-    unwritten = save(json_file, lambda: calibration.to_json(found))
+        measured = calibration.calibrate(chosen, selection, images, quantile, artifacts, progress)
+    unwritten = save(json_file, lambda: calibration.to_json(measured))
     from parity.report.calibration import print_calibration
     from parity.report.terminal import make_console
 
-    print_calibration(found, make_console())
-    return found.exit_code or unwritten
+    print_calibration(measured, make_console())
+    return measured.exit_code or unwritten

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from parity.commands import (
     ARTIFACTS,
     AT_ONCE,
-    BACKEND,
-    MODEL,
     NO_EXPLAIN,
-    ROUTE,
     SCALE,
     SUITE,
     TIME_LIMIT,
     Finite,
     Reports,
     begin_work,
+    open_suite,
     report,
     report_options,
+    selection_options,
 )
+
+if TYPE_CHECKING:
+    from parity.suite.suite import Selection
 
 MAX_UNREADABLE = Finite(0, 1)
 # Option -> what it stands for where it is not given; None: decided when it is needed.
@@ -39,9 +41,7 @@ STREAMED: dict[str, Any] = {
 
 @click.command("run")
 @SUITE
-@MODEL
-@ROUTE
-@BACKEND
+@selection_options
 @SCALE
 @TIME_LIMIT
 @NO_EXPLAIN
@@ -57,9 +57,7 @@ STREAMED: dict[str, Any] = {
 @ARTIFACTS
 def run(
     suite: Path | None,
-    models: tuple[str, ...],
-    routes: tuple[str, ...],
-    backends: tuple[str, ...],
+    selection: Selection,
     tolerance_scale: float,
     no_explain: bool,
     images: Path | None,
@@ -75,25 +73,24 @@ def run(
     """
     given = {name: value for name, value in streamed.items() if value is not None}
     if images is not None:
-        options = STREAMED | given | {"models": models, "routes": routes, "backends": backends}
+        options = STREAMED | given | vars(selection)
         options |= {"tolerance_scale": tolerance_scale, "artifacts": artifacts}
         return _run_streamed(suite, images, reports, options, not no_explain)
     if given:
         raise click.UsageError(f"--{next(iter(given)).replace('_', '-')} goes with --images")
-    from parity.report.progress import progress_bar
-    from parity.suite.suite import find_suite, read_suite
-
-    path = find_suite(suite)
-    with progress_bar() as progress:
-        progress("loading PyTorch", None)
-        read = read_suite(path)
+    with open_suite(suite, selection) as (chosen, progress):
         from parity import pipeline
-        from parity.backends.selection import check_selection
 
-        check_selection(read, models, routes, backends)
         begin_work(*reports.files)
-        found = pipeline.run(read, models, routes, backends, artifacts, progress, tolerance_scale, not no_explain)
-    return report(found, reports)
+        judged = pipeline.run(
+            chosen,
+            **vars(selection),
+            artifacts=artifacts,
+            progress=progress,
+            tolerance_scale=tolerance_scale,
+            explain=not no_explain,
+        )
+    return report(judged, reports)
 
 
 def _run_streamed(

@@ -16,6 +16,7 @@ from parity.commands import (
     Finite,
     begin_work,
     json_option,
+    open_suite,
     save,
 )
 
@@ -61,21 +62,17 @@ def upgrade(
         raise click.UsageError(
             "give either --with, or --from and --to (the one left out stands for what is installed)"
         )
-    from parity.report.progress import progress_bar
-    from parity.report.terminal import make_console
-    from parity.suite.suite import find_suite, read_suite
+    from parity.suite.suite import Selection
 
-    path = find_suite(suite)
-    with progress_bar() as progress:
-        progress("loading PyTorch", None)
-        read = read_suite(path)
-        from parity.backends.selection import check_selection
-
-        check_selection(read, models, routes, ())
+    with open_suite(suite, Selection(models, routes)) as (chosen, progress):
         begin_work(json_file)
         work = {"models": models, "routes": routes, "progress": progress, **options}
-        found, text = _bisect(read, package, from_, to, work) if package else _upgrade(read, with_, from_, to, work)
+        if package:
+            found, text = _bisect(chosen, package, from_, to, work)
+        else:
+            found, text = _upgrade(chosen, with_, from_, to, work)
     unwritten = save(json_file, lambda: text)
+    from parity.report.terminal import make_console
     from parity.report.upgrade import print_bisection, print_upgrade
 
     (print_bisection if package else print_upgrade)(found, make_console())

@@ -20,7 +20,8 @@ from parity.core.errors import ParityError
 from parity.core.results import FAILING_CASES, Run, Subject
 from parity.core.tolerance import Tolerance
 from parity.diagnosis.causes import Explainer
-from parity.pipeline import convert_entry, judge_with_prediction
+from parity.judging import Judging, judge_with_prediction
+from parity.pipeline import convert_entry
 from parity.stream.aggregate import with_explanations
 from parity.stream.cases_file import read_header
 from parity.stream.decoding import Decoder, same_pixels
@@ -130,10 +131,10 @@ def _artefact(
     for place in places:
         leg = header.legs[place]
         # A leg that broke before the images has none that was settled.
-        allowed, scale = entry.tolerance.get(route), job.tolerance_scale
+        judging = Judging(entry.tolerance.get(route), job.tolerance_scale, batch)
         if leg.tolerance is not None:
-            allowed, scale = Tolerance(leg.tolerance), 1.0
-        judged, answers = judge_with_prediction(reference, artifact, leg.backend, allowed, scale, batch)
+            judging = Judging(Tolerance(leg.tolerance), 1.0, batch)
+        judged, answers = judge_with_prediction(reference, artifact, leg.backend, judging)
         found.append(_found(place, explainer(judged, reference, artifact, answers, batch), reference))
     return Explained(tuple(found))
 

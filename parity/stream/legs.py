@@ -19,8 +19,9 @@ from parity.core.measuring import exact_numbers
 from parity.core.results import Prediction, Subject
 from parity.core.tolerance import Tolerance, measure_fp16_cost, measure_fp32_cost, scaled, tolerances_for
 from parity.formats.facts import artifact_digest
+from parity.judging import attempt, remarks_on
 from parity.metrics.classification.labels import align
-from parity.pipeline import attempt, convert_entry, remarks_on
+from parity.pipeline import convert_entry
 from parity.stream.decoding import Decoder, same_pixels
 from parity.stream.job import Job
 from parity.stream.lines import HeadLeg

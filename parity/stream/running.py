@@ -32,7 +32,7 @@ from parity.stream.lines import Header, HeadLeg, HeadModel, Line, PackedVariety,
 from parity.stream.listing import ImageList, list_images, shown
 from parity.stream.stamps import check_unchanged, keep_stamps
 from parity.stream.truth import Truth, find_truth
-from parity.suite.suite import read_suite
+from parity.suite.suite import Selection, read_suite
 
 LOG = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def prepare(job: Job, progress: Progress = lambda message, done, total: None) ->
     if job.threads is not None:
         torch.set_num_threads(job.threads)
     suite = read_suite(job.suite)
-    check_selection(suite, job.models, job.routes, job.backends)
+    check_selection(suite, Selection(tuple(job.models), tuple(job.routes), tuple(job.backends)))
     progress("looking for images", 0, None)
     images = list_images(job.images)
     entries = [entry for entry in suite.models if not job.models or entry.name in job.models]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +72,41 @@ class Suite:
     def directory(self) -> Path:
         """Return the directory of the suite file."""
         return self.path.parent
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Choose a part of a suite by names; an empty field stands for all.
+
+    backends: of each route's own.
+    """
+
+    models: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
+    backends: tuple[str, ...] = ()
+
+    @property
+    def is_partial(self) -> bool:
+        """Tell whether anything may be left out."""
+        return bool(self.models or self.routes or self.backends)
+
+    def entries(self, suite: Suite) -> list[ModelEntry]:
+        """List the models that are chosen; one that the suite has not is a ParityError."""
+        known = [entry.name for entry in suite.models]
+        if unknown := sorted(set(self.models) - set(known)):
+            raise ParityError(f"{suite.path}: no model `{unknown[0]}` (models: {', '.join(known)})")
+        return [entry for entry in suite.models if not self.models or entry.name in self.models]
+
+    def routes_of(self, entry: ModelEntry) -> list[str]:
+        """List those of a model's routes that are chosen."""
+        return [route for route in entry.routes if not self.routes or route in self.routes]
+
+    def backends_of(self, able: Iterable[str]) -> list[str]:
+        """List those of a format's backends that are chosen."""
+        return [backend for backend in able if not self.backends or backend in self.backends]
+
+
+ALL = Selection()
 
 
 def find_suite(given: Path | None) -> Path:

@@ -82,7 +82,8 @@ class Workbench:
 
     def _run(self, suite: Suite, entry: ModelEntry, route: str, backend: str) -> Drift:
         from parity.diagnosis.causes import Explainer
-        from parity.pipeline import Leg, convert_entry, judge_with_prediction
+        from parity.judging import judge_with_prediction
+        from parity.pipeline import Leg, convert_entry, judging_of
 
         try:
             reference = self._reference(suite, entry)
@@ -95,9 +96,8 @@ class Workbench:
         artifact = self._made[at]
         if isinstance(artifact, Subject):  # the conversion failed
             return Drift(artifact)
-        subject, prediction = judge_with_prediction(
-            reference, artifact, backend, entry.tolerance.get(route), self.scale, 1, entry.records
-        )
+        judging = judging_of(entry, route, self.scale)
+        subject, prediction = judge_with_prediction(reference, artifact, backend, judging)
         explainer = self._explainers.setdefault(at, Explainer())
         subject = explainer(subject, reference, artifact, prediction)
         return follow(suite.directory, Leg(subject, reference, artifact, prediction), self.reason, self.force)

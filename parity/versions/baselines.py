@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -30,6 +30,7 @@ from parity.core.noise import MACHINES
 from parity.core.schemas import first_problem
 from parity.formats.facts import ArtifactFacts, facts
 from parity.suite.images import pixels_digest
+from parity.suite.suite import ALL, Selection
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -215,17 +216,14 @@ def unused_baselines(suite: Suite) -> Iterator[Path]:
     yield from sorted(set((suite.directory / DIRECTORY).glob("*/*.json")) - set(baseline_files(suite)))
 
 
-def baseline_files(
-    suite: Suite, models: Sequence[str] = (), routes: Sequence[str] = (), backends: Sequence[str] = ()
-) -> Iterator[Path]:
+def baseline_files(suite: Suite, selection: Selection = ALL) -> Iterator[Path]:
     """Name the baseline files of a suite, or of a part of it, whether they are there or not."""
     from parity.core.results import Subject
 
-    for entry in (entry for entry in suite.models if not models or entry.name in models):
-        for route in (route for route in entry.routes if not routes or route in routes):
-            for backend in backends_for(ROUTES[route].format):
-                if not backends or backend in backends:
-                    yield baseline_file(suite.directory, Subject(entry.name, route, "", backend, "", "skipped"))
+    for entry in selection.entries(suite):
+        for route in selection.routes_of(entry):
+            for backend in selection.backends_of(backends_for(ROUTES[route].format)):
+                yield baseline_file(suite.directory, Subject(entry.name, route, "", backend, "", "skipped"))
 
 
 def _top(row: np.ndarray, labels: tuple[str, ...]) -> tuple[tuple[str, float], ...]:

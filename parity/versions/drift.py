@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from conversion.routes import ROUTES
 from parity.backends import RECORDED, backends_for
 from parity.core.errors import ParityError
-from parity.pipeline import Leg, Progress, run_legs
+from parity.pipeline import Leg, Progress, RunOptions, no_progress, run_legs
+from parity.suite.suite import ALL, Selection
 from parity.versions.alterations import alterations, is_system_alone
 from parity.versions.baselines import (
     KINDS,
@@ -84,21 +85,19 @@ class Drifts:
 
 def follow_suite(
     suite: Suite,
-    models: Sequence[str] = (),
-    routes: Sequence[str] = (),
-    backends: Sequence[str] = (),
+    selection: Selection = ALL,
     artifacts: Path = Path(".parity"),
     reason: str | None = None,
-    progress: Progress = lambda message, share: None,
+    progress: Progress = no_progress,
     force: bool = False,
 ) -> Drifts:
-    """Run a suite and compare its answers with their baselines; empty selections mean all.
+    """Run a suite and compare its answers with their baselines.
 
     reason: store the answers instead, for this reason. force: also over files that are no baselines.
     """
-    legs = run_legs(suite, models, routes, backends, artifacts, progress)
-    followed = tuple(drift for leg in legs for drift in _all_of(suite.directory, leg, backends, reason, force))
-    unused = () if models or routes or backends else tuple(unused_baselines(suite))
+    legs = run_legs(suite, selection, RunOptions(artifacts), progress)
+    followed = tuple(drift for leg in legs for drift in _all_of(suite.directory, leg, selection, reason, force))
+    unused = () if selection.is_partial else tuple(unused_baselines(suite))
     return Drifts(followed, unused)
 
 
@@ -142,12 +141,12 @@ def follow(directory: Path, leg: Leg, reason: str | None = None, force: bool = F
     return Drift(subject, changes, since)
 
 
-def _all_of(directory: Path, leg: Leg, backends: Sequence[str], reason: str | None, force: bool) -> Iterator[Drift]:
+def _all_of(directory: Path, leg: Leg, selection: Selection, reason: str | None, force: bool) -> Iterator[Drift]:
     """Follow a leg; a conversion that failed is one leg for all backends whose answers were stored."""
     subjects = [leg.subject]
     if leg.artifact is None:
-        able = backends_for(ROUTES[leg.subject.route].format)
-        every = [replace(leg.subject, backend=name) for name in able if not backends or name in backends]
+        able = selection.backends_of(backends_for(ROUTES[leg.subject.route].format))
+        every = [replace(leg.subject, backend=name) for name in able]
         subjects = [s for s in every if baseline_file(directory, s).is_file()] or subjects
     for subject in subjects:
         yield follow(directory, replace(leg, subject=subject), reason, force)

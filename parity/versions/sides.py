@@ -20,7 +20,7 @@ from parity.core.errors import ParityError
 from parity.core.results import Diagnosis, Divergence, Prediction, Subject
 from parity.diagnosis.causes import Explainer
 from parity.formats import format_of
-from parity.pipeline import judge_prediction, judge_with_prediction
+from parity.judging import Judging, judge_prediction, judge_with_prediction
 from parity.suite.toolchain import normal, requirement
 from parity.versions.toolchain_packages import installed
 from parity.versions.toolchains import (
@@ -166,12 +166,12 @@ class Bench:
         self, reference: Reference, made: Made, backend: str, entry: ModelEntry, route: str, scale: float = 1.0
     ) -> Outcome:
         """Run what was made on a backend and compare it with PyTorch."""
-        tolerance = entry.tolerance.get(route)
+        judging = Judging(entry.tolerance.get(route), scale)
         if made.artifact is None:
             subject = Subject(entry.name, route, "", backend, ROUTES[route].precision, "skipped", made.skipped)
             return _failed(subject, made.failure) if made.failure else Outcome(subject, None, "skipped")
         if not self._runs(backend):
-            subject, answers = judge_with_prediction(reference, made.artifact, backend, tolerance, scale)
+            subject, answers = judge_with_prediction(reference, made.artifact, backend, judging)
             # The runtime is not what is being tried: that it does not take the file is the file's fault.
             return Outcome(subject, answers, "nonsense" if subject.verdict == "error" else state_of(subject))
         request = {"artifact": str(made.artifact.path.absolute()), "backend": backend}
@@ -181,7 +181,7 @@ class Bench:
             return _failed(subject, found)
         rows = [[float.fromhex(p) for p in row] for row in found["probabilities"]]
         answers = Prediction(np.array(rows), _names(found["labels"]), _names(found["top1"]))
-        subject = judge_prediction(reference, made.artifact, backend, answers, tolerance, scale)
+        subject = judge_prediction(reference, made.artifact, backend, answers, judging)
         # Which hop is to blame was looked for with the installed runtime, which did not give these answers.
         subject = replace(subject, guilty_hop="")
         return Outcome(subject, answers, state_of(subject))

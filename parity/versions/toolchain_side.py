@@ -20,7 +20,7 @@ from parity.core.errors import ParityError
 from parity.core.results import Prediction
 from parity.core.tolerance import Tolerance
 from parity.diagnosis.causes import Explainer
-from parity.pipeline import judge_with_prediction
+from parity.judging import Judging, judge_with_prediction
 from parity.suite.images import ImageSet
 from parity.suite.models import load_classifier
 
@@ -70,8 +70,8 @@ def explain(
     images = ImageSet(tuple(names), np.load(pixels), tuple(map(Path, files)))
     reference = Reference(classifier, images, Prediction(np.load(expected), tuple(classifier.labels)))
     opened = replace(open_artifact(artifact), route=route)
-    allowed = None if tolerance is None else Tolerance(tolerance)
-    subject, answers = judge_with_prediction(reference, opened, backend, allowed)
+    judging = Judging(None if tolerance is None else Tolerance(tolerance))
+    subject, answers = judge_with_prediction(reference, opened, backend, judging)
     explained = Explainer()(subject, reference, opened, answers)
     return {
         "guilty_hop": explained.guilty_hop,

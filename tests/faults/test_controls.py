@@ -17,7 +17,8 @@ from parity.backends import onnxruntime
 from parity.backends.reference import make_reference
 from parity.core.noise import FP16_CAP
 from parity.core.results import Subject
-from parity.pipeline import judge_artifact, judge_prediction
+from parity.judging import judge_prediction
+from parity.pipeline import judge_artifact
 from parity.suite.images import load_images
 from tests.faults import unchanging
 from tests.faults.architectures import ARCHITECTURES, classifier, images_of, many_images

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from conversion import Classifier, convert
+from parity.backends.reference import Reference, make_reference
 from parity.core.results import Subject
-from parity.pipeline import Reference, judge, make_reference
+from parity.judging import Judging, judge
 from parity.suite.images import load_images
 from parity.suite.models import load_classifier
 from parity.suite.suite import read_suite
@@ -42,7 +43,7 @@ def reference_of(model: str) -> Reference:
 @cache
 def judged(model: str, route: str, backend: str) -> Subject:
     artifact = convert(classifier_of(model), route, ARTIFACTS)
-    return judge(reference_of(model), artifact, backend, MODELS[model].tolerance.get(route))
+    return judge(reference_of(model), artifact, backend, Judging(MODELS[model].tolerance.get(route)))
 
 
 @pytest.mark.parametrize("route", ["onnx-torchscript", "mlprogram", "onnx-coreml"])

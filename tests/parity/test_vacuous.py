@@ -15,7 +15,7 @@ from parity.artifacts.causes import explain_artifact
 from parity.backends.reference import make_reference
 from parity.cli import main
 from parity.core.results import Prediction
-from parity.pipeline import judge_prediction
+from parity.judging import judge_prediction
 from parity.stream.judge_saved import judge_run
 from parity.suite.images import load_images
 from tests.parity import tiny

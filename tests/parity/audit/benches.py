@@ -18,7 +18,7 @@ from parity.audit.mutant import Mutant, Original
 from parity.backends.reference import Reference, make_reference
 from parity.core.tolerance import Tolerance, tolerances_for
 from parity.formats.editing import edited
-from parity.pipeline import judge_with_prediction
+from parity.judging import Judging, judge_with_prediction
 from parity.suite.images import load_images
 from tests.parity.tiny import converted, pictures, tiny
 
@@ -53,7 +53,7 @@ def bench(
     reference = make_reference(classifier, load_images(list(images), classifier.preprocessing))
     backend = "onnxruntime" if artifact.format == "onnx" else "coreml-evaluator"
     given = Tolerance(tolerance) if tolerance else next(tolerances_for(artifact, reference.cost))
-    subject, answers = judge_with_prediction(reference, artifact, backend, given)
+    subject, answers = judge_with_prediction(reference, artifact, backend, Judging(given))
     assert subject.verdict in ("pass", "inconclusive"), subject.reason
     assert answers is not None
     return Bench(Original(artifact, reference, batches), backend, given, answers, scratch())

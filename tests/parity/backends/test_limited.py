@@ -24,7 +24,7 @@ from parity.cli import main
 from parity.core.errors import ParityError, UnsupportedOperationsError
 from parity.core.results import Prediction
 from parity.diagnosis.causes import Explainer
-from parity.pipeline import judge_with_prediction
+from parity.judging import judge_with_prediction
 from parity.suite.images import load_images
 from tests.parity.tiny import PREPROCESSING, converted, pictures, tiny
 

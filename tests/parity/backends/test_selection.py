@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from conversion import Artifact
 from parity import ParityError
 from parity.backends.selection import check_backends, check_selection
-from parity.suite.suite import ModelEntry, Suite
+from parity.suite.suite import ModelEntry, Selection, Suite
 
 SUITE = Suite(
     Path("parity.toml"),
@@ -45,23 +45,23 @@ def test_a_selection_is_refused_where_a_name_of_it_runs_nothing(
     left = [leg for leg in LEGS if all(not names or part in names for part, names in zip(leg, asked, strict=True))]
     run = {name for leg in left for name in leg}
     if {*models, *routes, *backends} <= run:
-        check_selection(SUITE, models, routes, backends)
+        check_selection(SUITE, Selection(tuple(models), tuple(routes), tuple(backends)))
         return
     with pytest.raises(ParityError) as raised:
-        check_selection(SUITE, models, routes, backends)
+        check_selection(SUITE, Selection(tuple(models), tuple(routes), tuple(backends)))
     assert any(f"`{name}`" in str(raised.value) for name in {*models, *routes, *backends} - run)
 
 
 def test_the_error_names_what_the_others_leave() -> None:
     with pytest.raises(ParityError) as raised:
-        check_selection(SUITE, ["small"], ["mlprogram"], [])
+        check_selection(SUITE, Selection(("small",), ("mlprogram",)))
 
     assert str(raised.value) == "parity.toml: no model `small` with route mlprogram (models: big)"
 
 
 def test_where_the_others_exclude_each_other_all_is_named() -> None:
     with pytest.raises(ParityError) as raised:
-        check_selection(SUITE, ["small"], ["mlprogram"], ["onnxruntime"])
+        check_selection(SUITE, Selection(("small",), ("mlprogram",), ("onnxruntime",)))
 
     assert str(raised.value) == (
         "parity.toml: no model `small` with route mlprogram and backend onnxruntime (models: big, small)"

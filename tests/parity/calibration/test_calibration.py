@@ -16,7 +16,7 @@ from parity.calibration.noise import FP16, FP16_ONLY, FP16_WEIGHTS
 from parity.calibration.proposals import Proposal
 from parity.core.errors import ParityError
 from parity.core.tolerance import Tolerance
-from parity.suite.suite import ModelEntry, Suite
+from parity.suite.suite import ModelEntry, Selection, Suite
 from tests.parity.tiny import LABELS, PREPROCESSING, Tiny, converted, save_pictures, shifted, tiny, untrained
 
 ROUTES = ("onnx-torchscript", "mlprogram", "mlprogram-fp32")
@@ -61,6 +61,7 @@ def calibrated(place: Path, monkeypatch: pytest.MonkeyPatch) -> Calibrated:
         tolerance: dict[str, Tolerance] | None = None,
         records: tuple[Path, ...] = (),
         convert: Callable[..., Artifact] | None = None,
+        backends: Sequence[str] = (),
         **options: object,
     ) -> Calibration:
         def by_make(classifier: Classifier, route: str, *rest: object) -> Artifact:
@@ -71,7 +72,7 @@ def calibrated(place: Path, monkeypatch: pytest.MonkeyPatch) -> Calibrated:
         entry = ModelEntry(
             "tiny", "models.py:tiny", {}, tuple(routes), ("photos/*.png",), tolerance or {}, records=records
         )
-        return calibrate(Suite(place / "parity.toml", (entry,)), **options)  # type: ignore[arg-type]
+        return calibrate(Suite(place / "parity.toml", (entry,)), Selection(backends=tuple(backends)), **options)  # type: ignore[arg-type]
 
     return run
 

@@ -15,7 +15,7 @@ from parity.core.compare import compare
 from parity.core.errors import ParityError
 from parity.core.results import Environment, Prediction, Run, Subject, summarise, to_json
 from parity.core.tolerance import Tolerance
-from parity.pipeline import with_comparison
+from parity.judging import with_comparison
 from parity.stream.judge_saved import judge_file, read_judged
 
 LABELS = ("ant", "bee", "cat", "dog")

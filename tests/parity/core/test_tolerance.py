@@ -16,7 +16,7 @@ from parity.backends.pytorch import load_reference
 from parity.backends.reference import Reference, make_reference
 from parity.core.results import Prediction
 from parity.core.tolerance import measure_fp16_cost, measure_fp32_cost, scaled, tolerances_for, too_costly
-from parity.pipeline import judge_prediction
+from parity.judging import judge_prediction
 from parity.suite.images import ImageSet, load_images
 from tests.parity.tiny import pictures, tiny
 

@@ -24,7 +24,7 @@ from parity.core.results import Prediction
 from parity.diagnosis.causes import examine
 from parity.diagnosis.examination import Examination
 from parity.diagnosis.search import Explanation, explain
-from parity.pipeline import judge_prediction, judge_with_prediction
+from parity.judging import Judging, judge_prediction, judge_with_prediction
 from parity.suite.images import ImageSet, load_images
 from tests.parity import tiny
 
@@ -126,7 +126,7 @@ def examined(
     """Judge an artefact, or answers that were given, and make the examination of it."""
     backend = "onnxruntime" if artifact.format == "onnx" else "coreml-evaluator"
     if prediction is None:
-        subject, prediction = judge_with_prediction(given, artifact, backend, batch=batch)
+        subject, prediction = judge_with_prediction(given, artifact, backend, Judging(batch=batch))
     else:
         subject = judge_prediction(given, artifact, backend, prediction)
     return examine(subject, given, artifact, prediction, batch)

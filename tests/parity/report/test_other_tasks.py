@@ -11,7 +11,7 @@ import pytest
 from parity import Tolerance, compare
 from parity.core.metric import METRICS
 from parity.core.results import Run, to_json
-from parity.pipeline import with_comparison
+from parity.judging import with_comparison
 from parity.report.html import to_html
 from parity.report.junit import to_junit
 from parity.report.markdown import to_markdown

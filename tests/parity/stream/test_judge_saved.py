@@ -28,7 +28,7 @@ from parity.core.results import (
     to_json,
 )
 from parity.core.tolerance import Tolerance
-from parity.pipeline import with_comparison
+from parity.judging import with_comparison
 from parity.stream.judge_saved import judge_file, judge_run
 
 LABELS = tuple("abcdefgh")

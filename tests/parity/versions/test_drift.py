@@ -16,7 +16,7 @@ from parity.backends.reference import Reference
 from parity.core.results import Answer, Case, Prediction, Subject
 from parity.pipeline import Leg
 from parity.suite.images import load_images
-from parity.suite.suite import ModelEntry, Suite
+from parity.suite.suite import ModelEntry, Selection, Suite
 from parity.versions import drift
 from parity.versions.baselines import Change, read_baseline
 from parity.versions.drift import Drift, Drifts, follow, follow_suite, to_json
@@ -170,7 +170,7 @@ def test_a_conversion_that_fails_loses_every_baseline_of_its_route(
 
     assert [(d.subject.backend, d.trouble) for d in found.legs] == [("onnxruntime", "error: it crashed")]
     assert found.exit_code == 1
-    assert follow_suite(suite, backends=["onnx-reference"]).legs == (Drift(failed),)
+    assert follow_suite(suite, Selection(backends=("onnx-reference",))).legs == (Drift(failed),)
 
 
 def test_a_conversion_that_fails_without_a_baseline_has_nothing_to_lose(
@@ -192,8 +192,8 @@ def test_unused_baselines_are_named_where_all_of_the_suite_is_run(
     runs(leg)
 
     assert follow_suite(suite).unused == (old,)
-    for part in ({"models": ["tiny"]}, {"routes": ["onnx"]}, {"backends": ["onnxruntime"]}):
-        assert follow_suite(suite, **part).unused == ()  # type: ignore[arg-type]
+    for part in (Selection(("tiny",)), Selection(routes=("onnx",)), Selection(backends=("onnxruntime",))):
+        assert follow_suite(suite, part).unused == ()
 
 
 SUBJECT = Subject("tiny", "onnx", "net.onnx", "onnxruntime", "fp32", "pass")
@@ -250,4 +250,4 @@ def test_json_holds_it_all_and_no_path_of_the_machine(tmp_path: Path) -> None:
 
 def test_a_suite_that_asks_for_what_is_not_there_is_an_error(suite: Suite) -> None:
     with pytest.raises(ParityError, match="no model `big`"):
-        follow_suite(suite, ["big"])
+        follow_suite(suite, Selection(("big",)))

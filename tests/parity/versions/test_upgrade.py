@@ -16,7 +16,7 @@ from conversion import Artifact
 from parity.backends.reference import Reference
 from parity.core.errors import ParityError
 from parity.core.results import Environment, Prediction, Subject
-from parity.pipeline import judge_with_prediction
+from parity.judging import judge_with_prediction
 from parity.suite.suite import ModelEntry, Suite, read_suite
 from parity.versions import upgrade as module
 from parity.versions.sides import Bench, Made, Outcome, Side

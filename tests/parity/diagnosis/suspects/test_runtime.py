@@ -18,7 +18,7 @@ from parity.core.results import Diagnosis, Prediction
 from parity.diagnosis.causes import examine
 from parity.diagnosis.search import explain
 from parity.diagnosis.suspects import runtime
-from parity.pipeline import judge_with_prediction
+from parity.judging import judge_with_prediction
 from parity.suite.images import load_images
 from tests.parity.diagnosis.faulty import _home, good, reference
 from tests.parity.tiny import LABELS, Tiny, pictures, tiny
