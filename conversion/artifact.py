@@ -17,6 +17,8 @@ from conversion.precision import mlprogram_precision, onnx_precision
 from conversion.provenance import KEY, Provenance
 
 Format = Literal["onnx", "mlprogram", "neuralnetwork"]
+# How exporters wrote an open size before ONNX had names for it; runtimes take it so still.
+_OPEN = -1
 _NEURAL_NETWORKS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
 
 
@@ -83,6 +85,13 @@ def _open_onnx(path: Path) -> Artifact:
         raise ConversionError(
             f"{path}: the file holds no whole ONNX graph; it is empty or truncated, export it again"
         )
+    for value in (*model.graph.input, *model.graph.output):
+        sizes = [axis.dim_value for axis in value.type.tensor_type.shape.dim]
+        if any(size < _OPEN for size in sizes):
+            raise ConversionError(
+                f"{path}: `{value.name}` has the shape {sizes}; a size is a whole number above 0, or a name, or {_OPEN} "
+                "where it is open; export it again"
+            )
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     return _artifact(path, "onnx", precision, metadata.get(KEY))
 

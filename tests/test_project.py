@@ -10,6 +10,7 @@ import sys
 import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from tests.conftest import pytest_collection_modifyitems
 from tests.thorough import THOROUGH
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -200,31 +202,28 @@ def test_the_workflow_demands_the_native_leg_on_macos_alone() -> None:
     assert demanded == {"ubuntu-latest": "", "macos-15": "1"}
 
 
-def test_what_is_left_to_the_whole_suite_exists_and_is_marked() -> None:
+@pytest.mark.parametrize(
+    ("place", "thorough"),
+    [
+        ("tests/coreml/test_fuzz.py", True),
+        ("tests/conformance/test_run.py", True),
+        ("tests/coreml/test_evaluator.py", False),
+        ("tests/parity/test_parity.py", False),
+        ("fixtures/parity.toml", False),
+        ("../tests/conformance/test_run.py", False),
+    ],
+)
+def test_what_is_left_to_the_whole_suite_is_marked(place: str, thorough: bool) -> None:
+    marks: list[str] = []
+    item: Any = SimpleNamespace(path=(ROOT / place).resolve(), add_marker=marks.append)
+
+    pytest_collection_modifyitems([item])
+
+    assert marks == ["thorough"] * thorough
+
+
+def test_what_is_left_to_the_whole_suite_exists() -> None:
     assert all((ROOT / path).exists() and reason for path, reason in THOROUGH.items())
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "--collect-only",
-            "-q",
-            "-m",
-            "thorough",
-            "tests/conformance",
-            "tests/coreml",
-        ],
-        cwd=ROOT,
-        text=True,
-        capture_output=True,
-        check=False,
-    )
-    files = {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line}
-    assert {file for file in files if file.startswith("tests/coreml")} == {
-        "tests/coreml/test_fuzz.py",
-        "tests/coreml/test_torchvision_models.py",
-    }
-    assert any(file.startswith("tests/conformance/") for file in files)
 
 
 # Light imports

@@ -113,10 +113,10 @@ def in_one_process(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def in_workers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Run under pytest-xdist, with a test that kills its worker and a file that cannot be imported."""
+    """Run in a worker of pytest-xdist, with a test that kills its worker and a file that cannot be imported."""
     directory = tmp_path_factory.mktemp("workers")
     (directory / "test_unreadable.py").write_text("import no_such_module\n", encoding="utf-8")
-    found, output = run_plugin(directory, MADE_UP + DEADLY, "-n", "2", "--continue-on-collection-errors")
+    found, output = run_plugin(directory, MADE_UP + DEADLY, "-n", "1", "--continue-on-collection-errors")
     assert found, output
     return found
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.conformance.run import describe, judge, read_known, run_tests
 
-SIZE = 600
+SIZE = 300
 
 
 def test_a_sample_of_apples_tests_passes(tmp_path: Path) -> None:

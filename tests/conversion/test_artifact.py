@@ -147,7 +147,7 @@ def test_a_foreign_note_under_our_key_is_no_provenance(note: str, tmp_path: Path
     assert (open_artifact(path).route, open_artifact(path).provenance) == ("-", None)
 
 
-@pytest.mark.parametrize("shape", [(1, 3, "height", "width"), (1, 3, 0, 6), (1, 12)])
+@pytest.mark.parametrize("shape", [(1, 3, "height", "width"), (1, 3, 0, 6), (-1, 3, -1, -1), (1, 12)])
 def test_an_open_input_size_is_none(shape: tuple[int | str, ...], tmp_path: Path) -> None:
     assert input_size(open_artifact(onnx_file(tmp_path / "a.onnx", shape))) is None
 
@@ -323,6 +323,10 @@ def test_an_onnx_file_that_was_cut_behind_its_graph(tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
 
     assert "truncated" in refusal(tmp_path / "a.onnx")
+
+
+def test_a_size_below_every_open_one_is_refused(tmp_path: Path) -> None:
+    assert "`x` has the shape [1, 3, -7, 6]" in refusal(onnx_file(tmp_path / "a.onnx", (1, 3, -7, 6)))
 
 
 def test_an_onnx_file_without_the_weights_beside_it(tmp_path: Path, converted: Converted) -> None:
