@@ -89,8 +89,8 @@ def _open_onnx(path: Path) -> Artifact:
         sizes = [axis.dim_value for axis in value.type.tensor_type.shape.dim]
         if any(size < _OPEN for size in sizes):
             raise ConversionError(
-                f"{path}: `{value.name}` has the shape {sizes}; a size is a whole number above 0, or a name, or {_OPEN} "
-                "where it is open; export it again"
+                f"{path}: `{value.name}` has the shape {sizes}; a size is a whole number above 0, or a name or "
+                f"{_OPEN} where it is open; export it again"
             )
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     return _artifact(path, "onnx", precision, metadata.get(KEY))
