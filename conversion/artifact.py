@@ -53,8 +53,8 @@ def open_artifact(path: str | Path) -> Artifact:
         raise ConversionError(f"{path}: no such file; {GIVE}")
     if why and why != DIRECTORY:
         raise ConversionError(f"{path}: {why}")
-    if told := why_no_model(path):
-        raise ConversionError(f"{path}: {told}")
+    if reason := why_no_model(path):
+        raise ConversionError(f"{path}: {reason}")
     if why and path.suffix == ".onnx":
         raise ConversionError(f"{path}: {why}, or export it again")
     return _open_onnx(path) if path.suffix == ".onnx" else _open_coreml(path)
@@ -66,8 +66,8 @@ def _open_onnx(path: Path) -> Artifact:
     try:
         model = onnx.load(str(path), load_external_data=False)
         beside = list(external_files(model))
-        if told := why_no_weights(path.parent, beside, "copy them beside it, or export it again"):
-            raise ConversionError(f"{path}: {told}")
+        if reason := why_no_weights(path.parent, beside, "copy them beside it, or export it again"):
+            raise ConversionError(f"{path}: {reason}")
         try:
             precision = onnx_precision(model)
         except ConversionError as error:
@@ -122,8 +122,8 @@ def _open_coreml(path: Path) -> Artifact:
         )
     home = path / "Data" / "com.apple.CoreML" if path.is_dir() else path.parent
     copy = "copy the whole .mlpackage directory, or convert again"
-    if told := why_no_weights(home, _weight_files(specification), copy):
-        raise ConversionError(f"{path}: {told}")
+    if reason := why_no_weights(home, _weight_files(specification), copy):
+        raise ConversionError(f"{path}: {reason}")
     return _artifact(path, "mlprogram", mlprogram_precision(specification), note, path.with_suffix(".onnx"))
 
 

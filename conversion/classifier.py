@@ -94,8 +94,10 @@ def _sides(name: str, value: Any) -> Any:
         raise ConversionError(f"Preprocessing: {name} is {_MEANING[name]}, got {value!r:.60}")
     pixels = prod(whole) if len(whole) > 1 else whole[0] ** 2
     if pixels > PIXELS_LIMIT:
-        told = f"{'x'.join(map(str, whole))} pixels" if len(whole) > 1 else f"a side of {whole[0]} pixels"
-        raise ConversionError(f"Preprocessing: {name} is {told}, more than the limit of {PIXELS_LIMIT} altogether")
+        extent = f"{'x'.join(map(str, whole))} pixels" if len(whole) > 1 else f"a side of {whole[0]} pixels"
+        raise ConversionError(
+            f"Preprocessing: {name} is {extent}, more than the limit of {PIXELS_LIMIT} altogether"
+        )
     return tuple(whole) if isinstance(value, Iterable) else whole[0]
 
 

@@ -140,12 +140,12 @@ def find_images(patterns: Sequence[str | Path], relative_to: Path) -> tuple[Path
         patterns = [patterns]
     if not patterns:
         raise ImageError("no images were named: give files, directories or patterns such as images/*.jpg")
-    found = {
+    paths_by_key = {
         Path(os.path.abspath(path)): path  # noqa: PTH100 - Path.absolute keeps `..`, resolve follows links
         for pattern in patterns
         for path in _matches(Path(pattern), relative_to)
     }
-    return tuple(found[key] for key in sorted(found))
+    return tuple(paths_by_key[key] for key in sorted(paths_by_key))
 
 
 def _check_file(path: Path) -> None:
@@ -162,8 +162,8 @@ def _check_file(path: Path) -> None:
 
 def _tell_no_image(path: Path) -> str:
     """Say what a file is that no plugin of an allowed format takes for its own."""
-    if told := tell_pointer(path):
-        return told
+    if pointer := tell_pointer(path):
+        return pointer
     if foreign := foreign_format(path):
         return f"{foreign}, whatever its name ends in, and is not decoded: {allowed()}; save it as JPEG or PNG"
     if path.suffix in MODEL_SUFFIXES:
@@ -217,15 +217,15 @@ def _matches(pattern: Path, relative_to: Path) -> list[Path]:
 
 
 def _images_inside(directory: Path) -> list[Path]:
-    found = [path for path in directory.iterdir() if _is_image_file(path)]
-    if not found and directory.suffix in (*MODEL_SUFFIXES, COMPILED_SUFFIX):
+    images = [path for path in directory.iterdir() if _is_image_file(path)]
+    if not images and directory.suffix in (*MODEL_SUFFIXES, COMPILED_SUFFIX):
         raise ImageError(f"{directory} is a converted model, not a directory of images: give one of photos")
-    if not found:
+    if not images:
         raise ImageError(
             f"directory {directory} holds no images ({_suffixes()}): subdirectories are searched only by a pattern "
             f"such as {directory / '**' / '*.jpg'}"
         )
-    return found
+    return images
 
 
 def _images_matching(pattern: Path, relative_to: Path) -> list[Path]:
@@ -234,11 +234,11 @@ def _images_matching(pattern: Path, relative_to: Path) -> list[Path]:
     escaped = Path(glob.escape(str(literal))) / pattern.relative_to(literal)
     # glob rather than Path.glob, which refuses absolute patterns.
     matches = [Path(match) for match in glob.glob(str(escaped), recursive=True)]  # noqa: PTH207
-    found = [path for path in matches if _is_image_file(path)]
-    if not found:
+    images = [path for path in matches if _is_image_file(path)]
+    if not images:
         what = f"{matches[0]}, but no image ({_suffixes()})" if matches else "nothing"
         raise ImageError(f"pattern {pattern} matches {what}: correct it, or name the files")
-    return found
+    return images
 
 
 def _is_image_file(path: Path) -> bool:

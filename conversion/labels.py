@@ -111,8 +111,8 @@ def imagenet_labels() -> tuple[str, ...]:
 
 def _read_text(path: Path) -> str:
     # Read as text, a pointer is three labels.
-    if told := tell_pointer(path):
-        raise ConversionError(f"label file {path} is {told}")
+    if pointer := tell_pointer(path):
+        raise ConversionError(f"label file {path} is {pointer}")
     why = why_no_file(path)
     if why == MISSING:
         raise ConversionError(f"label file {path} does not exist: check the path")

@@ -66,14 +66,14 @@ def export_onnx_torchscript(
 def _axes(opened: OpenAxes) -> dict[int, tuple[str, dict[str, int]]]:
     """List the axes to leave open: place -> name, and bounds where some were given."""
     heights, widths = zip(*opened.sizes, strict=True) if opened.sizes else ((), ())
-    given = {
+    options = {
         0: ("batch", opened.batch or ()),
         2: ("height", opened.height or heights),
         3: ("width", opened.width or widths),
     }
     return {
         axis: (name, {"min": min(sizes), "max": max(sizes)} if sizes else {})
-        for axis, (name, sizes) in given.items()
+        for axis, (name, sizes) in options.items()
         if sizes or name == "batch"
     }
 

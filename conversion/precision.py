@@ -70,10 +70,10 @@ def onnx_precision(model: Any) -> Precision:
         model = onnx.shape_inference.infer_shapes(model)
     graph = model.graph
     stored = {weight.name: weight.data_type for weight in graph.initializer}
-    given = [value.name for value in graph.input if value.name not in stored]
+    inputs = [value.name for value in graph.input if value.name not in stored]
     types = _onnx_types(graph)
     steps = list(_onnx_steps(graph, types))
-    return computes_in(steps, given, [value.name for value in graph.output])
+    return computes_in(steps, inputs, [value.name for value in graph.output])
 
 
 def _check_functions(model: Any) -> None:

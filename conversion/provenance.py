@@ -98,13 +98,13 @@ def _tuples(value: Any) -> Any:
 
 def package_versions(names: tuple[str, ...] = CONVERTERS) -> dict[str, str]:
     """Return the installed versions of packages, without those that are not installed."""
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for name in names:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def weights_hash(classifier: Classifier) -> str:

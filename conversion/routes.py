@@ -177,8 +177,8 @@ def _find(home: Path, answers: np.ndarray) -> _Place:
         place = home if number == 1 else home.with_name(f"{home.name}-{number}")
         if not place.exists():
             return _Place(place)
-        if told := damage(place):
-            return _Place(place, damage=told)
+        if trouble := damage(place):
+            return _Place(place, damage=trouble)
         if answers_alike(place, answers):
             return _Place(place, whole=True)
     raise AssertionError("there is always another number")

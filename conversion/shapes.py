@@ -93,9 +93,9 @@ class OpenAxes:
         """Read what `to_json` wrote; what cannot be read, in another tool's file, asks for nothing."""
         try:
             content = parse_json(text)
-            found = {name: _pair(name, value) for name, value in content.items() if name != "sizes"}
+            bounds = {name: _pair(name, value) for name, value in content.items() if name != "sizes"}
             sizes = tuple(_pair("sizes", size) for size in content.get("sizes", ()))
-            return OpenAxes(**found, sizes=sizes)
+            return OpenAxes(**bounds, sizes=sizes)
         except (ValueError, TypeError, AttributeError, ConversionError):
             return OpenAxes()
 
@@ -131,10 +131,10 @@ def open_axes(
         if own not in listed:
             raise ConversionError(f"sizes {list(listed)} are without the classifier's own, {own}; add it")
         return OpenAxes(sizes=listed)
-    given = bounds or ([max(1, side // 2) for side in own], [2 * side for side in own])
-    if len(given) != 2:
+    ends_of_size = bounds or ([max(1, side // 2) for side in own], [2 * side for side in own])
+    if len(ends_of_size) != 2:
         raise ConversionError(f"bounds of a size are the smallest and the largest (height, width), not {bounds}")
-    smallest, largest = (_pair("bounds", end) for end in given)
+    smallest, largest = (_pair("bounds", end) for end in ends_of_size)
     height, width = (_range("bounds", ends) for ends in zip(smallest, largest, strict=True))
     if not (height[0] <= own[0] <= height[1] and width[0] <= own[1] <= width[1]):
         raise ConversionError(f"bounds {smallest} to {largest} are without the classifier's own size, {own}")
@@ -241,8 +241,8 @@ def _range(name: str, ends: Iterable[Any]) -> tuple[int, int]:
     return lower, upper
 
 
-def _pair(name: str, given: Any) -> tuple[int, int]:
-    values = list(given) if isinstance(given, Iterable) and not isinstance(given, str | Mapping) else [given]
+def _pair(name: str, pair: Any) -> tuple[int, int]:
+    values = list(pair) if isinstance(pair, Iterable) and not isinstance(pair, str | Mapping) else [pair]
     if len(values) != 2 or not all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in values):
-        raise ConversionError(f"{name} takes pairs of whole numbers above 0, not {given!r}")
+        raise ConversionError(f"{name} takes pairs of whole numbers above 0, not {pair!r}")
     return values[0], values[1]

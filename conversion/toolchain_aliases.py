@@ -21,8 +21,8 @@ def install_aliases() -> Iterator[str]:
     package, _, name = wanted.rpartition(".")
     if not package or importlib.util.find_spec(package) is None or importlib.util.find_spec(wanted) is not None:
         return
-    found = importlib.import_module(package)
-    there = [module.name for module in pkgutil.iter_modules(found.__path__) if module.name.startswith("torch_")]
+    parent = importlib.import_module(package)
+    there = [module.name for module in pkgutil.iter_modules(parent.__path__) if module.name.startswith("torch_")]
     if there:
         newest = max(there, key=lambda known: [int(part) for part in re.findall(r"\d+", known)])
         sys.modules[wanted] = importlib.import_module(f"{package}.{newest}")

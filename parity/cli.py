@@ -40,12 +40,12 @@ from parity.commands.process import (
 )
 
 
-def _size(context: click.Context, parameter: click.Parameter, given: str | None) -> tuple[int, int] | None:
-    height, _, width = (given or "").partition("x")
-    if given is None:
+def _size(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    height, _, width = (text or "").partition("x")
+    if text is None:
         return None
     if not (height.isdecimal() and width.isdecimal() and int(height) * int(width) > 0):
-        raise click.BadParameter(f"{given!r} is no size; give height and width as 96x128")
+        raise click.BadParameter(f"{text!r} is no size; give height and width as 96x128")
     return int(height), int(width)
 
 
@@ -154,11 +154,11 @@ def check_command(
         classifier = find_classifier(model, suite)
         progress(f"{classifier.name}: comparing", None)
         chosen = list(backends) or None
-        found = check(
+        run = check(
             *(classifier, opened, list(images), chosen, allowed, tolerance_scale, batch, size, records),
             explain=not no_explain,
         )
-    return report(found, reports)
+    return report(run, reports)
 
 
 @cli.command("convert")
@@ -285,10 +285,10 @@ def _invoke(arguments: list[str] | None) -> Any:
     # Not click's own main, which makes exit code 1 of a closed pipe, and an interruption of any EOFError.
     if os.environ.get("_PARITY_COMPLETE"):  # how click asks for the words that a shell offers
         cli.main(prog_name="parity")
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if any("\0" in argument for argument in given):
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if any("\0" in argument for argument in words):
         raise click.UsageError("an argument holds the character NUL, which no name and no path can")
-    with cli.make_context("parity", given) as context:
+    with cli.make_context("parity", words) as context:
         return cli.invoke(context)
 
 

@@ -90,8 +90,8 @@ def attempt(subject: Subject, work: Callable[[], Result]) -> Result | Subject:
         return replace(subject, verdict="error", reason=" ".join(str(error).split()))
     except Exception as error:  # a runtime may break in ways of its own; the other subjects still count
         LOG.exception("%s by %s on %s", subject.model, subject.route, subject.backend)
-        told = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return replace(subject, verdict="error", reason=told)
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return replace(subject, verdict="error", reason=reason)
 
 
 def judge_prediction(

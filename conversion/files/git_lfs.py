@@ -32,6 +32,6 @@ def tell_pointer(path: Path) -> str:
 def tell_first_pointer(directory: Path) -> str:
     """Say which file of a directory, at any depth, is a pointer, and what to do; empty where none is."""
     for path in sorted(directory.rglob("*")):
-        if told := tell_pointer(path):
-            return f"{path.relative_to(directory)} in it is {told}"
+        if pointer := tell_pointer(path):
+            return f"{path.relative_to(directory)} in it is {pointer}"
     return ""

@@ -28,8 +28,8 @@ def why_no_model(path: Path) -> str:
     """Say why a path that exists is no converted model, by its name and its first bytes; empty where it may be."""
     if is_compiled(path):
         return COMPILED
-    if told := tell_pointer(path):
-        return told
+    if pointer := tell_pointer(path):
+        return pointer
     suffix = path.suffix.lower()
     if suffix in _OTHERS:
         return f"{_OTHERS[suffix]}; {GIVE}"
@@ -53,8 +53,8 @@ def why_no_weights(home: Path, names: Iterable[str], copy: str) -> str:
         weights = home / name
         if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
             return f"its weights should be in {name!r}, outside of its directory, and are not read; convert again"
-        if told := tell_pointer(weights):
-            return f"its weights {weights} are {told}"
+        if pointer := tell_pointer(weights):
+            return f"its weights {weights} are {pointer}"
         why = why_no_file(weights)
         if why == MISSING:
             return f"its weights {weights} are missing; {copy}"

@@ -62,8 +62,8 @@ def read_package(package: Path) -> Package:
             )
     model = package / "Data" / root
     if why := why_no_file(model):
-        told = f"{model}, the model that Manifest.json names, {'is missing' if why == MISSING else why}"
-        raise ConversionError(f"{package}: {told}; {_WHOLE}")
+        trouble = f"{model}, the model that Manifest.json names, {'is missing' if why == MISSING else why}"
+        raise ConversionError(f"{package}: {trouble}; {_WHOLE}")
     return Package(model, tuple(package / "Data" / path for path in paths))
 
 
@@ -99,10 +99,10 @@ def _paths(manifest: Path) -> tuple[list[str], str]:
             raise ValueError(f"{path!r:.40} is no path")
     root = entries[content["rootModelIdentifier"]]["path"]
     # Apple's reader asks for these too.
-    version, told = content["fileFormatVersion"], [entry[key] for entry in entries.values() for key in _TOLD]
+    version, texts = content["fileFormatVersion"], [entry[key] for entry in entries.values() for key in _TOLD]
     if not isinstance(version, str) or not re.fullmatch(r"0\.\d+\.\d+|1\.0\.0", version):
         raise ValueError(f"fileFormatVersion {version!r:.40} is none up to 1.0.0")
-    if not all(isinstance(text, str) for text in told):
+    if not all(isinstance(text, str) for text in texts):
         raise TypeError(f"{', '.join(_TOLD)} are texts")
     return paths, root
 

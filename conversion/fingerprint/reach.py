@@ -252,27 +252,27 @@ class _Walk:
         # Names that are looked up by text may be any.
         by_text = mentions.names & {"getattr", "vars", "dir"} or "__dict__" in mentions.attributes
         modules = {name: one for name, one in {**used, **closed}.items() if isinstance(one, ModuleType)}
-        told = [self.refer_named({name: one for name, one in used.items() if name not in modules})]
+        parts = [self.refer_named({name: one for name, one in used.items() if name not in modules})]
         for name, module in sorted(modules.items()):
             whole = by_text and is_users(module)
-            told.append(f"{name}: {self._namespace(module, mentions.attributes, whole=whole)}")
+            parts.append(f"{name}: {self._namespace(module, mentions.attributes, whole=whole)}")
         if "globals" in mentions.names:
-            told.append(self.refer_named({k: v for k, v in space.items() if not SPECIAL.fullmatch(k)}))
-        told += [
+            parts.append(self.refer_named({k: v for k, v in space.items() if not SPECIAL.fullmatch(k)}))
+        parts += [
             self._imported(name, space.get("__package__") or "", mentions) for name in sorted(mentions.imports)
         ]
         if "import_module" in mentions.names | mentions.attributes or "__import__" in mentions.names:
             loaded = [sys.modules[text] for text in sorted(mentions.texts) if text in sys.modules]
-            told += [self._namespace(module, mentions.attributes, whole=is_users(module)) for module in loaded]
+            parts += [self._namespace(module, mentions.attributes, whole=is_users(module)) for module in loaded]
             self.known &= bool(loaded)
         # What a text says as code is known when it runs, not before.
         self.known &= not any(name not in space and name in mentions.names for name in ("exec", "eval"))
         texts = mentions.texts | {value for value in used.values() if type(value) is str}
         if {"environ", "getenv", "environb"} & (mentions.names | mentions.attributes):
-            told += [f"{text}={os.environ[text]!r}" for text in sorted(texts) if text in os.environ]
+            parts += [f"{text}={os.environ[text]!r}" for text in sorted(texts) if text in os.environ]
         directory = Path(function.__code__.co_filename).parent
-        told += [f"{text!r} {content}" for text in sorted(texts) if (content := describe_file(text, directory))]
-        return " ".join(told)
+        parts += [f"{text!r} {content}" for text in sorted(texts) if (content := describe_file(text, directory))]
+        return " ".join(parts)
 
     def _imported(self, name: str, package: str, mentions: Names) -> str:
         """Describe a module that a function imports."""
@@ -316,15 +316,15 @@ class _Walk:
                 return describe_file(file)
             self._sources.add(file)
             self._spaces.setdefault(id(space), space)
-        told = []
+        parts = []
         for name in sorted(space if whole else wanted & space.keys()):
             value = space[name]
             if isinstance(value, ModuleType):
                 if id(value) not in above:
-                    told.append(f"{name}: {self._namespace(value, wanted, above)}")
+                    parts.append(f"{name}: {self._namespace(value, wanted, above)}")
             elif not SPECIAL.fullmatch(name) and (release is None or is_users(value)):
-                told.append(f"{name}: {self.refer(value)}")
-        return f"{release or ''} {{{', '.join(told)}}}"
+                parts.append(f"{name}: {self.refer(value)}")
+        return f"{release or ''} {{{', '.join(parts)}}}"
 
     def _object(self, value: Any) -> str:
         """Describe an object by its attributes, or by how it would be copied."""
@@ -345,8 +345,8 @@ class _Walk:
         if isinstance(reduced, str):
             return f"{kind} {reduced}"
         make, arguments, state, *items = (*reduced, None, None, None)[:5]
-        told = [list(one) if isinstance(one, Iterator) else one for one in items]
-        return f"{kind} {self.refer_all((arguments, state, *told))} {self.refer(make)}"
+        contents = [list(one) if isinstance(one, Iterator) else one for one in items]
+        return f"{kind} {self.refer_all((arguments, state, *contents))} {self.refer(make)}"
 
 
 @functools.cache

@@ -125,8 +125,8 @@ def _read(path: Path) -> Any:
         raise ConversionError(f'weights file {path} does not exist: check the path, or pass "DEFAULT" or None')
     if why:
         raise ConversionError(f"weights file {path} {why}")
-    if told := tell_pointer(path):
-        raise ConversionError(f"weights file {path} is {told}")
+    if pointer := tell_pointer(path):
+        raise ConversionError(f"weights file {path} is {pointer}")
     try:
         if path.suffix == ".safetensors":
             return _read_safetensors(path)
@@ -158,9 +158,9 @@ def _load(module: torch.nn.Module, state: Any, what: str) -> None:
     import torch
 
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        found = f"a dict with {_shortened(map(repr, state))}" if isinstance(state, dict) else type(state).__name__
+        content = f"a dict with {_shortened(map(repr, state))}" if isinstance(state, dict) else type(state).__name__
         raise ConversionError(
-            f"{what}: found {found} instead of a state dict; save torch.save(model.state_dict(), path)"
+            f"{what}: found {content} instead of a state dict; save torch.save(model.state_dict(), path)"
         )
     # PyTorch keeps the version of every module's layout beside the weights. Old files and .safetensors have none:
     # then the model's own is taken to be today's, which MNASNet insists on, and those of its parts are left open,
@@ -185,18 +185,18 @@ def _today(key: str) -> str:
     return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", key)
 
 
-def _different_shapes(wanted: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> list[str]:
+def _different_shapes(wanted: dict[str, torch.Tensor], state: dict[str, torch.Tensor]) -> list[str]:
     return [
-        f"{key} {list(found[key].shape)} instead of {list(tensor.shape)}"
+        f"{key} {list(state[key].shape)} instead of {list(tensor.shape)}"
         for key, tensor in wanted.items()
-        if key in found and found[key].shape != tensor.shape
+        if key in state and state[key].shape != tensor.shape
     ]
 
 
 def _refuse(what: str, **faults: Sequence[str]) -> NoReturn:
-    found = "; ".join(f"{len(keys)} {kind} ({_shortened(keys)})" for kind, keys in faults.items() if keys)
+    differences = "; ".join(f"{len(keys)} {kind} ({_shortened(keys)})" for kind, keys in faults.items() if keys)
     raise ConversionError(
-        f"{what} does not fit the model, by keys: {found}. Name the model that the weights were saved from, "
+        f"{what} does not fit the model, by keys: {differences}. Name the model that the weights were saved from, "
         "and give labels, one per class"
     )
 

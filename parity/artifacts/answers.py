@@ -117,11 +117,11 @@ def _answer(
     if no_probabilities or not made_here:
         remarks.append(f"the pixels went in {fed()}; it normalises them itself, or nobody does")
     if not made_here:
-        way = preprocessing_of(artifact)
-        height, width = way.size
+        preprocessing = preprocessing_of(artifact)
+        height, width = preprocessing.size
         remarks.append(
-            f"the file does not say how images are made ready: the shorter side was resized to {way.resize}, and "
-            f"{height}x{width} cropped from the centre, as is the habit for ImageNet"
+            "the file does not say how images are made ready: the shorter side was resized to "
+            f"{preprocessing.resize}, and {height}x{width} cropped from the centre, as is the habit for ImageNet"
         )
     return TopAnswer(image, backend, best, no_probabilities, tuple(remarks))
 

@@ -77,28 +77,28 @@ def look_into(
         subject, answers = judge_with_prediction(reference, artifact, name, judging)
         alone = (explainer(subject, reference, artifact, answers),)
         return Explained(Run(environment(), alone, summary=summarise(alone)), tuple(explainer.broken))
-    found = []
+    recorded = []
     for answers in recorded_answers(record, artifact, reference):
         subject = judge_prediction(reference, artifact, RECORDED, answers, judging)
-        found.append(Sibling(explainer(subject, reference, artifact, answers), artifact, answers.same_pixels))
+        recorded.append(Sibling(explainer(subject, reference, artifact, answers), artifact, answers.same_pixels))
     # What the same file answers here, on a Mac by the unit that computes what the file declares.
     able = [name for name in backends_for(artifact.format) if find_backend(name).why_not() is None]
     beside = [Sibling(judge_with_prediction(reference, artifact, name, judging)[0], artifact) for name in able]
-    subjects = with_siblings([*found, *beside])[: len(found)]
+    subjects = with_siblings([*recorded, *beside])[: len(recorded)]
     return Explained(Run(environment(), subjects, summary=summarise(subjects)), tuple(explainer.broken))
 
 
 def recorded_answers(file: Path, artifact: Artifact, reference: Reference) -> tuple[Prediction, ...]:
     """Read all that was recorded of an artefact for the reference's images, by name, whatever the pixels."""
     digest, content = artifact_digest(artifact), read_records(file)
-    found = [r for r in content.records if r.artifact.sha256 == digest]
-    found = found or [r for r in content.records if r.artifact.name == artifact.path.name][:1]
-    if not found:
+    matching = [r for r in content.records if r.artifact.sha256 == digest]
+    matching = matching or [r for r in content.records if r.artifact.name == artifact.path.name][:1]
+    if not matching:
         has = ", ".join(dict.fromkeys(r.artifact.name for r in content.records))
         raise ParityError(
             f"{file} has no record of {artifact.path.name} (it has {has}); record it with parity record"
         )
-    return tuple(_answers(file, record, content.environment.platform, reference) for record in found)
+    return tuple(_answers(file, record, content.environment.platform, reference) for record in matching)
 
 
 def _answers(file: Path, record: Record, platform: str, reference: Reference) -> Prediction:

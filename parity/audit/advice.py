@@ -31,12 +31,12 @@ def advise(run: MutantRun, answers: Prediction, on_probes: Prediction | Broken, 
     answers, on_probes: the mutant's, to the suite's images and to the probes; moved: the largest |dp| between the
     mutant and the artefact, on both.
     """
-    found = [*_images(run, on_probes), *_settings(run), *_tolerance(run, answers), *_fp32(run, moved)]
-    if found:
-        yield from found
+    advices = [*_images(run, on_probes), *_settings(run), *_tolerance(run, answers), *_fp32(run, moved)]
+    if advices:
+        yield from advices
     elif hints := [KINDS[kind] for kind in run.mutant.remedies if kind in KINDS]:
-        told = f"{hints[0]}; the synthetic ones that were tried do not show it within this tolerance"
-        yield Advice(run.mutant.remedies[0], told, verified=False)
+        text = f"{hints[0]}; the synthetic ones that were tried do not show it within this tolerance"
+        yield Advice(run.mutant.remedies[0], text, verified=False)
 
 
 def _images(run: MutantRun, on_probes: Prediction | Broken) -> Iterator[Advice]:
@@ -60,8 +60,8 @@ def _images(run: MutantRun, on_probes: Prediction | Broken) -> Iterator[Advice]:
         return
     chosen = next((kind for kind in (*hinted, *KINDS) if kind in shown), None)
     if chosen:
-        told = f"add {KINDS[chosen]}: a synthetic one moves by {shown[chosen]:.1e}"
-        yield Advice(chosen, told, verified=True)
+        text = f"add {KINDS[chosen]}: a synthetic one moves by {shown[chosen]:.1e}"
+        yield Advice(chosen, text, verified=True)
 
 
 def _classes(run: MutantRun, shown: dict[str, float]) -> Advice:
@@ -69,25 +69,25 @@ def _classes(run: MutantRun, shown: dict[str, float]) -> Advice:
     prediction = run.bench.original.reference.prediction
     classes = prediction.probabilities.shape[1]
     seen = len(set(prediction.probabilities.argmax(axis=1).tolist()))
-    told = (
+    text = (
         f"add images of more classes: {len(prediction.probabilities)} image(s) show {seen} of {classes}, and two "
         f"labels exchanged are seen on an image of one of the two; {classes - 1} classes show every exchange"
     )
-    return Advice("classes", told, verified=bool(shown))
+    return Advice("classes", text, verified=bool(shown))
 
 
 def _settings(run: MutantRun) -> Iterator[Advice]:
     """Try another batch, or another size of the images."""
     if "batch" in run.mutant.remedies and run.artifact is not None and _batch_shows(run):
-        told = "run a second batch size: `parity check MODEL ARTIFACT --images ... --batch 2` fails"
-        yield Advice("batch", told, verified=True)
+        text = "run a second batch size: `parity check MODEL ARTIFACT --images ... --batch 2` fails"
+        yield Advice("batch", text, verified=True)
     size = other_size(run.bench.original) if "size" in run.mutant.remedies else None
     if size and _size_shows(run, size):
-        told = (
+        text = (
             "run another size of the images: "
             f"`parity check MODEL ARTIFACT --images ... --size {size[0]}x{size[1]}` fails"
         )
-        yield Advice("size", told, verified=True)
+        yield Advice("size", text, verified=True)
 
 
 def _batch_shows(run: MutantRun) -> bool:
@@ -129,19 +129,19 @@ def _tolerance(run: MutantRun, answers: Prediction) -> Iterator[Advice]:
     bench = run.bench
     reference, names = bench.original.reference.prediction, bench.sample.names
     both = (compare(reference, one, bench.tolerance, names) for one in (bench.clean, answers))
-    needed, found = (comparison.max_abs_diff for comparison in both)
-    if needed is None or found is None:
+    needed, moved = (comparison.max_abs_diff for comparison in both)
+    if needed is None or moved is None:
         return
     # Below what rounding alone does on another machine, a tolerance fails what is sound.
     lowest = max(needed, bench.noise)
-    number = rounded(np.sqrt(lowest * found))
-    if not lowest < number < min(found, bench.tolerance.probability):
+    number = rounded(np.sqrt(lowest * moved))
+    if not lowest < number < min(moved, bench.tolerance.probability):
         return
     tighter = Tolerance(number)
     good, bad = (compare(reference, one, tighter, names) for one in (bench.clean, answers))
     if good.verdict != "fail" and bad.verdict == "fail":
-        told = f"tighten the tolerance to {number:.1e}: it moves by {found:.1e}, the artefact by {needed:.1e}"
-        yield Advice("tolerance", told, verified=True, tolerance=number)
+        text = f"tighten the tolerance to {number:.1e}: it moves by {moved:.1e}, the artefact by {needed:.1e}"
+        yield Advice("tolerance", text, verified=True, tolerance=number)
 
 
 def _fp32(run: MutantRun, moved: float) -> Iterator[Advice]:
@@ -154,8 +154,8 @@ def _fp32(run: MutantRun, moved: float) -> Iterator[Advice]:
         return
     allowed = FP32[artifact.format][0]
     if moved > 2 * allowed:
-        told = f"run the route {beside.name} beside it: {allowed:.0e} is allowed there, it moves by {moved:.1e}"
-        yield Advice("route", told, verified=False)
+        text = f"run the route {beside.name} beside it: {allowed:.0e} is allowed there, it moves by {moved:.1e}"
+        yield Advice("route", text, verified=False)
 
 
 def rounded(number: float) -> float:

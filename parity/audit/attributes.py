@@ -64,12 +64,12 @@ def _all(original: Original) -> Iterator[Mutant]:
 
 def _each(fault: str, what: str, operations: Sequence[Operation], change: Change, absent: str) -> Iterator[Mutant]:
     """Change the first, the middle and the last of the operations that can be changed so."""
-    able = [(operation, *found) for operation in operations if (found := change(operation))]
+    able = [(operation, *changed) for operation in operations if (changed := change(operation))]
     if not able:
         yield from none(fault, absent)
-    for word, (operation, changes, told) in spread(able):
+    for word, (operation, changes, description) in spread(able):
         edit = settings({operation.name: changes})
-        yield Mutant(fault, f"{told} in `{operation.name}`", f"{what}, {word}", _REMEDIES, edit=edit)
+        yield Mutant(fault, f"{description} in `{operation.name}`", f"{what}, {word}", _REMEDIES, edit=edit)
 
 
 def _eps(original: Original) -> Iterator[Mutant]:
@@ -91,8 +91,10 @@ def _eps(original: Original) -> Iterator[Mutant]:
             settings({operation: {name: eps} for operation, (name, _) in norms.items()}),
             refold([replace(fold, eps=eps) for fold in folds]),
         ]
-        told = f"epsilon {eps:g} in the place of {own:g} in {len(norms)} norm(s) and {len(folds)} folded ones"
-        yield Mutant("g-norm-eps", told, f"epsilon {eps:g}", _REMEDIES, edit=partial(_one_by_one, edits))
+        description = (
+            f"epsilon {eps:g} in the place of {own:g} in {len(norms)} norm(s) and {len(folds)} folded ones"
+        )
+        yield Mutant("g-norm-eps", description, f"epsilon {eps:g}", _REMEDIES, edit=partial(_one_by_one, edits))
 
 
 def _one_by_one(edits: Sequence[Edit], model: Editable) -> None:
@@ -109,24 +111,24 @@ def _moved_padding(operation: Operation) -> tuple[Settings, str] | None:
         moved = tuple(n for size in (top, left) for n in ((size - 1, size + 1) if size else (0, 0)))
     else:
         moved = (bottom, top, right, left)
-    told = f"padded {list(moved)} (top, bottom, left, right) in the place of {list(sides)}"
-    return _padded(operation, moved), told
+    description = f"padded {list(moved)} (top, bottom, left, right) in the place of {list(sides)}"
+    return _padded(operation, moved), description
 
 
 def _padding(operation: Operation) -> tuple[int, ...] | None:
     """Read how an operation pads: top, bottom, left, right; None where it does not, or by another rule."""
-    kind, found = kind_of(operation), operation.attributes
-    if operation.type in ("Conv", "MaxPool", "AveragePool") and "pads" in found:
-        pads = _numbers(found["pads"])
+    kind, attributes = kind_of(operation), operation.attributes
+    if operation.type in ("Conv", "MaxPool", "AveragePool") and "pads" in attributes:
+        pads = _numbers(attributes["pads"])
         return (pads[0], pads[2], pads[1], pads[3]) if len(pads) == 4 else None
-    if kind in ("conv", "maxpool", "avgpool") and found.get("pad_type") == "custom":
-        pads = _numbers(found.get("pad", "[]"))
+    if kind in ("conv", "maxpool", "avgpool") and attributes.get("pad_type") == "custom":
+        pads = _numbers(attributes.get("pad", "[]"))
         return tuple(pads) if len(pads) == 4 else None
-    if operation.type == "pad" and "pad" in found:
-        pads = _numbers(found["pad"])
+    if operation.type == "pad" and "pad" in attributes:
+        pads = _numbers(attributes["pad"])
         return tuple(pads[-4:]) if len(pads) >= 4 and not any(pads[:-4]) else None
-    if kind in _BORDERS and any(name.startswith(_BORDERS[kind]) for name in found):
-        return tuple(int(found.get(f"{_BORDERS[kind]}{side}", "0")) for side in _SIDES)
+    if kind in _BORDERS and any(name.startswith(_BORDERS[kind]) for name in attributes):
+        return tuple(int(attributes.get(f"{_BORDERS[kind]}{side}", "0")) for side in _SIDES)
     return None
 
 
@@ -142,29 +144,29 @@ def _padded(operation: Operation, sides: Sequence[int]) -> Settings:
 
 
 def _ceil(operation: Operation) -> tuple[Settings, str] | None:
-    kind, found = kind_of(operation), operation.attributes
+    kind, attributes = kind_of(operation), operation.attributes
     if operation.type in ("MaxPool", "AveragePool"):
-        now = 1 - int(found.get("ceil_mode", "0"))
+        now = 1 - int(attributes.get("ceil_mode", "0"))
         return {"ceil_mode": now}, f"ceil_mode {now}"
     if kind in ("maxpool", "avgpool"):
-        on = found.get("ceil_mode", "False") != "True"
+        on = attributes.get("ceil_mode", "False") != "True"
         # With equal padding by a rule, Core ML knows no ceil mode.
-        return None if found.get("pad_type", "").startswith("same") else ({"ceil_mode": on}, f"ceil_mode {on}")
+        return None if attributes.get("pad_type", "").startswith("same") else ({"ceil_mode": on}, f"ceil_mode {on}")
     return None
 
 
 def _include(operation: Operation) -> tuple[Settings, str] | None:
-    kind, found = kind_of(operation), operation.attributes
+    kind, attributes = kind_of(operation), operation.attributes
     if not any(_padding(operation) or ()):
         return None
     if operation.type == "AveragePool":
-        now = 1 - int(found.get("count_include_pad", "0"))
+        now = 1 - int(attributes.get("count_include_pad", "0"))
         return {"count_include_pad": now}, f"count_include_pad {now}"
     if kind == "avgpool":
-        on = found.get("exclude_padding_from_average", "False") != "True"
+        on = attributes.get("exclude_padding_from_average", "False") != "True"
         return {"exclude_padding_from_average": on}, f"exclude_padding_from_average {on}"
-    if kind == "pooling" and int(found.get("pooling.type", str(_MAX))) == _AVERAGE:
-        on = found.get("pooling.avgPoolExcludePadding", "False") != "True"
+    if kind == "pooling" and int(attributes.get("pooling.type", str(_MAX))) == _AVERAGE:
+        on = attributes.get("pooling.avgPoolExcludePadding", "False") != "True"
         return {"pooling.avgPoolExcludePadding": on}, f"avgPoolExcludePadding {on}"
     return None
 
@@ -176,9 +178,9 @@ def _gelus(original: Original) -> Iterator[Mutant]:
     if not spelt_out:
         yield from _each(fault, "GELU", original.behind, _gelu, "no operation is a GELU")
     for word, operation in spread(spelt_out):
-        told = f"tanh's approximation in the place of erf in `{operation.name}`"
+        description = f"tanh's approximation in the place of erf in `{operation.name}`"
         edit = partial(_approximate, operation=operation.name)
-        yield Mutant(fault, told, f"GELU, {word}", _REMEDIES, edit=edit)
+        yield Mutant(fault, description, f"GELU, {word}", _REMEDIES, edit=edit)
 
 
 def _approximate(model: Editable, operation: str) -> None:
@@ -189,15 +191,15 @@ def _approximate(model: Editable, operation: str) -> None:
 
 
 def _gelu(operation: Operation) -> tuple[Settings, str] | None:
-    found = operation.attributes
+    attributes = operation.attributes
     if operation.type == "Gelu":
-        now = "none" if found.get("approximate", "none") == "tanh" else "tanh"
+        now = "none" if attributes.get("approximate", "none") == "tanh" else "tanh"
         return {"approximate": now}, f"GELU's approximation {now}"
-    if operation.type == "gelu" and any(name.startswith("gelu") for name in found):
-        on = 0 if found.get("gelu.mode", "0") != "0" else 1
+    if operation.type == "gelu" and any(name.startswith("gelu") for name in attributes):
+        on = 0 if attributes.get("gelu.mode", "0") != "0" else 1
         return {"gelu.mode": on}, f"GELU's mode {on}"
     if operation.type == "gelu":
-        now = "EXACT" if found.get("mode", "EXACT") == "TANH_APPROXIMATION" else "TANH_APPROXIMATION"
+        now = "EXACT" if attributes.get("mode", "EXACT") == "TANH_APPROXIMATION" else "TANH_APPROXIMATION"
         return {"mode": now}, f"GELU's mode {now}"
     return None
 
@@ -210,42 +212,42 @@ def _antialias(operation: Operation) -> tuple[Settings, str] | None:
 
 def _dilation(operation: Operation) -> tuple[Settings, str] | None:
     """Double the dilation and the padding of a convolution 3x3 that keeps the size."""
-    kind, found = kind_of(operation), operation.attributes
+    kind, attributes = kind_of(operation), operation.attributes
     prefix, dilations = {
         "conv": ("", "dilations"),
         "convolution": ("convolution.", "convolution.dilationFactor"),
     }.get(kind, ("", ""))
     stride = "convolution.stride" if prefix else "strides"
     kernel = next((array.shape[2:] for array in operation.weights.values() if array.ndim == 4), ())
-    if not dilations or kernel != (3, 3) or _numbers(found.get(stride, "[1, 1]")) != [1, 1]:
+    if not dilations or kernel != (3, 3) or _numbers(attributes.get(stride, "[1, 1]")) != [1, 1]:
         return None
-    if _numbers(found.get(dilations, "[1, 1]")) != [1, 1] or _padding(operation) != (1, 1, 1, 1):
+    if _numbers(attributes.get(dilations, "[1, 1]")) != [1, 1] or _padding(operation) != (1, 1, 1, 1):
         return None
     return {dilations: [2, 2], **_padded(operation, (2, 2, 2, 2))}, "dilation 2"
 
 
 def _slope(operation: Operation) -> tuple[Settings, str] | None:
-    kind, found = kind_of(operation), operation.attributes
+    kind, attributes = kind_of(operation), operation.attributes
     name = "alpha"
     if kind == "activation":
-        name = next((n for n in ("activation.leakyReLU.alpha", "activation.ELU.alpha") if n in found), "")
+        name = next((n for n in ("activation.leakyReLU.alpha", "activation.ELU.alpha") if n in attributes), "")
     elif kind not in ("leakyrelu", "elu"):
         return None
     if not name:
         return None
-    now = 2 * float(found.get(name, "0.01" if kind == "leakyrelu" else "1.0")) or 0.1
+    now = 2 * float(attributes.get(name, "0.01" if kind == "leakyrelu" else "1.0")) or 0.1
     return {name: now}, f"alpha {now:g}"
 
 
 def _limit(operation: Operation) -> tuple[Settings, str] | None:
     """Take the upper limit away, as of a ReLU6 that became a ReLU."""
-    found, told = operation.attributes, "no upper limit"
-    if operation.type == "clip" and float(found.get("beta", "inf")) < 1e3:
-        return {"beta": 1e4}, told
-    if operation.type == "Clip" and "max" in found:
-        return {"max": 1e4}, told
+    attributes, description = operation.attributes, "no upper limit"
+    if operation.type == "clip" and float(attributes.get("beta", "inf")) < 1e3:
+        return {"beta": 1e4}, description
+    if operation.type == "Clip" and "max" in attributes:
+        return {"max": 1e4}, description
     if operation.type == "Clip" and "input[2]" in operation.weights:
-        return {"input[2]": np.float32(1e4)}, told
+        return {"input[2]": np.float32(1e4)}, description
     return None
 
 

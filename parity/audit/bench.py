@@ -54,8 +54,8 @@ class Bench:
     @cached_property
     def probes(self) -> Sample:
         """Images of all kinds, each by the name of its kind."""
-        made = make_probes(self.sample.pictures, self.size)
-        pictures = [(kind, picture) for kind, listed in made.items() for picture in listed]
+        probes_by_kind = make_probes(self.sample.pictures, self.size)
+        pictures = [(kind, picture) for kind, listed in probes_by_kind.items() for picture in listed]
         preprocessing = self._preprocessing
         pixels = np.stack([to_pixels(ImageOps.exif_transpose(picture), preprocessing) for _, picture in pictures])
         return Sample(tuple(kind for kind, _ in pictures), pixels, tuple(picture for _, picture in pictures))
@@ -96,10 +96,10 @@ class Bench:
         if mutant.edit is None:
             return MutantRun(self, mutant, None)
         directory = Path(tempfile.mkdtemp(dir=self.scratch))
-        made = edited(self.original.artifact, [mutant.edit], directory)
+        artifact = edited(self.original.artifact, [mutant.edit], directory)
         # Labels of ONNX stand in the note of where a file comes from, which is read anew.
-        made = replace(open_artifact(made.path), route=made.route)
-        return MutantRun(self, mutant, made)
+        artifact = replace(open_artifact(artifact.path), route=artifact.route)
+        return MutantRun(self, mutant, artifact)
 
     def judge(self, reference: Prediction, answers: Prediction, names: Sequence[str]) -> Comparison:
         """Compare answers with PyTorch's by the suite's tolerance."""
@@ -132,11 +132,11 @@ class MutantRun:
     def answers(self, sample: Sample) -> Prediction | Broken:
         """Let the mutant answer."""
         pixels = sample.pixels if self.mutant.pixels is None else self.mutant.pixels(sample)
-        found = attempted(lambda: self._predict(pixels))
-        if isinstance(found, Broken) and self.artifact is not None:
+        answers = attempted(lambda: self._predict(pixels))
+        if isinstance(answers, Broken) and self.artifact is not None:
             # Where the scratch copy lay says nothing to anybody.
-            return Broken(found.reason.replace(f"{self.artifact.path.parent}/", ""))
-        return found
+            return Broken(answers.reason.replace(f"{self.artifact.path.parent}/", ""))
+        return answers
 
 
 def attempted(ask: Callable[[], Prediction]) -> Prediction | Broken:

@@ -95,8 +95,8 @@ class Audit:
 
 def summarise(legs: tuple[AuditLeg, ...]) -> dict[str, int]:
     """Count the mutants of each verdict."""
-    found = [mutant.verdict for leg in legs for mutant in leg.mutants]
-    return {verdict: found.count(verdict) for verdict in MUTANT_VERDICTS}
+    verdicts = [mutant.verdict for leg in legs for mutant in leg.mutants]
+    return {verdict: verdicts.count(verdict) for verdict in MUTANT_VERDICTS}
 
 
 def to_json(audit: Audit) -> str:

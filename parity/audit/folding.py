@@ -72,10 +72,10 @@ def find_folds(module: torch.nn.Module, graph: Graph) -> Iterator[Fold]:
             last = part
         elif isinstance(part, torch.nn.BatchNorm2d) and isinstance(last, torch.nn.Conv2d):
             unplaced = _unplaced(last, part)
-            found = unplaced and _placed(unplaced, graph, taken)
-            if found:
-                taken.add(found.operation)
-                yield found
+            placed = unplaced and _placed(unplaced, graph, taken)
+            if placed:
+                taken.add(placed.operation)
+                yield placed
             last = None
 
 
@@ -113,7 +113,7 @@ def _placed(fold: Fold, graph: Graph, taken: set[str]) -> Fold | None:
     return None
 
 
-def _close(found: np.ndarray, wanted: np.ndarray) -> bool:
-    return found.shape == wanted.shape and bool(
-        np.abs(found - wanted).max(initial=0) <= FOLDED * max(float(np.abs(wanted).max(initial=0)), 1e-6)
+def _close(actual: np.ndarray, wanted: np.ndarray) -> bool:
+    return actual.shape == wanted.shape and bool(
+        np.abs(actual - wanted).max(initial=0) <= FOLDED * max(float(np.abs(wanted).max(initial=0)), 1e-6)
     )

@@ -22,8 +22,10 @@ def mutants(original: Original) -> Iterator[Mutant]:
     }
     if height == width:
         turns["turned by a quarter"] = lambda x: np.rot90(x, axes=(1, 2))
-    for told, turn in turns.items():
-        yield Mutant("pre-exif-orientation", f"pixels {told}", remedies=_REMEDIES, pixels=partial(_changed, turn))
+    for description, turn in turns.items():
+        yield Mutant(
+            "pre-exif-orientation", f"pixels {description}", remedies=_REMEDIES, pixels=partial(_changed, turn)
+        )
     shifted = partial(_changed, _shift)
     yield Mutant("pre-crop-geometry", "pixels shifted by one to the right and down", "", _REMEDIES, pixels=shifted)
 

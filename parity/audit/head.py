@@ -14,12 +14,12 @@ FAULTS = ("head-softmax-missing", "head-softmax-twice", "head-softmax-axis", "he
 
 def mutants(original: Original) -> Iterator[Mutant]:
     """Change the last softmax, and the logits in front of it."""
-    found = [operation for operation in original.behind if kind_of(operation).startswith("softmax")]
-    if not found:
+    softmaxes = [operation for operation in original.behind if kind_of(operation).startswith("softmax")]
+    if not softmaxes:
         for fault in FAULTS[:3]:
             yield from none(fault, "the file has no softmax")
     else:
-        last = found[-1]
+        last = softmaxes[-1]
         yield Mutant(FAULTS[0], "softmax taken out", edit=lambda model: model.bypass(last.name))
         yield Mutant(FAULTS[1], "softmax done twice", edit=lambda model: model.repeat(last.name))
         yield Mutant(FAULTS[2], "softmax over the images", edit=partial(_over_images, last))

@@ -28,13 +28,13 @@ def mutants(original: Original) -> Iterator[Mutant]:
     mean, std = np.array(preprocessing.mean), np.array(preprocessing.std)
     scale, bias = 1 / (255 * std), -mean / std
 
-    def other(fault: str, told: str, its_scale: np.ndarray, its_bias: np.ndarray) -> Iterator[Mutant]:
+    def other(fault: str, description: str, its_scale: np.ndarray, its_bias: np.ndarray) -> Iterator[Mutant]:
         if np.allclose(its_scale, scale, 1e-6) and np.allclose(its_bias, bias, 1e-6, 1e-6):
-            yield from none(fault, f"{told}: this normalisation is that already")
+            yield from none(fault, f"{description}: this normalisation is that already")
             return
         # In front of the file's own normalisation stands what makes the wrong one of it.
         edit = affine(original, its_scale / scale, (its_bias - bias) / scale)
-        yield Mutant(fault, told, remedies=_REMEDIES, edit=edit)
+        yield Mutant(fault, description, remedies=_REMEDIES, edit=edit)
 
     yield Mutant("pre-bgr-swap", "red and blue exchanged", remedies=("colour",), edit=Editable.swap_channels)
     one = np.ones(3)

@@ -25,11 +25,11 @@ def mutants(original: Original) -> Iterator[Mutant]:
             yield from none(fault, "the file has no list of labels")
         return
 
-    def other(fault: str, told: str, now: Sequence[str]) -> Iterator[Mutant]:
+    def other(fault: str, description: str, now: Sequence[str]) -> Iterator[Mutant]:
         if tuple(now) == labels:
-            yield from none(fault, f"{told}: the labels stand in that order already")
+            yield from none(fault, f"{description}: the labels stand in that order already")
         else:
-            yield Mutant(fault, told, remedies=("classes",), edit=partial(_set, now))
+            yield Mutant(fault, description, remedies=("classes",), edit=partial(_set, now))
 
     yield from other("lab-order-permuted", "labels backwards", labels[::-1])
     yield from other("lab-order-permuted", "labels sorted by name", sorted(labels))
@@ -38,8 +38,8 @@ def mutants(original: Original) -> Iterator[Mutant]:
     first, second = sorted(_least_shown(original, labels))
     exchanged = list(labels)
     exchanged[first], exchanged[second] = labels[second], labels[first]
-    told = f"{labels[first]!r} and {labels[second]!r} exchanged, the two classes that the images show least"
-    yield from other("lab-order-permuted", told, exchanged)
+    description = f"{labels[first]!r} and {labels[second]!r} exchanged, the two classes that the images show least"
+    yield from other("lab-order-permuted", description, exchanged)
     yield from other("lab-off-by-one-background", "labels rolled by one", (*labels[1:], labels[0]))
     yield from other(
         "lab-off-by-one-background", "a `background` in front, the last one lost", ("background", *labels[:-1])

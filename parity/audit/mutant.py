@@ -89,12 +89,12 @@ class Original:
     def behind(self) -> list[Operation]:
         """The operations that take part in the answer, from the image on."""
         needed = {self.graph.output}
-        found = []
+        operations = []
         for operation in reversed(self.graph.operations):
             if needed & set(operation.outputs):
                 needed |= set(operation.inputs)
-                found.append(operation)
-        return found[::-1]
+                operations.append(operation)
+        return operations[::-1]
 
 
 def none(fault: str, why: str) -> Iterator[Mutant]:

@@ -82,22 +82,22 @@ def _long(bases: Sequence[Image.Image], side: int) -> list[Image.Image]:
 
 
 def _oriented(bases: Sequence[Image.Image], side: int) -> list[Image.Image]:
-    found = []
+    pictures = []
     for image, orientation in zip(_asymmetric(bases, side), (6, 3), strict=True):
         image.getexif()[_ORIENTATION] = orientation
-        found.append(image)
-    return found
+        pictures.append(image)
+    return pictures
 
 
 def _transparent(bases: Sequence[Image.Image], side: int) -> list[Image.Image]:
     """Let a picture fade from left to right, and from top to bottom."""
     ramp = np.tile(np.linspace(0, 255, side).astype(np.uint8), (side, 1))
-    found = []
+    pictures = []
     for image, alpha in ((bases[0], ramp), (bases[-1], ramp.T)):
         faded = image.copy()
         faded.putalpha(Image.fromarray(np.ascontiguousarray(alpha)))
-        found.append(faded)
-    return found
+        pictures.append(faded)
+    return pictures
 
 
 def _unsure(bases: Sequence[Image.Image], side: int) -> list[Image.Image]:

@@ -22,8 +22,8 @@ def mutants(original: Original) -> Iterator[Mutant]:
     else:
         yield from none(FAULTS[0], 'images go in one by one (the suite does not say dynamic = "batch")')
     if other_size(original):
-        told = f"size {height}x{width} baked in"
-        yield Mutant(FAULTS[1], told, remedies=("size",), edit=partial(_fix_shape, shape=shape))
+        description = f"size {height}x{width} baked in"
+        yield Mutant(FAULTS[1], description, remedies=("size",), edit=partial(_fix_shape, shape=shape))
     else:
         yield from none(FAULTS[1], f"the file takes images of {height}x{width} alone")
 

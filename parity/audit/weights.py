@@ -37,13 +37,13 @@ def mutants(original: Original) -> Iterator[Mutant]:
 def _all(original: Original) -> Iterator[Mutant]:
     yield from _collisions(original)
     for word, (operation, place) in spread(original.kernels):
-        told = f"random numbers of the same spread in `{operation.name}`"
-        yield _changed("wt-not-loaded", told, word, operation, place, _random)
+        description = f"random numbers of the same spread in `{operation.name}`"
+        yield _changed("wt-not-loaded", description, word, operation, place, _random)
     yield from _swapped_statistics(original)
     # Rows of the last are the classes, and a fault of the labels.
     for word, (operation, place) in spread(original.kernels[:-1]):
-        told = f"outputs rolled by one in `{operation.name}`"
-        yield _changed("wt-permuted", told, word, operation, place, lambda array: np.roll(array, 1, axis=0))
+        description = f"outputs rolled by one in `{operation.name}`"
+        yield _changed("wt-permuted", description, word, operation, place, lambda array: np.roll(array, 1, axis=0))
     for bits in (8, 6, 4):
         edit = _everywhere(original, _quantised(bits), kernels=True)
         yield Mutant("p-weight-quant", f"all kernels in {bits} bits", f"{bits} bits", _REMEDIES, edit=edit)
@@ -54,9 +54,9 @@ def _all(original: Original) -> Iterator[Mutant]:
         yield Mutant("p-fp16-drift", "all weights rounded to fp16", remedies=_REMEDIES, edit=edit)
 
 
-def _changed(fault: str, told: str, word: str, operation: Operation, place: str, change: Change) -> Mutant:
+def _changed(fault: str, description: str, word: str, operation: Operation, place: str, change: Change) -> Mutant:
     array = change(operation.weights[place])
-    return Mutant(fault, told, word, _REMEDIES, edit=_setting(operation.name, place, array))
+    return Mutant(fault, description, word, _REMEDIES, edit=_setting(operation.name, place, array))
 
 
 def _setting(operation: str, place: str, array: np.ndarray) -> Edit:
@@ -81,26 +81,28 @@ def _collisions(original: Original) -> Iterator[Mutant]:
     if not pairs:
         yield from none("wt-initializer-collision", "no two convolutions have biases of one size")
     for word, (operation, place, other) in spread(pairs):
-        told = f"`{operation.name}` with the bias of `{other.name}`"
+        description = f"`{operation.name}` with the bias of `{other.name}`"
         array = next(other.weights[name] for name in _BIASES if name in other.weights)
         edit = _setting(operation.name, place, array)
-        yield Mutant("wt-initializer-collision", told, word, _REMEDIES, edit=edit)
+        yield Mutant("wt-initializer-collision", description, word, _REMEDIES, edit=edit)
 
 
 def _swapped_statistics(original: Original) -> Iterator[Mutant]:
-    fault, told = "wt-bn-fold", "batch norm's mean and variance exchanged in `{}`"
+    fault, description = "wt-bn-fold", "batch norm's mean and variance exchanged in `{}`"
     norms = [o for o in original.graph.operations if kind_of(o) in ("batchnorm", "batchnormalization")]
     for word, norm in spread(norms):
         names = ("mean", "variance") if "mean" in norm.weights else ("input[3]", "input[4]")
         if set(names) <= set(norm.weights):
             edit = _exchange(norm, names)
-            yield Mutant(fault, told.format(norm.name), word, _REMEDIES, edit=edit)
+            yield Mutant(fault, description.format(norm.name), word, _REMEDIES, edit=edit)
     folds = list(find_folds(original.reference.classifier.module, original.graph))
     if not norms and not folds:
         yield from none(fault, "the file has no batch norm, folded or not")
     for word, fold in spread(folds):
         edit = refold([fold.swapped()])
-        yield Mutant(fault, f"{told.format(fold.operation)}, folded", f"folded, {word}", _REMEDIES, edit=edit)
+        yield Mutant(
+            fault, f"{description.format(fold.operation)}, folded", f"folded, {word}", _REMEDIES, edit=edit
+        )
 
 
 def _exchange(norm: Operation, names: tuple[str, str]) -> Edit:

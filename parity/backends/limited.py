@@ -181,28 +181,28 @@ class _RemotePredict:
 
     def _ask(self, request: tuple[Any, ...], images: int) -> Any:
         key = _key(self.name, self.artifact)
-        limit, told = _ENDED.get(key, (None, ""))
+        limit, ending = _ENDED.get(key, (None, ""))
         if limit == self.limit:
-            raise ArtifactEndedError(told)
+            raise ArtifactEndedError(ending)
         begun = time.monotonic()
         seconds = self.limit.for_images(images)
         try:
             return self.worker.ask(request, seconds - self.spent)
         except TookTooLongError as error:
             shown = f", and to answer {images} image(s)" if images else ""
-            told = (
+            ending = (
                 f"{self.artifact.path}: on {self.name} it took longer than {seconds:g} s to be loaded{shown}, and "
                 "was ended; if it is sound and slow, give it more by --time-limit SECONDS (pytest: "
                 "--parity-time-limit, Python: time_limit=)"
             )
-            _ENDED[key] = self.limit, told
-            raise ArtifactEndedError(told) from error
+            _ENDED[key] = self.limit, ending
+            raise ArtifactEndedError(ending) from error
         except DiedError as error:
-            told = (
+            ending = (
                 f"{self.artifact.path}: the process that ran it on {self.name} {error}; the file is not run again"
             )
-            _ENDED[key] = self.limit, told
-            raise ArtifactEndedError(told) from error
+            _ENDED[key] = self.limit, ending
+            raise ArtifactEndedError(ending) from error
         finally:
             self.spent += time.monotonic() - begun
 

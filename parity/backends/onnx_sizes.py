@@ -33,10 +33,10 @@ def check_sizes(artifact: Artifact, batch: int) -> None:
     limit = memory_limit()
     kinds = {name: node for graph in _graphs(model.graph) for node in graph.node for name in node.output}
     for name, shape, kind in _shapes(model, batch):
-        if told := too_large(shape, _bytes(kind), limit):
+        if trouble := too_large(shape, _bytes(kind), limit):
             node = kinds.get(name)
             what = f"operation `{node.name}` ({node.op_type})" if node else f"the value `{name}`"
-            raise ParityError(f"{artifact.path}: {what}: {told}")
+            raise ParityError(f"{artifact.path}: {what}: {trouble}")
 
 
 def _shapes(model: Any, batch: int) -> Iterator[tuple[str, list[int], int]]:

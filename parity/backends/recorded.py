@@ -80,14 +80,14 @@ class Recorded:
 
     def _record_of(self, artifact: Artifact, records: Sequence[Record]) -> Record:
         digest = artifact_digest(artifact)
-        found = [record for record in records if record.artifact.sha256 == digest]
-        if any(record.predictions != found[0].predictions for record in found):
+        matching = [record for record in records if record.artifact.sha256 == digest]
+        if any(record.predictions != matching[0].predictions for record in matching):
             raise ParityError(
-                f"{self.file}: has {len(found)} records of {artifact.path.name}, which do not say the same; keep "
-                "the one that is meant, or give each in a file of its own"
+                f"{self.file}: has {len(matching)} records of {artifact.path.name}, which do not say the same; "
+                "keep the one that is meant, or give each in a file of its own"
             )
-        if found:
-            return found[0]
+        if matching:
+            return matching[0]
         for record in records:
             if record.artifact.name == artifact.path.name and record.artifact.route in ("", artifact.route):
                 raise ParityError(
@@ -99,15 +99,15 @@ class Recorded:
         raise NotRecordedError(f"{self.file} has no record of it (it has {names})")
 
     def _check_labels(self, prediction: RecordedPrediction) -> None:
-        found, again = prediction.probabilities, "record again with the classifier's labels"
-        if isinstance(found, list) and len(found) != len(self.labels):
+        numbers, again = prediction.probabilities, "record again with the classifier's labels"
+        if isinstance(numbers, list) and len(numbers) != len(self.labels):
             raise ParityError(
-                f"{self.file}: made for other labels: {len(found)} numbers there, {len(self.labels)} labels in the "
-                f"classifier; {again}"
+                f"{self.file}: made for other labels: {len(numbers)} numbers there, {len(self.labels)} labels in "
+                f"the classifier; {again}"
             )
         # A dictionary has no order that could be another.
-        if isinstance(found, dict) and found.keys() != set(self.labels):
-            apart = tell_labels_apart("the record", tuple(found), self.labels)
+        if isinstance(numbers, dict) and numbers.keys() != set(self.labels):
+            apart = tell_labels_apart("the record", tuple(numbers), self.labels)
             raise ParityError(f"{self.file}: made for other labels: {apart}; {again}")
 
 
@@ -116,16 +116,16 @@ def source_of(record: Record, platform: str) -> str:
     return str(RecordedBy(record.backend, record.compute_unit, platform))
 
 
-def _prediction(found: Sequence[RecordedPrediction], source: str) -> Prediction:
-    first = found[0].probabilities
+def _prediction(recorded: Sequence[RecordedPrediction], source: str) -> Prediction:
+    first = recorded[0].probabilities
     labels = tuple(first) if isinstance(first, dict) else None
     rows = [
         [p.probabilities[label] for label in labels]
         if isinstance(p.probabilities, dict) and labels
         else p.probabilities
-        for p in found
+        for p in recorded
     ]
-    named = [p.label for p in found]
+    named = [p.label for p in recorded]
     top1 = tuple(name for name in named if name is not None)
     return Prediction(
         np.array(rows, dtype=np.float64),

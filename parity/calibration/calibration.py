@@ -136,18 +136,18 @@ class CalibrationFile:
     exit_code: Literal[0, 3]
 
 
-def to_json(found: Calibration) -> str:
+def to_json(calibration: Calibration) -> str:
     """Write what was measured and proposed."""
     content = CalibrationFile(
         "parity-calibration/1",
-        found.environment,
-        found.quantile,
+        calibration.environment,
+        calibration.quantile,
         CONFIDENCE,
         FACTOR,
-        images_needed(found.quantile),
-        tuple(CalibratedModel(m.name, m.images, m.trouble, m.noises) for m in found.models),
-        found.proposals,
-        found.exit_code,
+        images_needed(calibration.quantile),
+        tuple(CalibratedModel(m.name, m.images, m.trouble, m.noises) for m in calibration.models),
+        calibration.proposals,
+        calibration.exit_code,
     )
     return _adapter().dump_json(content, indent=2).decode() + "\n"
 
@@ -215,9 +215,9 @@ def _measure_pytorch(bench: _Bench, routes: Sequence[str]) -> _PyTorch:
     sources = [*noise.pytorch_sources(bench.classifier, bench.reference), margin, flat]
     if any(ROUTES[route].precision == "fp16" for route in routes):
         sources += noise.fp16_sources(bench.classifier, bench.reference)
-    found = bench.measure("PyTorch", sources)
-    margins, flats = (np.array(found.pop(source.name).differences) for source in (margin, flat))
-    repeated = found[REPEATED]
+    noises = bench.measure("PyTorch", sources)
+    margins, flats = (np.array(noises.pop(source.name).differences) for source in (margin, flat))
+    repeated = noises[REPEATED]
     trouble = repeated.trouble
     if repeated.trouble and repeated.differences:
         trouble = (
@@ -229,7 +229,7 @@ def _measure_pytorch(bench: _Bench, routes: Sequence[str]) -> _PyTorch:
             "PyTorch answers about the same for every class of every image (an untrained network?): "
             "what is measured on it says nothing of a trained one; give trained weights"
         )
-    return _PyTorch(found, margins, trouble)
+    return _PyTorch(noises, margins, trouble)
 
 
 def _calibrate_artifact(
@@ -245,9 +245,9 @@ def _calibrate_artifact(
     chosen = {backend: _why_not(backend) for backend in backends}
     runnable = [backend for backend, reason in chosen.items() if not reason]
     sources = noise.backend_sources(artifact, runnable, bench.reference)
-    all_sources = [source for found in sources.values() for source in (*found.noise, found.distance)]
+    all_sources = [source for one in sources.values() for source in (*one.noise, one.distance)]
     measured = bench.measure(route, all_sources) if all_sources else {}
-    noises.update((source.name, measured[source.name]) for found in sources.values() for source in found.noise)
+    noises.update((source.name, measured[source.name]) for one in sources.values() for source in one.noise)
     for backend, reason in chosen.items():
         leg = Proposal(name, route, backend, artifact.precision, reason=reason)
         if backend not in sources:
@@ -274,12 +274,12 @@ def _why_not(backend: str) -> str:
 
 def _beside(leg: Proposal, entry: ModelEntry, artifact: Artifact, pytorch: _PyTorch, distance: Noise) -> Proposal:
     """Put beside a leg what does not enter its proposal: what is allowed today, and its own distance."""
-    given = entry.tolerance.get(leg.route)
+    stated = entry.tolerance.get(leg.route)
     *_, widest = tolerances_for(artifact, pytorch.cost)
     return replace(
         leg,
-        allowed_today=(given or widest).probability,
-        given=given is not None,
+        allowed_today=(stated or widest).probability,
+        given=stated is not None,
         distance=distance.largest if distance.differences else None,
         distance_reason=distance.trouble,
     )

@@ -74,8 +74,8 @@ def distance(answers: Sequence[Prediction]) -> np.ndarray:
     assert reference.labels is not None
     aligned, trouble = align(reference.labels, candidate)
     if aligned is None or aligned.shape != reference.probabilities.shape:
-        found = f"outputs of shape {list(candidate.probabilities.shape)} for {len(reference.labels)} labels"
-        raise ParityError(trouble or found)
+        shape = list(candidate.probabilities.shape)
+        raise ParityError(trouble or f"outputs of shape {shape} for {len(reference.labels)} labels")
     return spread((reference, Prediction(aligned)))
 
 
@@ -130,7 +130,7 @@ def measure(sources: Iterable[Source], batches: Iterable[np.ndarray]) -> dict[st
     images each. A way that several sources share runs once.
     """
     named = {source.name: source for source in sources}
-    found: dict[str, list[float]] = {name: [] for name in named}
+    differences: dict[str, list[float]] = {name: [] for name in named}
     failed: dict[str, str] = {}
     for pixels in batches:
         answers: dict[Predict, Prediction] = {}
@@ -140,13 +140,13 @@ def measure(sources: Iterable[Source], batches: Iterable[np.ndarray]) -> dict[st
                     for way in source.ways:
                         if way not in answers:
                             answers[way] = way(pixels)
-                    found[source.name] += source.reduce([answers[way] for way in source.ways]).tolist()
+                    differences[source.name] += source.reduce([answers[way] for way in source.ways]).tolist()
                 except (ParityError, ConversionError) as error:
                     failed[source.name] = " ".join(str(error).split())
                 except Exception as error:  # a module or a runtime may break in ways of its own; the others count
                     LOG.info("%s", source.name, exc_info=True)
                     failed[source.name] = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return {name: _noise(source, found[name], failed.get(name, "")) for name, source in named.items()}
+    return {name: _noise(source, differences[name], failed.get(name, "")) for name, source in named.items()}
 
 
 def _noise(source: Source, differences: list[float], failure: str) -> Noise:
@@ -229,7 +229,7 @@ def backend_sources(artifact: Artifact, backends: Sequence[str], reference: Pred
     ways = {backend: _opened(find_backend(backend).load, artifact) for backend in backends}
     route, limit = artifact.route, INNOCENT[artifact.precision]
     runtime = ways.get("onnxruntime") or _opened(find_backend("onnxruntime").load, artifact)
-    found: dict[str, BackendSources] = {}
+    by_backend: dict[str, BackendSources] = {}
     for backend, way in ways.items():
         noise: tuple[Source, ...] = ()
         if backend == "onnxruntime":
@@ -244,10 +244,10 @@ def backend_sources(artifact: Artifact, backends: Sequence[str], reference: Pred
         if "onnx-reference" in ways:
             between = Source(f"{route}: onnxruntime or onnx-reference", (runtime, ways["onnx-reference"]), limit)
             noise = (*noise, between)
-        found[backend] = BackendSources(
+        by_backend[backend] = BackendSources(
             noise, Source(f"{route}: {backend}, from PyTorch", (reference, way), reduce=distance)
         )
-    return found
+    return by_backend
 
 
 def _opened(load: Callable[[Artifact], Predict], artifact: Artifact) -> Predict:

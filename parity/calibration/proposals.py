@@ -81,11 +81,11 @@ def propose(leg: Proposal, noises: Sequence[Noise], margins: np.ndarray, quantil
         decided_by=source,
     )
     if tolerance > CAPS[leg.precision]:
-        told = (
+        reason = (
             f"a tolerance of {tolerance:g} would follow from {source}; above {CAPS[leg.precision]:g} "
             f"it would hide faults in {leg.precision}, so none is proposed"
         )
-        return replace(leg, state="withheld", reason=told)
+        return replace(leg, state="withheld", reason=reason)
     return replace(leg, state="proposed", tolerance=tolerance, ties=float((margins <= 2 * tolerance).mean()))
 
 

@@ -155,8 +155,8 @@ def output_options(*outputs: Output) -> Callable[[_Command], _Command]:
             destinations = _destinations(paths, options, force) if any(paths.values()) else {}
             return command(**options, **{output.parameter: destinations.get(output) for output in outputs})
 
-        told = "Overwrite files that are no earlier outputs; what is read is never overwritten."
-        decorated: Any = click.option("--force", is_flag=True, help=told)(with_destinations)
+        meaning = "Overwrite files that are no earlier outputs; what is read is never overwritten."
+        decorated: Any = click.option("--force", is_flag=True, help=meaning)(with_destinations)
         for output in reversed(outputs):
             decorated = click.option(
                 *(output.option, output.parameter),
@@ -295,11 +295,11 @@ def report_options(command: Callable[..., int]) -> Callable[..., int]:
     return output_options(*_REPORTS)(with_reports)
 
 
-def report(found: Run, reports: Reports, thumbnails: Mapping[str, str] | None = None) -> int:
+def report(run: Run, reports: Reports, thumbnails: Mapping[str, str] | None = None) -> int:
     """Tell what a run found, in the files that were asked for and on the terminal; return the exit code."""
     from parity.report.terminal import make_console, print_run
 
     begin_work(*reports.files)
-    unwritten = reports.write(found, thumbnails)
-    print_run(found, make_console())
-    return found.exit_code or unwritten
+    unwritten = reports.write(run, thumbnails)
+    print_run(run, make_console())
+    return run.exit_code or unwritten

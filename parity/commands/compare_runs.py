@@ -35,9 +35,9 @@ def compare_runs(old: Path, new: Path, json_file: Destination | None, markdown_f
     from parity.stream.judge_saved import read_judged
     from parity.versions import run_diff
 
-    found = run_diff.compare_runs(read_judged(old), read_judged(new))
+    differences = run_diff.compare_runs(read_judged(old), read_judged(new))
     begin_work(json_file, markdown_file)
-    unwritten = save(json_file, lambda: run_diff.diff_to_json(found))
-    unwritten = save(markdown_file, lambda: diff_to_markdown(found)) or unwritten
-    print_run_diff(found, make_console())
-    return found.exit_code or unwritten
+    unwritten = save(json_file, lambda: run_diff.diff_to_json(differences))
+    unwritten = save(markdown_file, lambda: diff_to_markdown(differences)) or unwritten
+    print_run_diff(differences, make_console())
+    return differences.exit_code or unwritten

@@ -65,14 +65,14 @@ def explain(
         classifier = find_classifier(model, suite)
         progress(f"{classifier.name}: looking for causes", None)
         explained = look_into(classifier, opened, list(images), backend, record, tolerance)
-        found = explained.run
+        run = explained.run
     from parity.core.results import to_json
     from parity.report.explanation import print_explanation
     from parity.report.terminal import make_console
 
-    unwritten = save(json_file, lambda: to_json(found))
-    for subject in found.subjects:
+    unwritten = save(json_file, lambda: to_json(run))
+    for subject in run.subjects:
         print_explanation(subject, make_console())
     for broken in explained.broken if verbose else ():
         make_console().print(f"  broke, which is a bug of coreml-parity: {broken}", soft_wrap=True)
-    return found.exit_code or unwritten
+    return run.exit_code or unwritten

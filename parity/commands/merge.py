@@ -26,7 +26,7 @@ def merge(cases: tuple[Path, ...], max_unreadable: float, reports: Reports) -> i
     json_file = reports.json.shown if reports.json else None
     if json_file and not is_whole(cases, json_file):
         reports.check_cases()
-    found = merged_results(cases, json_file, max_unreadable)
-    for remark in remarks_on(found):
+    run = merged_results(cases, json_file, max_unreadable)
+    for remark in remarks_on(run):
         click.echo(f"parity: {remark}", err=True)
-    return report(found, reports)
+    return report(run, reports)

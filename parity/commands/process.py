@@ -171,16 +171,16 @@ class Interrupts:
 @contextmanager
 def interrupts() -> Iterator[Interrupts]:
     """Handle Ctrl-C until the end of the block, unless the process was started not to be interrupted."""
-    found = Interrupts()
+    interrupted = Interrupts()
     if threading.current_thread() is not threading.main_thread() or not callable(signal.getsignal(signal.SIGINT)):
-        yield found
+        yield interrupted
         return
-    before, hook = signal.signal(signal.SIGINT, found.answer), sys.unraisablehook
-    sys.unraisablehook = found.raised_in_vain
+    before, hook = signal.signal(signal.SIGINT, interrupted.answer), sys.unraisablehook
+    sys.unraisablehook = interrupted.raised_in_vain
     try:
-        yield found
+        yield interrupted
     finally:
-        found.end()
+        interrupted.end()
         signal.signal(signal.SIGINT, before)
         sys.unraisablehook = hook
 

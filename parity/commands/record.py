@@ -47,10 +47,10 @@ def record(
         from parity.suite.records import to_json
 
         begin_work(out_file)
-        found = answers_of(artifacts, list(images), backend, compute_unit)
-    if unwritten := save(out_file, lambda: to_json(found)):
+        recording = answers_of(artifacts, list(images), backend, compute_unit)
+    if unwritten := save(out_file, lambda: to_json(recording)):
         return unwritten
-    for one in found.records:
+    for one in recording.records:
         unit = f" ({one.compute_unit})" if one.compute_unit else ""
         click.echo(
             f"{one.artifact.name} on {one.backend}{unit}: {len(one.predictions)} image(s), in {out_file.shown}"

@@ -71,13 +71,13 @@ def run(
     run that was stopped goes on where it was. Why legs fail is looked for at the end, on a few of the images.
     onnx-reference, which is slow, sees 64 of them, evenly spaced, unless --backend asks for it.
     """
-    given = {name: value for name, value in streamed.items() if value is not None}
+    chosen_options = {name: value for name, value in streamed.items() if value is not None}
     if images is not None:
-        options = STREAMED | given | vars(selection)
+        options = STREAMED | chosen_options | vars(selection)
         options |= {"tolerance_scale": tolerance_scale, "artifacts": artifacts}
         return _run_streamed(suite, images, reports, options, not no_explain)
-    if given:
-        raise click.UsageError(f"--{next(iter(given)).replace('_', '-')} goes with --images")
+    if chosen_options:
+        raise click.UsageError(f"--{next(iter(chosen_options)).replace('_', '-')} goes with --images")
     with open_suite(suite, selection) as (chosen, progress):
         from parity import pipeline
 
@@ -114,8 +114,8 @@ def _run_streamed(
         from parity.stream.engines import stream
         from parity.stream.pictures import worst_pictures
 
-        found = stream(job, engine, max_unreadable, progress, explain)
-        pictures = worst_pictures(job, found.run) if reports.show_pictures else None
-    for remark in found.remarks:
+        streamed = stream(job, engine, max_unreadable, progress, explain)
+        pictures = worst_pictures(job, streamed.run) if reports.show_pictures else None
+    for remark in streamed.remarks:
         click.echo(f"parity: {remark}", err=True)
-    return report(found.run, reports, pictures)
+    return report(streamed.run, reports, pictures)

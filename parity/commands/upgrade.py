@@ -68,15 +68,15 @@ def upgrade(
         begin_work(json_file)
         work = {"models": models, "routes": routes, "progress": progress, **options}
         if package:
-            found, text = _bisect(chosen, package, from_, to, work)
+            comparison, text = _bisect(chosen, package, from_, to, work)
         else:
-            found, text = _upgrade(chosen, with_, from_, to, work)
+            comparison, text = _upgrade(chosen, with_, from_, to, work)
     unwritten = save(json_file, lambda: text)
     from parity.report.terminal import make_console
     from parity.report.upgrade import print_bisection, print_upgrade
 
-    (print_bisection if package else print_upgrade)(found, make_console())
-    code: int = found.exit_code
+    (print_bisection if package else print_upgrade)(comparison, make_console())
+    code: int = comparison.exit_code
     return code or unwritten
 
 
@@ -88,8 +88,8 @@ def _upgrade(
     from parity.versions.upgrade import upgrade_to_json
 
     old, new = (find_side(side or ("installed",), suite.toolchains) for side in (with_ or from_, to))
-    found = compare_sides(suite, old, new, **work)
-    return found, upgrade_to_json(found)
+    comparison = compare_sides(suite, old, new, **work)
+    return comparison, upgrade_to_json(comparison)
 
 
 def _bisect(
@@ -97,19 +97,19 @@ def _bisect(
 ) -> tuple[Any, str]:
     from parity.versions.bisect import bisect, bisection_to_json, installed_version
 
-    first, last = (_version(package, given) for given in (from_, to))
+    first, last = (_version(package, side) for side in (from_, to))
     if first is None:
         raise click.UsageError(f"--bisect {package} starts at a release that is good: --from {package}==VERSION")
-    found = bisect(suite, package, first, last or installed_version(package), **work)
-    return found, bisection_to_json(found)
+    bisection = bisect(suite, package, first, last or installed_version(package), **work)
+    return bisection, bisection_to_json(bisection)
 
 
-def _version(package: str, given: tuple[str, ...]) -> str | None:
+def _version(package: str, side: tuple[str, ...]) -> str | None:
     """Return the version in --from or --to: `onnx==1.17.0`, or `1.17.0` alone."""
-    if not given:
+    if not side:
         return None
-    name, equals, version = given[0].partition("==")
-    if len(given) > 1 or (equals and name.strip().lower() != package.lower()):
+    name, equals, version = side[0].partition("==")
+    if len(side) > 1 or (equals and name.strip().lower() != package.lower()):
         raise click.UsageError(
             f"--bisect {package} takes one version of {package} on each side: {package}==VERSION"
         )

@@ -167,18 +167,18 @@ def _bombs(draw: DrawFn, kinds: tuple[Format, ...]) -> ImageFile:
     side = st.integers(_BOMB_SIDE, _LARGEST_SIDE[kind])
     width, height = draw(side), draw(side)
     data = _DECLARE[kind](width, height)
-    told = f"{kind} of {len(data)} bytes that declares {width}x{height} pixels"
-    return ImageFile(data, _SUFFIXES[kind][0], told, readable=False)
+    description = f"{kind} of {len(data)} bytes that declares {width}x{height} pixels"
+    return ImageFile(data, _SUFFIXES[kind][0], description, readable=False)
 
 
-def _check_choice(name: str, given: Collection[str] | None, known: tuple[str, ...]) -> None:
-    if given is None:
+def _check_choice(name: str, chosen: Collection[str] | None, known: tuple[str, ...]) -> None:
+    if chosen is None:
         return
     # A text is a collection too, of its letters.
-    unknown = [given] if isinstance(given, str) else [one for one in given if one not in known]
-    if unknown or not given:
-        found = f"has {_listed(unknown)}" if unknown else "is empty"
-        raise ParityError(f"images: {name} {found}; give a list of {', '.join(known)}")
+    unknown = [chosen] if isinstance(chosen, str) else [one for one in chosen if one not in known]
+    if unknown or not chosen:
+        trouble = f"has {_listed(unknown)}" if unknown else "is empty"
+        raise ParityError(f"images: {name} {trouble}; give a list of {', '.join(known)}")
 
 
 def _listed(names: Collection[str]) -> str:
@@ -199,20 +199,20 @@ def _whole(draw: DrawFn, pairs: list[tuple[Format, Mode]], sizes: SearchStrategy
     suffix = draw(st.sampled_from((*_SUFFIXES[kind], ".jpg", ".png")))
 
     options = dict(_VARIANTS[kind].get(variant, {}))
-    told = [f"{kind} {mode} {width}x{height}"]
+    parts = [f"{kind} {mode} {width}x{height}"]
     if orientation and kind in _WITH_EXIF:
         options["exif"] = Image.Exif()
         options["exif"][_ORIENTATION] = orientation
-        told.append(f"orientation {orientation}")
+        parts.append(f"orientation {orientation}")
     if transparent is not None:
         options["transparency"] = transparent
-        told.append("with transparency")
+        parts.append("with transparency")
     if variant:
-        told.append(variant)
+        parts.append(variant)
     if suffix != _SUFFIXES[kind][0]:
-        told.append(f"named {suffix}")
+        parts.append(f"named {suffix}")
     data = _encoded(_noise(mode, (width, height), seed), kind, options)
-    return ImageFile(data, suffix, ", ".join(told), readable=True)
+    return ImageFile(data, suffix, ", ".join(parts), readable=True)
 
 
 def _noise(mode: Mode, size: tuple[int, int], seed: int) -> Image.Image:
@@ -237,8 +237,10 @@ def _encoded(picture: Image.Image, kind: Format, options: Mapping[str, Any]) -> 
 def _truncated(draw: DrawFn, files: SearchStrategy[ImageFile]) -> ImageFile:
     file = draw(files)
     kept = draw(st.integers(0, len(file.data) - 1))
-    told = f"{file.description}, cut to {kept} of {len(file.data)} bytes" if kept else f"empty named {file.suffix}"
-    return ImageFile(file.data[:kept], file.suffix, told, readable=False)
+    description = (
+        f"{file.description}, cut to {kept} of {len(file.data)} bytes" if kept else f"empty named {file.suffix}"
+    )
+    return ImageFile(file.data[:kept], file.suffix, description, readable=False)
 
 
 @st.composite
@@ -257,12 +259,12 @@ def _changed(draw: DrawFn, files: SearchStrategy[ImageFile]) -> ImageFile:
 @st.composite
 def _no_images(draw: DrawFn, kinds: tuple[Format, ...]) -> ImageFile:
     suffix = _SUFFIXES[draw(st.sampled_from(kinds))][0]
-    told, data = draw(
+    description, data = draw(
         st.just(("empty", b""))
         | st.sampled_from(sorted(_NO_IMAGES.items()))
         | st.binary(min_size=1, max_size=32).map(lambda content: (repr(content), content))
     )
-    return ImageFile(data, suffix, f"{told} named {suffix}", readable=False)
+    return ImageFile(data, suffix, f"{description} named {suffix}", readable=False)
 
 
 def _declared_png(width: int, height: int) -> bytes:

@@ -67,10 +67,10 @@ def run_shape(artifact: Artifact | str | Path, shape: Sequence[int], backend: st
 
 def _shapes(artifact: Artifact | str | Path) -> InputShapes:
     opened = artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
-    found = read_input_shapes(opened)
-    if not found.options:
+    shapes = read_input_shapes(opened)
+    if not shapes.options:
         raise ParityError(f"{opened.path}: the file declares no shape for its input; declare one when converting")
-    return found
+    return shapes
 
 
 def _sizes(axis: Axis) -> st.SearchStrategy[int]:

@@ -47,9 +47,9 @@ def load_images(images: Any, preprocessing: Preprocessing, relative_to: Path | N
     images: a path, directory, glob or PIL image, or several of them: files first, sorted, then PIL images in the
     order given, taken as they are. Unreadable files, and those of one pixel, raise ImageError.
     """
-    given: Sequence[Any] = images if isinstance(images, list | tuple) else [images]
-    patterns = [item for item in given if isinstance(item, str | Path)]
-    pictures = [item for item in given if not isinstance(item, str | Path)]
+    sources: Sequence[Any] = images if isinstance(images, list | tuple) else [images]
+    patterns = [item for item in sources if isinstance(item, str | Path)]
+    pictures = [item for item in sources if not isinstance(item, str | Path)]
     paths = find_images(patterns, relative_to or Path()) if patterns else ()
     names = unique_names((*paths, *(Path(f"image {index}") for index in range(len(pictures)))))
     rows = [read_pixels(path, preprocessing, at_least=SMALLEST) for path in paths]

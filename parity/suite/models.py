@@ -27,23 +27,23 @@ def find_classifier(model: str, suite: Path | None) -> Classifier:
     if ":" in model:
         return load_classifier(model)
     # A name that is also a file's is first of all a name, where there is a suite.
-    told = tell_kind(Path(model)) if why_no_file(model) in ("", DIRECTORY) else ""
+    kind = tell_kind(Path(model)) if why_no_file(model) in ("", DIRECTORY) else ""
     strange = ParityError(
-        f"{model}: {told}; MODEL, which comes first, is a name in the suite file, `file.py:callable`, "
+        f"{model}: {kind}; MODEL, which comes first, is a name in the suite file, `file.py:callable`, "
         "`package.module:callable` or `torchvision:name`"
     )
     try:
-        found = read_suite(find_suite(suite))
+        models = read_suite(find_suite(suite))
     except ParityError:
-        if told and suite is None:
+        if kind and suite is None:
             raise strange from None
         raise
-    for entry in found.models:
+    for entry in models.models:
         if entry.name == model:
-            return load_classifier(entry.factory, entry.arguments, entry.name, found.directory)
-    if told:
+            return load_classifier(entry.factory, entry.arguments, entry.name, models.directory)
+    if kind:
         raise strange
-    raise ParityError(f"{found.path}: no model `{model}` (models: {', '.join(e.name for e in found.models)})")
+    raise ParityError(f"{models.path}: no model `{model}` (models: {', '.join(e.name for e in models.models)})")
 
 
 def load_classifier(
@@ -72,8 +72,8 @@ def load_classifier(
 
             # `torchvision:resnet50@DEFAULT` or `@weights.pth`: a command line has no place for arguments.
             model, _, weights = attribute.partition("@")
-            given = {**({"weights": weights} if weights else {}), **(arguments or {})}
-            classifier: Any = torchvision_classifier(model, **_with_weights_in(directory, given))
+            keywords = {**({"weights": weights} if weights else {}), **(arguments or {})}
+            classifier: Any = torchvision_classifier(model, **_with_weights_in(directory, keywords))
         else:
             # What a user's file sets for all of PyTorch is not for us, nor for the next file.
             with kept_torch_defaults(), user_code(factory):
@@ -135,8 +135,8 @@ def _module(name: str, directory: Path) -> ModuleType:
 
 
 def _attribute(module: ModuleType, attribute: str, factory: str) -> Any:
-    if callable(found := getattr(module, attribute, None)):
-        return found
+    if callable(function := getattr(module, attribute, None)):
+        return function
     import difflib
 
     public = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]

@@ -69,7 +69,7 @@ class RecordedPrediction(_Table):
     probabilities: Annotated[
         Annotated[dict[str, Number], Field(min_length=1), Tag("labels")]
         | Annotated[list[Number], Field(min_length=1), Tag("columns")],
-        Discriminator(lambda found: "columns" if isinstance(found, list) else "labels"),
+        Discriminator(lambda probabilities: "columns" if isinstance(probabilities, list) else "labels"),
         Field(
             description="By label, for all labels; or a list in the order of the outputs, where the format has no "
             "labels. null stands for what is no finite number."
@@ -82,8 +82,8 @@ def _one_set_of_labels(predictions: list[RecordedPrediction]) -> list[RecordedPr
     labels = [
         set(p.probabilities) if isinstance(p.probabilities, dict) else len(p.probabilities) for p in predictions
     ]
-    for prediction, found in zip(predictions, labels, strict=True):
-        if found != labels[0]:
+    for prediction, probabilities in zip(predictions, labels, strict=True):
+        if probabilities != labels[0]:
             raise ValueError(f"{prediction.image} has other classes than {predictions[0].image}")
     return predictions
 
@@ -118,15 +118,15 @@ def read_records(path: Path) -> RecordFile:
     """Read a file of records; anything else is a ParityError that names the first thing that is wrong."""
     refuse_unfinished(path)
     if why := why_no_file(path):
-        told = tell_kind(path)
-        raise ParityError(f"{path}: {told}; {_GIVE}" if told else f"{path}: {why}")
+        kind = tell_kind(path)
+        raise ParityError(f"{path}: {kind}; {_GIVE}" if kind else f"{path}: {why}")
     try:
         return RecordFile.model_validate_json(path.read_bytes())
     except OSError as error:
         raise ParityError(f"{path}: cannot be read ({error.strerror})") from error
     except ValidationError as error:
-        if told := tell_kind(path, "parity-record"):
-            raise ParityError(f"{path}: {told}; {_GIVE}") from error
+        if kind := tell_kind(path, "parity-record"):
+            raise ParityError(f"{path}: {kind}; {_GIVE}") from error
         raise ParityError(f"{path}: not a record of schema {SCHEMA}: {first_problem(error)}") from error
 
 

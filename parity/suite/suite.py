@@ -109,10 +109,10 @@ class Selection:
 ALL = Selection()
 
 
-def find_suite(given: Path | None) -> Path:
+def find_suite(path_or_directory: Path | None) -> Path:
     """Return the suite file to use: the one given, else ./parity.toml, else fixtures/parity.toml."""
-    if given is not None:
-        return given / "parity.toml" if given.is_dir() else given
+    if path_or_directory is not None:
+        return path_or_directory / "parity.toml" if path_or_directory.is_dir() else path_or_directory
     for path in (Path("parity.toml"), Path("fixtures/parity.toml")):
         if path.is_file():
             return path
@@ -129,10 +129,10 @@ def read_suite(path: Path) -> Suite:
         _check_bounds(content)
     except (ValueError, RecursionError) as error:
         # A suite file with a mistake in it is a suite file all the same.
-        if path.suffix != ".toml" and (told := tell_kind(path)):
-            raise ParityError(f"{path}: {told}; give a suite file, parity.toml") from error
-        if told := tell_pointer(path):
-            raise ParityError(f"{path}: {told}") from error
+        if path.suffix != ".toml" and (kind := tell_kind(path)):
+            raise ParityError(f"{path}: {kind}; give a suite file, parity.toml") from error
+        if kind := tell_pointer(path):
+            raise ParityError(f"{path}: {kind}") from error
         cause = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise ParityError(f"{path}: not valid TOML: {cause}") from error
     from parity.suite.suite_file import validate  # pydantic and the routes load when a suite is read, not before
@@ -198,5 +198,5 @@ def _models(parsed: SuiteFile, directory: Path) -> Iterator[ModelEntry]:
 def _files(patterns: Sequence[str], directory: Path) -> Iterator[Path]:
     """Find the files of patterns, sorted; a pattern that finds none stands for itself, so that it is told of."""
     for pattern in dict.fromkeys(patterns):
-        found = sorted(glob.glob(pattern, root_dir=directory, recursive=True))  # noqa: PTH207 - takes absolute ones too
-        yield from (directory / name for name in found or [pattern])
+        names = sorted(glob.glob(pattern, root_dir=directory, recursive=True))  # noqa: PTH207 - takes absolute ones too
+        yield from (directory / name for name in names or [pattern])

@@ -135,15 +135,15 @@ def validate(path: Path, content: Mapping[str, Any]) -> SuiteFile:
     try:
         parsed = SuiteFile.model_validate(content)
     except ValidationError as error:
-        told = [_told(problem) for problem in error.errors()]
-        raise _refused(path, [*dict.fromkeys(told), *_missing_files(content, path.parent)]) from error
+        problems = [_told(problem) for problem in error.errors()]
+        raise _refused(path, [*dict.fromkeys(problems), *_missing_files(content, path.parent)]) from error
     without = [name for name, model in parsed.models.items() if not (model.images or parsed.images)]
     if without:
         names = ", ".join(without)
-        told = [f"[models] {names}: no images; give `images` there or at the top of the file"]
+        problems = [f"[models] {names}: no images; give `images` there or at the top of the file"]
     else:
-        told = []
-    if missing := [*told, *_missing_files(content, path.parent)]:
+        problems = []
+    if missing := [*problems, *_missing_files(content, path.parent)]:
         raise _refused(path, missing)
     return parsed
 
@@ -154,8 +154,8 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": dialect, **SuiteFile.model_json_schema(), "title": "coreml-parity suite"}
 
 
-def _refused(path: Path, told: Sequence[str]) -> ParityError:
-    return ParityError("\n".join(f"{path}: {line}" for line in told))
+def _refused(path: Path, problems: Sequence[str]) -> ParityError:
+    return ParityError("\n".join(f"{path}: {line}" for line in problems))
 
 
 def _missing_files(content: Mapping[str, Any], directory: Path) -> Iterator[str]:
@@ -186,13 +186,13 @@ def _missing_images(where: str, patterns: Any, directory: Path) -> Iterator[str]
 def _told(problem: Any) -> str:
     *table, key = _places(problem["loc"])
     where = f"[{'.'.join(table)}] {key}" if table else key
-    kind, found = problem["type"], textwrap.shorten(repr(problem["input"]), 60, placeholder="...")
+    kind, value = problem["type"], textwrap.shorten(repr(problem["input"]), 60, placeholder="...")
     if kind in ("missing", "too_short") and key == "models":
         return f"{where}: no model is given; add a table [models.NAME] with a factory"
     if kind == "missing":
         return f"{where}: is missing; the table needs it"
     if kind in ("model_type", "dict_type"):
-        return f"{where}: should be a table, not {found}"
+        return f"{where}: should be a table, not {value}"
     if kind == "extra_forbidden":
         allowed = _keys(table)
         near = difflib.get_close_matches(key, allowed, n=1)
@@ -200,7 +200,7 @@ def _told(problem: Any) -> str:
         return f"{where}: unknown key{hint} (keys: {', '.join(allowed)})"
     if kind == "value_error":
         return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
-    return f"{where}: {problem['msg']}, not {found}"
+    return f"{where}: {problem['msg']}, not {value}"
 
 
 def _places(location: Sequence[str | int]) -> list[str]:
@@ -216,15 +216,15 @@ def _places(location: Sequence[str | int]) -> list[str]:
 
 def _keys(table: Sequence[str]) -> list[str]:
     """List the keys that a table may have."""
-    found: type[BaseModel] = SuiteFile
+    current: type[BaseModel] = SuiteFile
     parts = iter(table)
     for part in parts:
         key, _, index = part.partition("[")
-        inner = [a for a in _arguments(found.model_fields[key].annotation) if isinstance(a, type)]
-        found = next(a for a in inner if issubclass(a, Table))
+        inner = [a for a in _arguments(current.model_fields[key].annotation) if isinstance(a, type)]
+        current = next(a for a in inner if issubclass(a, Table))
         if not index:
             next(parts)  # the name that the user gave the table: [models.NAME]
-    return list(found.model_fields)
+    return list(current.model_fields)
 
 
 def _arguments(annotation: Any) -> Iterator[Any]:

@@ -24,23 +24,23 @@ def worst_thumbnails(subject: Subject, pixels: Mapping[str, np.ndarray]) -> dict
     return {case.image: thumbnail(pixels[case.image]) for case in worst if case.image in pixels}
 
 
-def add_thumbnails(found: MutableMapping[str, str], model: str, added: Mapping[str, str]) -> None:
+def add_thumbnails(thumbnails: MutableMapping[str, str], model: str, added: Mapping[str, str]) -> None:
     """Add pictures of what a model saw to those of a run; once all together reach their bound, none is added.
 
     An image that is there already is there once, if the models saw the same.
     """
-    for image, made in added.items():
-        key = thumbnail_key(found, model, image)
-        if found.get(key, made) != made:
+    for image, picture in added.items():
+        key = thumbnail_key(thumbnails, model, image)
+        if thumbnails.get(key, picture) != picture:
             key = f"{model}: {image}"
-        if sum(map(len, found.values())) + len(made) <= MOST_CHARACTERS:
-            found.setdefault(key, made)
+        if sum(map(len, thumbnails.values())) + len(picture) <= MOST_CHARACTERS:
+            thumbnails.setdefault(key, picture)
 
 
-def thumbnail_key(found: Mapping[str, str], model: str, image: str) -> str:
+def thumbnail_key(thumbnails: Mapping[str, str], model: str, image: str) -> str:
     """Return the key under which an image is found, as this model saw it."""
     own = f"{model}: {image}"
-    return own if own in found else image
+    return own if own in thumbnails else image
 
 
 def thumbnail(pixels: np.ndarray) -> str:

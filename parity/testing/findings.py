@@ -44,8 +44,8 @@ def finish(session: pytest.Session, reported: Iterable[Sequence[Any]], watch: Wa
     pictures: dict[tuple[str, Leg], Mapping[str, str]] = {}
     thumbnails: dict[str, str] = {}
     remarks: dict[str, None] = {}
-    for home, text, told in reported:
-        remarks.update(dict.fromkeys(told))
+    for home, text, remark in reported:
+        remarks.update(dict.fromkeys(remark))
         part = from_json(text)
         for s in part.subjects:
             if home:  # without --dist loadgroup several workers ran one leg
@@ -94,16 +94,16 @@ def finish(session: pytest.Session, reported: Iterable[Sequence[Any]], watch: Wa
     return Findings(run, tuple(remarks))
 
 
-def summarise(found: Findings, reporter: pytest.TerminalReporter) -> None:
+def summarise(findings: Findings, reporter: pytest.TerminalReporter) -> None:
     """Print the table of what was compared, what failed for whom, and what is skipped why."""
     import io
 
     from parity.report.terminal import make_console, print_run
 
     text = io.StringIO()
-    print_run(found.run, make_console(text), explain=False)
+    print_run(findings.run, make_console(text), explain=False)
     reporter.section("parity")
-    for line in (*text.getvalue().rstrip().splitlines(), *found.remarks):
+    for line in (*text.getvalue().rstrip().splitlines(), *findings.remarks):
         reporter.write_line(line)
 
 

@@ -60,10 +60,10 @@ class Checker:
                 if (route is None) == (artifacts is None):
                     raise ParityError("parity.check takes a route to convert by, or artifacts; give one of the two")
                 routes = [route] if isinstance(route, str) else route or ()
-                made = [convert(classifier, r, self._bench.artifacts, dynamic, bounds, sizes) for r in routes]
-                found = check(
+                converted = [convert(classifier, r, self._bench.artifacts, dynamic, bounds, sizes) for r in routes]
+                run = check(
                     classifier,
-                    made if artifacts is None else artifacts,
+                    converted if artifacts is None else artifacts,
                     self._beside(images),
                     backends,
                     tolerance,
@@ -73,11 +73,11 @@ class Checker:
                 )
         except (ParityError, ConversionError) as error:
             pytest.fail(str(error), pytrace=False)
-        self._report(found)
-        if found.subjects and all(s.verdict == "skipped" for s in found.subjects):
-            pytest.skip("; ".join(dict.fromkeys(f"{s.backend}: {s.reason}" for s in found.subjects)))
-        assert_parity(found)
-        return found
+        self._report(run)
+        if run.subjects and all(s.verdict == "skipped" for s in run.subjects):
+            pytest.skip("; ".join(dict.fromkeys(f"{s.backend}: {s.reason}" for s in run.subjects)))
+        assert_parity(run)
+        return run
 
     def _beside(self, images: Any) -> Any:
         """Let relative paths start beside the test's file, else at the rootdir."""
@@ -89,10 +89,10 @@ class Checker:
         first = Path(images).parts[:1]
         return next((h / images for h in homes if first and (h / first[0]).exists()), homes[0] / images)
 
-    def _report(self, found: Run) -> None:
+    def _report(self, run: Run) -> None:
         before: tuple[Found, ...] = getattr(self._node, "parity_found", ())
-        self._node.parity_found = (*before, Found("", to_json(found)))  # type: ignore[attr-defined]
-        for s in found.subjects:
+        self._node.parity_found = (*before, Found("", to_json(run)))  # type: ignore[attr-defined]
+        for s in run.subjects:
             name = f"parity_{s.route if s.route != '-' else s.artifact}_{s.backend}"
             figures = [("verdict", s.verdict), ("max_abs_diff", s.max_abs_diff), ("tolerance", s.tolerance)]
             self._node.user_properties += [

@@ -87,30 +87,30 @@ class SuiteItem(pytest.Item):
         self.user_properties += _properties(replace(subject, backend=self.backend), case)
         if bench.is_first(leg):
             pictures = bench.thumbnails(self.suite, self.entry, subject)
-            found = to_json(Run(environment(), (subject,), thumbnails=pictures))
-            self.parity_found = (Found(str(self.suite.path), found, remarks(leg)),)
+            run = to_json(Run(environment(), (subject,), thumbnails=pictures))
+            self.parity_found = (Found(str(self.suite.path), run, remarks(leg)),)
         if subject.verdict == "skipped":
             # Told of the suite file, not of this line.
             raise pytest.skip.Exception(subject.reason, _use_item_location=True)
         (marked,), stale = mark_known_issues((subject,), self.suite.known_issues, partial=True)
         if stale:
             raise ParityFailure(f"[XPASS(strict)] {stale[0]}")
-        told = "" if subject.verdict == "pass" else explain_failure(replace(subject, backend=self.backend), case)
+        failure = "" if subject.verdict == "pass" else explain_failure(replace(subject, backend=self.backend), case)
         if subject.cases and case is None:
             raise ParityFailure(f"{self.name}: the image went away after the tests were collected; run them again")
         if subject.verdict == "fail" and case is not None and case.verdict not in FAILING_CASES:
-            told = ""  # another image of this backend fails, and has a test of its own
-        if marked.known_issue and told:
+            failure = ""  # another image of this backend fails, and has a test of its own
+        if marked.known_issue and failure:
             pytest.xfail(f"{marked.known_issue.reason} {marked.known_issue.link}".rstrip())
-        if not told and (change := leg.changes.get(self.image)) and change.matters:
+        if not failure and (change := leg.changes.get(self.image)) and change.matters:
             head = f"{subject.model} by {subject.route} on {subject.backend}: {change.told}"
-            told = "\n".join(
+            failure = "\n".join(
                 [f"{head}; to accept it: {ACCEPT_BY_PYTEST}", *(f"  since then: {s}" for s in leg.since)]
             )
-        if not told and leg.trouble:
+        if not failure and leg.trouble:
             raise ParityFailure(leg.trouble)
-        if told:
-            raise ParityFailure(f"{told}\n  look further: {self._command()}")
+        if failure:
+            raise ParityFailure(f"{failure}\n  look further: {self._command()}")
 
     def _command(self) -> str:
         """Write the command that shows this leg alone."""
@@ -131,7 +131,7 @@ class SuiteItem(pytest.Item):
 
 def _properties(subject: Subject, case: Case | None) -> list[tuple[str, Any]]:
     """List the figures for JUnit's properties."""
-    found = [
+    properties = [
         ("parity_model", subject.model),
         ("parity_route", subject.route),
         ("parity_backend", subject.backend),
@@ -141,7 +141,7 @@ def _properties(subject: Subject, case: Case | None) -> list[tuple[str, Any]]:
         ("parity_required_tolerance", subject.required_tolerance),
     ]
     if case is not None:
-        found += [
+        properties += [
             ("parity_image", case.image),
             ("parity_case_verdict", case.verdict),
             ("parity_reference_label", case.reference.label),
@@ -152,7 +152,7 @@ def _properties(subject: Subject, case: Case | None) -> list[tuple[str, Any]]:
             ("parity_kl", case.kl),
             ("parity_top5_overlap", case.top5_overlap),
         ]
-    return [(name, value) for name, value in found if value is not None]
+    return [(name, value) for name, value in properties if value is not None]
 
 
 def _marker(config: pytest.Config, kind: str, name: str) -> pytest.MarkDecorator | None:

@@ -60,10 +60,10 @@ class Workbench:
                     self._legs[key] = self._run(suite, entry, route, backend)
             except Exception as error:
                 self._legs[key] = error
-        found = self._legs[key]
-        if isinstance(found, Exception):
-            raise found
-        return found
+        outcome = self._legs[key]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     def limited(self) -> AbstractContextManager[None]:
         """Let artefacts take as long as the session's time limit allows, inside."""
@@ -88,8 +88,8 @@ class Workbench:
         try:
             reference = self._reference(suite, entry)
         except (ParityError, ConversionError) as error:  # the factory, or an image
-            told = " ".join(str(error).split())
-            return Drift(Subject(entry.name, route, "", "-", ROUTES[route].precision, "error", told))
+            reason = " ".join(str(error).split())
+            return Drift(Subject(entry.name, route, "", "-", ROUTES[route].precision, "error", reason))
         at = (suite.path, entry.name, route)
         if at not in self._made:
             self._made[at] = convert_entry(reference.classifier, entry, route, self.artifacts)

@@ -164,8 +164,8 @@ def test_a_model_that_is_no_classifier_has_no_classes() -> None:
 
 
 def test_a_task_refuses_what_it_cannot_use() -> None:
-    def refuse(model: Model) -> None:
-        raise ConversionError(f"{model.name}: no segmenter")
+    def refuse(name: str, answer: Any) -> None:
+        raise ConversionError(f"{name}: {tuple(answer.shape)} is no mask")
 
-    with pytest.raises(ConversionError, match="toy: no segmenter"):
+    with pytest.raises(ConversionError, match=r"toy: \(4, .*\) is no mask"):
         make_reference(replace(segmenter(), task=Task((MASK,), check=refuse)), ImageSet(("a",), PIXELS[:1]))
