@@ -6,9 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from conversion.routes import ROUTES
-from parity.backends import BACKENDS, find_backend
-from parity.core.environment import environment
+import click
 
 # coremltools up to 9.0 calls int() on one-element arrays, which numpy 2.4 made a TypeError.
 _NUMPY_TOO_NEW = (2, 4)
@@ -16,6 +14,17 @@ _COREMLTOOLS_FIXED = (9, 1)
 
 # What a route needs beyond the packages that are always installed: the extra `legacy`.
 _OPTIONAL: Mapping[str, tuple[str, ...]] = {"onnx-coreml": ("onnx-coreml", "onnxslim")}
+
+
+@click.command("doctor")
+def doctor() -> int:
+    """Print versions, what can run here, and why the rest cannot."""
+    findings = examine()
+    for line in findings.lines:
+        click.echo(line)
+    for warning in findings.warnings:
+        click.echo(f"warning: {warning}")
+    return 0
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,10 @@ class Findings:
 
 def examine() -> Findings:
     """Look at this environment."""
+    from conversion.routes import ROUTES
+    from parity.backends import BACKENDS, find_backend
+    from parity.core.environment import environment
+
     here = environment()
     lines = [f"python {here.python} on {here.platform}"]
     lines += [f"  {name} {version}" for name, version in here.packages.items()]

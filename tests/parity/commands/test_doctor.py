@@ -60,7 +60,7 @@ def test_two_bad_pairs_are_two_warnings() -> None:
 
 def found(monkeypatch: pytest.MonkeyPatch, packages: dict[str, str], system: str = "Linux") -> tuple[str, ...]:
     monkeypatch.setattr(
-        "parity.commands.doctor.environment", lambda: Environment("3.11.4", f"{system}-1", packages)
+        "parity.core.environment.environment", lambda: Environment("3.11.4", f"{system}-1", packages)
     )
     monkeypatch.setattr("platform.system", lambda: system)
     return examine().lines
@@ -113,6 +113,6 @@ def test_versions_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_warnings_are_those_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     bad = Environment("3.11.4", "Linux", {**GOOD, "numpy": "2.4.0"})
-    monkeypatch.setattr("parity.commands.doctor.environment", lambda: bad)
+    monkeypatch.setattr("parity.core.environment.environment", lambda: bad)
 
     assert examine().warnings == tuple(warn_of_pairs(bad.packages)) != ()
