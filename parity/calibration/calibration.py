@@ -22,8 +22,17 @@ from conversion.routes import ROUTES
 from parity.backends import RECORDED, Predict, backends_for, find_backend
 from parity.backends.pytorch import load_reference
 from parity.calibration import noise
-from parity.calibration.noise import FLOAT64, FP16, FP16_ONLY, REPEATED, Noise, Source, measure
+from parity.calibration.noise import Noise, Source, measure
 from parity.calibration.proposals import CONFIDENCE, FACTOR, Proposal, check_quantile, images_needed, propose
+from parity.calibration.sources import (
+    FLOAT64,
+    FP16,
+    FP16_ONLY,
+    REPEATED,
+    backend_sources,
+    fp16_sources,
+    pytorch_sources,
+)
 from parity.core.environment import environment
 from parity.core.results import Environment, Subject
 from parity.core.schemas import written_schema
@@ -212,9 +221,9 @@ class _PyTorch:
 def _measure_pytorch(bench: _Bench, routes: Sequence[str]) -> _PyTorch:
     margin = Source("margin", (bench.reference,), reduce=noise.margin)
     flat = Source("flat", (bench.reference,), reduce=noise.flat)
-    sources = [*noise.pytorch_sources(bench.classifier, bench.reference), margin, flat]
+    sources = [*pytorch_sources(bench.classifier, bench.reference), margin, flat]
     if any(ROUTES[route].precision == "fp16" for route in routes):
-        sources += noise.fp16_sources(bench.classifier, bench.reference)
+        sources += fp16_sources(bench.classifier, bench.reference)
     noises = bench.measure("PyTorch", sources)
     margins, flats = (np.array(noises.pop(source.name).differences) for source in (margin, flat))
     repeated = noises[REPEATED]
@@ -244,7 +253,7 @@ def _calibrate_artifact(
     name, route = bench.entry.name, artifact.route
     chosen = {backend: _why_not(backend) for backend in backends}
     runnable = [backend for backend, reason in chosen.items() if not reason]
-    sources = noise.backend_sources(artifact, runnable, bench.reference)
+    sources = backend_sources(artifact, runnable, bench.reference)
     all_sources = [source for one in sources.values() for source in (*one.noise, one.distance)]
     measured = bench.measure(route, all_sources) if all_sources else {}
     noises.update((source.name, measured[source.name]) for one in sources.values() for source in one.noise)

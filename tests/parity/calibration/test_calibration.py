@@ -12,8 +12,8 @@ import torch
 
 from conversion import Artifact, Classifier, ConversionError
 from parity.calibration.calibration import Calibration, calibrate, to_json
-from parity.calibration.noise import FP16, FP16_ONLY, FP16_WEIGHTS
 from parity.calibration.proposals import Proposal
+from parity.calibration.sources import FP16, FP16_ONLY, FP16_WEIGHTS
 from parity.core.errors import ParityError
 from parity.core.tolerance import Tolerance
 from parity.suite.suite import ModelEntry, Selection, Suite
@@ -214,7 +214,7 @@ def test_where_fp16_cannot_be_measured_nothing_is_proposed_for_it(
     def fails(*given: object) -> None:
         raise RuntimeError("no such mode")
 
-    monkeypatch.setattr("parity.calibration.noise.fp16_answers", fails)
+    monkeypatch.setattr("parity.calibration.sources.fp16_answers", fails)
     found = legs(calibrated(routes=["mlprogram", "mlprogram-fp32"], backends=["coreml-evaluator"]))
 
     assert found["mlprogram", "coreml-evaluator"].state == "unmeasured"

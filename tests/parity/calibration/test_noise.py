@@ -12,22 +12,16 @@ import torch
 from conversion import Classifier
 from parity.backends import Predict
 from parity.backends.pytorch import load_reference
-from parity.calibration.noise import (
+from parity.calibration.noise import Source, distance, farthest, flat, margin, measure, spread
+from parity.calibration.sources import (
     FLOAT64,
     FP16,
     FP16_ONLY,
     REPEATED,
-    Source,
     _by_chance,
     backend_sources,
-    distance,
-    farthest,
-    flat,
     fp16_sources,
-    margin,
-    measure,
     pytorch_sources,
-    spread,
 )
 from parity.core.results import Prediction
 from parity.core.tolerance import measure_fp16_cost, measure_fp32_cost
