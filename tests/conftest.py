@@ -15,5 +15,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is thorough."""
     for item in items:
         place = item.path.relative_to(ROOT).as_posix() if item.path.is_relative_to(ROOT) else ""
-        if any(place == path or place.startswith(f"{path}/") for path in THOROUGH):
+        names = (place, f"{place}::{getattr(item, 'originalname', '')}")
+        if any(path in names or place.startswith(f"{path}/") for path in THOROUGH):
             item.add_marker("thorough")
