@@ -45,11 +45,11 @@ class Process:
 
     def end(self) -> None:
         """End it, and what it started."""
-        self.connection.close()
         if self.owner == os.getpid():  # where this process was forked, it is another's
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.popen.pid, signal.SIGKILL)
             self.popen.wait()
+        self.connection.close()
         self.log.close()
 
     def how_it_died(self) -> str:
