@@ -96,3 +96,21 @@ def test_run_and_check_can_do_without(capfd: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit):
         main(["check", "models.py:tiny", "swapped.onnx", "--images", "photos", "--backend", "onnxruntime"])
     assert "cause: Red and blue are swapped" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(("options", "said"), [((), False), (("--verbose",), True)])
+def test_what_broke_is_said_where_it_is_asked_for(
+    options: tuple[str, ...], said: bool, explain: Parity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(examination: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("parity.diagnosis.suspects.shapes.suspects", breaks)
+
+    code, out, err = explain("models.py:tiny", "swapped.onnx", "--images", "photos", *options)
+
+    # The other suspects are asked all the same.
+    assert (code, err) == (1, "")
+    assert "[pre-bgr-swap]" in out
+    assert ("broke, which is a bug of coreml-parity" in out) == said
+    assert ("ZeroDivisionError: a bug" in out) == said
