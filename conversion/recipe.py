@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 class Route:
     """Say how a route converts: `write(classifier, path, provenance, opened)` leaves the file at `path`.
 
+    precision: of the arithmetic; None: the file says it.
     options: what decides the result besides the classifier and the versions; part of the provenance.
+    key: what decides it too and is worked out when a model is converted: digests of the user's code and files.
+        None: the file is one of ours, which carries its provenance.
     """
 
     name: str
     format: Format
-    precision: Precision
+    precision: Precision | None
     suffix: str
     write: Callable[[Classifier, Path, Provenance, OpenAxes], None]
     options: Mapping[str, str] = field(default_factory=dict)
+    key: Callable[[], str] | None = None

@@ -9,13 +9,13 @@ import shutil
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conversion.artifact import Artifact
+from conversion.artifact import Artifact, open_artifact
 from conversion.deployed import check_model, check_module
 from conversion.errors import ConversionError
 from conversion.files.digests import LOG, damage, write_digests
@@ -72,18 +72,22 @@ ROUTES: Mapping[str, Route] = {
 }
 
 
-def find_route(name: str) -> Route:
-    """Return the route of that name; an unknown one is a ConversionError that names the nearest."""
-    if name in ROUTES:
-        return ROUTES[name]
-    near = difflib.get_close_matches(name, ROUTES, n=1)
+def find_route(name: str, own: Mapping[str, Route] | None = None) -> Route:
+    """Return the route of that name; an unknown one is a ConversionError that names the nearest.
+
+    own: routes beside ROUTES, by their names.
+    """
+    routes = {**ROUTES, **(own or {})}
+    if name in routes:
+        return routes[name]
+    near = difflib.get_close_matches(name, routes, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    raise ConversionError(f"unknown route `{name}`{hint} (routes: {', '.join(ROUTES)})")
+    raise ConversionError(f"unknown route `{name}`{hint} (routes: {', '.join(routes)})")
 
 
 def convert(
     classifier: Classifier,
-    route: str,
+    route: str | Route,
     directory: str | Path,
     dynamic: Dynamic | None = None,
     bounds: Sequence[Any] | None = None,
@@ -91,13 +95,14 @@ def convert(
 ) -> Artifact:
     """Convert a classifier by a route, unless `directory` holds the result already.
 
+    route: a name in ROUTES, or a route of one's own.
     dynamic, bounds, sizes: which axes of the input stay open, and how far; see `conversion.shapes.open_axes`.
         Unless asked, ONNX has an open batch, and Core ML takes one image of the classifier's size.
     The result is found by content: weights, all code and values that the module reaches, preprocessing, labels,
     route, options and the versions of all converters; and it counts only if the module still answers as it did when
     it was converted. What the converters print is in `convert.log` beside it. Raises ConversionError.
     """
-    recipe = find_route(route)
+    recipe = route if isinstance(route, Route) else find_route(route)
     return convert_by(recipe, classifier, directory, open_axes(classifier.preprocessing, dynamic, bounds, sizes))
 
 
@@ -127,14 +132,20 @@ def convert_by(
         labels=tuple(classifier.labels),
         preprocessing=classifier.preprocessing,
     )
-    content = f"{provenance.to_json()}\n{source_hash(classifier)}".encode(errors="surrogatepass")
+    content = f"{provenance.to_json()}\n{source_hash(classifier)}"
+    if recipe.key:
+        with chatter_to(), user_code(recipe.name):
+            content += f"\n{recipe.key()}"
     # A name may hold a slash ("timm/resnet18"); the key tells apart what becomes the same here.
     name = re.sub(r"[^\w.-]|^\.+", "_", classifier.name) or "_"
-    home = Path(directory) / name / f"{recipe.name}-{hashlib.sha256(content).hexdigest()[:12]}"
+    digest = hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()
+    home = Path(directory) / name / f"{recipe.name}-{digest[:12]}"
     file = f"{name}{recipe.suffix}"
 
     def write(directory: Path) -> None:
         recipe.write(classifier, directory / file, provenance, opened)
+        if recipe.key:  # a file that cannot be read is not kept
+            open_artifact(directory / file)
         write_probe(directory, answers)
         write_digests(directory)
 
@@ -145,17 +156,19 @@ def convert_by(
             if not place.whole:  # no other process was faster
                 check_model(classifier)
                 _convert(classifier, recipe, write, scratch, place.path)
-    path = place.path / file
+    remark = f"{file} was converted again: in the cache, {place.damage}" if place.damage else ""
+    return replace(_artifact(recipe, place.path / file, provenance), remark=remark)
+
+
+def _artifact(recipe: Route, path: Path, provenance: Provenance) -> Artifact:
+    """Say what a route made: of a file that is not ours, what the file itself says."""
+    if recipe.key:
+        artifact = open_artifact(path)
+        return replace(artifact, route=recipe.name, precision=recipe.precision or artifact.precision)
+    assert recipe.precision is not None
     intermediate = path.with_suffix(".onnx")
-    return Artifact(
-        path,
-        recipe.format,
-        recipe.precision,
-        recipe.name,
-        provenance,
-        intermediate if recipe.suffix != ".onnx" and intermediate.is_file() else None,
-        remark=f"{file} was converted again: in the cache, {place.damage}" if place.damage else "",
-    )
+    between = intermediate if recipe.suffix != ".onnx" and intermediate.is_file() else None
+    return Artifact(path, recipe.format, recipe.precision, recipe.name, provenance, between)
 
 
 @dataclass(frozen=True)

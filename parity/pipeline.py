@@ -18,7 +18,7 @@ from conversion.artifact import Artifact, open_artifact
 from conversion.errors import ConversionError
 from conversion.guards.torch_defaults import with_torch_defaults
 from conversion.guards.user_code import user_code
-from conversion.routes import ROUTES, convert
+from conversion.routes import convert
 from parity.backends import backends_for, limited
 from parity.backends.bound import bind
 from parity.backends.reference import Reference, make_reference
@@ -206,7 +206,7 @@ def _steps(
     progress: Progress, entry: ModelEntry, selection: Selection, start: float, share: float
 ) -> Callable[[str], None]:
     """Count one model's steps: PyTorch, and for each route its conversion and its backends."""
-    able = (backends_for(ROUTES[route].format, entry.records) for route in selection.routes_of(entry))
+    able = (backends_for(entry.recipe(route).format, entry.records) for route in selection.routes_of(entry))
     total = 1 + sum(1 + len(backends) for backends in able)
     done = 0
 
@@ -230,9 +230,12 @@ def convert_entry(classifier: Classifier, entry: ModelEntry, route: str, directo
     """Convert a model of the suite as its entry says; a conversion that fails is a subject that says why."""
     try:
         with user_code(classifier.name):
-            return convert(classifier, route, directory, entry.dynamic, entry.bounds, entry.sizes)
+            recipe = entry.converters.get(route, route)
+            artifact = convert(classifier, recipe, directory, entry.dynamic, entry.bounds, entry.sizes)
     except ConversionError as error:
-        return Subject(entry.name, route, "", "-", ROUTES[route].precision, "error", str(error))
+        return Subject(entry.name, route, "", "-", entry.recipe(route).precision or "", "error", str(error))
+    # What their own converter left is a file from anywhere, with outputs of any name.
+    return bind(artifact, classifier.task) if route in entry.converters else artifact
 
 
 def _run_model(

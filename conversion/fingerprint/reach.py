@@ -69,12 +69,13 @@ def reach(module: torch.nn.Module) -> Reach:
     records = [f"{path} {walk.refer(part)}" for path, part in parts.items()]
     for hooks in (registry._global_forward_pre_hooks, registry._global_forward_hooks):
         records.append(walk.refer_all(hooks.values()))
-    while walk.queue:
-        records.append(walk.record(walk.queue.popleft()))
-    texts = sorted(map(file_text, walk.files()))
-    # The separator keeps two lists apart whose elements join to the same text.
-    content = "\0".join([*records, *texts]).encode(errors="surrogatepass")
-    return Reach(hashlib.sha256(content).hexdigest(), walk.known)
+    return walk.finish(records)
+
+
+def reach_of(function: Callable[..., Any]) -> Reach:
+    """Follow a function of the user's to all code and all values that it computes with."""
+    walk = _Walk(frozenset())
+    return walk.finish([walk.refer(function)])
 
 
 @dataclass
@@ -88,6 +89,15 @@ class _Walk:
     _kept: list[Any] = field(default_factory=list)  # an object that is gone leaves its id to another
     _spaces: dict[int, dict[str, Any]] = field(default_factory=dict)
     _sources: set[str] = field(default_factory=set)
+
+    def finish(self, records: list[str]) -> Reach:
+        """Describe all that was met, and what that holds, until nothing is new."""
+        while self.queue:
+            records.append(self.record(self.queue.popleft()))
+        texts = sorted(map(file_text, self.files()))
+        # The separator keeps two lists apart whose elements join to the same text.
+        content = "\0".join([*records, *texts]).encode(errors="surrogatepass")
+        return Reach(hashlib.sha256(content).hexdigest(), self.known)
 
     def refer(self, value: Any) -> str:
         """Write a simple value itself, anything else as a number."""

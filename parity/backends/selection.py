@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conversion.routes import ROUTES, find_route
+from conversion.routes import find_route
 from parity.backends import backends_for, find_backend, record_names
 from parity.core.errors import ParityError
 from parity.suite.records import read_records
@@ -24,13 +24,14 @@ def check_selection(suite: Suite, selection: Selection) -> None:
 
     Whoever asks for a backend must not take a run without it for an answer.
     """
-    for route in selection.routes:
-        find_route(route)
+    own = {name: route for entry in suite.models for name, route in entry.converters.items()}
+    for name in selection.routes:
+        find_route(name, own)
     legs = [
         (entry.name, route, backend)
         for entry in suite.models
         for route in entry.routes
-        for backend in backends_for(ROUTES[route].format, entry.records)
+        for backend in backends_for(entry.recipe(route).format, entry.records)
     ]
     for backend in selection.backends:
         if backend not in {leg[2] for leg in legs}:

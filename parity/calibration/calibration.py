@@ -18,7 +18,6 @@ import numpy as np
 
 from conversion.guards.torch_defaults import with_torch_defaults
 from conversion.images import find_images, read_pixels
-from conversion.routes import ROUTES
 from parity.backends import RECORDED, Predict, backends_for, find_backend
 from parity.backends.pytorch import load_reference
 from parity.calibration import noise
@@ -107,7 +106,8 @@ def calibrate(
         noises = dict(pytorch.noises)
         for route in chosen:
             if pytorch.trouble:
-                proposals.append(Proposal(entry.name, route, "-", ROUTES[route].precision, reason=pytorch.trouble))
+                precision = entry.recipe(route).precision or ""
+                proposals.append(Proposal(entry.name, route, "-", precision, reason=pytorch.trouble))
                 continue
             step(f"{entry.name}: converting by {route}", 0)
             artifact = convert_entry(classifier, entry, route, artifacts)
@@ -222,7 +222,7 @@ def _measure_pytorch(bench: _Bench, routes: Sequence[str]) -> _PyTorch:
     margin = Source("margin", (bench.reference,), reduce=noise.margin)
     flat = Source("flat", (bench.reference,), reduce=noise.flat)
     sources = [*pytorch_sources(bench.classifier, bench.reference), margin, flat]
-    if any(ROUTES[route].precision == "fp16" for route in routes):
+    if any(bench.entry.recipe(route).precision != "fp32" for route in routes):
         sources += fp16_sources(bench.classifier, bench.reference)
     noises = bench.measure("PyTorch", sources)
     margins, flats = (np.array(noises.pop(source.name).differences) for source in (margin, flat))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -77,8 +77,7 @@ def load_classifier(
         else:
             # What a user's file sets for all of PyTorch is not for us, nor for the next file.
             with kept_torch_defaults(), user_code(factory):
-                function = _attribute(_module(module_name, directory or Path()), attribute, factory)
-                classifier = function(**(arguments or {}))
+                classifier = load_callable(factory, directory)(**(arguments or {}))
         if name and isinstance(classifier, Classifier):
             classifier = replace(classifier, name=name)
     except (ParityError, ConversionError):
@@ -91,6 +90,13 @@ def load_classifier(
             "(module, preprocessing, labels)"
         )
     return classifier
+
+
+def load_callable(reference: str, directory: Path | None = None) -> Callable[..., Any]:
+    """Import `file.py:callable`, relative to a directory, or `package.module:callable`."""
+    module_name, _, attribute = reference.rpartition(":")
+    with kept_torch_defaults(), user_code(reference):
+        return _attribute(_module(module_name, directory or Path()), attribute, reference)
 
 
 def _with_weights_in(directory: Path | None, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -134,8 +140,9 @@ def _module(name: str, directory: Path) -> ModuleType:
     return module
 
 
-def _attribute(module: ModuleType, attribute: str, factory: str) -> Any:
-    if callable(function := getattr(module, attribute, None)):
+def _attribute(module: ModuleType, attribute: str, factory: str) -> Callable[..., Any]:
+    function: Callable[..., Any] | None = getattr(module, attribute, None)
+    if callable(function):
         return function
     import difflib
 

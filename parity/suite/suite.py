@@ -16,6 +16,7 @@ from parity.core.file_kinds import tell_kind
 from parity.core.tolerance import Tolerance
 
 if TYPE_CHECKING:
+    from conversion.recipe import Route
     from conversion.shapes import Dynamic
     from parity.suite.suite_file import SuiteFile
     from parity.suite.toolchain import ToolChain
@@ -45,6 +46,7 @@ class ModelEntry:
     tolerance: route -> tolerance, where the default is not wanted.
     dynamic, bounds, sizes: which axes of the converted models stay open; see conversion.shapes.open_axes.
     records: files of predictions that were made elsewhere; one that is not there is a backend that cannot run.
+    converters: routes of the suite's own, by name.
     """
 
     name: str
@@ -57,6 +59,13 @@ class ModelEntry:
     bounds: Sequence[Any] | None = None
     sizes: Sequence[Sequence[int]] | None = None
     records: tuple[Path, ...] = ()
+    converters: Mapping[str, Route] = field(default_factory=dict)
+
+    def recipe(self, route: str) -> Route:
+        """Return how a route of this model converts, one of ours or of the suite's own."""
+        from conversion.routes import find_route
+
+        return find_route(route, self.converters)
 
 
 @dataclass(frozen=True)
@@ -177,6 +186,9 @@ def _toolchains(parsed: SuiteFile, path: Path) -> Iterator[tuple[str, ToolChain]
 
 
 def _models(parsed: SuiteFile, directory: Path) -> Iterator[ModelEntry]:
+    from parity.suite.converters import read_converters
+
+    converters = read_converters(parsed, directory)
     for name, model in parsed.models.items():
         yield ModelEntry(
             name,
@@ -192,6 +204,7 @@ def _models(parsed: SuiteFile, directory: Path) -> Iterator[ModelEntry]:
             model.bounds,
             model.sizes,
             tuple(_files(model.records or parsed.records, directory)),
+            converters,
         )
 
 

@@ -3,32 +3,81 @@
 from __future__ import annotations
 
 import difflib
+import glob
+import re
+import string
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 
-from conversion.errors import ConversionError, ImageError
+from conversion.errors import ImageError
 from conversion.files.regular_files import why_no_file
 from conversion.images import find_images
-from conversion.routes import ROUTES, find_route
+from conversion.own import PLACEHOLDERS
+from conversion.routes import ROUTES
 from conversion.shapes import Dynamic
 from parity.core.errors import ParityError
 
+# A directory is called after it.
+CONVERTER_NAME = r"[A-Za-z][\w.-]*"
 
-def _known_route(name: str) -> str:
-    try:
-        return find_route(name).name
-    except ConversionError as error:
-        raise ValueError(str(error)) from error
+
+def _known_route(name: str, info: ValidationInfo) -> str:
+    known = [*ROUTES, *(info.context or ())]
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"unknown route `{name}`{hint} (routes: {', '.join(known)})")
+    return name
+
+
+def _is_new_route(name: str) -> str:
+    if name in ROUTES:
+        raise ValueError(f"`{name}` is a route already; give the converter another name")
+    if not re.fullmatch(CONVERTER_NAME, name):
+        raise ValueError(
+            f"a converter's name is a letter or digit and then letters, digits, `_`, `-`, `.`; not {name!r}"
+        )
+    return name
 
 
 def _has_colon(text: str) -> str:
     if ":" not in text:
         raise ValueError("a factory is `file.py:callable`, `package.module:callable` or `torchvision:name`")
     return text
+
+
+def _is_callable(text: str | None) -> str | None:
+    if text is not None and not all(text.rpartition(":")[::2]):
+        raise ValueError("a conversion is `file.py:callable` or `package.module:callable`")
+    return text
+
+
+def _is_command(words: list[str] | None) -> list[str] | None:
+    if words is None:
+        return None
+    try:
+        names = [name for word in words for _, name, _, _ in string.Formatter().parse(word) if name is not None]
+    except ValueError as error:
+        raise ValueError(f"{error}; write {{{{ and }}}} for braces that are meant") from error
+    if unknown := [name for name in names if name not in PLACEHOLDERS]:
+        known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+        raise ValueError(f"{{{unknown[0]}}} stands for nothing; there are {known}")
+    if "output" not in names:
+        raise ValueError("{output}, the file that it is to write, stands in none of its words")
+    return words
 
 
 def _two_ends(bounds: list[Any] | None) -> list[Any] | None:
@@ -48,7 +97,14 @@ def _says_something(text: str) -> str:
     return text
 
 
-RouteName = Annotated[str, AfterValidator(_known_route), WithJsonSchema({"type": "string", "enum": list(ROUTES)})]
+RouteName = Annotated[
+    str,
+    AfterValidator(_known_route),
+    WithJsonSchema({"type": "string", "examples": list(ROUTES), "description": "Or a converter of this file."}),
+]
+ConverterName = Annotated[
+    str, AfterValidator(_is_new_route), WithJsonSchema({"type": "string", "pattern": CONVERTER_NAME})
+]
 Said = Annotated[str, AfterValidator(_says_something), WithJsonSchema({"type": "string", "pattern": r"\S"})]
 Size = Annotated[list[int], Field(min_length=2, max_length=2)]
 
@@ -92,6 +148,33 @@ class ModelTable(Table):
     records: Annotated[list[str], Field(description="Predictions made elsewhere: files or globs of records.")] = []
 
 
+class ConverterTable(Table):
+    """[converters.NAME]: a route of your own; either `convert` or `command`."""
+
+    convert: Annotated[
+        str | None,
+        AfterValidator(_is_callable),
+        Field(description="file.py:callable beside this file, or package.module:callable."),
+    ] = None
+    command: Annotated[
+        list[str] | None,
+        AfterValidator(_is_command),
+        Field(description="Program and arguments; {output}, {weights} and {labels} stand for files."),
+    ] = None
+    suffix: Annotated[Literal[".onnx", ".mlpackage", ".mlmodel"], Field(description="Of the file that it writes.")]
+    precision: Annotated[
+        Literal["fp16", "fp32"] | None, Field(description="Of its arithmetic; the file says it where nobody does.")
+    ] = None
+    depends: Annotated[list[str], Field(description="Files and globs that decide the result too.")] = []
+    timeout: Annotated[float, Field(gt=0, description="Seconds that the command may take.")] = 900
+
+    @model_validator(mode="after")
+    def _is_one(self) -> ConverterTable:
+        if (self.convert is None) == (self.command is None):
+            raise ValueError("give either `convert`, a callable, or `command`, a list of words")
+        return self
+
+
 class KnownIssueTable(Table):
     """[[known_issues]]; `*` stands for all."""
 
@@ -124,6 +207,9 @@ class SuiteFile(Table):
     routes: Annotated[list[RouteName], Field(description="How models are converted that do not say.")] = []
     records: Annotated[list[str], Field(description="Records for the models that name none themselves.")] = []
     models: Annotated[dict[str, ModelTable], Field(min_length=1)]
+    converters: Annotated[
+        dict[ConverterName, ConverterTable], Field(description="Routes of your own, by their names.")
+    ] = {}
     known_issues: list[KnownIssueTable] = []
     toolchains: Annotated[
         dict[str, ToolChainTable], Field(description="Other versions of converters, for `parity upgrade`.")
@@ -133,7 +219,8 @@ class SuiteFile(Table):
 def validate(path: Path, content: Mapping[str, Any]) -> SuiteFile:
     """Validate a parsed TOML file; everything that is wrong is told in one ParityError, a line each."""
     try:
-        parsed = SuiteFile.model_validate(content)
+        own = content.get("converters")
+        parsed = SuiteFile.model_validate(content, context=list(own) if isinstance(own, Mapping) else [])
     except ValidationError as error:
         problems = [_told(problem) for problem in error.errors()]
         raise _refused(path, [*dict.fromkeys(problems), *_missing_files(content, path.parent)]) from error
@@ -161,17 +248,31 @@ def _refused(path: Path, problems: Sequence[str]) -> ParityError:
 def _missing_files(content: Mapping[str, Any], directory: Path) -> Iterator[str]:
     """Name the images and the factories' files that are not there; tables of a wrong type are told elsewhere."""
     yield from _missing_images("images", content.get("images"), directory)
-    models = content.get("models")
-    for name, model in models.items() if isinstance(models, Mapping) else ():
-        if not isinstance(model, Mapping):
-            continue
+    for name, model in _tables(content.get("models")):
         yield from _missing_images(f"[models.{name}] images", model.get("images"), directory)
-        file = str(model.get("factory", "")).rpartition(":")[0]
-        if file.endswith(".py") and why_no_file(directory / file):
-            beside = [*directory.glob("*.py"), *directory.glob("*/*.py")]
-            near = difflib.get_close_matches(file, [str(p.relative_to(directory)) for p in beside], n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            yield f"[models.{name}] factory: no file {directory / file}{hint}"
+        yield from _missing_code(f"[models.{name}] factory", model.get("factory"), directory)
+    for name, converter in _tables(content.get("converters")):
+        yield from _missing_code(f"[converters.{name}] convert", converter.get("convert"), directory)
+        depends = converter.get("depends")
+        for pattern in depends if isinstance(depends, list) else ():
+            if isinstance(pattern, str) and not glob.glob(pattern, root_dir=directory, recursive=True):  # noqa: PTH207 - takes absolute ones too
+                yield f"[converters.{name}] depends: no file {directory / pattern}"
+
+
+def _tables(tables: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name, table in tables.items() if isinstance(tables, Mapping) else ():
+        if isinstance(table, Mapping):
+            yield name, table
+
+
+def _missing_code(where: str, reference: Any, directory: Path) -> Iterator[str]:
+    """Name the file of `file.py:callable` where it is not there."""
+    file = str(reference or "").rpartition(":")[0]
+    if file.endswith(".py") and why_no_file(directory / file):
+        beside = [*directory.glob("*.py"), *directory.glob("*/*.py")]
+        near = difflib.get_close_matches(file, [str(p.relative_to(directory)) for p in beside], n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        yield f"{where}: no file {directory / file}{hint}"
 
 
 def _missing_images(where: str, patterns: Any, directory: Path) -> Iterator[str]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from conversion.routes import ROUTES
 from parity.backends import backends_for
 from parity.core.destination import Destination
 from parity.core.environment import environment
@@ -112,7 +111,7 @@ def _all_legs(suite: Suite) -> list[Leg]:
         (entry.name, route, backend)
         for entry in suite.models
         for route in entry.routes
-        for backend in backends_for(ROUTES[route].format, entry.records)
+        for backend in backends_for(entry.recipe(route).format, entry.records)
     ]
 
 

@@ -12,7 +12,6 @@ import pytest
 
 from conversion.errors import ConversionError
 from conversion.images import find_images
-from conversion.routes import ROUTES
 from parity.backends import backends_for
 from parity.core.compare import explain_failure
 from parity.core.environment import environment
@@ -45,7 +44,7 @@ class SuiteFile(pytest.File):
             raise self.CollectError(str(error)) from None
         for entry in suite.models:
             for route in entry.routes:
-                for backend in backends_for(ROUTES[route].format, entry.records):
+                for backend in backends_for(entry.recipe(route).format, entry.records):
                     for image in images[entry.name]:
                         yield SuiteItem.make(self, suite, entry, route, backend, image)
 

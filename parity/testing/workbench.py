@@ -11,7 +11,6 @@ import pytest
 
 from conversion.errors import ConversionError
 from conversion.guards.user_code import user_code
-from conversion.routes import ROUTES
 from parity.backends import limited
 from parity.core.errors import ParityError
 from parity.core.results import Subject
@@ -89,7 +88,7 @@ class Workbench:
             reference = self._reference(suite, entry)
         except (ParityError, ConversionError) as error:  # the factory, or an image
             reason = " ".join(str(error).split())
-            return Drift(Subject(entry.name, route, "", "-", ROUTES[route].precision, "error", reason))
+            return Drift(Subject(entry.name, route, "", "-", entry.recipe(route).precision or "", "error", reason))
         at = (suite.path, entry.name, route)
         if at not in self._made:
             self._made[at] = convert_entry(reference.classifier, entry, route, self.artifacts)

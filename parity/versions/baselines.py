@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from conversion.files.regular_files import why_no_file
-from conversion.routes import ROUTES
 from parity.backends import backends_for
 from parity.core.destination import Destination
 from parity.core.environment import cpu, environment, operating_system
@@ -222,7 +221,7 @@ def baseline_files(suite: Suite, selection: Selection = ALL) -> Iterator[Path]:
 
     for entry in selection.entries(suite):
         for route in selection.routes_of(entry):
-            for backend in selection.backends_of(backends_for(ROUTES[route].format)):
+            for backend in selection.backends_of(backends_for(entry.recipe(route).format)):
                 yield baseline_file(suite.directory, Subject(entry.name, route, "", backend, "", "skipped"))
 
 

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conversion.routes import ROUTES
 from parity.backends import RECORDED, backends_for
 from parity.core.errors import ParityError
 from parity.pipeline import Leg, Progress, RunOptions, no_progress, run_legs
@@ -96,7 +95,7 @@ def follow_suite(
     reason: store the answers instead, for this reason. force: also over files that are no baselines.
     """
     legs = run_legs(suite, selection, RunOptions(artifacts), progress)
-    followed = tuple(drift for leg in legs for drift in _all_of(suite.directory, leg, selection, reason, force))
+    followed = tuple(drift for leg in legs for drift in _all_of(suite, leg, selection, reason, force))
     unused = () if selection.is_partial else tuple(unused_baselines(suite))
     return Drifts(followed, unused)
 
@@ -141,15 +140,16 @@ def follow(directory: Path, leg: Leg, reason: str | None = None, force: bool = F
     return Drift(subject, changes, since)
 
 
-def _all_of(directory: Path, leg: Leg, selection: Selection, reason: str | None, force: bool) -> Iterator[Drift]:
+def _all_of(suite: Suite, leg: Leg, selection: Selection, reason: str | None, force: bool) -> Iterator[Drift]:
     """Follow a leg; a conversion that failed is one leg for all backends whose answers were stored."""
     subjects = [leg.subject]
     if leg.artifact is None:
-        able = selection.backends_of(backends_for(ROUTES[leg.subject.route].format))
+        entry = next(entry for entry in suite.models if entry.name == leg.subject.model)
+        able = selection.backends_of(backends_for(entry.recipe(leg.subject.route).format))
         every = [replace(leg.subject, backend=name) for name in able]
-        subjects = [s for s in every if baseline_file(directory, s).is_file()] or subjects
+        subjects = [s for s in every if baseline_file(suite.directory, s).is_file()] or subjects
     for subject in subjects:
-        yield follow(directory, replace(leg, subject=subject), reason, force)
+        yield follow(suite.directory, replace(leg, subject=subject), reason, force)
 
 
 def to_json(found: Drifts, directory: Path) -> str:

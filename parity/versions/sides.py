@@ -168,7 +168,9 @@ class Bench:
         """Run what was made on a backend and compare it with PyTorch."""
         judging = Judging(entry.tolerance.get(route), scale)
         if made.artifact is None:
-            subject = Subject(entry.name, route, "", backend, ROUTES[route].precision, "skipped", made.skipped)
+            subject = Subject(
+                entry.name, route, "", backend, entry.recipe(route).precision or "", "skipped", made.skipped
+            )
             return _failed(subject, made.failure) if made.failure else Outcome(subject, None, "skipped")
         if not self._runs(backend):
             subject, answers = judge_with_prediction(reference, made.artifact, backend, judging)

@@ -1,0 +1,37 @@
+"""[converters.NAME] of a suite file -> routes of a team's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conversion.errors import ConversionError
+from conversion.own import Callback, Command, own_route
+from parity.core.errors import ParityError
+from parity.suite.models import load_callable
+
+if TYPE_CHECKING:
+    from conversion.recipe import Route
+    from parity.suite.suite_file import ConverterTable, SuiteFile
+
+
+def read_converters(parsed: SuiteFile, directory: Path) -> Mapping[str, Route]:
+    """Make a route of each converter of a suite file in a directory, by name; nothing is imported yet."""
+    return {name: _route(name, table, directory) for name, table in parsed.converters.items()}
+
+
+def _route(name: str, table: ConverterTable, directory: Path) -> Route:
+    if table.convert is not None:
+        conversion: Callback | Command = Callback(table.convert, partial(_load, table.convert, directory))
+    else:
+        conversion = Command(tuple(table.command or ()), directory.absolute(), table.timeout)
+    return own_route(name, conversion, table.suffix, table.precision, table.depends, directory)
+
+
+def _load(reference: str, directory: Path) -> Callable[..., Any]:
+    try:
+        return load_callable(reference, directory)
+    except ParityError as error:  # a conversion that fails is a subject of the run
+        raise ConversionError(str(error)) from error
