@@ -151,9 +151,7 @@ def save_result(title: str, result: Any, path: Path) -> None:
 
 def _copy(title: str, source: Path, path: Path) -> None:
     if source.suffix != path.suffix:
-        raise ConversionError(
-            f"{title}: gives {source.name}, and its `suffix` is {path.suffix}; make them the same"
-        )
+        raise ConversionError(f"{title}: gives {source.name}, where `suffix` is {path.suffix}; make them the same")
     if not source.exists():
         raise ConversionError(f"{title}: gives {source}, where no file is")
     if source.resolve() == path.resolve():

@@ -330,8 +330,10 @@ class _Walk:
         for name in sorted(space if whole else wanted & space.keys()):
             value = space[name]
             if isinstance(value, ModuleType):
-                if id(value) not in above:
-                    parts.append(f"{name}: {self._namespace(value, wanted, above)}")
+                inside = self._namespace(value, wanted, above) if id(value) not in above else ""
+                # An unchanged part of the same release says nothing, and may be imported only when it is used.
+                if inside and (release is None or inside != f"{release} {{}}"):
+                    parts.append(f"{name}: {inside}")
             elif not SPECIAL.fullmatch(name) and (release is None or is_users(value)):
                 parts.append(f"{name}: {self.refer(value)}")
         return f"{release or ''} {{{', '.join(parts)}}}"
