@@ -48,7 +48,7 @@ def _is_new_route(name: str) -> str:
         raise ValueError(f"`{name}` is a route already; give the converter another name")
     if not re.fullmatch(CONVERTER_NAME, name):
         raise ValueError(
-            f"a converter's name is a letter or digit and then letters, digits, `_`, `-`, `.`; not {name!r}"
+            f"a converter's name is of letters, digits, `_`, `-` and `.`, a letter first; not {name!r}"
         )
     return name
 
@@ -238,7 +238,17 @@ def validate(path: Path, content: Mapping[str, Any]) -> SuiteFile:
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema of the suite file (committed as parity/schemas/suite.schema.json), for editors."""
     dialect = "https://json-schema.org/draft/2020-12/schema"
-    return {"$schema": dialect, **SuiteFile.model_json_schema(), "title": "coreml-parity suite"}
+    # A file without converters has our routes alone.
+    ours = {"enum": list(ROUTES)}
+    model = {"routes": {"items": ours}, "tolerance": {"propertyNames": ours}}
+    without = {"routes": {"items": ours}, "models": {"additionalProperties": {"properties": model}}}
+    return {
+        "$schema": dialect,
+        **SuiteFile.model_json_schema(),
+        "title": "coreml-parity suite",
+        "if": {"not": {"required": ["converters"]}},
+        "then": {"properties": without},
+    }
 
 
 def _refused(path: Path, problems: Sequence[str]) -> ParityError:

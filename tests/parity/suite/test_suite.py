@@ -155,7 +155,7 @@ MODEL_KEYS = "(keys: factory, arguments, routes, images, tolerance, dynamic, bou
         (
             "image = []\n" + model(),
             "image: unknown key; did you mean images? "
-            "(keys: images, routes, records, models, known_issues, toolchains)",
+            "(keys: images, routes, records, models, converters, known_issues, toolchains)",
         ),
         (model('route = ["onnx"]'), f"[models.net] route: unknown key; did you mean routes? {MODEL_KEYS}"),
         (model("colour = 3"), f"[models.net] colour: unknown key {MODEL_KEYS}"),
