@@ -12,8 +12,10 @@ from parity.backends.limited import ended
 from parity.core.noise import FP16_FLOOR, FP32
 from parity.core.origin import Passage
 from parity.core.results import Comparison, Prediction, Subject
+from parity.diagnosis.candidate import Candidate, Runtime
 from parity.diagnosis.examination import Examination
 from parity.diagnosis.failures import Broken
+from parity.diagnosis.file import File
 from parity.diagnosis.search import Explanation, explain
 
 if TYPE_CHECKING:
@@ -90,8 +92,9 @@ def examine(
         subject.max_abs_diff,
         subject.cases,
     )
-    files, guilty = _files(reference), Passage.parse(subject.guilty_hop)
-    return Examination(reference, artifact, subject.backend, prediction, comparison, files, batch, guilty)
+    runtime = Runtime(artifact, subject.backend, batch)
+    candidate = Candidate(reference, File(artifact), runtime, prediction, comparison)
+    return Examination(candidate, _files(reference), Passage.parse(subject.guilty_hop))
 
 
 def explained(subject: Subject, explanation: Explanation) -> Subject:

@@ -66,12 +66,12 @@ def name_fault(examination: Examination, one: Located) -> tuple[str, str]:
 
 def group_of(examination: Examination, one: Located) -> list[Operation]:
     """List the artefact's operations that together do what PyTorch does in one."""
-    graph = examination.graph
+    graph = examination.file.graph
     return [o for o in graph.operations if o.name in {one.operation, *one.group}] if graph else []
 
 
 def _steps(examination: Examination, one: Located) -> Iterator[Step]:
-    program = examination.program
+    program = examination.torch.program
     yield from (s for s in program.steps if s.module in {one.module, *one.sources}) if program else ()
 
 
@@ -81,11 +81,11 @@ def _padding(examination: Examination, one: Located) -> tuple[str, str] | None:
     pads = [o for o in group if o.type.lower().replace("_", "") in _PADS]
     layers = [o for o in group if any(kind in o.type.lower() for kind in ("conv", "pool"))]
     step = next((s for s in _steps(examination, one) if s.type in ("convolution", "conv2d")), None)
-    values = examination.values(examination.probe)
-    if not pads or step is None or values is None or examination.program is None:
+    values = examination.candidate.values(examination.torch.probe)
+    if not pads or step is None or values is None or examination.torch.program is None:
         return None
     sides = _sides(values, pads[0])
-    own = own_padding(examination.artifact.format, layers[-1]) if layers else (0, 0, 0, 0)
+    own = own_padding(examination.file.artifact.format, layers[-1]) if layers else (0, 0, 0, 0)
     if sides is None or own is None:
         return None
     found = tuple(a + b for a, b in zip(sides, own, strict=True))
@@ -138,7 +138,7 @@ def _epsilon(examination: Examination, one: Located) -> tuple[str, str] | None:
         return None
     named = dict(examination.reference.classifier.module.named_modules())
     module = next((named[s.module] for s in _steps(examination, one) if hasattr(named.get(s.module), "eps")), None)
-    given = examination.values(examination.pixels[examination.screen[0]])
+    given = examination.candidate.values(examination.pixels[examination.screen[0]])
     if module is None or given is None or one.value not in given:
         return None
     import torch
@@ -172,10 +172,10 @@ def _epsilon(examination: Examination, one: Located) -> tuple[str, str] | None:
 
 def _bias(examination: Examination, one: Located) -> tuple[str, str] | None:
     """Look for a bias that PyTorch adds and the artefact has in no place."""
-    group, graph = group_of(examination, one), examination.graph
+    group, graph = group_of(examination, one), examination.file.graph
     if len(group) != 1 or graph is None:
         return None
-    operation, shapes = group[0], examination.deployed_state
+    operation, shapes = group[0], examination.torch.weight_shapes
     behind = [o for name in operation.outputs for o in graph.consumers().get(name, ()) if o.type.lower() == "add"]
     for step in _steps(examination, one):
         lost = [name for name in step.weights if len(shapes.get(name, (0, 0))) == 1]

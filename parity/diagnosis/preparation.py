@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,6 @@ from conversion.images import read_picture
 
 if TYPE_CHECKING:
     from conversion import Preprocessing
-    from parity.diagnosis.examination import Examination
 
 _FILTERS: Mapping[str, Image.Resampling] = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -101,12 +100,12 @@ def usual(preprocessing: Preprocessing) -> Recipe:
     return Recipe(preprocessing.resize, preprocessing.interpolation)
 
 
-def pictures(examination: Examination) -> list[Image.Image] | None:
-    """Read the pictures as they are in their files; None where the images are no files."""
-    if not examination.image_files:
+def read_pictures(files: Sequence[Path]) -> list[Image.Image] | None:
+    """Read the pictures as they are in their files; None where there are no files."""
+    if not files:
         return None
     try:
-        return [read_picture(path) for path in examination.image_files]
+        return [read_picture(path) for path in files]
     except ImageError:
         return None
 
@@ -143,14 +142,16 @@ def of_pixels(own: Recipe) -> Iterator[Recipe]:
     yield from (replace(own, shift=(x, y)) for x in (-1, 0, 1) for y in (-1, 0, 1) if (x, y) != (0, 0))
 
 
-def made(examination: Examination, recipe: Recipe, opened: list[Image.Image] | None) -> np.ndarray | None:
-    """Make all pixels by a recipe: uint8 [N, H, W, 3]; None where it cannot be followed."""
-    size = tuple(examination.pixels.shape[1:3])
-    if opened is None:
-        finish = partial(_finished, recipe=recipe)
-        return np.stack([np.ascontiguousarray(finish(pixels)) for pixels in examination.pixels])
+def prepare(recipe: Recipe, own: np.ndarray, pictures: list[Image.Image] | None) -> np.ndarray | None:
+    """Follow a recipe for all images: uint8 [N, H, W, 3]; None where it cannot be followed.
+
+    own: the pixels by our own recipe. pictures: what they come from; None: only the pixels are there.
+    """
+    if pictures is None:
+        return np.stack([np.ascontiguousarray(_finished(pixels, recipe)) for pixels in own])
+    height, width = own.shape[1:3]
     try:
-        return np.stack([_followed(picture, recipe, (size[0], size[1])) for picture in opened])
+        return np.stack([_followed(picture, recipe, (height, width)) for picture in pictures])
     except (ValueError, OSError):
         return None
 

@@ -79,7 +79,7 @@ def explain(examination: Examination, seconds: float = 60.0, hops: bool = False)
 
     seconds: after which no further repair is tried. hops: run every hop of the route too.
     """
-    if examination.given.verdict != "fail":
+    if examination.candidate.judgement.verdict != "fail":
         looks = examination.failures.attempt(
             "what is harmless", lambda: list(harmless(examination)), lambda error: []
         )
@@ -113,7 +113,7 @@ def _explained(examination: Examination, search: _Search, hops: bool) -> Explana
 def _hops(examination: Examination) -> tuple[Hop, ...]:
     from parity.diagnosis.chain import chain
 
-    return chain(examination.reference, examination.artifact, Tolerance(examination.tolerance))
+    return chain(examination.reference, examination.file.artifact, Tolerance(examination.tolerance))
 
 
 def _told(hop: Hop) -> str:
@@ -140,7 +140,7 @@ def _unexplained(hops: Sequence[Hop], where: Located | None) -> str:
 
 def _fix(suspect: Suspect, examination: Examination, search: _Search) -> str:
     """Find which operations must stay in fp32, where that is the cause and there is time to convert."""
-    able = format_of(examination.artifact).HAS_COMPUTE_PRECISION
+    able = format_of(examination.file.artifact).HAS_COMPUTE_PRECISION
     if suspect.fault != "p-fp16-overflow" or not able or search.half_over:
         return ""
     from parity.diagnosis.precision import predict_precision
@@ -148,7 +148,7 @@ def _fix(suspect: Suspect, examination: Examination, search: _Search) -> str:
     tolerance = Tolerance(examination.tolerance)
     return examination.failures.attempt(
         "what must stay in fp32",
-        lambda: predict_precision(examination.reference, tolerance, examination.artifact).call,
+        lambda: predict_precision(examination.reference, tolerance, examination.file.artifact).call,
         lambda error: "",
     )
 
@@ -159,9 +159,9 @@ def _causes(examination: Examination, search: _Search) -> tuple[list[Suspect], l
     Several faults that have names of their own come before one that undoes whatever it is.
     """
     met: list[tuple[Suspect, Comparison]] = []
-    if holds(examination.comparison):
+    if holds(examination.candidate.comparison):
         # It failed there, and agrees here with nothing undone: so it does after any repair, which proves nothing.
-        families = _families(examination, search, SPECIFIC) if examination.prediction is not None else ()
+        families = _families(examination, search, SPECIFIC) if examination.candidate.prediction is not None else ()
         return [], [suspect for family in families for suspect in family if suspect.seen]
     found = _singly(examination, search, met, SPECIFIC)
     if not found and any(suspect.suffices for suspect, _ in met):
@@ -186,7 +186,7 @@ def _singly(
     for family in _families(examination, search, families):
         for suspect in family:
             if suspect.repair is None:
-                met.append((suspect, examination.given))
+                met.append((suspect, examination.candidate.judgement))
                 continue
             if search.late:
                 break
@@ -213,7 +213,7 @@ def _several(
     """Undo what brings the candidate nearer, and look again at what is left."""
     if depth < 2:
         return []
-    before = badness(examination.comparison)
+    before = badness(examination.candidate.comparison)
     steps = sorted(((badness(after), i) for i, (s, after) in enumerate(met) if s.repair), key=lambda pair: pair[0])
     nearer = [i for rank, i in steps if rank[0] < before[0] or rank[1] < PROGRESS * before[1] or met[i][0].seen]
     for i in nearer[:_WIDTH]:
@@ -266,10 +266,11 @@ def _distinct(found: Sequence[Suspect]) -> list[Suspect]:
 def _tried(examination: Examination, suspects: Sequence[Suspect]) -> Comparison:
     """Undo suspects and compare: over two images first, over all where these agree."""
     repairs = [s.repair for s in _distinct(suspects) if s.repair]
-    if any(r.reference for r in repairs) and sum(bool(r.reference) for r in (*examination.repairs, *repairs)) > 1:
+    earlier = examination.candidate.repairs
+    if any(r.reference for r in repairs) and sum(bool(r.reference) for r in (*earlier, *repairs)) > 1:
         # Each asks PyTorch anew: the last takes back what the others did, and keeps what they allow.
-        told = "PyTorch's side is made otherwise twice"
-        return Comparison("fail", told, examination.tolerance, None, None, None, ())
+        reason = "PyTorch's side is made otherwise twice"
+        return Comparison("fail", reason, examination.tolerance, None, None, None, ())
 
     def undone() -> Comparison:
         if len(examination.pixels) > 3:

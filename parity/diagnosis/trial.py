@@ -27,10 +27,11 @@ def apply(examination: Examination, repairs: Sequence[Repair], rows: Sequence[in
 
     Agreement that proves nothing, as with answers that are all of one class, restores no parity.
     """
-    found = repaired(examination, repairs, rows)
+    again = repaired(examination, repairs, rows)
     # One image that did not agree and does now says what was wrong with it.
-    if rows is None and (len(found.expected) > 1 or variety_of(found.expected).flat):
-        why = proves_nothing(found.expected, found.tolerance)
+    expected = again.torch.probabilities
+    if rows is None and (len(expected) > 1 or variety_of(expected).flat):
+        why = proves_nothing(expected, again.tolerance)
         if why:
-            return Comparison("fail", why, found.tolerance, None, None, None, ())
-    return found.comparison
+            return Comparison("fail", why, again.tolerance, None, None, None, ())
+    return again.candidate.comparison

@@ -55,17 +55,17 @@ def _function(examination: Examination, one: Located) -> tuple[str, _Function] |
 
     if one.kind == "missing operation":
         return ("left out", lambda x: x)
-    values = examination.values(examination.pixels[examination.screen[0]])
+    values = examination.candidate.values(examination.pixels[examination.screen[0]])
     if values is None or one.value not in values:
         return None
     made = torch.from_numpy(np.array(values[one.value], np.float32))
     read = read_from_outside(values, group_of(examination, one), made)
-    known = (function_of(value.reshape(made.shape), made, examination.artifact.precision) for value in read)
+    known = (function_of(value.reshape(made.shape), made, examination.file.artifact.precision) for value in read)
     return next((function for function in known if function), None)
 
 
 def _modules(examination: Examination, source: str) -> frozenset[str]:
-    program = examination.program
+    program = examination.torch.program
     return frozenset(s.module for s in program.steps if s.whole == source) if program else frozenset()
 
 

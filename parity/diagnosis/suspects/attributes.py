@@ -60,7 +60,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
 
 
 def _wrong(examination: Examination, located: Located) -> tuple[Operation, Step, dict[str, tuple[Any, Any]]] | None:
-    graph, program = examination.graph, examination.program
+    graph, program = examination.file.graph, examination.torch.program
     if graph is None or program is None:
         return None
     names = {located.operation, *located.group}
@@ -68,7 +68,7 @@ def _wrong(examination: Examination, located: Located) -> tuple[Operation, Step,
         for step in (s for s in program.steps if s.module in {located.module, *located.sources}):
             if not _same_layer(examination, operation, step):
                 continue
-            expected = expected_settings(examination.artifact.format, operation, step, examination)
+            expected = expected_settings(examination.file.artifact.format, operation, step, examination)
             found = {name: (_parsed(operation.attributes.get(name)), wanted) for name, wanted in expected.items()}
             different = {n: (was, to) for n, (was, to) in found.items() if not _equal(was, to)}
             if different:
@@ -79,7 +79,7 @@ def _wrong(examination: Examination, located: Located) -> tuple[Operation, Step,
 def _same_layer(examination: Examination, operation: Operation, step: Step) -> bool:
     """Say whether an operation may be a step by the forms of their kernels, where both have one."""
     kernel = next((array for array in operation.weights.values() if array.ndim >= 3), None)
-    state = examination.deployed_state
+    state = examination.torch.weight_shapes
     wanted = next((state[name] for name in step.weights if name in state and len(state[name]) >= 3), None)
     return kernel is None or wanted is None or sorted(kernel.shape) == sorted(wanted)
 

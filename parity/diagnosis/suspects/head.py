@@ -23,7 +23,7 @@ _SMALLEST = 1e-30
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
     """Read the outputs' range and sums, and compare their logarithms with PyTorch's."""
-    found, expected = examination.probabilities, examination.expected
+    found, expected = examination.candidate.probabilities, examination.torch.probabilities
     if found is None or found.ndim != 2 or found.shape[1] < 2:
         return
     yield from _axis(examination)
@@ -110,18 +110,19 @@ def _no_distribution(found: np.ndarray, sums: np.ndarray) -> Iterator[Suspect]:
 
 def _axis(examination: Examination) -> Iterator[Suspect]:
     """Look for a softmax at the end that normalises another axis than the classes'."""
-    graph = examination.graph
+    graph = examination.file.graph
     if graph is None:
         return
     values = None
     for operation in reversed(graph.operations[-12:]):
         if operation.type.lower() not in ("softmax", "softmaxnd", "logsoftmax"):
             continue
-        values = values if values is not None else examination.values(examination.pixels[0])
+        values = values if values is not None else examination.candidate.values(examination.pixels[0])
         if values is None or operation.inputs[0] not in values or operation.outputs[0] not in values:
             return
         before, after = values[operation.inputs[0]], values[operation.outputs[0]]
-        classes = [axis for axis, size in enumerate(before.shape) if size == examination.expected.shape[1]]
+        count = examination.torch.probabilities.shape[1]
+        classes = [axis for axis, size in enumerate(before.shape) if size == count]
         if len(classes) != 1:
             return
         total = after.sum(axis=classes[0])

@@ -58,10 +58,10 @@ class Fit:
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
     """Fit what enters the first layer to what PyTorch's module reads."""
-    graph, values = examination.graph, examination.values(examination.probe)
+    graph, values = examination.file.graph, examination.candidate.values(examination.torch.probe)
     if graph is None or values is None:
         return
-    expected = examination.module_input[0]
+    expected = examination.torch.module_input[0]
     shape = expected.shape
     entries = [e for e in _entries(graph) if values.get(e.value, np.zeros(0)).shape[-3:] == shape]
     entries = [
@@ -82,7 +82,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
 
 def _has_own_steps(examination: Examination) -> bool:
     """Say whether the module does something to the image before its first layer."""
-    program = examination.program
+    program = examination.torch.program
     if program is None:
         return True
     first = next((s for s in program.steps if s.weights and s.module != WRAPPER), None)
@@ -94,7 +94,7 @@ def _has_own_steps(examination: Examination) -> bool:
 
 def _entered(examination: Examination, values: Mapping[str, np.ndarray], entry: Entry) -> Iterator[Suspect]:
     """Say what the first layer reads in the place of PyTorch's normalised image."""
-    expected = examination.module_input[0]
+    expected = examination.torch.module_input[0]
     image = _image(values, entry)
     repair = _repair(examination, entry)
     fit = _fitted(image, expected)
@@ -314,12 +314,13 @@ def _shifted(image: np.ndarray, expected: np.ndarray, repair: Repair) -> Iterato
 
 def _mixed(examination: Examination, image: np.ndarray, repair: Repair) -> Iterator[Suspect]:
     """Look for channels that are mixtures of the image's, before they were normalised: grey of colours, say."""
-    if image.shape != (3, *examination.probe.shape[:2]) or not np.isfinite(image).all():
+    probe = examination.torch.probe
+    if image.shape != (3, *probe.shape[:2]) or not np.isfinite(image).all():
         return
     statistics = examination.reference.classifier.preprocessing
     mean, std = (np.array(v, np.float64).reshape(3, 1, 1) for v in (statistics.mean, statistics.std))
     shown = (image * std + mean).reshape(3, -1).T
-    known = np.concatenate([examination.probe.reshape(-1, 3) / 255, np.ones((shown.shape[0], 1))], axis=1)
+    known = np.concatenate([probe.reshape(-1, 3) / 255, np.ones((shown.shape[0], 1))], axis=1)
     weights, *_ = np.linalg.lstsq(known, shown, rcond=None)
     rest = shown - known @ weights
     if float((rest**2).sum()) > (1 - INPUT_FIT) * float(((shown - shown.mean(axis=0)) ** 2).sum()):

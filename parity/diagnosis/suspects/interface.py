@@ -28,15 +28,16 @@ _EXHAUSTIVE, _NEAR = 1024, 8
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
     """Compare the file's labels with the classifier's, then the columns of the answers with PyTorch's."""
-    given, wanted = examination.labels, examination.reference.classifier.labels
+    given, wanted = examination.file.labels, examination.reference.classifier.labels
     if given is not None and given != wanted:
         yield from _list(given, wanted, examination)
     yield from _columns(examination)
 
 
 def _list(given: tuple[str, ...], wanted: tuple[str, ...], examination: Examination) -> Iterator[Suspect]:
-    outputs = None if examination.probabilities is None else examination.probabilities.shape[1]
-    right = Repair(edit=lambda model: model.set_labels(wanted), fix=fix("labels", examination.artifact.format))
+    probabilities = examination.candidate.probabilities
+    outputs = None if probabilities is None else probabilities.shape[1]
+    right = Repair(edit=lambda model: model.set_labels(wanted), fix=fix("labels", examination.file.artifact.format))
     by_place = Repair(answers=lambda found: _by_place(found, given, wanted), fix=right.fix)
     repeated = sorted(label for label, count in Counter(given).items() if count > 1)
     if repeated:
@@ -54,7 +55,7 @@ def _list(given: tuple[str, ...], wanted: tuple[str, ...], examination: Examinat
         return
     fault, message = name_order(given, wanted)
     yield Suspect(
-        fault, message, by_place if format_of(examination.artifact).HAS_LABELS or outputs else right, seen=True
+        fault, message, by_place if format_of(examination.file.artifact).HAS_LABELS or outputs else right, seen=True
     )
 
 
@@ -133,7 +134,7 @@ def name_permutation(order: Sequence[int], labels: Sequence[str]) -> str:
 
 def _columns(examination: Examination) -> Iterator[Suspect]:
     """Find PyTorch's columns among the candidate's by their numbers over all images."""
-    found, expected = examination.probabilities, examination.expected
+    found, expected = examination.candidate.probabilities, examination.torch.probabilities
     if found is None or found.ndim != 2 or not np.isfinite(found).all() or len(found) < 2:
         return
     outputs, classes = found.shape[1], expected.shape[1]
@@ -174,12 +175,12 @@ def _columns(examination: Examination) -> Iterator[Suspect]:
 
 def _enough(examination: Examination, found: np.ndarray, expected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Let both answer for the images turned over too, where they are few for so many classes."""
-    if examination.is_recorded or len(found) >= 32 or found.shape[1] < 16:
+    if examination.candidate.is_recorded or len(found) >= 32 or found.shape[1] < 16:
         return found, expected
     turned = np.concatenate([examination.pixels[:, ::-1], examination.pixels[:, :, ::-1]])[:24]
     turned = np.ascontiguousarray(turned)
     try:
-        more = examination.predict(turned)
+        more = examination.candidate.predict(turned)
     except EXPECTED:
         return found, expected
     from conversion.deployed import pixels_to_tensor
@@ -189,7 +190,7 @@ def _enough(examination: Examination, found: np.ndarray, expected: np.ndarray) -
         return found, expected
     return (
         np.concatenate([found, values]),
-        np.concatenate([expected, examination.ask_pytorch(pixels_to_tensor(turned))]),
+        np.concatenate([expected, examination.torch.answer(pixels_to_tensor(turned))]),
     )
 
 
@@ -255,7 +256,7 @@ def _roll(order: Sequence[int]) -> int | None:
 def _taken(prediction: Prediction, examination: Examination, order: Sequence[int]) -> Prediction:
     """Take the columns that hold the classes, in PyTorch's order."""
     values = np.asarray(prediction.probabilities, np.float64)
-    labels = examination.labels
+    labels = examination.file.labels
     if prediction.labels is not None and labels and len(labels) == len(prediction.labels):
         places = {label: i for i, label in enumerate(prediction.labels)}
         if all(label in places for label in labels):

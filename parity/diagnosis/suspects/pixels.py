@@ -31,7 +31,7 @@ _SHOWN = "PyTorch shown those pixels gives the same answers"
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
     """Make the pixels in other ways, one change at a time, then two; then say what rounded pixels would explain."""
-    if not examination.is_elsewhere:
+    if not examination.candidate.is_elsewhere:
         return
     yield from _elsewhere(examination)
     own = preparation.usual(examination.reference.classifier.preprocessing)
@@ -40,7 +40,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
         repair = Repair(reference=answered, evidence=_SHOWN, fix=recipe.fix(own))
         yield _suspect(examination, recipe, own, made, repair)
     # Who says that these very pixels were shown may be mistaken in how they were used, not in their last bits.
-    if examination.prediction and examination.prediction.same_pixels:
+    if examination.candidate.prediction and examination.candidate.prediction.same_pixels:
         return
     yield from _rounded(examination, own, ways)
 
@@ -48,7 +48,8 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
 def _elsewhere(examination: Examination) -> Iterator[Suspect]:
     """Say that the file is right, where it is; what was done to the pixels says more, if it can be found."""
     try:
-        here = judged(examination.reference, examination.predict(examination.pixels), examination.tolerance)
+        answers = examination.candidate.predict(examination.pixels)
+        here = judged(examination.reference, answers, examination.tolerance)
     except EXPECTED:
         return
     if holds(here):
@@ -65,11 +66,11 @@ def _ways(
     examination: Examination, own: Recipe
 ) -> Iterator[tuple[Recipe, np.ndarray, Callable[[Reference], Reference]]]:
     """Give every recipe that makes other pixels, these pixels, and PyTorch's answers to them."""
-    base = preparation.pictures(examination)
+    base = preparation.read_pictures(examination.image_files)
     recipes = [*preparation.single(own), *preparation.double(own)] if base else [*preparation.of_pixels(own)]
     tried: set[bytes] = set()
     for recipe in recipes:
-        made = preparation.made(examination, recipe, base)
+        made = preparation.prepare(recipe, examination.pixels, base)
         if made is None or made.shape != examination.pixels.shape or np.array_equal(made, examination.pixels):
             continue
         key = made.tobytes()
@@ -127,10 +128,11 @@ def _rounded(
 
 def _apart(examination: Examination, reference: Reference) -> float:
     """Return the largest |dp| between the given answers and a reference's; infinity where one is not finite."""
-    if examination.answers is None:
+    answers = examination.candidate.answers
+    if answers is None:
         return math.inf
-    found = judged(reference, examination.answers, examination.tolerance)
-    apart = [math.inf if case.max_abs_diff is None else case.max_abs_diff for case in found.cases]
+    cases = judged(reference, answers, examination.tolerance).cases
+    apart = [math.inf if case.max_abs_diff is None else case.max_abs_diff for case in cases]
     return max(apart, default=math.inf)
 
 
@@ -140,7 +142,7 @@ def _cost(examination: Examination, bits: int) -> float:
     noise = random.integers(-bits, bits + 1, examination.pixels.shape)
     noisy = np.clip(examination.pixels.astype(np.int16) + noise, 0, 255).astype(np.uint8)
     answers = asked_again(examination.reference, noisy).prediction.probabilities
-    return float(np.abs(answers - examination.expected).max())
+    return float(np.abs(answers - examination.torch.probabilities).max())
 
 
 def _suspect(examination: Examination, recipe: Recipe, own: Recipe, made: np.ndarray, repair: Repair) -> Suspect:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
     """Compute an fp16 program in fp32."""
-    artifact = examination.artifact
+    artifact = examination.file.artifact
     if not format_of(artifact).HAS_COMPUTE_PRECISION or artifact.precision != "fp16":
         return
     repair = Repair(
@@ -51,7 +51,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
 
 def harmless(examination: Examination) -> Iterator[Suspect]:
     """Say what looks like a fault in a comparison that holds, and is none."""
-    cases = examination.given.cases
+    cases = examination.candidate.judgement.cases
     ties = [case for case in cases if case.verdict == "tie"]
     if ties:
         reference, candidate = ties[0].reference, ties[0].candidate
@@ -60,8 +60,8 @@ def harmless(examination: Examination) -> Iterator[Suspect]:
             "are nearer to each other than twice the tolerance: a tie within noise, not a fault."
         )
         yield Suspect("p-near-tie", told, harmless=True)
-    apart = examination.given.max_abs_diff or 0.0
-    if examination.artifact.precision == "fp16" and apart > 1e-3:
+    apart = examination.candidate.judgement.max_abs_diff or 0.0
+    if examination.file.artifact.precision == "fp16" and apart > 1e-3:
         cost = _fp16_cost(examination)
         if cost is not None and apart <= FP16_FACTOR * cost:
             told = f"Difference (max {apart:.2g}) is what float16 predicts for this model: no fault; {_cost(cost)}."
@@ -93,7 +93,7 @@ def _largest(examination: Examination) -> tuple[str, float]:
     from parity.formats.coreml.classifier import fed
     from parity.formats.mlprogram.retyped import evaluator_in_fp32
 
-    evaluator = evaluator_in_fp32(examination.artifact.path)
+    evaluator = evaluator_in_fp32(examination.file.artifact.path)
     pixels = examination.pixels[min(examination.screen[0], len(examination.pixels) - 1)]
     values = evaluator.trace({f.name: fed(f, pixels[None]) for f in evaluator.description.input})
     sizes = {

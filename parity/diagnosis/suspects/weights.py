@@ -44,15 +44,15 @@ _COLLIDING = ("0.5.0", "0.5.1", "0.5.2", "0.5.3", "0.5.4", "0.5.5", "0.5.6")
 def suspects(examination: Examination) -> Iterator[Suspect]:
     """Undo each kind of finding, those that are faults by themselves first, then all of these at once."""
     by_kind: dict[WeightKind, list[WeightFinding]] = {}
-    kinds = [finding.kind for finding in examination.weights]
+    kinds = [finding.kind for finding in examination.weight_findings]
     most = max(kinds, key=kinds.count, default=None)
     # What was done to nearly all weights was done to all: where it shows less it has another name.
     whole = most is not None and len(kinds) > _FEW and kinds.count(most) > _MOST * len(kinds)
-    heads = [f for f in examination.weights if _classes_axis(examination, f) is not None]
+    heads = [f for f in examination.weight_findings if _classes_axis(examination, f) is not None]
     moved = _order(examination, heads[0]) if heads else None
     if moved:
         yield _labels(examination, moved, heads)
-    others = [f for f in examination.weights if not (moved and any(f is head for head in heads))]
+    others = [f for f in examination.weight_findings if not (moved and any(f is head for head in heads))]
     for finding in sorted(others, key=lambda f: f.harmless):
         by_kind.setdefault(most if whole and most else finding.kind, []).append(finding)
     for kind, findings in by_kind.items():
@@ -90,7 +90,7 @@ def _sentence(examination: Examination, worst: WeightFinding, count: int) -> str
     told = f"Weight {worst.told}"
     if count > 1:
         told += f"; so do {count - 1} more"
-    provenance = examination.artifact.provenance
+    provenance = examination.file.artifact.provenance
     script = provenance.packages.get("onnxscript", "") if provenance else ""
     if worst.kind == "shared by mistake" and script in _COLLIDING:
         told += (
@@ -101,7 +101,7 @@ def _sentence(examination: Examination, worst: WeightFinding, count: int) -> str
 
 def _classes_axis(examination: Examination, finding: WeightFinding) -> int | None:
     """Find the axis of the classes in a weight of the last layer whose rows or columns changed places."""
-    classes, shape = examination.expected.shape[1], finding.repaired.shape
+    classes, shape = examination.torch.probabilities.shape[1], finding.repaired.shape
     axis = {"rows permuted": 0, "columns permuted": 1}.get(finding.kind)
     return axis if axis is not None and len(shape) > axis and shape[axis] == classes else None
 
@@ -130,7 +130,7 @@ def _labels(examination: Examination, order: Sequence[int], findings: Sequence[W
 
 
 def _found(examination: Examination, finding: WeightFinding) -> np.ndarray | None:
-    graph = examination.graph
+    graph = examination.file.graph
     operations = graph.operations if graph else ()
     return next((o.weights.get(finding.place) for o in operations if o.name == finding.operation), None)
 

@@ -6,6 +6,7 @@ import atexit
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -137,8 +138,14 @@ def explained(
 ) -> Explanation:
     """Explain an artefact that does not agree."""
     examination = examined(artifact, given, prediction, batch)
-    assert examination.given.verdict == "fail"
+    assert examination.candidate.judgement.verdict == "fail"
     return explain(examination)
+
+
+def rejudged(examination: Examination, **changes: Any) -> Examination:
+    """Examine the same candidate, judged otherwise in these fields."""
+    candidate = examination.candidate
+    return replace(examination, candidate=replace(candidate, judgement=replace(candidate.judgement, **changes)))
 
 
 def causes(explanation: Explanation) -> list[str]:

@@ -36,6 +36,7 @@ from tests.parity.diagnosis.faulty import (
     mixed,
     node,
     reference,
+    rejudged,
     set_attribute,
     swapped,
     without_softmax,
@@ -89,7 +90,7 @@ def test_what_cannot_be_undone_is_unexplained_with_its_place() -> None:
         behind_all(model, "Mul", [np.zeros(12, np.float32)])
 
     examination = examined(broken(good(ONNX), break_it), reference())
-    found = explain(replace(examination, given=replace(examination.given, tolerance=1e-5)), seconds=1e-9)
+    found = explain(rejudged(examination, tolerance=1e-5), seconds=1e-9)
 
     assert not found.confirmed
     assert found.unexplained.startswith("unexplained")
@@ -105,16 +106,15 @@ def test_what_cannot_be_undone_is_unexplained_with_its_place() -> None:
 def test_a_sound_file_has_no_cause(route: str, make: Callable[[], Classifier]) -> None:
     examination = examined(good(route, make), reference(make))
 
-    assert examination.given.verdict == "pass"
+    assert examination.candidate.judgement.verdict == "pass"
     assert not explain(examination).confirmed
 
 
 def test_a_sound_file_that_is_called_failing_gets_no_confirmed_cause() -> None:
     # Nothing restores a parity that asks for more than arithmetic gives.
     examination = examined(good(ONNX), reference())
-    strict = replace(examination.given, verdict="fail", tolerance=1e-12)
 
-    assert causes(explain(replace(examination, given=strict), seconds=20)) == []
+    assert causes(explain(rejudged(examination, verdict="fail", tolerance=1e-12), seconds=20)) == []
 
 
 def test_an_error_elsewhere_gives_no_cause_to_a_file_that_answers_here() -> None:
@@ -130,7 +130,7 @@ def test_a_repair_that_changes_nothing_confirms_nothing(monkeypatch: pytest.Monk
     monkeypatch.setattr("parity.diagnosis.search._families", lambda *asked: iter([[nothing]]))
     examination = examined(good(ONNX), reference())
 
-    found = explain(replace(examination, given=replace(examination.given, verdict="fail")))
+    found = explain(rejudged(examination, verdict="fail"))
 
     assert [(d.fault, d.confirmed, d.evidence) for d in found.diagnoses] == [("wt-scaled", False, "")]
 
@@ -142,7 +142,7 @@ def test_nothing_is_confirmed_that_leaves_more_than_the_tolerance(apart: float, 
     exact = np.asarray(reference().prediction.probabilities, np.float64)
     moved = replace(reference().prediction, probabilities=exact + apart * np.sign(0.5 - exact))
     examination = examined(good(ONNX), reference(), moved)
-    strict = replace(examination, given=replace(examination.given, tolerance=allowed))
+    strict = rejudged(examination, tolerance=allowed)
     half = Repair(answers=lambda found: replace(found, probabilities=(found.probabilities + exact) / 2))
 
     assert holds(apply(strict, [half])) == (apart / 2 <= allowed)
@@ -208,13 +208,15 @@ def test_an_artefact_is_explained_once_for_all_its_runtimes(monkeypatch: pytest.
     monkeypatch.setattr("parity.diagnosis.causes.explain", counting)
     artifact = broken(good(ONNX), swapped)
     examination = examined(artifact, reference())
-    given = examination.given
+    judgement = examination.candidate.judgement
     subject = Subject(
-        "mixed", ONNX, "", "onnxruntime", "fp32", "fail", cases=given.cases, tolerance=given.tolerance
+        "mixed", ONNX, "", "onnxruntime", "fp32", "fail", cases=judgement.cases, tolerance=judgement.tolerance
     )
     explainer = Explainer()
-    first = explainer(subject, reference(), artifact, examination.prediction)
-    second = explainer(replace(subject, backend="onnx-reference"), reference(), artifact, examination.prediction)
+    first = explainer(subject, reference(), artifact, examination.candidate.prediction)
+    second = explainer(
+        replace(subject, backend="onnx-reference"), reference(), artifact, examination.candidate.prediction
+    )
 
     assert [d.fault for d in first.diagnoses] == ["pre-bgr-swap"]
     assert second.diagnoses == first.diagnoses
@@ -257,4 +259,4 @@ def test_a_grey_picture_hides_an_exchange_of_colours_and_nothing_is_claimed() ->
     # An injection that changes nothing is a control.
     examination = examined(broken(good(ONNX), lambda model: before_all(model, "Identity", [])), reference())
 
-    assert examination.given.verdict == "pass"
+    assert examination.candidate.judgement.verdict == "pass"

@@ -91,7 +91,7 @@ def test_a_list_of_another_length_is_an_error_that_is_explained(change: Change, 
 
     examination = examined(broken(good("onnx-coreml", tiny), network_labels(change)), reference(tiny))
 
-    assert examination.prediction is None  # the evaluator refuses it
+    assert examination.candidate.prediction is None  # the evaluator refuses it
     assert causes(explain(examination)) == [fault]
 
 

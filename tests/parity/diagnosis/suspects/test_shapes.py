@@ -142,7 +142,7 @@ def test_a_size_that_holds_at_the_default_alone() -> None:
 def test_open_axes_that_are_right_are_quiet(kind: str, given: int, batch: int) -> None:
     side: Callable[[], Reference] = (lambda: at(given)) if given != 48 else reference
 
-    assert examined(of_any(kind), side(), batch=batch).given.verdict == "pass"
+    assert examined(of_any(kind), side(), batch=batch).candidate.judgement.verdict == "pass"
 
 
 def test_a_size_that_pytorch_does_not_take_either_is_told_without_a_repair() -> None:
@@ -191,6 +191,6 @@ def test_an_input_that_is_another_kind_of_image(
 
     found = explain(examination)
 
-    assert examination.prediction is None
+    assert examination.candidate.prediction is None
     assert causes(found) == [fault]
     assert told in found.diagnoses[0].message
