@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from parity.core.noise import WEIGHT_ALIKE, WEIGHT_VERY_ALIKE
-from parity.diagnosis.folding import Norm, Unit, channel_scales, laid_out, wrong_folds
+from parity.diagnosis.batch_norm import Norm, Unit, channel_scales, laid_out, wrong_folds
 from parity.diagnosis.weight_faults import likeness
 from parity.formats.graph import Graph, Operation
 

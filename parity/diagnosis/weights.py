@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from parity.core.noise import WEIGHT_ALIKE
-from parity.diagnosis.folding import Norm, Unit, laid_out
+from parity.diagnosis.batch_norm import Norm, Unit, laid_out
 from parity.diagnosis.source import Program, record
 from parity.diagnosis.types import WeightFinding
 from parity.diagnosis.wanted_weights import (

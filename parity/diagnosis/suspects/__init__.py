@@ -45,7 +45,7 @@ SPECIFIC = (
     "head",
     "input",
     "weights",
-    "attributes",
+    "operation_settings",
     "activations",
     "repeatability",
     "precision",

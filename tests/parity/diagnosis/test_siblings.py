@@ -16,7 +16,7 @@ import torch
 from conversion import Artifact
 from conversion.artifact import open_artifact
 from conversion.deployed import deployed_module, example_pixels
-from parity.artifacts.causes import explain_artifact
+from parity.artifacts.causes import look_into
 from parity.artifacts.record_file import record
 from parity.backends import coreml_evaluator, coreml_native
 from parity.core.compare import explain_failure
@@ -147,7 +147,7 @@ def test_explain_reads_all_units_of_a_record(tmp_path: Path) -> None:
     first["records"] += second["records"]
     files[0].write_text(json.dumps(first), encoding="utf-8")
 
-    run: Run = explain_artifact(tiny(), artifact(), str(images()), record=files[0])
+    run: Run = look_into(tiny(), artifact(), str(images()), record=files[0]).run
 
     assert [subject.verdict for subject in run.subjects] == ["pass", "fail"]
     assert causes(run.subjects[1]) == [("p-compute-unit", True)]
@@ -158,7 +158,7 @@ def test_explain_on_a_mac_asks_the_exact_unit_itself(tmp_path: Path, monkeypatch
     monkeypatch.setattr(coreml_native, "why_not", lambda: None)
     monkeypatch.setattr(coreml_native, "load", lambda artifact, batch=1: coreml_evaluator.load(artifact, batch))
 
-    run = explain_artifact(tiny(), artifact(), str(images()), record=file)
+    run = look_into(tiny(), artifact(), str(images()), record=file).run
 
     assert causes(run.subjects[0]) == [("p-compute-unit", True)]
 
@@ -166,7 +166,7 @@ def test_explain_on_a_mac_asks_the_exact_unit_itself(tmp_path: Path, monkeypatch
 def test_records_of_other_pixels_say_nothing_of_the_unit(tmp_path: Path) -> None:
     file = record_of(tmp_path / "all.json", "ALL", wrong=True, pixels="0" * 64)
 
-    (subject,) = explain_artifact(tiny(), artifact(), str(images()), record=file).subjects
+    (subject,) = look_into(tiny(), artifact(), str(images()), record=file).run.subjects
 
     assert "p-compute-unit" not in [fault for fault, _ in causes(subject)]
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parity.diagnosis.folding import fitted_epsilon
+from parity.diagnosis.batch_norm import fitted_epsilon
 from parity.diagnosis.weight_faults import steps_of_grid
 
 SEEDS = st.integers(0, 2**32 - 1)

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from conversion import Artifact, convert
-from parity.artifacts.causes import explain_artifact
+from parity.artifacts.causes import look_into
 from parity.backends import backends_for
 from parity.backends.outputs import settle_output
 from parity.core.errors import ParityError
@@ -109,7 +109,7 @@ def test_where_no_output_agrees_all_are_named() -> None:
         softmax.input[0] = "sines"
         logits_too(model)
 
-    run = explain_artifact(tiny(), broken(good("onnx-torchscript", tiny), spoilt), pictures())
+    run = look_into(tiny(), broken(good("onnx-torchscript", tiny), spoilt), pictures()).run
 
     assert (run.exit_code, run.subjects[0].verdict) == (3, "inconclusive")
     suspect = run.subjects[0].diagnoses[0]
