@@ -180,7 +180,7 @@ class Candidate:
     def repaired(
         self, reference: Reference, file: File, repairs: Sequence[Repair], rows: Sequence[int] | None
     ) -> Candidate:
-        """Put repairs on top of those that it has; file: with their edits made. rows: see Examination.again."""
+        """Put repairs on top of those that it has; file: with their edits. rows: see Examination.again."""
         runtime = Runtime(
             file.artifact,
             self.backend,

@@ -16,7 +16,8 @@ from parity.diagnosis.candidate import Candidate, Runtime
 from parity.diagnosis.examination import Examination
 from parity.diagnosis.failures import Broken
 from parity.diagnosis.file import File
-from parity.diagnosis.search import Explanation, explain
+from parity.diagnosis.outcome import Explanation
+from parity.diagnosis.search import explain
 
 if TYPE_CHECKING:
     from conversion import Artifact
@@ -54,7 +55,7 @@ class Explainer:
             return subject
         if subject.outputs or reference.prediction.specs:
             return replace(subject, unexplained=NO_CLASSIFIER) if subject.verdict in ("fail", "error") else subject
-        # Inconclusive without an answer: which output holds it could not be told.
+        # Inconclusive without an answer: which output holds it is not known.
         unread = subject.verdict == "inconclusive" and prediction is None
         if not unread and subject.verdict not in ("fail", "error", *(("pass",) if self.thorough else ())):
             return subject
@@ -98,7 +99,7 @@ def examine(
 
 
 def explained(subject: Subject, explanation: Explanation) -> Subject:
-    """Put what was found into a subject."""
+    """Put an explanation into a subject."""
     return replace(
         subject,
         diagnoses=explanation.diagnoses,
@@ -113,7 +114,7 @@ def _files(reference: Reference) -> tuple[Path, ...]:
 
 
 def _alike(one: Subject, other: Subject) -> bool:
-    """Say whether two runtimes of one file fail in the same way: the file is then at fault, not they."""
+    """Say whether two runtimes of one file fail alike: the file is then at fault, not they."""
     if len(one.cases) != len(other.cases) or one.verdict != other.verdict:
         return False
     allowed = max(one.tolerance or 0.0, other.tolerance or 0.0)

@@ -40,7 +40,7 @@ _TURNS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """Describe a way from picture to pixels.
+    """Describe how a picture becomes pixels.
 
     upright: EXIF's orientation is applied. alpha: dropped, or blended over white or black. colours: RGB, BGR, grey.
     resize: the shorter side, (height, width), `fit` for letterbox, or None. filter: of the resize; antialias: it
@@ -69,8 +69,8 @@ class Recipe:
             return "pre-crop-geometry"
         return "pre-resize-antialias" if self.antialias != own.antialias else "pre-interp-kernel"
 
-    def told(self, own: Recipe) -> str:
-        """Say in a sentence what the candidate was given, as far as it is other than ours."""
+    def sentence(self, own: Recipe) -> str:
+        """Say which pixels the candidate got, as far as they are other than ours."""
         parts = []
         if self.upright != own.upright:
             parts.append("EXIF's orientation was not applied (use ImageOps.exif_transpose)")
@@ -163,8 +163,8 @@ def _filtered(own: Recipe) -> Iterator[Recipe]:
 
 def _resizes(own: Recipe) -> Iterator[int | tuple[int, int] | str | None]:
     size = own.resize if isinstance(own.resize, int) else 256
-    ways: tuple[Any, ...] = ("stretch", "cover", "fit", 232, 256, size + size // 7, "stretch larger", None)
-    yield from (way for way in ways if way != own.resize)
+    usual: tuple[Any, ...] = ("stretch", "cover", "fit", 232, 256, size + size // 7, "stretch larger", None)
+    yield from (resize for resize in usual if resize != own.resize)
 
 
 def _geometry(resize: int | tuple[int, int] | str | None) -> str:
@@ -241,7 +241,7 @@ def _letterboxed(image: Image.Image, recipe: Recipe, size: tuple[int, int]) -> I
 def _cropped(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Crop the centre as torchvision does, with black where the image is smaller."""
     height, width = size
-    lack = [max(0, wanted - found) for wanted, found in zip(size, pixels.shape[:2], strict=True)]
+    lack = [max(0, wanted - side) for wanted, side in zip(size, pixels.shape[:2], strict=True)]
     if any(lack):
         around = [(short // 2, (short + 1) // 2) for short in lack]
         pixels = np.pad(pixels, (*around, (0, 0)))

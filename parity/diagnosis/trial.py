@@ -1,4 +1,4 @@
-"""Repairs tried out: the candidate is examined anew with them made, and compared again."""
+"""Repairs tried out: the candidate is examined anew with them, and compared again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from parity.metrics.classification.variety import proves_nothing, variety_of
 
 
 def repaired(examination: Examination, repairs: Sequence[Repair], rows: Sequence[int] | None = None) -> Examination:
-    """Examine the candidate anew with repairs made, on top of those that it has already.
+    """Examine the candidate anew with repairs, on top of those that it has already.
 
     rows: places of the images to look at; None stands for all.
     """

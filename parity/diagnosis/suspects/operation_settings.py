@@ -46,7 +46,7 @@ _FAULTS = (
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
     """Compare the settings of the operations that were located."""
-    wrong = [found for located in examination.divergences if (found := _wrong(examination, located))]
+    wrong = [difference for located in examination.divergences if (difference := _wrong(examination, located))]
     by_setting: dict[str, list[tuple[Operation, Step, dict[str, tuple[Any, Any]]]]] = {}
     for operation, step, differences in wrong:
         by_setting.setdefault("+".join(sorted(differences)), []).append((operation, step, differences))
@@ -69,8 +69,8 @@ def _wrong(examination: Examination, located: Located) -> tuple[Operation, Step,
             if not _same_layer(examination, operation, step):
                 continue
             expected = expected_settings(examination.file.artifact.format, operation, step, examination)
-            found = {name: (_parsed(operation.attributes.get(name)), wanted) for name, wanted in expected.items()}
-            different = {n: (was, to) for n, (was, to) in found.items() if not _equal(was, to)}
+            pairs = {name: (_parsed(operation.attributes.get(name)), wanted) for name, wanted in expected.items()}
+            different = {n: (was, to) for n, (was, to) in pairs.items() if not _equal(was, to)}
             if different:
                 return operation, step, different
     return None
@@ -86,10 +86,10 @@ def _same_layer(examination: Examination, operation: Operation, step: Step) -> b
 
 def _sentence(operation: Operation, step: Step, differences: Mapping[str, tuple[Any, Any]]) -> str:
     where = f"`{step.module}`" if step.module else f"`{operation.name}`"
-    told = ", ".join(
+    settings = ", ".join(
         f"{_short(name)} {_shown(was)} instead of {_shown(wanted)}" for name, (was, wanted) in differences.items()
     )
-    return f"{operation.type} {where} has {told}."
+    return f"{operation.type} {where} has {settings}."
 
 
 def _short(name: str) -> str:
@@ -122,12 +122,12 @@ def _parsed(text: str | None) -> Any:
         return {"true": True, "false": False}.get(text.lower(), text)
 
 
-def _equal(found: Any, wanted: Any) -> bool:
-    if wanted is None or found is None:
-        return found is wanted
-    if isinstance(wanted, str) or isinstance(found, str):
-        return str(found).lower() == str(wanted).lower()
-    first, second = (np.asarray(v, np.float64).reshape(-1) for v in (found, wanted))
+def _equal(own: Any, wanted: Any) -> bool:
+    if wanted is None or own is None:
+        return own is wanted
+    if isinstance(wanted, str) or isinstance(own, str):
+        return str(own).lower() == str(wanted).lower()
+    first, second = (np.asarray(v, np.float64).reshape(-1) for v in (own, wanted))
     return first.shape == second.shape and np.allclose(first, second, rtol=2e-3, atol=1e-9)
 
 

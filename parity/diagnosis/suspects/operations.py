@@ -29,17 +29,17 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
     located = [one for one in examination.divergences if one.type != "input" and one.value != graph.input]
     chance = examination.candidate.apart_twice
     for one in located[:_MOST]:
-        fault, told = name_fault(examination, one)
+        fault, message = name_fault(examination, one)
         if chance > 1e-6:
-            fault, told = (
+            fault, message = (
                 "mode-dropout-live",
-                f"Two identical runs differ by {chance:.2g}: dropout is active. {told}",
+                f"Two identical runs differ by {chance:.2g}: dropout is active. {message}",
             )
-        yield Suspect(fault, told, _repair(examination, [one]), seen=True)
+        yield Suspect(fault, message, _repair(examination, [one]), seen=True)
     if 1 < len(located) <= _MOST:
         named = [name_fault(examination, one) for one in located]
-        told = "; ".join(told[:-1] for _, told in named)
-        yield Suspect(named[0][0], f"{told}.", _repair(examination, located))
+        message = "; ".join(message[:-1] for _, message in named)
+        yield Suspect(named[0][0], f"{message}.", _repair(examination, located))
 
 
 def _repair(examination: Examination, located: Sequence[Located]) -> Repair | None:

@@ -1,4 +1,4 @@
-"""Which value of the file is given as the probabilities: an output of another name, or the wrong value."""
+"""Which value of the file goes out as the probabilities: an output of another name, or the wrong value."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def _wrong(examination: Examination) -> Iterator[Suspect]:
     if graph is None:
         return
     for name, seen in _candidates(examination, graph):
-        made = graph.producers().get(name)
-        by = f" (what {made.type} `{made.name}` gives)" if made else ""
+        producer = graph.producers().get(name)
+        by = f" (what {producer.type} `{producer.name}` gives)" if producer else ""
         yield Suspect(
             "i-wrong-output",
             f"The probabilities are taken from the wrong value: {_place(examination.file.artifact)} is "
@@ -155,19 +155,19 @@ def _softmax(row: np.ndarray) -> np.ndarray:
 
 
 def _softmaxes(graph: Graph) -> list[str]:
-    found = [operation for operation in graph.operations if operation.type.lower() in _SOFTMAX]
-    return [operation.outputs[0] for operation in reversed(found)]
+    softmaxes = [operation for operation in graph.operations if operation.type.lower() in _SOFTMAX]
+    return [operation.outputs[0] for operation in reversed(softmaxes)]
 
 
 def _ancestors(graph: Graph) -> set[str]:
     """List the values that the answer is worked out from, itself among them."""
-    producers, found, left = graph.producers(), set(), [graph.output]
-    while left:
-        name = left.pop()
-        if name not in found:
-            found.add(name)
-            left += producers[name].inputs if name in producers else ()
-    return found
+    producers, ancestors, pending = graph.producers(), set(), [graph.output]
+    while pending:
+        name = pending.pop()
+        if name not in ancestors:
+            ancestors.add(name)
+            pending += producers[name].inputs if name in producers else ()
+    return ancestors
 
 
 def _place(artifact: Artifact) -> str:
@@ -176,11 +176,11 @@ def _place(artifact: Artifact) -> str:
 
 
 def _what(examination: Examination, graph: Graph) -> str:
-    made = graph.producers().get(graph.output)
+    producer = graph.producers().get(graph.output)
     readers = [reader.type for reader in graph.consumers().get(graph.output, [])]
     if any(kind.lower() in _SOFTMAX for kind in readers):
         return ", the logits before softmax"
-    return f", what {made.type} gives" if made else ""
+    return f", what {producer.type} gives" if producer else ""
 
 
 def _pointed(model: Editable, was: str, name: str) -> None:

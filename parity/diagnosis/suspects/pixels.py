@@ -1,7 +1,7 @@
 """What happens to a picture before it is pixels: decoder, colours, orientation, resize and crop.
 
-Where the answers that were given cannot be had again from our pixels, they were made from other ones. Which ones is
-found by making them in every usual way, until PyTorch's answers to them are those that were given.
+Where the recorded answers cannot be had again from our pixels, they are answers to other ones. Which ones these are
+shows by following every usual recipe, until PyTorch's answers are the recorded ones.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ _SHOWN = "PyTorch shown those pixels gives the same answers"
 
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
-    """Make the pixels in other ways, one change at a time, then two; then say what rounded pixels would explain."""
+    """Follow other recipes, of one change at a time, then of two; then say what rounded pixels would explain."""
     if not examination.candidate.is_elsewhere:
         return
     yield from _elsewhere(examination)
     own = preparation.usual(examination.reference.classifier.preprocessing)
-    ways = list(_ways(examination, own))
-    for recipe, made, answered in ways:
+    variants = list(_variants(examination, own))
+    for recipe, pixels, answered in variants:
         repair = Repair(reference=answered, evidence=_SHOWN, fix=recipe.fix(own))
-        yield _suspect(examination, recipe, own, made, repair)
+        yield _suspect(examination, recipe, own, pixels, repair)
     # Who says that these very pixels were shown may be mistaken in how they were used, not in their last bits.
     if examination.candidate.prediction and examination.candidate.prediction.same_pixels:
         return
-    yield from _rounded(examination, own, ways)
+    yield from _rounded(examination, own, variants)
 
 
 def _elsewhere(examination: Examination) -> Iterator[Suspect]:
-    """Say that the file is right, where it is; what was done to the pixels says more, if it can be found."""
+    """Say that the file is right, where it is; what was done to the pixels says more, if it is known."""
     try:
         answers = examination.candidate.predict(examination.pixels)
         here = judged(examination.reference, answers, examination.tolerance)
@@ -62,7 +62,7 @@ def _elsewhere(examination: Examination) -> Iterator[Suspect]:
         )
 
 
-def _ways(
+def _variants(
     examination: Examination, own: Recipe
 ) -> Iterator[tuple[Recipe, np.ndarray, Callable[[Reference], Reference]]]:
     """Give every recipe that makes other pixels, these pixels, and PyTorch's answers to them."""
@@ -70,13 +70,13 @@ def _ways(
     recipes = [*preparation.single(own), *preparation.double(own)] if base else [*preparation.of_pixels(own)]
     tried: set[bytes] = set()
     for recipe in recipes:
-        made = preparation.prepare(recipe, examination.pixels, base)
-        if made is None or made.shape != examination.pixels.shape or np.array_equal(made, examination.pixels):
+        pixels = preparation.prepare(recipe, examination.pixels, base)
+        if pixels is None or pixels.shape != examination.pixels.shape or np.array_equal(pixels, examination.pixels):
             continue
-        key = made.tobytes()
+        key = pixels.tobytes()
         if key not in tried:  # two names for the same pixels
             tried.add(key)
-            yield recipe, made, _answering(examination.reference.images.names, made)
+            yield recipe, pixels, _answering(examination.reference.images.names, pixels)
 
 
 def _answering(names: tuple[str, ...], pixels: np.ndarray) -> Callable[[Reference], Reference]:
@@ -98,9 +98,9 @@ def _answering(names: tuple[str, ...], pixels: np.ndarray) -> Callable[[Referenc
 def _rounded(
     examination: Examination,
     own: Recipe,
-    ways: Sequence[tuple[Recipe, np.ndarray, Callable[[Reference], Reference]]],
+    variants: Sequence[tuple[Recipe, np.ndarray, Callable[[Reference], Reference]]],
 ) -> Iterator[Suspect]:
-    """Say that pixels which differ by rounding would explain it: a decoder's, or nearly those of another way.
+    """Say that pixels which differ by rounding would explain it: a decoder's, or nearly those of another recipe.
 
     Nobody has these pixels, so nothing can be run again with them: what speaks for them is how large the difference
     is, and that confirms nothing.
@@ -118,16 +118,19 @@ def _rounded(
         )
         return
     allowed = min(PIXELS_ROUNDED * _cost(examination, 1), _MOST)
-    near = ((_apart(examination, answered(examination.reference)), recipe, made) for recipe, made, answered in ways)
-    fitting = [way for way in near if way[0] <= allowed]
-    for apart, recipe, made in sorted(fitting, key=lambda way: way[0])[:1]:
-        told = _sentence(examination, recipe, own, made)[:-1]
+    near = (
+        (_apart(examination, answered(examination.reference)), recipe, pixels)
+        for recipe, pixels, answered in variants
+    )
+    fitting = [variant for variant in near if variant[0] <= allowed]
+    for apart, recipe, pixels in sorted(fitting, key=lambda variant: variant[0])[:1]:
+        sentence = _sentence(examination, recipe, own, pixels)[:-1]
         rest = f"what is left, {apart:.2g}, is not more than pixels that were rounded otherwise cost PyTorch"
-        yield Suspect(recipe.fault(own), f"{told}; {rest}.", seen=True, fix=recipe.fix(own), suffices=True)
+        yield Suspect(recipe.fault(own), f"{sentence}; {rest}.", seen=True, fix=recipe.fix(own), suffices=True)
 
 
 def _apart(examination: Examination, reference: Reference) -> float:
-    """Return the largest |dp| between the given answers and a reference's; infinity where one is not finite."""
+    """Return the largest |dp| between the answers and a reference's; infinity where one is not finite."""
     answers = examination.candidate.answers
     if answers is None:
         return math.inf
@@ -145,13 +148,13 @@ def _cost(examination: Examination, bits: int) -> float:
     return float(np.abs(answers - examination.torch.probabilities).max())
 
 
-def _suspect(examination: Examination, recipe: Recipe, own: Recipe, made: np.ndarray, repair: Repair) -> Suspect:
-    return Suspect(recipe.fault(own), _sentence(examination, recipe, own, made), repair)
+def _suspect(examination: Examination, recipe: Recipe, own: Recipe, pixels: np.ndarray, repair: Repair) -> Suspect:
+    return Suspect(recipe.fault(own), _sentence(examination, recipe, own, pixels), repair)
 
 
-def _sentence(examination: Examination, recipe: Recipe, own: Recipe, made: np.ndarray) -> str:
-    noise = float(((made.astype(np.float64) - examination.pixels) ** 2).mean())
+def _sentence(examination: Examination, recipe: Recipe, own: Recipe, pixels: np.ndarray) -> str:
+    noise = float(((pixels.astype(np.float64) - examination.pixels) ** 2).mean())
     decibel = 10 * np.log10(255**2 / noise) if noise else float("inf")
-    count = sum(not np.array_equal(a, b) for a, b in zip(made, examination.pixels, strict=True))
-    told = f"; the pixels differ by a PSNR of {decibel:.1f} dB in {count} of {len(made)} image(s)"
-    return f"{recipe.told(own)}{told}."
+    count = sum(not np.array_equal(a, b) for a, b in zip(pixels, examination.pixels, strict=True))
+    difference = f"; the pixels differ by a PSNR of {decibel:.1f} dB in {count} of {len(pixels)} image(s)"
+    return f"{recipe.sentence(own)}{difference}."

@@ -33,7 +33,7 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
-    """Ask the other runtime of the file, where one was found to agree; and int8 sums that do not saturate."""
+    """Ask the other runtime of the file, where one agrees; and int8 sums that do not saturate."""
     if examination.candidate.is_recorded:
         return
     guilty, backend = examination.guilty, examination.candidate.backend
@@ -73,10 +73,11 @@ def _disagreement(examination: Examination, other: str) -> Suspect:
     backend = examination.candidate.backend
     package, right = find_backend(backend).ABOUT.package, find_backend(other).ABOUT.title
     where = _operation(examination, backend, other)
-    told = f"{_named(backend)} and {_named(other)} disagree{where}; the file is right: {right} agrees "
+    both = f"{_named(backend)} and {_named(other)}"
+    sentence = f"{both} disagree{where}; the file is right: {right} agrees with PyTorch."
     return Suspect(
         "v-runtime-regression",
-        f"{told[0].upper()}{told[1:]}with PyTorch.",
+        f"{sentence[0].upper()}{sentence[1:]}",
         Repair(
             run=partial(_loaded, backend=other, batch=examination.candidate.batch),
             evidence=f"the same file run by {right} agrees",
@@ -130,8 +131,8 @@ def _values(artifact: Artifact, runtime: str, pixels: np.ndarray) -> dict[str, n
     image = image_of(model)
     batch = image.type.tensor_type.shape.dim[0].dim_value or 1
     fed = {image.name: np.repeat(as_tensor(pixels[None]), batch, axis=0)}
-    found: dict[str, Any] = evaluator_of(model).run(None, fed, intermediate=True)
-    return {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
+    values: dict[str, Any] = evaluator_of(model).run(None, fed, intermediate=True)
+    return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:

@@ -34,7 +34,7 @@ _RGB = 20  # FeatureTypes.proto: ImageFeatureType.ColorSpace
 
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
-    """Compare what was asked of the file with what it declares, and try the shapes that it was made for."""
+    """Compare what was asked of the file with what it declares, and try the shapes that it was written for."""
     if examination.candidate.is_recorded:
         return
     from conversion.shapes import read_input_shapes
@@ -181,13 +181,13 @@ def _nearest(option: Sequence[Axis], size: Size) -> Size:
 
 
 def _other_size(examination: Examination, taken: Size, size: Size) -> Suspect:
-    told = f"The file takes images of {_told(taken)} (height x width), the classifier's are {_told(size)}"
+    sentence = f"The file takes images of {_written(taken)} (height x width), the classifier's are {_written(size)}"
     return Suspect(
         "i-input-size",
-        f"{told}: it was converted for another size.",
+        f"{sentence}: it was converted for another size.",
         Repair(
             reference=partial(_at_size, size=taken),
-            evidence=f"at {_told(taken)} the two agree",
+            evidence=f"at {_written(taken)} the two agree",
             fix=f"{_shaped('size', examination)}, or Preprocessing(size={taken}, ...)",
         ),
         seen=True,
@@ -198,7 +198,7 @@ def _flexible(examination: Examination, accepted: InputShapes, own: Size, size: 
     """Compare at the classifier's own size, at the smallest and at the largest that the file declares."""
     at_own = Repair(
         reference=partial(_at_size, size=own),
-        evidence=f"at {_told(own)} the two agree",
+        evidence=f"at {_written(own)} the two agree",
         fix=f"image.resize({own[::-1]})",
     )
     if not holds(apply(examination, [at_own], examination.screen)):
@@ -208,12 +208,12 @@ def _flexible(examination: Examination, accepted: InputShapes, own: Size, size: 
     wrong: list[str] = []
     for one in sizes:
         comparison = _compared(examination, one)
-        (right if comparison and holds(comparison) else wrong).append(_told(one))
+        (right if comparison and holds(comparison) else wrong).append(_written(one))
     apart = examination.candidate.judgement.max_abs_diff
     shown = "it fails" if apart is None else f"max |dp| = {apart:.2g}"
-    told = f"Parity holds at {', '.join(right)} only; at {_told(size)} {shown}"
+    sentence = f"Parity holds at {', '.join(right)} only; at {_written(size)} {shown}"
     more = f", and it does not hold at {', '.join(wrong)} either" if wrong else ""
-    yield Suspect("s-flexible-shape", f"{told}{more}: a size is a constant inside the file.", at_own, seen=True)
+    yield Suspect("s-flexible-shape", f"{sentence}{more}: a size is a constant inside the file.", at_own, seen=True)
 
 
 def _compared(examination: Examination, size: Size) -> Comparison | None:
@@ -235,13 +235,13 @@ def _at_size(reference: Reference, size: Size) -> Reference:
     """Stretch the images to another size and let PyTorch answer for these."""
     from PIL import Image
 
-    made = [
+    stretched = [
         np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
         for image in reference.images.pixels
     ]
-    pixels = np.stack(made)
+    pixels = np.stack(stretched)
     return replace(asked_again(reference, pixels), images=ImageSet(reference.images.names, pixels))
 
 
-def _told(size: Size) -> str:
+def _written(size: Size) -> str:
     return f"{size[0]}x{size[1]}"

@@ -24,7 +24,8 @@ from parity.backends.reference import Reference, make_reference
 from parity.core.results import Prediction
 from parity.diagnosis.causes import examine
 from parity.diagnosis.examination import Examination
-from parity.diagnosis.search import Explanation, explain
+from parity.diagnosis.outcome import Explanation
+from parity.diagnosis.search import explain
 from parity.pipeline import judge_prediction, judge_with_prediction
 from parity.suite.images import ImageSet, load_images
 from tests.parity import tiny

@@ -56,14 +56,16 @@ def test_each_kind(found: torch.Tensor, kind: str) -> None:
 
 
 def test_a_value_that_is_not_cut_off_where_it_should_be() -> None:
-    assert told(EXPECTED, EXPECTED.clamp(-0.5, 0.5)).told.startswith("is not cut off where PyTorch does, at -0.5")
+    assert told(EXPECTED, EXPECTED.clamp(-0.5, 0.5)).message.startswith(
+        "is not cut off where PyTorch does, at -0.5"
+    )
 
 
 def test_the_sides_of_a_border() -> None:
     found = changed(..., 0)
     found[..., 8, :] += 1
 
-    assert "(bottom, left, 1 pixel(s) wide)" in told(found).told
+    assert "(bottom, left, 1 pixel(s) wide)" in told(found).message
 
 
 def test_infinities_that_pytorch_has_too_are_no_difference_of_their_own() -> None:

@@ -119,7 +119,7 @@ def test_padding_that_is_counted_differs_at_the_border(route: str) -> None:
 
     assert (found.type, found.module, found.kind) == ("AveragePool", "pool", "border only")
     # 32 pixels, kernel 3, stride 2, padding 1: the last window ends at the last pixel.
-    assert "top, left" in found.told
+    assert "top, left" in found.message
 
 
 @pytest.mark.parametrize("route", ONNX)
@@ -178,7 +178,7 @@ def test_a_lost_operation_is_missing(route: str) -> None:
     found = located("residual", route, lambda m: bypass(m, nodes(m, "Relu")[1]))
 
     assert (found.type, found.module, found.kind) == ("Conv", "layer1.relu", "missing operation")
-    assert "relu is missing" in found.told
+    assert "relu is missing" in found.message
 
 
 @pytest.mark.parametrize("route", ONNX)
@@ -192,7 +192,7 @@ def test_a_lost_softmax_is_missing(route: str) -> None:
     found = located("depthwise", route, change)
 
     assert (found.type, found.module, found.kind) == ("Gemm", WRAPPER, "missing operation")
-    assert "softmax is missing behind it" in found.told
+    assert "softmax is missing behind it" in found.message
     assert found.index == found.of - 1
 
 
@@ -220,7 +220,7 @@ def test_exchanged_colours_are_an_extra_operation(route: str) -> None:
     found = located("depthwise", route, change)
 
     assert (found.operation, found.index, found.kind) == ("swap", 0, "extra operation")
-    assert "2 of 3 channels changed places" in found.told
+    assert "2 of 3 channels changed places" in found.message
 
 
 @pytest.mark.parametrize("route", ONNX)
@@ -361,7 +361,7 @@ def test_exchanged_colours_of_a_core_ml_image_are_found_at_the_input(route: str)
     found = located("depthwise", route, change)
 
     assert (found.operation, found.type, found.kind) == ("image", "input", "channel permutation")
-    assert found.told.startswith("the input `image`:")
+    assert found.message.startswith("the input `image`:")
 
 
 def test_a_softmax_of_a_program_on_another_axis() -> None:
@@ -429,4 +429,4 @@ def test_a_scaler_before_a_network_is_an_extra_operation() -> None:
     found = located("residual", "onnx-coreml", change)
 
     assert (found.operation, found.kind) == ("image (scaler)", "extra operation")
-    assert "0.00392157 times" in found.told
+    assert "0.00392157 times" in found.message

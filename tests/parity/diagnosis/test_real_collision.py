@@ -56,7 +56,7 @@ def test_it_is_found_in_the_weights(corrupt: tuple[Reference, Artifact]) -> None
     assert [(one.kind, one.module, one.place) for one in found] == [
         ("shared by mistake", module, "input[2]") for module in NARROWER
     ]
-    assert all(f"is that of `{one.module[:-5]}downsample.0`" in one.told for one in found)
+    assert all(f"is that of `{one.module[:-5]}downsample.0`" in one.message for one in found)
 
 
 def test_it_is_named_with_the_release_that_mends_it(corrupt: tuple[Reference, Artifact]) -> None:

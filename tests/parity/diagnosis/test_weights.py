@@ -119,7 +119,7 @@ def test_a_bias_that_two_convolutions_share_is_named_with_its_owner(route: str) 
     (found,) = findings(share, route)
 
     assert (found.kind, found.module, found.place) == ("shared by mistake", "layer1.conv1", "input[2]")
-    assert "is that of `layer1.downsample.0`; the same constant is read by" in found.told
+    assert "is that of `layer1.downsample.0`; the same constant is read by" in found.message
 
 
 def norm_of(path: str) -> tuple[np.ndarray, ...]:

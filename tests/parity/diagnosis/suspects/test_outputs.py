@@ -16,7 +16,8 @@ from parity.backends import backends_for
 from parity.backends.outputs import settle_output
 from parity.core.errors import ParityError
 from parity.core.results import Subject
-from parity.diagnosis.search import Explanation, explain
+from parity.diagnosis.outcome import Explanation
+from parity.diagnosis.search import explain
 from parity.pipeline import check
 from tests.parity.diagnosis.faulty import (
     _home,
