@@ -24,8 +24,8 @@ class Loud(torch.nn.Module):
         self.module = module
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.module((image * 6e4).clamp(-1e9, 1e9) * (1 / 6e4))
-        return found
+        logits: torch.Tensor = self.module((image * 6e4).clamp(-1e9, 1e9) * (1 / 6e4))
+        return logits
 
 
 def test_an_overflow_is_named_with_its_number() -> None:
@@ -33,11 +33,11 @@ def test_an_overflow_is_named_with_its_number() -> None:
     classifier = Classifier("loud", Loud(was.module).eval(), was.preprocessing, was.labels)
     loud = make_reference(classifier, reference().images)
 
-    found = explained(convert(classifier, "mlprogram", _home()), loud)
+    explanation = explained(convert(classifier, "mlprogram", _home()), loud)
 
-    assert causes(found) == ["p-fp16-overflow"]
-    assert "> 65504" in found.diagnoses[0].message
-    assert "compute_precision" in found.diagnoses[0].fix
+    assert causes(explanation) == ["p-fp16-overflow"]
+    assert "> 65504" in explanation.diagnoses[0].message
+    assert "compute_precision" in explanation.diagnoses[0].fix
 
 
 def test_a_tie_and_float16s_rounding_are_no_fault() -> None:
