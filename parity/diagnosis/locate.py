@@ -9,18 +9,10 @@ import numpy as np
 
 from parity.core.noise import OPERATION_FACTOR, OPERATION_FLOORS
 from parity.diagnosis.agreement import Noise, excess
-from parity.diagnosis.align import (
-    Alignment,
-    BothSides,
-    Parting,
-    align,
-    image_values,
-    part,
-    stand_in,
-    unexplained,
-)
+from parity.diagnosis.align import Alignment, BothSides, Parting, align, image_values, stand_in
 from parity.diagnosis.difference import describe
 from parity.diagnosis.forks import Fork, final_fork, fork_at, input_fork, missing_end
+from parity.diagnosis.partings import part, unexplained
 from parity.diagnosis.source import Program, record
 from parity.diagnosis.types import WRAPPER, Difference, Located
 from parity.formats.graph import Graph, read_graph
