@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +30,15 @@ _MOST = FP16_CAP
 _SHOWN = "PyTorch shown those pixels gives the same answers"
 
 
+@dataclass(frozen=True)
+class Variant:
+    """Hold a recipe, the pixels that it makes, and the change of a reference to PyTorch's answers to these."""
+
+    recipe: Recipe
+    pixels: np.ndarray
+    answering: Callable[[Reference], Reference]
+
+
 def suspects(examination: Examination) -> Iterator[Suspect]:
     """Follow other recipes, of one change at a time, then of two; then say what rounded pixels would explain."""
     if not examination.candidate.is_elsewhere:
@@ -36,9 +46,9 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
     yield from _elsewhere(examination)
     own = preparation.usual(examination.reference.classifier.preprocessing)
     variants = list(_variants(examination, own))
-    for recipe, pixels, answered in variants:
-        repair = Repair(reference=answered, evidence=_SHOWN, fix=recipe.fix(own))
-        yield _suspect(examination, recipe, own, pixels, repair)
+    for variant in variants:
+        fault, repair = variant.recipe.fault(own), _repair(variant, own)
+        yield Suspect(fault, _sentence(examination, own, variant), repair)
     # Who says that these very pixels were shown may be mistaken in how they were used, not in their last bits.
     if examination.candidate.prediction and examination.candidate.prediction.same_pixels:
         return
@@ -62,9 +72,7 @@ def _elsewhere(examination: Examination) -> Iterator[Suspect]:
         )
 
 
-def _variants(
-    examination: Examination, own: Recipe
-) -> Iterator[tuple[Recipe, np.ndarray, Callable[[Reference], Reference]]]:
+def _variants(examination: Examination, own: Recipe) -> Iterator[Variant]:
     """Give every recipe that makes other pixels, these pixels, and PyTorch's answers to them."""
     base = preparation.read_pictures(examination.image_files)
     recipes = [*preparation.single(own), *preparation.double(own)] if base else [*preparation.of_pixels(own)]
@@ -76,7 +84,7 @@ def _variants(
         key = pixels.tobytes()
         if key not in tried:  # two names for the same pixels
             tried.add(key)
-            yield recipe, pixels, _answering(examination.reference.images.names, pixels)
+            yield Variant(recipe, pixels, _answering(examination.reference.images.names, pixels))
 
 
 def _answering(names: tuple[str, ...], pixels: np.ndarray) -> Callable[[Reference], Reference]:
@@ -95,11 +103,7 @@ def _answering(names: tuple[str, ...], pixels: np.ndarray) -> Callable[[Referenc
     return answering
 
 
-def _rounded(
-    examination: Examination,
-    own: Recipe,
-    variants: Sequence[tuple[Recipe, np.ndarray, Callable[[Reference], Reference]]],
-) -> Iterator[Suspect]:
+def _rounded(examination: Examination, own: Recipe, variants: Sequence[Variant]) -> Iterator[Suspect]:
     """Say that pixels which differ by rounding would explain it: a decoder's, or nearly those of another recipe.
 
     Nobody has these pixels, so nothing can be run again with them: what speaks for them is how large the difference
@@ -118,15 +122,13 @@ def _rounded(
         )
         return
     allowed = min(PIXELS_ROUNDED * _cost(examination, 1), _MOST)
-    near = (
-        (_apart(examination, answered(examination.reference)), recipe, pixels)
-        for recipe, pixels, answered in variants
-    )
-    fitting = [variant for variant in near if variant[0] <= allowed]
-    for apart, recipe, pixels in sorted(fitting, key=lambda variant: variant[0])[:1]:
-        sentence = _sentence(examination, recipe, own, pixels)[:-1]
+    near = [(_apart(examination, variant.answering(examination.reference)), variant) for variant in variants]
+    fitting = [pair for pair in near if pair[0] <= allowed]
+    for apart, variant in sorted(fitting, key=lambda pair: pair[0])[:1]:
+        fault, fix = variant.recipe.fault(own), variant.recipe.fix(own)
+        sentence = _sentence(examination, own, variant)[:-1]
         rest = f"what is left, {apart:.2g}, is not more than pixels that were rounded otherwise cost PyTorch"
-        yield Suspect(recipe.fault(own), f"{sentence}; {rest}.", seen=True, fix=recipe.fix(own), suffices=True)
+        yield Suspect(fault, f"{sentence}; {rest}.", seen=True, fix=fix, suffices=True)
 
 
 def _apart(examination: Examination, reference: Reference) -> float:
@@ -148,13 +150,14 @@ def _cost(examination: Examination, bits: int) -> float:
     return float(np.abs(answers - examination.torch.probabilities).max())
 
 
-def _suspect(examination: Examination, recipe: Recipe, own: Recipe, pixels: np.ndarray, repair: Repair) -> Suspect:
-    return Suspect(recipe.fault(own), _sentence(examination, recipe, own, pixels), repair)
+def _repair(variant: Variant, own: Recipe) -> Repair:
+    return Repair(reference=variant.answering, evidence=_SHOWN, fix=variant.recipe.fix(own))
 
 
-def _sentence(examination: Examination, recipe: Recipe, own: Recipe, pixels: np.ndarray) -> str:
+def _sentence(examination: Examination, own: Recipe, variant: Variant) -> str:
+    pixels = variant.pixels
     noise = float(((pixels.astype(np.float64) - examination.pixels) ** 2).mean())
     decibel = 10 * np.log10(255**2 / noise) if noise else float("inf")
     count = sum(not np.array_equal(a, b) for a, b in zip(pixels, examination.pixels, strict=True))
     difference = f"; the pixels differ by a PSNR of {decibel:.1f} dB in {count} of {len(pixels)} image(s)"
-    return f"{recipe.sentence(own)}{difference}."
+    return f"{variant.recipe.sentence(own)}{difference}."
