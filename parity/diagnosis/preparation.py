@@ -163,8 +163,8 @@ def _filtered(own: Recipe) -> Iterator[Recipe]:
 
 def _resizes(own: Recipe) -> Iterator[int | tuple[int, int] | str | None]:
     size = own.resize if isinstance(own.resize, int) else 256
-    usual: tuple[Any, ...] = ("stretch", "cover", "fit", 232, 256, size + size // 7, "stretch larger", None)
-    yield from (resize for resize in usual if resize != own.resize)
+    common: tuple[Any, ...] = ("stretch", "cover", "fit", 232, 256, size + size // 7, "stretch larger", None)
+    yield from (resize for resize in common if resize != own.resize)
 
 
 def _geometry(resize: int | tuple[int, int] | str | None) -> str:

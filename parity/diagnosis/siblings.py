@@ -69,12 +69,12 @@ def _with_hint(one: Sibling, others: Sequence[Sibling]) -> Subject:
         return subject
     agreeing = [other for other in others if other.subject.verdict == "pass" and other.artifact is not None]
     same = [o for o in agreeing if o.artifact and o.artifact.path == one.artifact.path and _as_strict(o, one)]
-    cause = next(_elsewhere(one, [other for other in same if other.same_pixels and one.same_pixels]), None)
-    if cause and cause.confirmed:
-        return replace(subject, diagnoses=(cause,))
-    if any(diagnosis.confirmed for diagnosis in subject.diagnoses) or (same and not cause):
+    elsewhere = next(_elsewhere(one, [other for other in same if other.same_pixels and one.same_pixels]), None)
+    if elsewhere and elsewhere.confirmed:
+        return replace(subject, diagnoses=(elsewhere,))
+    if any(diagnosis.confirmed for diagnosis in subject.diagnoses) or (same and not elsewhere):
         return subject
-    hint = cause or next(_other_files(one, agreeing), None)
+    hint = elsewhere or next(_other_files(one, agreeing), None)
     return replace(subject, diagnoses=(*subject.diagnoses, hint)) if hint else subject
 
 
@@ -133,7 +133,7 @@ def _other_files(one: Sibling, agreeing: Sequence[Sibling]) -> Iterator[Diagnosi
     # The nearest first: of the same format, then of another one of the same runtime.
     for artifact, other in sorted(theirs, key=lambda pair: find_format(pair[1].format) is not own):
         kind = find_format(other.format)
-        operations = _differing(changed_operations(other, mine))
+        listed = _differing(changed_operations(other, mine))
         agrees, fails = _name(artifact, other, mine), _name(one.artifact, mine, other)
         if kind.RUNTIME != own.RUNTIME:
             continue
@@ -147,7 +147,7 @@ def _other_files(one: Sibling, agreeing: Sequence[Sibling]) -> Iterator[Diagnosi
             continue
         yield Diagnosis(
             known(fault),
-            f"{agrees} agrees with PyTorch, {fails} does not: look at what {cause} differ in{operations}.",
+            f"{agrees} agrees with PyTorch, {fails} does not: look at what {cause} differ in{listed}.",
         )
 
 

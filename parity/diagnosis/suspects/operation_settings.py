@@ -86,10 +86,10 @@ def _same_layer(examination: Examination, operation: Operation, step: Step) -> b
 
 def _sentence(operation: Operation, step: Step, differences: Mapping[str, tuple[Any, Any]]) -> str:
     where = f"`{step.module}`" if step.module else f"`{operation.name}`"
-    settings = ", ".join(
+    listed = ", ".join(
         f"{_short(name)} {_shown(was)} instead of {_shown(wanted)}" for name, (was, wanted) in differences.items()
     )
-    return f"{operation.type} {where} has {settings}."
+    return f"{operation.type} {where} has {listed}."
 
 
 def _short(name: str) -> str:
