@@ -42,18 +42,6 @@ class Explained:
     broken: tuple[Broken, ...] = ()
 
 
-def explain_artifact(
-    classifier: Classifier,
-    artifact: Artifact,
-    images: Any,
-    backend: str | None = None,
-    record: Path | None = None,
-    tolerance: float | None = None,
-) -> Run:
-    """Judge an artefact and explain it, as look_into does; only the run."""
-    return look_into(classifier, artifact, images, backend, record, tolerance).run
-
-
 @with_torch_defaults
 def look_into(
     classifier: Classifier,

@@ -9,9 +9,7 @@ from functools import partial
 import numpy as np
 
 from parity.audit.mutant import Mutant, Original, Sample, none
-from parity.core.results import Comparison
-from parity.diagnosis.examination import Examination
-from parity.diagnosis.preparation import Recipe, made, usual
+from parity.diagnosis.preparation import Recipe, prepare, usual
 
 FAULTS = (
     "pre-bgr-swap",
@@ -57,8 +55,5 @@ def mutants(original: Original) -> Iterator[Mutant]:
 
 
 def _prepared(original: Original, recipe: Recipe, sample: Sample) -> np.ndarray:
-    # Only the size of the pixels is asked of it here.
-    nothing = Comparison("inconclusive", "", 0.0, None, None, None, ())
-    examination = Examination(original.reference, original.artifact, "-", None, nothing)
-    pixels = made(examination, recipe, list(sample.pictures))
+    pixels = prepare(recipe, original.reference.images.pixels, list(sample.pictures))
     return sample.pixels if pixels is None else pixels

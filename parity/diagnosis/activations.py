@@ -1,4 +1,4 @@
-"""Which function of one number an operation is, told from what it reads and what it gives."""
+"""Which function of one number an operation is, by what it reads and what it gives."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ ACTIVATIONS = frozenset(
 )
 
 
-def function_of(read: torch.Tensor, made: torch.Tensor, precision: str) -> tuple[str, Callable[[Any], Any]] | None:
-    """Find the function that makes one tensor of another of the same size; None where none of the usual does."""
-    size = float(made.square().mean().sqrt())
+def function_of(
+    read: torch.Tensor, result: torch.Tensor, precision: str
+) -> tuple[str, Callable[[Any], Any]] | None:
+    """Find the function that turns a tensor into another of the same size; None where none of the usual does."""
+    size = float(result.square().mean().sqrt())
     best: tuple[float, str, Callable[[Any], Any]] | None = None
-    for name, function in _functions(read, made):
-        rest = float((function(read) - made).square().mean().sqrt())
+    for name, function in _functions(read, result):
+        rest = float((function(read) - result).square().mean().sqrt())
         # The first of those that are the same is the plainest.
         if rest <= ACTIVATION_LEFT[precision] * size and (best is None or rest < 0.1 * best[0]):
             best = (rest, name, function)
     return best[1:] if best else None
 
 
-def _functions(read: torch.Tensor, made: torch.Tensor) -> Iterator[tuple[str, Callable[[Any], Any]]]:
+def _functions(read: torch.Tensor, result: torch.Tensor) -> Iterator[tuple[str, Callable[[Any], Any]]]:
     """List functions, those with a number in them fitted to the two."""
     import torch
     from torch.nn import functional
@@ -52,13 +54,13 @@ def _functions(read: torch.Tensor, made: torch.Tensor) -> Iterator[tuple[str, Ca
     yield "selu", functional.selu
     yield "mish", functional.mish
     yield "softplus", functional.softplus
-    low, high = float(made.min()), float(made.max())
+    low, high = float(result.min()), float(result.max())
     yield f"a clip to {low:.4g} and {high:.4g}", partial(torch.clamp, min=low, max=high)
     negative = read < 0
     if bool(negative.any()):
         below = read[negative]
-        slope = float((below * made[negative]).sum() / below.square().sum())
+        slope = float((below * result[negative]).sum() / below.square().sum())
         yield f"leaky_relu with slope {slope:.4g}", partial(functional.leaky_relu, negative_slope=slope)
         power = torch.expm1(below)
-        alpha = float((power * made[negative]).sum() / power.square().sum())
+        alpha = float((power * result[negative]).sum() / power.square().sum())
         yield f"elu with alpha {alpha:.4g}", partial(functional.elu, alpha=alpha)

@@ -112,18 +112,18 @@ def rounding(precision: str) -> Callable[[Any], Any]:
 
 
 def layouts(value: torch.Tensor, shape: Sequence[int]) -> Iterator[torch.Tensor]:
-    """Give the ways to read a value in this shape: axes of one come and go, others change places.
+    """Give the readings of a value in this shape: axes of one come and go, others change places.
 
-    Where the shapes agree as they are there is only that way: two axes of one size may be a fault if exchanged.
+    Where the shapes agree as they are there is only one reading: two axes of one size may be a fault if exchanged.
     """
     sizes = [size for size in shape if size != 1]
-    found = [size for size in value.shape if size != 1]
+    own = [size for size in value.shape if size != 1]
     if value.numel() != math.prod(shape):
         return
-    if found != sizes and sorted(found) == sorted(sizes) and len(found) <= 4:
-        squeezed = value.reshape(found)
-        for order in itertools.permutations(range(len(found))):
-            if [found[axis] for axis in order] == sizes:
+    if own != sizes and sorted(own) == sorted(sizes) and len(own) <= 4:
+        squeezed = value.reshape(own)
+        for order in itertools.permutations(range(len(own))):
+            if [own[axis] for axis in order] == sizes:
                 yield squeezed.permute(order).reshape(tuple(shape))
     yield value.reshape(tuple(shape))
 

@@ -1,9 +1,8 @@
 """Which value of an artefact is which value of PyTorch's, also behind a fault.
 
 PyTorch's operations run one after the other, and wherever the artefact has the value that one gives, the
-artefact's own numbers go on in its place. So every operation is judged by the inputs that the artefact gave it, and
-nothing is inherited. Where the two part for good, one value of the artefact is tried in the place of one of
-PyTorch's: the pair behind which the values meet again is where the fault lies, however different the two are.
+artefact's own numbers go on in its place. So every operation is judged by the artefact's own inputs to it, and
+nothing is inherited.
 """
 
 from __future__ import annotations
@@ -16,20 +15,18 @@ import numpy as np
 
 from parity.diagnosis.agreement import Expected, Noise, agrees, layouts, rounding
 from parity.diagnosis.source import VIEWS, Program, Step, run_step
-from parity.formats.graph import Graph, Operation, dynamic_values
+from parity.formats.graph import Graph, dynamic_values
 
 if TYPE_CHECKING:
     import torch
 
-# How far behind a fault the values are looked at, in operations; how many must meet again to be sure; how many
-# operations may give nothing that the artefact has before a try is given up.
-_WINDOW, _SURE, _PATIENCE = 60, 2, 14
-_TRIED = 12
+# How many operations may give nothing that the artefact has before a try ends.
+_PATIENCE = 14
 
 
 @dataclass
-class Walk:
-    """Hold what one run of PyTorch's operations beside an artefact found.
+class Alignment:
+    """Hold what one run of PyTorch's operations beside an artefact shows.
 
     expected: by PyTorch's value, before the artefact's numbers took its place; values: what went on instead.
     matches: PyTorch's value -> the artefact's values that are the same. explained: the reverse, first match alone.
@@ -43,83 +40,97 @@ class Walk:
 
 @dataclass(frozen=True)
 class Parting:
-    """Name a value of the artefact that stands for one of PyTorch's and is not the same; pairs are found once."""
+    """Name a value of the artefact that stands for one of PyTorch's and is not the same; no pair comes twice."""
 
     value: str
     source: int
 
 
 @dataclass(frozen=True)
-class Candidates:
-    """Hold an artefact's values of one image, as tensors, with what finds them quickly."""
+class ImageValues:
+    """Hold an artefact's values of one image, as tensors, with what finds them quickly.
 
-    values: Mapping[str, torch.Tensor]
+    by_size: count of numbers -> names. magnitudes: name -> mean and root mean square.
+    """
+
+    tensors: Mapping[str, torch.Tensor]
     by_size: Mapping[int, tuple[str, ...]]
-    sizes: Mapping[str, tuple[float, float]]
+    magnitudes: Mapping[str, tuple[float, float]]
 
 
-def candidates(values: Mapping[str, np.ndarray], graph: Graph) -> Candidates:
+@dataclass(frozen=True)
+class BothSides:
+    """Hold one image on both sides: PyTorch's operations, and an artefact's own with their values."""
+
+    program: Program
+    image: torch.Tensor
+    graph: Graph
+    values: ImageValues
+    precision: str
+
+
+def image_values(arrays: Mapping[str, np.ndarray], graph: Graph) -> ImageValues:
     """Prepare an artefact's values of one image: those of float numbers that depend on the image."""
     import torch
 
-    kept: dict[str, torch.Tensor] = {}
+    tensors: dict[str, torch.Tensor] = {}
     for name in dynamic_values(graph):
-        array = values.get(name)
+        array = arrays.get(name)
         if array is not None and array.dtype.kind == "f" and array.size > 1:
-            kept[name] = torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
+            tensors[name] = torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
     by_size: dict[int, list[str]] = {}
-    for name, tensor in kept.items():
+    for name, tensor in tensors.items():
         by_size.setdefault(tensor.numel(), []).append(name)
-    sizes = {name: _size(tensor) for name, tensor in kept.items()}
-    return Candidates(kept, {size: tuple(names) for size, names in by_size.items()}, sizes)
+    magnitudes = {name: _magnitude(tensor) for name, tensor in tensors.items()}
+    return ImageValues(tensors, {size: tuple(names) for size, names in by_size.items()}, magnitudes)
 
 
-def walk(
-    program: Program,
-    image: torch.Tensor,
-    given: Candidates,
+def align(
+    sides: BothSides,
     partings: tuple[Parting, ...],
-    precision: str,
-    before: Walk | None = None,
+    before: Alignment | None = None,
     window: tuple[int, int] | None = None,
     noise: Mapping[int, Noise] | None = None,
-) -> Walk:
+) -> Alignment:
     """Run PyTorch's operations beside an artefact's values.
 
-    before: a walk to go on from, and window: the operations from which and up to which; what they read is what the
-    walk before left. noise: what rounding costs each value, measured on another image; saves half of the work.
+    before: an alignment to go on from, and window: the operations from which and up to which; what they read is
+    what the alignment before left. noise: what rounding costs each value, measured on another image; saves half of
+    the work.
     """
     import torch
 
-    shorten = rounding(precision)
+    shorten = rounding(sides.precision)
     forced = {parting.source: parting.value for parting in partings}
     if before is None:
-        found, changed = Walk(), {0}
-        _settle(found, 0, Expected(image), given, forced, precision)
+        alignment, changed = Alignment(), {0}
+        _settle(alignment, 0, Expected(sides.image), sides, forced)
     else:
-        found = Walk(dict(before.expected), dict(before.values), dict(before.matches), dict(before.explained))
+        alignment = Alignment(
+            dict(before.expected), dict(before.values), dict(before.matches), dict(before.explained)
+        )
         changed = set(forced)
         for number in set(forced) & set(before.expected):
-            _settle(found, number, before.expected[number], given, forced, precision)
-    first, last = window or (0, len(program.steps))
+            _settle(alignment, number, before.expected[number], sides, forced)
+    first, last = window or (0, len(sides.program.steps))
     idle = 0
     with torch.inference_mode():
-        for step in program.steps[first:last]:
+        for step in sides.program.steps[first:last]:
             if before is not None and not changed.intersection(step.inputs):
                 continue
-            if any(number not in found.values for number in step.inputs):
+            if any(number not in alignment.values for number in step.inputs):
                 continue
-            known = len(found.explained)
-            for number, value in _computed(step, found.values, shorten, noise):
-                _settle(found, number, value, given, forced, precision)
+            known = len(alignment.explained)
+            for number, value in _results(step, alignment.values, shorten, noise):
+                _settle(alignment, number, value, sides, forced)
                 changed.add(number)
-            idle = 0 if len(found.explained) > known else idle + (step.type not in VIEWS)
+            idle = 0 if len(alignment.explained) > known else idle + (step.type not in VIEWS)
             if before is not None and idle > _PATIENCE:
                 break
-    return found
+    return alignment
 
 
-def _computed(
+def _results(
     step: Step,
     values: Mapping[int, Expected],
     shorten: Callable[[Any], Any],
@@ -127,14 +138,13 @@ def _computed(
 ) -> Iterator[tuple[int, Expected]]:
     """Run one operation, and once more in the artefact's precision unless its noise is known."""
     inputs = {number: values[number] for number in step.inputs}
+    shortened = {n: value.exact if value.rounded is None else value.rounded for n, value in inputs.items()}
     try:
         exact = run_step(step, {number: value.exact for number, value in inputs.items()})
         if noise is None and step.type not in VIEWS:
-            given = {n: value.exact if value.rounded is None else value.rounded for n, value in inputs.items()}
-            rounded = [shorten(value) for value in run_step(step, given, shorten)]
+            rounded = [shorten(value) for value in run_step(step, shortened, shorten)]
         elif noise is None and any(value.rounded is not None for value in inputs.values()):
-            given = {n: value.exact if value.rounded is None else value.rounded for n, value in inputs.items()}
-            rounded = run_step(step, given)
+            rounded = run_step(step, shortened)
         else:
             rounded = [None] * len(exact)  # a view of the artefact's own numbers has nothing to round
     except RuntimeError:
@@ -145,54 +155,55 @@ def _computed(
 
 
 def _settle(
-    found: Walk, number: int, expected: Expected, given: Candidates, forced: Mapping[int, str], precision: str
+    alignment: Alignment, number: int, expected: Expected, sides: BothSides, forced: Mapping[int, str]
 ) -> None:
     """Put the artefact's numbers in the place of one of PyTorch's values, where it has them."""
-    found.expected[number] = found.values[number] = expected
-    names, first = _matching(expected, given, precision)
+    alignment.expected[number] = alignment.values[number] = expected
+    names, first = _matching(expected, sides)
     if number in forced:
-        taken = stand_in(given.values[forced[number]], expected.exact)
-        if taken is not None:
-            found.values[number] = Expected(taken)
-            names += _matching(found.values[number], given, precision)[0]
+        substitute = stand_in(sides.values.tensors[forced[number]], expected.exact)
+        if substitute is not None:
+            alignment.values[number] = Expected(substitute)
+            names += _matching(alignment.values[number], sides)[0]
     elif first is not None:
-        found.values[number] = Expected(first)
-    found.matches[number] = list(dict.fromkeys(names))
-    for name in found.matches[number]:
-        found.explained.setdefault(name, number)
+        alignment.values[number] = Expected(first)
+    alignment.matches[number] = list(dict.fromkeys(names))
+    for name in alignment.matches[number]:
+        alignment.explained.setdefault(name, number)
 
 
-def _matching(expected: Expected, given: Candidates, precision: str) -> tuple[list[str], torch.Tensor | None]:
+def _matching(expected: Expected, sides: BothSides) -> tuple[list[str], torch.Tensor | None]:
     """List the artefact's values that are the expected one, and give the first in PyTorch's layout."""
     names: list[str] = []
     first = None
     if not expected.exact.is_floating_point() or expected.exact.numel() < 2:
         return names, first
     mean, size = expected.mean, expected.size
-    slack = 0.02 if precision == "fp16" else 1e-3
-    for name in given.by_size.get(expected.exact.numel(), ()):
-        other_mean, other_size = given.sizes[name]
+    slack = 0.02 if sides.precision == "fp16" else 1e-3
+    for name in sides.values.by_size.get(expected.exact.numel(), ()):
+        other_mean, other_size = sides.values.magnitudes[name]
         # Cheap, and enough for nearly all that are not the same; NaN passes, to be looked at.
         if abs(other_size - size) > slack * size + 1e-6 or abs(other_mean - mean) > slack * size + 1e-6:
             continue
-        for value in layouts(given.values[name], expected.exact.shape):
-            if agrees(value, expected, precision):
+        for value in layouts(sides.values.tensors[name], expected.exact.shape):
+            if agrees(value, expected, sides.precision):
                 names.append(name)
                 # A constant says nothing of where it comes from, and takes no place.
-                first = value if first is None and _varied(value) else first
+                first = value if first is None and is_varied(value) else first
                 break
     return names, first
 
 
-def _varied(value: torch.Tensor) -> bool:
+def is_varied(value: torch.Tensor) -> bool:
+    """Say whether a value is no constant."""
     return bool((value != value.flatten()[0]).any())
 
 
 def stand_in(value: torch.Tensor, expected: torch.Tensor) -> torch.Tensor | None:
     """Read a value in the layout of one that it is not equal to; another number of pixels is let through."""
-    ways = list(layouts(value, expected.shape))
-    if ways:
-        return max(ways, key=lambda way: _likeness(way, expected))
+    readings = list(layouts(value, expected.shape))
+    if readings:
+        return max(readings, key=lambda reading: _likeness(reading, expected))
     if value.ndim > expected.ndim:
         value = (
             value.reshape(value.shape[value.ndim - expected.ndim :]) if _leading_ones(value, expected) else value
@@ -215,83 +226,5 @@ def _likeness(value: torch.Tensor, expected: torch.Tensor) -> float:
     return float(both[0] @ both[1] / (both[0].norm() * both[1].norm() + 1e-30))
 
 
-def _size(tensor: torch.Tensor) -> tuple[float, float]:
+def _magnitude(tensor: torch.Tensor) -> tuple[float, float]:
     return float(tensor.mean()), float(tensor.square().mean().sqrt())
-
-
-def unexplained(graph: Graph, given: Candidates, known: Mapping[str, Any]) -> list[Operation]:
-    """List the operations whose result is none of PyTorch's, and is not just a step on the way to one that is."""
-    consumers = graph.consumers()
-    sound: dict[str, bool] = {}
-    bad: list[Operation] = []
-    for operation in reversed(graph.operations):
-        here = [name for name in operation.outputs if name in given.values]
-        for name in here:
-            readers = consumers.get(name, [])
-            onward = bool(readers) and all(sound.get(after, True) for reader in readers for after in reader.outputs)
-            dead = not readers and name != graph.output
-            sound[name] = name in known or (name != graph.output and (onward or dead))
-        if not all(sound[name] for name in here):
-            bad.append(operation)
-    return bad[::-1]
-
-
-def part(
-    program: Program, graph: Graph, given: Candidates, found: Walk, bad: list[Operation], precision: str
-) -> Parting | None:
-    """Find the first pair of values behind which an artefact and PyTorch meet again; None where they do not."""
-    best: tuple[int, Parting] | None = None
-    for parting, begin in _pairs(program, graph, given, found, bad):
-        window = (begin, begin + _WINDOW)
-        again = walk(program, found.values[0].exact, given, (parting,), precision, found, window)
-        met = {
-            name
-            for name in again.explained.keys() - found.explained.keys()
-            if again.explained[name] != parting.source
-            and program.steps[program.producer[again.explained[name]]].type not in VIEWS
-            and _varied(given.values[name])
-        }
-        score = len(met)
-        # Nothing comes after the answer itself that could agree again.
-        if parting == Parting(graph.output, program.output):
-            score += 1
-        if score >= _SURE:
-            return parting
-        if score and (best is None or score > best[0]):
-            best = (score, parting)
-    return best[1] if best else None
-
-
-def _pairs(
-    program: Program, graph: Graph, given: Candidates, found: Walk, bad: list[Operation]
-) -> Iterator[tuple[Parting, int]]:
-    """List what may stand for what, the likeliest first, with the operation behind which to look."""
-    head = bad[0]
-    read = [found.explained[name] for name in head.inputs if name in found.explained]
-    start = max((program.producer.get(number, -1) for number in read), default=-1)
-    unmet = [
-        (number, step.index)
-        for step in program.steps[start + 1 : start + 1 + _WINDOW // 2]
-        for number in step.outputs
-        if number is not None and number in found.expected and not found.matches.get(number)
-    ]
-    # An operation too few: the value that goes in stands for what should have been made of it.
-    for name in (name for name in head.inputs if name in found.explained):
-        for number, index in unmet[:4]:
-            if _fits(given.values[name], found.expected[number].exact):
-                yield Parting(name, number), index + 1
-    for operation in bad[:_TRIED]:
-        for name in (name for name in operation.outputs if name in given.values):
-            for number, index in unmet[: 2 * _TRIED]:
-                if _fits(given.values[name], found.expected[number].exact):
-                    yield Parting(name, number), index + 1
-            # An operation too many: what it makes stands for what it was given.
-            for number in dict.fromkeys(found.explained[n] for n in operation.inputs if n in found.explained):
-                if _fits(given.values[name], found.expected[number].exact):
-                    yield Parting(name, number), program.producer.get(number, -1) + 1
-    if program.output in found.expected and graph.output in given.values:
-        yield Parting(graph.output, program.output), len(program.steps)
-
-
-def _fits(value: torch.Tensor, expected: torch.Tensor) -> bool:
-    return value.numel() > 1 and stand_in(value, expected) is not None

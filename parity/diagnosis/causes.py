@@ -12,9 +12,12 @@ from parity.backends.limited import ended
 from parity.core.noise import FP16_FLOOR, FP32
 from parity.core.origin import Passage
 from parity.core.results import Comparison, Prediction, Subject
+from parity.diagnosis.candidate import Candidate, Runtime
 from parity.diagnosis.examination import Examination
 from parity.diagnosis.failures import Broken
-from parity.diagnosis.search import Explanation, explain
+from parity.diagnosis.file import File
+from parity.diagnosis.outcome import Explanation
+from parity.diagnosis.search import explain
 
 if TYPE_CHECKING:
     from conversion import Artifact
@@ -52,7 +55,7 @@ class Explainer:
             return subject
         if subject.outputs or reference.prediction.specs:
             return replace(subject, unexplained=NO_CLASSIFIER) if subject.verdict in ("fail", "error") else subject
-        # Inconclusive without an answer: which output holds it could not be told.
+        # Inconclusive without an answer: which output holds it is not known.
         unread = subject.verdict == "inconclusive" and prediction is None
         if not unread and subject.verdict not in ("fail", "error", *(("pass",) if self.thorough else ())):
             return subject
@@ -90,12 +93,13 @@ def examine(
         subject.max_abs_diff,
         subject.cases,
     )
-    files, guilty = _files(reference), Passage.parse(subject.guilty_hop)
-    return Examination(reference, artifact, subject.backend, prediction, comparison, files, batch, guilty)
+    runtime = Runtime(artifact, subject.backend, batch)
+    candidate = Candidate(reference, File(artifact), runtime, prediction, comparison)
+    return Examination(candidate, _files(reference), Passage.parse(subject.guilty_hop))
 
 
 def explained(subject: Subject, explanation: Explanation) -> Subject:
-    """Put what was found into a subject."""
+    """Put an explanation into a subject."""
     return replace(
         subject,
         diagnoses=explanation.diagnoses,
@@ -110,7 +114,7 @@ def _files(reference: Reference) -> tuple[Path, ...]:
 
 
 def _alike(one: Subject, other: Subject) -> bool:
-    """Say whether two runtimes of one file fail in the same way: the file is then at fault, not they."""
+    """Say whether two runtimes of one file fail alike: the file is then at fault, not they."""
     if len(one.cases) != len(other.cases) or one.verdict != other.verdict:
         return False
     allowed = max(one.tolerance or 0.0, other.tolerance or 0.0)

@@ -45,7 +45,7 @@ class Hop:
 def chain(
     reference: Reference, artifact: Artifact, allowed: Tolerance | None = None, slow: bool = False
 ) -> tuple[Hop, ...]:
-    """Compare every hop on the way to an artefact with PyTorch, in order.
+    """Compare every hop of the route to an artefact with PyTorch, in order.
 
     allowed: what the artefact itself may differ by; None chooses by format and precision. slow: ask onnx.reference
     for all images too, which else is asked for the first alone.

@@ -1,4 +1,4 @@
-"""In which way a value differs from the expected one: each way is tried, and is one if it leaves nothing over."""
+"""How a value differs from the expected one: each description is tried, and is one if it leaves nothing over."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _MOST_CHANNELS = 1024
 _MOST_TOLD = 6
 
 
-def describe(found: torch.Tensor, expected: torch.Tensor, allowed: float) -> Difference:
-    """Say in which way a value differs; both in PyTorch's layout, images first.
+def describe(value: torch.Tensor, expected: torch.Tensor, allowed: float) -> Difference:
+    """Say how a value differs; both in PyTorch's layout, images first.
 
     allowed: the root mean square that rounding alone may cost.
     """
-    if found.shape != expected.shape:
-        told = f"gives {list(found.shape)}, PyTorch {list(expected.shape)}"
-        return Difference("shape", told)
-    ways: tuple[Callable[[torch.Tensor, torch.Tensor, float], Difference | None], ...] = (
+    if value.shape != expected.shape:
+        message = f"gives {list(value.shape)}, PyTorch {list(expected.shape)}"
+        return Difference("shape", message)
+    descriptions: tuple[Callable[[torch.Tensor, torch.Tensor, float], Difference | None], ...] = (
         _non_finite,
         _scale,
         _border,
@@ -34,57 +34,57 @@ def describe(found: torch.Tensor, expected: torch.Tensor, allowed: float) -> Dif
         _mirrored,
         _saturation,
     )
-    for way in ways:
-        if difference := way(found, expected, allowed):
+    for description in descriptions:
+        if difference := description(value, expected, allowed):
             return difference
-    relative = _rms(found - expected) / (_rms(expected) + 1e-30)
-    told = f"differs all over, by {relative:.2g} of its size"
-    return Difference("broadband", told, {"relative": relative})
+    relative = _rms(value - expected) / (_rms(expected) + 1e-30)
+    message = f"differs all over, by {relative:.2g} of its size"
+    return Difference("broadband", message, {"relative": relative})
 
 
-def _explains(rest: torch.Tensor, found: torch.Tensor, expected: torch.Tensor, allowed: float) -> bool:
-    return _rms(rest) <= max(LEFT_OVER * _rms(found - expected), allowed)
+def _explains(rest: torch.Tensor, value: torch.Tensor, expected: torch.Tensor, allowed: float) -> bool:
+    return _rms(rest) <= max(LEFT_OVER * _rms(value - expected), allowed)
 
 
 def _rms(tensor: torch.Tensor) -> float:
     return float(tensor.double().square().mean().sqrt()) if tensor.numel() else 0.0
 
 
-def _relative(found: torch.Tensor, expected: torch.Tensor) -> float:
-    return _rms(found - expected) / (_rms(expected) + 1e-30)
+def _relative(value: torch.Tensor, expected: torch.Tensor) -> float:
+    return _rms(value - expected) / (_rms(expected) + 1e-30)
 
 
-def _non_finite(found: torch.Tensor, expected: torch.Tensor, allowed: float) -> Difference | None:
-    bad = int((~found.isfinite() & expected.isfinite()).sum())
+def _non_finite(value: torch.Tensor, expected: torch.Tensor, allowed: float) -> Difference | None:
+    bad = int((~value.isfinite() & expected.isfinite()).sum())
     if not bad:
         return None
-    nan = int(found.isnan().sum())
+    nan = int(value.isnan().sum())
     highest = float(expected[expected.isfinite()].abs().max())
     what = "NaN" if nan else "infinite"
-    told = f"{bad} of {found.numel()} numbers are {what} where PyTorch has at most {highest:.4g}"
-    return Difference("non-finite", told, {"count": float(bad), "highest": highest})
+    message = f"{bad} of {value.numel()} numbers are {what} where PyTorch has at most {highest:.4g}"
+    return Difference("non-finite", message, {"count": float(bad), "highest": highest})
 
 
-def _scale(found: torch.Tensor, expected: torch.Tensor, allowed: float) -> Difference | None:
-    a, e = found.double().flatten(), expected.double().flatten()
+def _scale(value: torch.Tensor, expected: torch.Tensor, allowed: float) -> Difference | None:
+    a, e = value.double().flatten(), expected.double().flatten()
     scale = float(a @ e / (e @ e + 1e-30))
     offset = float((a - e).mean())
-    relative = _relative(found, expected)
-    if _explains(a - scale * e, found, expected, allowed):
-        told = f"is {scale:.6g} times what it should be"
-        return Difference("scale", told, {"relative": relative, "scale": scale})
-    if _explains(a - e - offset, found, expected, allowed):
-        told = f"is what it should be plus {offset:.4g}"
-        return Difference("offset", told, {"relative": relative, "offset": offset})
+    relative = _relative(value, expected)
+    if _explains(a - scale * e, value, expected, allowed):
+        message = f"is {scale:.6g} times what it should be"
+        return Difference("scale", message, {"relative": relative, "scale": scale})
+    if _explains(a - e - offset, value, expected, allowed):
+        message = f"is what it should be plus {offset:.4g}"
+        return Difference("offset", message, {"relative": relative, "offset": offset})
     return None
 
 
-def _border(found: torch.Tensor, expected: torch.Tensor, allowed: float) -> Difference | None:
-    if found.ndim != 4:
+def _border(value: torch.Tensor, expected: torch.Tensor, allowed: float) -> Difference | None:
+    if value.ndim != 4:
         return None
-    height, width = found.shape[2:]
-    apart = (found - expected).double().square().mean((0, 1))
-    limit = max(LEFT_OVER * _rms(found - expected), allowed) ** 2
+    height, width = value.shape[2:]
+    apart = (value - expected).double().square().mean((0, 1))
+    limit = max(LEFT_OVER * _rms(value - expected), allowed) ** 2
     for edge in range(1, 1 + min(3, (min(height, width) - 1) // 2)):
         if float(apart[edge : height - edge, edge : width - edge].max()) > limit:
             continue
@@ -95,24 +95,24 @@ def _border(found: torch.Tensor, expected: torch.Tensor, allowed: float) -> Diff
             "right": apart[:, width - edge :],
         }
         hit = [name for name, side in sides.items() if float(side.median()) > limit]
-        told = f"differs at the border alone ({', '.join(hit) or 'in places'}, {edge} pixel(s) wide)"
-        return Difference("border only", told, {"relative": _relative(found, expected), "width": float(edge)})
+        message = f"differs at the border alone ({', '.join(hit) or 'in places'}, {edge} pixel(s) wide)"
+        return Difference("border only", message, {"relative": _relative(value, expected), "width": float(edge)})
     return None
 
 
-def _shift(found: torch.Tensor, expected: torch.Tensor, allowed: float) -> Difference | None:
-    if found.ndim != 4 or min(found.shape[2:]) < 5:
+def _shift(value: torch.Tensor, expected: torch.Tensor, allowed: float) -> Difference | None:
+    if value.ndim != 4 or min(value.shape[2:]) < 5:
         return None
-    height, width = found.shape[2:]
+    height, width = value.shape[2:]
     inside = (..., slice(2, height - 2), slice(2, width - 2))
-    if _rms((found - expected)[inside]) <= allowed:
+    if _rms((value - expected)[inside]) <= allowed:
         return None
     for dy, dx in ((y, x) for y in range(-2, 3) for x in range(-2, 3) if (y, x) != (0, 0)):
         moved = expected.roll((dy, dx), (2, 3))
-        if _explains((found - moved)[inside], found[inside], expected[inside], allowed):
-            told = f"is shifted by {dy} pixel(s) down and {dx} to the right"
-            figures = {"relative": _relative(found, expected), "dy": float(dy), "dx": float(dx)}
-            return Difference("shift", told, figures)
+        if _explains((value - moved)[inside], value[inside], expected[inside], allowed):
+            message = f"is shifted by {dy} pixel(s) down and {dx} to the right"
+            figures = {"relative": _relative(value, expected), "dy": float(dy), "dx": float(dx)}
+            return Difference("shift", message, figures)
     return None
 
 
@@ -121,12 +121,12 @@ def _channels(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.movedim(channel_axis(tensor.ndim), 0).flatten(1).double()
 
 
-def _permutation(found: torch.Tensor, expected: torch.Tensor, allowed: float) -> Difference | None:
+def _permutation(value: torch.Tensor, expected: torch.Tensor, allowed: float) -> Difference | None:
     import torch
 
-    if found.ndim < 2:
+    if value.ndim < 2:
         return None
-    a, e = _channels(found), _channels(expected)
+    a, e = _channels(value), _channels(expected)
     if not 2 <= len(a) <= _MOST_CHANNELS:
         return None
     a, e = (t[:, :: max(1, t.shape[1] // 4096)] for t in (a, e))
@@ -137,12 +137,12 @@ def _permutation(found: torch.Tensor, expected: torch.Tensor, allowed: float) ->
         return None
     if not _explains(a - e[order], a, e, allowed):
         return None
-    told = f"{len(moved)} of {len(a)} channels changed places ({_arrows(moved, order.tolist())})"
+    message = f"{len(moved)} of {len(a)} channels changed places ({_arrows(moved, order.tolist())})"
     figures: dict[str, float | tuple[float, ...]] = {
-        "relative": _relative(found, expected),
+        "relative": _relative(value, expected),
         "channels": tuple(map(float, moved)),
     }
-    return Difference("channel permutation", told, figures)
+    return Difference("channel permutation", message, figures)
 
 
 def _arrows(moved: list[int], order: list[int]) -> str:
@@ -150,26 +150,26 @@ def _arrows(moved: list[int], order: list[int]) -> str:
     return shown + (", ..." if len(moved) > _MOST_TOLD else "")
 
 
-def _affine(found: torch.Tensor, expected: torch.Tensor, allowed: float) -> Difference | None:
-    if found.ndim < 2:
+def _affine(value: torch.Tensor, expected: torch.Tensor, allowed: float) -> Difference | None:
+    if value.ndim < 2:
         return None
-    a, e = _channels(found), _channels(expected)
+    a, e = _channels(value), _channels(expected)
     if len(a) < 2 or a.shape[1] < 3:
         return None
     for kind, fitted, scale, offset in _fits(a, e):
-        if not _explains(a - fitted, found, expected, allowed):
+        if not _explains(a - fitted, value, expected, allowed):
             continue
         apart = (a - e).square().mean(1).sqrt()
         hit = [i for i, own in enumerate(apart.tolist()) if own > max(LEFT_OVER * float(apart.max()), allowed)]
         parts = [f"{i}: " + " ".join(_affinity(kind, float(scale[i]), float(offset[i]))) for i in hit[:_MOST_TOLD]]
-        told = f"{len(hit)} of {len(a)} channels: {'; '.join(parts)}{'; ...' if len(hit) > _MOST_TOLD else ''}"
+        message = f"{len(hit)} of {len(a)} channels: {'; '.join(parts)}{'; ...' if len(hit) > _MOST_TOLD else ''}"
         figures: dict[str, float | tuple[float, ...]] = {
-            "relative": _relative(found, expected),
+            "relative": _relative(value, expected),
             "channels": tuple(map(float, hit)),
             "scales": tuple(float(scale[i]) for i in hit),
             "offsets": tuple(float(offset[i]) for i in hit),
         }
-        return Difference(kind, told, figures)  # type: ignore[arg-type]
+        return Difference(kind, message, figures)  # type: ignore[arg-type]
     return None
 
 
@@ -193,39 +193,39 @@ def _fits(a: torch.Tensor, e: torch.Tensor) -> Iterator[tuple[str, torch.Tensor,
         yield "per-channel affine", e * scale[:, None] + offset[:, None], scale, offset
 
 
-def _mirrored(found: torch.Tensor, expected: torch.Tensor, allowed: float) -> Difference | None:
-    if found.ndim != 4:
+def _mirrored(value: torch.Tensor, expected: torch.Tensor, allowed: float) -> Difference | None:
+    if value.ndim != 4:
         return None
-    ways = {
+    turns = {
         "left and right exchanged": expected.flip(3),
         "top and bottom exchanged": expected.flip(2),
         "turned by 180 degrees": expected.flip((2, 3)),
     }
-    if found.shape[2] == found.shape[3]:
-        turned = expected.transpose(2, 3)
-        ways |= {
-            "rows and columns exchanged": turned,
-            "turned by 90 degrees": turned.flip(3),
-            "turned by 270 degrees": turned.flip(2),
-            "rows and columns exchanged the other way": turned.flip((2, 3)),
+    if value.shape[2] == value.shape[3]:
+        transposed = expected.transpose(2, 3)
+        turns |= {
+            "rows and columns exchanged": transposed,
+            "turned by 90 degrees": transposed.flip(3),
+            "turned by 270 degrees": transposed.flip(2),
+            "rows and columns exchanged the other way": transposed.flip((2, 3)),
         }
-    for told, moved in ways.items():
-        if _explains(found - moved, found, expected, allowed):
-            return Difference("mirrored", told, {"relative": _relative(found, expected)})
+    for message, moved in turns.items():
+        if _explains(value - moved, value, expected, allowed):
+            return Difference("mirrored", message, {"relative": _relative(value, expected)})
     return None
 
 
-def _saturation(found: torch.Tensor, expected: torch.Tensor, allowed: float) -> Difference | None:
-    low, high = float(found.min()), float(found.max())
-    if low < high and _explains(found - expected.clamp(low, high), found, expected, allowed):
+def _saturation(value: torch.Tensor, expected: torch.Tensor, allowed: float) -> Difference | None:
+    low, high = float(value.min()), float(value.max())
+    if low < high and _explains(value - expected.clamp(low, high), value, expected, allowed):
         share = float(((expected < low) | (expected > high)).double().mean())
-        told = f"is cut off at {low:.4g} and {high:.4g}, beyond which {share:.1%} of PyTorch's numbers lie"
-        return Difference("saturation", told, {"low": low, "high": high, "share": share})
+        message = f"is cut off at {low:.4g} and {high:.4g}, beyond which {share:.1%} of PyTorch's numbers lie"
+        return Difference("saturation", message, {"low": low, "high": high, "share": share})
     low, high = float(expected.min()), float(expected.max())
-    if low < high and _explains(found.clamp(low, high) - expected, found, expected, allowed):
-        share = float(((found < low) | (found > high)).double().mean())
-        told = (
+    if low < high and _explains(value.clamp(low, high) - expected, value, expected, allowed):
+        share = float(((value < low) | (value > high)).double().mean())
+        message = (
             f"is not cut off where PyTorch does, at {low:.4g} and {high:.4g}; {share:.1%} of its numbers lie beyond"
         )
-        return Difference("saturation", told, {"low": low, "high": high, "share": share})
+        return Difference("saturation", message, {"low": low, "high": high, "share": share})
     return None

@@ -118,7 +118,7 @@ def channels(examination: Examination, order: Sequence[int], normalised: bool) -
     order: which of the image's channels each of the network's is. normalised: each with its own colour's mean and
     std, so that they changed places behind that; else by place, so that they did before.
     """
-    format_ = examination.artifact.format
+    format_ = examination.file.artifact.format
     if tuple(order) == (2, 1, 0) and _declares_bgr(examination):
         return fix("declared BGR", format_)
     if tuple(order) == (2, 1, 0) and not normalised:
@@ -129,7 +129,7 @@ def channels(examination: Examination, order: Sequence[int], normalised: bool) -
 
 def normalisation(examination: Examination, bare: bool) -> str:
     """Write the classifier's normalisation. bare: the file scales nothing now, so there is nothing to take away."""
-    statistics, format_ = examination.reference.classifier.preprocessing, examination.artifact.format
+    statistics, format_ = examination.reference.classifier.preprocessing, examination.file.artifact.format
     mean, std = np.array(statistics.mean, np.float64), np.array(statistics.std, np.float64)
     inside = {"mean": numbers(255 * mean), "std": numbers(255 * std)}
     if float(std.max() - std.min()) < 1e-12:
@@ -151,5 +151,5 @@ def numbers(values: np.ndarray) -> str:
 
 
 def _declares_bgr(examination: Examination) -> bool:
-    editable = examination.editable
+    editable = examination.file.editable
     return editable.verbs.declares_bgr(editable.content)

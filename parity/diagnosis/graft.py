@@ -1,4 +1,4 @@
-"""Run an artefact with some of its values made by PyTorch, from what the artefact itself gives the operation.
+"""Run an artefact with some of its values computed by PyTorch, from the artefact's own inputs to the operation.
 
 That undoes whatever is wrong with an operation, even where the format has no setting that would: the operation
 alone is PyTorch's, all before and all behind it the artefact's.
@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from parity.core.results import Prediction
-from parity.diagnosis.align import Candidates, Parting, candidates, stand_in, walk
+from parity.diagnosis.align import BothSides, Parting, align, image_values, stand_in
 from parity.formats import format_of
 from parity.formats.trace import open_trace
 
 if TYPE_CHECKING:
-    import torch
-
     from conversion import Artifact
     from parity.backends import Predict
     from parity.diagnosis.source import Program
@@ -32,7 +30,7 @@ def grafted(
 ) -> Predict:
     """Make a Predict in which PyTorch does what is chosen of the located operations, one after the other.
 
-    known: all that were located: behind each of the others PyTorch goes on from what the artefact gives.
+    known: all that were located: behind each of the others PyTorch goes on from the artefact's value.
     """
     import torch
 
@@ -46,22 +44,21 @@ def grafted(
     ]
     partings = {one.value: Parting(one.value, one.number) for one in known if one.number >= 0}
 
-    def wanted(values: dict[str, np.ndarray], image: torch.Tensor, one: Located) -> np.ndarray:
-        given = candidates(values, graph)
-        return _computed(program, image, given, artifact.precision, graph, one, partings)
+    def answer_one(pixels: np.ndarray) -> Prediction:
+        image = pixels_to_tensor(pixels[None])
+        grafts: dict[str, np.ndarray] = {}
+        values = trace(pixels)
+        for place, one in enumerate(chosen):
+            if place:
+                values = further[place - 1](pixels, grafts)
+            with torch.inference_mode():
+                sides = BothSides(program, image, graph, image_values(values, graph), artifact.precision)
+                value = _computed(sides, one, partings)
+            grafts[one.value] = np.asarray(value, values[one.value].dtype)
+        return answer(pixels[None], grafts)
 
     def predict(pixels: np.ndarray) -> Prediction:
-        rows = []
-        for image in pixels:
-            made: dict[str, np.ndarray] = {}
-            values = trace(image)
-            for place, one in enumerate(chosen):
-                if place:
-                    values = further[place - 1](image, made)
-                with torch.inference_mode():
-                    found = wanted(values, pixels_to_tensor(image[None]), one)
-                made[one.value] = np.asarray(found, values[one.value].dtype)
-            rows.append(answer(image[None], made))
+        rows = [answer_one(image) for image in pixels]
         top1 = [row.top1 for row in rows]
         return replace(
             rows[0],
@@ -72,22 +69,15 @@ def grafted(
     return predict
 
 
-def _computed(
-    program: Program,
-    image: torch.Tensor,
-    given: Candidates,
-    precision: str,
-    graph: Graph,
-    located: Located,
-    partings: Mapping[str, Parting],
-) -> np.ndarray:
-    """Let PyTorch compute a value from what the artefact gives the operation."""
-    own = given.values[located.value]
+def _computed(sides: BothSides, located: Located, partings: Mapping[str, Parting]) -> np.ndarray:
+    """Let PyTorch compute a value from the artefact's own inputs to the operation."""
+    tensors = sides.values.tensors
+    own = tensors[located.value]
     if located.kind == "extra operation":
-        producer = graph.producers()[located.value]
-        before = next(given.values[n] for n in producer.inputs if given.values[n].numel() == own.numel())
+        producer = sides.graph.producers()[located.value]
+        before = next(tensors[name] for name in producer.inputs if tensors[name].numel() == own.numel())
         return np.asarray(before.reshape(own.shape).numpy())
-    found = walk(program, image, given, tuple(partings.values()), precision)
-    wanted = stand_in(found.expected[partings[located.value].source].exact, own)
-    assert wanted is not None
-    return np.asarray(wanted.numpy())
+    alignment = align(sides, tuple(partings.values()))
+    computed = stand_in(alignment.expected[partings[located.value].source].exact, own)
+    assert computed is not None
+    return np.asarray(computed.numpy())

@@ -48,30 +48,30 @@ _EPSILONS = np.logspace(-12, 0, 49)
 
 def name_fault(examination: Examination, one: Located) -> tuple[str, str]:
     """Return the fault's name and a sentence for an operation that differs from PyTorch's."""
-    told = f"{one.told[0].upper()}{one.told[1:]}."
+    message = f"{one.message[0].upper()}{one.message[1:]}."
     if one.kind in ("missing operation", "extra operation"):
-        return _KINDS[one.kind], told
+        return _KINDS[one.kind], message
     for measure in (_padding, _epsilon, _bias):
-        if found := measure(examination, one):
-            return found
+        if named := measure(examination, one):
+            return named
     types = f"{one.type} {' '.join(o.type for o in group_of(examination, one))}".lower()
     if "norm" in one.source and any(word in types for word in ("reduce", "mvn")):
-        return "mode-train-bn", told
+        return "mode-train-bn", message
     if one.source in ACTIVATIONS and one.source != "gelu":
-        return "g-activation", told
+        return "g-activation", message
     return next(
         (fault for part, fault in _SOURCES if part in one.source), _KINDS.get(one.kind, "g-operation")
-    ), told
+    ), message
 
 
 def group_of(examination: Examination, one: Located) -> list[Operation]:
     """List the artefact's operations that together do what PyTorch does in one."""
-    graph = examination.graph
+    graph = examination.file.graph
     return [o for o in graph.operations if o.name in {one.operation, *one.group}] if graph else []
 
 
 def _steps(examination: Examination, one: Located) -> Iterator[Step]:
-    program = examination.program
+    program = examination.torch.program
     yield from (s for s in program.steps if s.module in {one.module, *one.sources}) if program else ()
 
 
@@ -81,24 +81,24 @@ def _padding(examination: Examination, one: Located) -> tuple[str, str] | None:
     pads = [o for o in group if o.type.lower().replace("_", "") in _PADS]
     layers = [o for o in group if any(kind in o.type.lower() for kind in ("conv", "pool"))]
     step = next((s for s in _steps(examination, one) if s.type in ("convolution", "conv2d")), None)
-    values = examination.values(examination.probe)
-    if not pads or step is None or values is None or examination.program is None:
+    values = examination.candidate.values(examination.torch.probe)
+    if not pads or step is None or values is None or examination.torch.program is None:
         return None
     sides = _sides(values, pads[0])
-    own = own_padding(examination.artifact.format, layers[-1]) if layers else (0, 0, 0, 0)
+    own = own_padding(examination.file.artifact.format, layers[-1]) if layers else (0, 0, 0, 0)
     if sides is None or own is None:
         return None
-    found = tuple(a + b for a, b in zip(sides, own, strict=True))
+    padding = tuple(a + b for a, b in zip(sides, own, strict=True))
     wanted = _wanted_padding(examination, step)
-    if found == wanted:
+    if padding == wanted:
         return None
-    shift = (found[0] - wanted[0], found[2] - wanted[2])
+    shift = (padding[0] - wanted[0], padding[2] - wanted[2])
     moved = (
-        "" if sum(found) != sum(wanted) else f": what it reads is shifted by {shift[0]} down and {shift[1]} right"
+        "" if sum(padding) != sum(wanted) else f": what it reads is shifted by {shift[0]} down and {shift[1]} right"
     )
     module = step.module or layers[-1].name
     return "g-pad-asymmetric", (
-        f"Convolution `{module}` is padded {found} (top, bottom, left, right) instead of {wanted}, by "
+        f"Convolution `{module}` is padded {padding} (top, bottom, left, right) instead of {wanted}, by "
         f"`{pads[0].name}`{moved}."
     )
 
@@ -116,18 +116,18 @@ def _wanted_padding(examination: Examination, step: Step) -> tuple[int, ...]:
 
 
 def _sides(values: Mapping[str, np.ndarray], pad: Operation) -> tuple[int, int, int, int] | None:
-    """Measure what an operation puts around an image: where in its result what it read is found again."""
+    """Measure what an operation puts around an image: where in its result what it read stands again."""
     read = next((values[name] for name in pad.inputs if name in values), None)
-    made = values.get(pad.outputs[0])
-    if read is None or made is None or read.ndim < 3 or made.ndim != read.ndim:
+    result = values.get(pad.outputs[0])
+    if read is None or result is None or read.ndim < 3 or result.ndim != read.ndim:
         return None
     height, width = read.shape[-2:]
-    more, wider = made.shape[-2] - height, made.shape[-1] - width
+    more, wider = result.shape[-2] - height, result.shape[-1] - width
     if more < 0 or wider < 0:
         return None
     for top in range(more + 1):
         for left in range(wider + 1):
-            if np.array_equal(made[..., top : top + height, left : left + width], read):
+            if np.array_equal(result[..., top : top + height, left : left + width], read):
                 return top, more - top, left, wider - left
     return None
 
@@ -138,21 +138,21 @@ def _epsilon(examination: Examination, one: Located) -> tuple[str, str] | None:
         return None
     named = dict(examination.reference.classifier.module.named_modules())
     module = next((named[s.module] for s in _steps(examination, one) if hasattr(named.get(s.module), "eps")), None)
-    given = examination.values(examination.pixels[examination.screen[0]])
-    if module is None or given is None or one.value not in given:
+    values = examination.candidate.values(examination.pixels[examination.screen[0]])
+    if module is None or values is None or one.value not in values:
         return None
     import torch
 
     from parity.diagnosis.align import stand_in
 
     own = float(module.eps)
-    made = torch.from_numpy(np.array(given[one.value], np.float32))
+    result = torch.from_numpy(np.array(values[one.value], np.float32))
     group = group_of(examination, one)
     with torch.inference_mode():
         # Written out, it is scaled and shifted by operations of their own.
-        for norm, read in product((copy.deepcopy(module), _bare(module)), read_from_outside(given, group, made)):
+        for norm, read in product((copy.deepcopy(module), _bare(module)), read_from_outside(values, group, result)):
             expected = _with_epsilon(norm, read, own)
-            value = None if expected is None else stand_in(made, expected)
+            value = None if expected is None else stand_in(result, expected)
             if expected is None or value is None or value.shape != expected.shape:
                 continue
             apart = float((value - expected).square().mean())
@@ -165,17 +165,17 @@ def _epsilon(examination: Examination, one: Located) -> tuple[str, str] | None:
             best = int(np.argmin(rest))
             if rest[best] <= LEFT_OVER * apart:
                 module_path = one.module or one.operation
-                told = f"`{module_path}` has an epsilon of about {_EPSILONS[best]:.1g} instead of {own:.4g}"
-                return "g-norm-eps", f"{told}: {one.told}."
+                message = f"`{module_path}` has an epsilon of about {_EPSILONS[best]:.1g} instead of {own:.4g}"
+                return "g-norm-eps", f"{message}: {one.message}."
     return None
 
 
 def _bias(examination: Examination, one: Located) -> tuple[str, str] | None:
     """Look for a bias that PyTorch adds and the artefact has in no place."""
-    group, graph = group_of(examination, one), examination.graph
+    group, graph = group_of(examination, one), examination.file.graph
     if len(group) != 1 or graph is None:
         return None
-    operation, shapes = group[0], examination.deployed_state
+    operation, shapes = group[0], examination.torch.weight_shapes
     behind = [o for name in operation.outputs for o in graph.consumers().get(name, ()) if o.type.lower() == "add"]
     for step in _steps(examination, one):
         lost = [name for name in step.weights if len(shapes.get(name, (0, 0))) == 1]
@@ -185,8 +185,8 @@ def _bias(examination: Examination, one: Located) -> tuple[str, str] | None:
         size = shapes[lost[0]][0]
         if any(v.size == size for o in (operation, *behind) for v in o.weights.values() if v.ndim <= 1):
             return None
-        told = f"{operation.type} `{operation.name}` has no bias, which is the same as one of zeros: {one.told}"
-        return "wt-zeroed", f"{told}."
+        sentence = f"{operation.type} `{operation.name}` has no bias, which is the same as one of zeros"
+        return "wt-zeroed", f"{sentence}: {one.message}."
     return None
 
 
@@ -202,14 +202,14 @@ def _bare(module: torch.nn.Module) -> Any:
 def _with_epsilon(norm: Any, read: torch.Tensor, epsilon: float) -> torch.Tensor | None:
     norm.eps = epsilon
     try:
-        found: torch.Tensor = norm(read)
+        normalised: torch.Tensor = norm(read)
     except RuntimeError:  # the value is laid out otherwise than PyTorch's
         return None
-    return found
+    return normalised
 
 
 def read_from_outside(
-    values: Mapping[str, np.ndarray], group: Sequence[Operation], made: torch.Tensor
+    values: Mapping[str, np.ndarray], group: Sequence[Operation], result: torch.Tensor
 ) -> Iterator[torch.Tensor]:
     """Give the values of the same size that a group of operations reads from outside."""
     import torch
@@ -217,5 +217,5 @@ def read_from_outside(
     own = {name for operation in group for name in operation.outputs}
     names = dict.fromkeys(name for operation in group for name in operation.inputs if name not in own)
     for name in names:
-        if name in values and values[name].size == made.numel() and values[name].dtype.kind == "f":
+        if name in values and values[name].size == result.numel() and values[name].dtype.kind == "f":
             yield torch.from_numpy(np.array(values[name], np.float32))

@@ -66,8 +66,8 @@ class LostConstant:
 class Precision:
     """Hold what fp16 does to a model.
 
-    keep: the operations that must stay in fp32 for parity to hold, by the names of their results; None: none that
-    was found is enough. max_abs_diff: with those in fp32; in_fp16: with all in fp16.
+    keep: the operations that must stay in fp32 for parity to hold, by the names of their results; None: no set
+    is enough. max_abs_diff: with those in fp32; in_fp16: with all in fp16.
     """
 
     ranges: tuple[Range, ...]
@@ -110,11 +110,11 @@ def predict_precision(reference: Reference, tolerance: Tolerance, artifact: Arti
         return _predict(reference, tolerance, artifact)
     with tempfile.TemporaryDirectory() as directory:
         converted = convert(reference.classifier, "mlprogram-fp32", Path(directory))
-        found = _predict(reference, tolerance, converted)
-        if artifact is None or not named or found.keep is None:
-            return found
+        precision = _predict(reference, tolerance, converted)
+        if artifact is None or not named or precision.keep is None:
+            return precision
         names = _names(read_graph(converted), read_graph(artifact))
-        return replace(found, keep=tuple(names.get(name, name) for name in found.keep))
+        return replace(precision, keep=tuple(names.get(name, name) for name in precision.keep))
 
 
 def _names(ours: Graph, theirs: Graph) -> dict[str, str]:
@@ -162,7 +162,7 @@ def lost_constants(graph: Graph) -> tuple[LostConstant, ...]:
 
     Of weights some numbers may be too small and nothing is lost; what counts is a constant all of which vanishes.
     """
-    found = []
+    lost = []
     for operation in graph.operations:
         for place, array in operation.weights.items():
             sound = array[np.isfinite(array)]
@@ -170,11 +170,11 @@ def lost_constants(graph: Graph) -> tuple[LostConstant, ...]:
             gone = int(((sound != 0) & (np.abs(sound) < HALF_SMALLEST / 2)).sum())
             if infinite or (gone and gone == int((sound != 0).sum())):
                 name = operation.sources.get(place, f"{operation.name}.{place}")
-                found.append(LostConstant(operation.name, place, name, gone, infinite, array.size))
+                lost.append(LostConstant(operation.name, place, name, gone, infinite, array.size))
         for place, text in operation.attributes.items():
             if place == "epsilon" and 0 < abs(_number(text)) < HALF_SMALLEST / 2 and place not in operation.weights:
-                found.append(LostConstant(operation.name, place, f"{operation.name}.{place}", 1, 0, 1))
-    return tuple(found)
+                lost.append(LostConstant(operation.name, place, f"{operation.name}.{place}", 1, 0, 1))
+    return tuple(lost)
 
 
 def _number(text: str) -> float:
@@ -204,9 +204,9 @@ def _measure(
         if key not in known:
             evaluator = evaluator_in(model, lambda name: name not in key)
             predict = classifier_predictions(artifact, evaluator.description, evaluator.predict, 1)
-            found = predict(reference.images.pixels)
-            comparison = compare(reference.prediction, found, tolerance, reference.images.names)
-            finite = np.isfinite(found.probabilities).all()
+            answers = predict(reference.images.pixels)
+            comparison = compare(reference.prediction, answers, tolerance, reference.images.names)
+            finite = np.isfinite(answers.probabilities).all()
             known[key] = comparison.max_abs_diff if finite else None
         return known[key]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,6 @@ from conversion.images import read_picture
 
 if TYPE_CHECKING:
     from conversion import Preprocessing
-    from parity.diagnosis.examination import Examination
 
 _FILTERS: Mapping[str, Image.Resampling] = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -41,7 +40,7 @@ _TURNS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """Describe a way from picture to pixels.
+    """Describe how a picture becomes pixels.
 
     upright: EXIF's orientation is applied. alpha: dropped, or blended over white or black. colours: RGB, BGR, grey.
     resize: the shorter side, (height, width), `fit` for letterbox, or None. filter: of the resize; antialias: it
@@ -70,8 +69,8 @@ class Recipe:
             return "pre-crop-geometry"
         return "pre-resize-antialias" if self.antialias != own.antialias else "pre-interp-kernel"
 
-    def told(self, own: Recipe) -> str:
-        """Say in a sentence what the candidate was given, as far as it is other than ours."""
+    def sentence(self, own: Recipe) -> str:
+        """Say which pixels the candidate got, as far as they are other than ours."""
         parts = []
         if self.upright != own.upright:
             parts.append("EXIF's orientation was not applied (use ImageOps.exif_transpose)")
@@ -101,12 +100,12 @@ def usual(preprocessing: Preprocessing) -> Recipe:
     return Recipe(preprocessing.resize, preprocessing.interpolation)
 
 
-def pictures(examination: Examination) -> list[Image.Image] | None:
-    """Read the pictures as they are in their files; None where the images are no files."""
-    if not examination.image_files:
+def read_pictures(files: Sequence[Path]) -> list[Image.Image] | None:
+    """Read the pictures as they are in their files; None where there are no files."""
+    if not files:
         return None
     try:
-        return [read_picture(path) for path in examination.image_files]
+        return [read_picture(path) for path in files]
     except ImageError:
         return None
 
@@ -143,14 +142,16 @@ def of_pixels(own: Recipe) -> Iterator[Recipe]:
     yield from (replace(own, shift=(x, y)) for x in (-1, 0, 1) for y in (-1, 0, 1) if (x, y) != (0, 0))
 
 
-def made(examination: Examination, recipe: Recipe, opened: list[Image.Image] | None) -> np.ndarray | None:
-    """Make all pixels by a recipe: uint8 [N, H, W, 3]; None where it cannot be followed."""
-    size = tuple(examination.pixels.shape[1:3])
-    if opened is None:
-        finish = partial(_finished, recipe=recipe)
-        return np.stack([np.ascontiguousarray(finish(pixels)) for pixels in examination.pixels])
+def prepare(recipe: Recipe, own: np.ndarray, pictures: list[Image.Image] | None) -> np.ndarray | None:
+    """Follow a recipe for all images: uint8 [N, H, W, 3]; None where it cannot be followed.
+
+    own: the pixels by our own recipe. pictures: what they come from; None: only the pixels are there.
+    """
+    if pictures is None:
+        return np.stack([np.ascontiguousarray(_finished(pixels, recipe)) for pixels in own])
+    height, width = own.shape[1:3]
     try:
-        return np.stack([_followed(picture, recipe, (size[0], size[1])) for picture in opened])
+        return np.stack([_followed(picture, recipe, (height, width)) for picture in pictures])
     except (ValueError, OSError):
         return None
 
@@ -162,8 +163,8 @@ def _filtered(own: Recipe) -> Iterator[Recipe]:
 
 def _resizes(own: Recipe) -> Iterator[int | tuple[int, int] | str | None]:
     size = own.resize if isinstance(own.resize, int) else 256
-    ways: tuple[Any, ...] = ("stretch", "cover", "fit", 232, 256, size + size // 7, "stretch larger", None)
-    yield from (way for way in ways if way != own.resize)
+    common: tuple[Any, ...] = ("stretch", "cover", "fit", 232, 256, size + size // 7, "stretch larger", None)
+    yield from (resize for resize in common if resize != own.resize)
 
 
 def _geometry(resize: int | tuple[int, int] | str | None) -> str:
@@ -240,7 +241,7 @@ def _letterboxed(image: Image.Image, recipe: Recipe, size: tuple[int, int]) -> I
 def _cropped(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Crop the centre as torchvision does, with black where the image is smaller."""
     height, width = size
-    lack = [max(0, wanted - found) for wanted, found in zip(size, pixels.shape[:2], strict=True)]
+    lack = [max(0, wanted - side) for wanted, side in zip(size, pixels.shape[:2], strict=True)]
     if any(lack):
         around = [(short // 2, (short + 1) // 2) for short in lack]
         pixels = np.pad(pixels, (*around, (0, 0)))

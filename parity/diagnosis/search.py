@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from parity.core.noise import PROGRESS
-from parity.core.results import Comparison, Diagnosis, Divergence
+from parity.core.results import Comparison
 from parity.core.tolerance import Tolerance
-from parity.diagnosis.failures import Broken
+from parity.diagnosis.outcome import Explanation, diagnosis_of, divergence_of, hop_line, what_is_left
 from parity.diagnosis.repair import Repair, badness, evidence_of, holds
 from parity.diagnosis.suspects import GENERAL, SPECIFIC, Suspect
 from parity.diagnosis.suspects.precision import harmless
@@ -28,34 +28,12 @@ from parity.formats import format_of
 if TYPE_CHECKING:
     from parity.diagnosis.chain import Hop
     from parity.diagnosis.examination import Examination
-    from parity.diagnosis.types import Located
 
 # How many faults at once are looked for, of those that have names and of any; and how many of the best steps
 # towards parity are gone on with.
 _NAMED, _DEPTH, _WIDTH = 2, 3, 3
-# How many suspects are told where nothing was confirmed.
+# How many suspects are listed where nothing was confirmed.
 _SHOWN = 3
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Say why and where a candidate does not agree with PyTorch.
-
-    diagnoses: causes first, then suspects that could not be confirmed. unexplained: what is left to say where no
-    cause was confirmed; empty otherwise. first_divergence: the first operation that is different.
-    hops: every hop of the route, and whether it holds. broken: parts of the search that broke, which are bugs.
-    """
-
-    diagnoses: tuple[Diagnosis, ...]
-    hops: tuple[str, ...] = ()
-    first_divergence: Divergence | None = None
-    unexplained: str = ""
-    broken: tuple[Broken, ...] = ()
-
-    @property
-    def confirmed(self) -> bool:
-        """Whether at least one cause was confirmed."""
-        return any(diagnosis.confirmed for diagnosis in self.diagnoses)
 
 
 @dataclass
@@ -79,11 +57,11 @@ def explain(examination: Examination, seconds: float = 60.0, hops: bool = False)
 
     seconds: after which no further repair is tried. hops: run every hop of the route too.
     """
-    if examination.given.verdict != "fail":
+    if examination.candidate.judgement.verdict != "fail":
         looks = examination.failures.attempt(
             "what is harmless", lambda: list(harmless(examination)), lambda error: []
         )
-        return Explanation(tuple(_diagnosis(s) for s in looks), broken=tuple(examination.failures.broken))
+        return Explanation(tuple(diagnosis_of(s) for s in looks), broken=tuple(examination.failures.broken))
     search = _Search(time.monotonic() + seconds)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         # What is suspected is tried out: its warnings say nothing of the model.
@@ -97,15 +75,15 @@ def _explained(examination: Examination, search: _Search, hops: bool) -> Explana
         causes, others = _causes(examination, search)
         if causes:
             evidence = evidence_of([s.repair for s in _distinct(causes) if s.repair])
-            found = tuple(_diagnosis(s, evidence, _fix(s, examination, search)) for s in causes)
+            diagnoses = tuple(diagnosis_of(s, evidence, _fix(s, examination, search)) for s in causes)
         else:
-            found = tuple(_diagnosis(s) for s in others[:_SHOWN])
+            diagnoses = tuple(diagnosis_of(s) for s in others[:_SHOWN])
         ran = _hops(examination) if hops else ()
         # Where labels are wrong, no operation is.
         computed = not causes or any(not cause.fault.startswith("lab-") for cause in causes)
         where = examination.first_divergence if computed and not search.late else None
-        unexplained = "" if causes else _unexplained(ran, where)
-        return Explanation(found, tuple(map(_told, ran)), _divergence(where), unexplained)
+        unexplained = "" if causes else what_is_left(ran, where)
+        return Explanation(diagnoses, tuple(map(hop_line, ran)), divergence_of(where), unexplained)
     finally:
         examination.close()
 
@@ -113,34 +91,12 @@ def _explained(examination: Examination, search: _Search, hops: bool) -> Explana
 def _hops(examination: Examination) -> tuple[Hop, ...]:
     from parity.diagnosis.chain import chain
 
-    return chain(examination.reference, examination.artifact, Tolerance(examination.tolerance))
-
-
-def _told(hop: Hop) -> str:
-    apart = "" if hop.max_abs_diff is None else f", largest |dp| {hop.max_abs_diff:.1e}"
-    allowed = "" if hop.tolerance is None else f" of {hop.tolerance:.1e} allowed"
-    reason = f" ({hop.reason})" if hop.reason else ""
-    return _printable(f"{hop.name}: {hop.verdict}{apart}{allowed if apart else ''}{reason}")
-
-
-def _divergence(where: Located | None) -> Divergence | None:
-    if where is None:
-        return None
-    name, told = _printable(where.operation), _printable(where.told)
-    return Divergence(name, where.type, where.index, where.of, where.module, told)
-
-
-def _unexplained(hops: Sequence[Hop], where: Located | None) -> str:
-    at = [hop.name for hop in hops if hop.verdict in ("fail", "error")]
-    parts = [f"at hop {at[0]}"] if at else []
-    if where is not None:
-        parts.append(f"operation {_printable(where.operation)} ({where.type})")
-    return f"unexplained{', ' if parts else ''}{', '.join(parts)}"
+    return chain(examination.reference, examination.file.artifact, Tolerance(examination.tolerance))
 
 
 def _fix(suspect: Suspect, examination: Examination, search: _Search) -> str:
     """Find which operations must stay in fp32, where that is the cause and there is time to convert."""
-    able = format_of(examination.artifact).HAS_COMPUTE_PRECISION
+    able = format_of(examination.file.artifact).HAS_COMPUTE_PRECISION
     if suspect.fault != "p-fp16-overflow" or not able or search.half_over:
         return ""
     from parity.diagnosis.precision import predict_precision
@@ -148,7 +104,7 @@ def _fix(suspect: Suspect, examination: Examination, search: _Search) -> str:
     tolerance = Tolerance(examination.tolerance)
     return examination.failures.attempt(
         "what must stay in fp32",
-        lambda: predict_precision(examination.reference, tolerance, examination.artifact).call,
+        lambda: predict_precision(examination.reference, tolerance, examination.file.artifact).call,
         lambda error: "",
     )
 
@@ -159,18 +115,18 @@ def _causes(examination: Examination, search: _Search) -> tuple[list[Suspect], l
     Several faults that have names of their own come before one that undoes whatever it is.
     """
     met: list[tuple[Suspect, Comparison]] = []
-    if holds(examination.comparison):
+    if holds(examination.candidate.comparison):
         # It failed there, and agrees here with nothing undone: so it does after any repair, which proves nothing.
-        families = _families(examination, search, SPECIFIC) if examination.prediction is not None else ()
+        families = _families(examination, search, SPECIFIC) if examination.candidate.prediction is not None else ()
         return [], [suspect for family in families for suspect in family if suspect.seen]
-    found = _singly(examination, search, met, SPECIFIC)
-    if not found and any(suspect.suffices for suspect, _ in met):
+    causes = _singly(examination, search, met, SPECIFIC)
+    if not causes and any(suspect.suffices for suspect, _ in met):
         return [], _likeliest(met)
-    found = found or _several(examination, [pair for pair in met if pair[0].seen], search, _NAMED, SPECIFIC)
-    found = found or _singly(examination, search, met, GENERAL)
-    found = found or _several(examination, met, search, _DEPTH, (*SPECIFIC, *GENERAL))
-    if found:
-        return _needed(examination, found), []
+    causes = causes or _several(examination, [pair for pair in met if pair[0].seen], search, _NAMED, SPECIFIC)
+    causes = causes or _singly(examination, search, met, GENERAL)
+    causes = causes or _several(examination, met, search, _DEPTH, (*SPECIFIC, *GENERAL))
+    if causes:
+        return _needed(examination, causes), []
     return [], _likeliest(met)
 
 
@@ -186,7 +142,7 @@ def _singly(
     for family in _families(examination, search, families):
         for suspect in family:
             if suspect.repair is None:
-                met.append((suspect, examination.given))
+                met.append((suspect, examination.candidate.judgement))
                 continue
             if search.late:
                 break
@@ -213,7 +169,7 @@ def _several(
     """Undo what brings the candidate nearer, and look again at what is left."""
     if depth < 2:
         return []
-    before = badness(examination.comparison)
+    before = badness(examination.candidate.comparison)
     steps = sorted(((badness(after), i) for i, (s, after) in enumerate(met) if s.repair), key=lambda pair: pair[0])
     nearer = [i for rank, i in steps if rank[0] < before[0] or rank[1] < PROGRESS * before[1] or met[i][0].seen]
     for i in nearer[:_WIDTH]:
@@ -255,10 +211,10 @@ def _needed(examination: Examination, causes: Sequence[Suspect]) -> list[Suspect
     return kept
 
 
-def _distinct(found: Sequence[Suspect]) -> list[Suspect]:
+def _distinct(suspects: Sequence[Suspect]) -> list[Suspect]:
     """Keep one suspect of each repair."""
     kept: dict[int, Suspect] = {}
-    for suspect in found:
+    for suspect in suspects:
         kept.setdefault(id(suspect.repair), suspect)
     return list(kept.values())
 
@@ -266,10 +222,11 @@ def _distinct(found: Sequence[Suspect]) -> list[Suspect]:
 def _tried(examination: Examination, suspects: Sequence[Suspect]) -> Comparison:
     """Undo suspects and compare: over two images first, over all where these agree."""
     repairs = [s.repair for s in _distinct(suspects) if s.repair]
-    if any(r.reference for r in repairs) and sum(bool(r.reference) for r in (*examination.repairs, *repairs)) > 1:
+    earlier = examination.candidate.repairs
+    if any(r.reference for r in repairs) and sum(bool(r.reference) for r in (*earlier, *repairs)) > 1:
         # Each asks PyTorch anew: the last takes back what the others did, and keeps what they allow.
-        told = "PyTorch's side is made otherwise twice"
-        return Comparison("fail", told, examination.tolerance, None, None, None, ())
+        reason = "PyTorch's side would change twice"
+        return Comparison("fail", reason, examination.tolerance, None, None, None, ())
 
     def undone() -> Comparison:
         if len(examination.pixels) > 3:
@@ -299,14 +256,3 @@ def _families(examination: Examination, search: _Search, names: Sequence[str]) -
 
 def _family(name: str, examination: Examination) -> list[Suspect] | None:
     return list(importlib.import_module(f"parity.diagnosis.suspects.{name}").suspects(examination))
-
-
-def _diagnosis(suspect: Suspect, evidence: str = "", fix: str = "") -> Diagnosis:
-    """Tell a suspect; evidence: what was run again without it and agreed, without which it is not confirmed."""
-    fix = fix or suspect.fix or (suspect.repair.fix if suspect.repair else "")
-    return Diagnosis(suspect.fault, _printable(suspect.message), bool(evidence), _printable(fix), evidence)
-
-
-def _printable(text: str) -> str:
-    """Write names from files as Python escapes them, where a terminal would obey them."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -58,7 +58,7 @@ def _convolution(target: Translation, operation: Operation, step: Step, examinat
 
 def pad_before(step: Step, examination: Examination) -> list[int]:
     """Find zeros that PyTorch puts around the image in an operation of its own: left, right, top, bottom."""
-    program = examination.program
+    program = examination.torch.program
     if program is None or not step.inputs:
         return []
     index = program.producer.get(step.inputs[0])

@@ -17,7 +17,7 @@ from parity.diagnosis.fixes import compute_units
 if TYPE_CHECKING:
     from conversion import Artifact
 
-# The unit that computes in the precision that the file declares; what coreml-native takes unless told otherwise.
+# The unit that computes in the precision that the file declares; what coreml-native takes by default.
 _EXACT = "CPU_ONLY"
 # How many operations that differ are listed.
 _LISTED = 6
@@ -27,7 +27,7 @@ _LISTED = 6
 class Sibling:
     """Hold one subject of a model and the file that it is about; None where there is none.
 
-    same_pixels: whether it is known to have been given the same pixels as the others.
+    same_pixels: whether it is known to have got the same pixels as the others.
     """
 
     subject: Subject
@@ -54,27 +54,27 @@ class Sibling:
         return self.recorded_by.system if self.recorded_by and self.recorded_by.backend == "coreml-native" else ""
 
 
-def with_siblings(found: Sequence[Sibling]) -> tuple[Subject, ...]:
+def with_siblings(siblings: Sequence[Sibling]) -> tuple[Subject, ...]:
     """Add to every subject that fails what its siblings say of it.
 
     Where the same file agrees elsewhere the file is right, and that is the cause. That another file agrees is but
-    a hint, and only worth telling where no cause was confirmed.
+    a hint, and only worth a line where no cause was confirmed.
     """
-    return tuple(_told(one, [other for other in found if other is not one]) for one in found)
+    return tuple(_with_hint(one, [other for other in siblings if other is not one]) for one in siblings)
 
 
-def _told(one: Sibling, others: Sequence[Sibling]) -> Subject:
+def _with_hint(one: Sibling, others: Sequence[Sibling]) -> Subject:
     subject = one.subject
     if subject.verdict not in ("fail", "error") or one.artifact is None or ended(subject.backend, one.artifact):
         return subject
     agreeing = [other for other in others if other.subject.verdict == "pass" and other.artifact is not None]
     same = [o for o in agreeing if o.artifact and o.artifact.path == one.artifact.path and _as_strict(o, one)]
-    told = next(_elsewhere(one, [other for other in same if other.same_pixels and one.same_pixels]), None)
-    if told and told.confirmed:
-        return replace(subject, diagnoses=(told,))
-    if any(diagnosis.confirmed for diagnosis in subject.diagnoses) or (same and not told):
+    elsewhere = next(_elsewhere(one, [other for other in same if other.same_pixels and one.same_pixels]), None)
+    if elsewhere and elsewhere.confirmed:
+        return replace(subject, diagnoses=(elsewhere,))
+    if any(diagnosis.confirmed for diagnosis in subject.diagnoses) or (same and not elsewhere):
         return subject
-    hint = told or next(_other_files(one, agreeing), None)
+    hint = elsewhere or next(_other_files(one, agreeing), None)
     return replace(subject, diagnoses=(*subject.diagnoses, hint)) if hint else subject
 
 
@@ -133,7 +133,7 @@ def _other_files(one: Sibling, agreeing: Sequence[Sibling]) -> Iterator[Diagnosi
     # The nearest first: of the same format, then of another one of the same runtime.
     for artifact, other in sorted(theirs, key=lambda pair: find_format(pair[1].format) is not own):
         kind = find_format(other.format)
-        told = _differing(changed_operations(other, mine))
+        listed = _differing(changed_operations(other, mine))
         agrees, fails = _name(artifact, other, mine), _name(one.artifact, mine, other)
         if kind.RUNTIME != own.RUNTIME:
             continue
@@ -146,7 +146,8 @@ def _other_files(one: Sibling, agreeing: Sequence[Sibling]) -> Iterator[Diagnosi
         else:
             continue
         yield Diagnosis(
-            known(fault), f"{agrees} agrees with PyTorch, {fails} does not: look at what {cause} differ in{told}."
+            known(fault),
+            f"{agrees} agrees with PyTorch, {fails} does not: look at what {cause} differ in{listed}.",
         )
 
 

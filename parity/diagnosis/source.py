@@ -1,6 +1,6 @@
 """What PyTorch computes, operation by operation: recorded once, then run again on any values.
 
-The record is what locating a fault rests on: each operation can be given the artefact's own inputs, and whatever
+The record is what locating a fault rests on: each operation can run on the artefact's own inputs, and whatever
 is then different is that operation's own doing.
 """
 
@@ -100,14 +100,14 @@ def run_step(
     """Run one operation on values by number; prepare: applied to every tensor that goes in."""
     from torch.utils._pytree import tree_map
 
-    def given(argument: Any) -> Any:
-        found = values[argument.value] if isinstance(argument, Ref) else argument
-        return prepare(found) if prepare else found
+    def substituted(argument: Any) -> Any:
+        value = values[argument.value] if isinstance(argument, Ref) else argument
+        return prepare(value) if prepare else value
 
     def leaf(item: Any) -> bool:
         return isinstance(item, Ref)
 
-    args, kwargs = (tree_map(given, what, is_leaf=leaf) for what in (step.args, dict(step.kwargs)))
+    args, kwargs = (tree_map(substituted, what, is_leaf=leaf) for what in (step.args, dict(step.kwargs)))
     result = step.function(*args, **kwargs)
     return list(result) if isinstance(result, tuple | list) else [result]
 
@@ -147,7 +147,7 @@ def record(module: torch.nn.Module, image: torch.Tensor) -> Program:
         kept = tree_map(reference, args), tree_map(reference, kwargs)
         name = plain_name(function)
         if not inputs or name in _FILLED:
-            alive.append(result)  # made of weights alone: a constant like them
+            alive.append(result)  # of weights alone: a constant like them
             for leaf in tree_leaves(result):
                 # A weight that is only laid out otherwise is still that weight.
                 if (
@@ -213,9 +213,9 @@ def record(module: torch.nn.Module, image: torch.Tensor) -> Program:
     values = {0: image}
     with torch.no_grad():
         for step in program.steps:
-            for number, found in zip(step.outputs, run_step(step, values), strict=True):
+            for number, value in zip(step.outputs, run_step(step, values), strict=True):
                 if number is not None:
-                    values[number] = found
+                    values[number] = value
     if not torch.allclose(values[program.output], answer, rtol=1e-3, atol=1e-5, equal_nan=True):
         raise ParityError("the module's operations, run again one by one, give another answer than the module")
     return program
@@ -266,7 +266,7 @@ def _decompositions() -> Mapping[Any, Callable[..., Any]]:
 
     packets: dict[str, Any] = {name: getattr(torch.ops.aten, name) for name in _TAKEN_APART}
     apart = dict(get_decompositions([packet.default for packet in packets.values()]))
-    # What works in place is taken apart in the same way, and written back.
+    # What works in place is taken apart alike, and written back.
     in_place = {f"{name}_": packet for name, packet in packets.items() if hasattr(torch.ops.aten, f"{name}_")}
     return apart | {
         getattr(torch.ops.aten, name).default: apart[packet.default]

@@ -1,4 +1,4 @@
-"""Repairs tried out: the candidate is examined anew with them made, and compared again."""
+"""Repairs tried out: the candidate is examined anew with them, and compared again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from parity.metrics.classification.variety import proves_nothing, variety_of
 
 
 def repaired(examination: Examination, repairs: Sequence[Repair], rows: Sequence[int] | None = None) -> Examination:
-    """Examine the candidate anew with repairs made, on top of those that it has already.
+    """Examine the candidate anew with repairs, on top of those that it has already.
 
     rows: places of the images to look at; None stands for all.
     """
@@ -27,10 +27,11 @@ def apply(examination: Examination, repairs: Sequence[Repair], rows: Sequence[in
 
     Agreement that proves nothing, as with answers that are all of one class, restores no parity.
     """
-    found = repaired(examination, repairs, rows)
+    again = repaired(examination, repairs, rows)
     # One image that did not agree and does now says what was wrong with it.
-    if rows is None and (len(found.expected) > 1 or variety_of(found.expected).flat):
-        why = proves_nothing(found.expected, found.tolerance)
+    expected = again.torch.probabilities
+    if rows is None and (len(expected) > 1 or variety_of(expected).flat):
+        why = proves_nothing(expected, again.tolerance)
         if why:
-            return Comparison("fail", why, found.tolerance, None, None, None, ())
-    return found.comparison
+            return Comparison("fail", why, again.tolerance, None, None, None, ())
+    return again.candidate.comparison

@@ -1,17 +1,20 @@
-"""What the search for where a fault lies found."""
+"""What the search for the place of a fault comes to."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from parity.formats.graph import Operation
 
 # In the place of a module's path: the normalisation and the softmax that conversion puts around the classifier.
 WRAPPER = "(wrapper)"
 
-# In which way two values differ, the most telling first.
+# How two values differ, the most telling first.
 Kind = Literal[
     "non-finite",
     "shape",
@@ -33,14 +36,14 @@ Kind = Literal[
 
 @dataclass(frozen=True)
 class Difference:
-    """Say in which way a value differs from the one that PyTorch computes from the same inputs.
+    """Say how a value differs from the one that PyTorch computes from the same inputs.
 
-    told: the same as a sentence's part. figures: numbers by name: `relative` is the root mean square of the
+    message: the same as a sentence's part. figures: numbers by name: `relative` is the root mean square of the
     difference as a share of the value's own; `channels` those that are affected; the others go with their kind.
     """
 
     kind: Kind
-    told: str
+    message: str
     figures: Mapping[str, float | tuple[float, ...]] = field(default_factory=dict)
 
 
@@ -70,18 +73,18 @@ class Located:
 
     @property
     def kind(self) -> Kind:
-        """In which way the output differs."""
+        """How the output differs."""
         return self.difference.kind
 
     @property
-    def told(self) -> str:
+    def message(self) -> str:
         """Say where it is and what is different, in one line."""
         if self.type == "input":
-            return f"the input `{self.operation}`: {self.difference.told}"
+            return f"the input `{self.operation}`: {self.difference.message}"
         module = place(self.module)
         stands_for = f", which is {self.source} of {module}" if self.source else ""
         where = f"operation {self.index + 1} of {self.of}, `{self.operation}` ({self.type}){stands_for}"
-        return f"{where}: {self.difference.told}"
+        return f"{where}: {self.difference.message}"
 
 
 def place(module: str) -> str:
@@ -110,13 +113,32 @@ WeightKind = Literal[
 
 
 @dataclass(frozen=True)
+class ExpectedWeight:
+    """Say what one weight of an artefact should be.
+
+    module: where it comes from. array: in the artefact's layout. mistakes: name -> what the mistake makes of it.
+    """
+
+    operation: Operation
+    place: str
+    module: str
+    array: np.ndarray
+    mistakes: Mapping[str, np.ndarray]
+
+    @property
+    def constant(self) -> str:
+        """The name of the constant in the file; empty where it has none."""
+        return self.operation.sources.get(self.place, "")
+
+
+@dataclass(frozen=True)
 class WeightFinding:
     """Say what is wrong with a weight of an artefact.
 
     operation: its reader; place: where it reads it (`weight`, `input[1]`); weight: the constant's name in the file,
-    or the layer's and the field's. module: the path of the PyTorch module. repaired: what it should be, in its
-    shape. snr_db: of the weight against what it should be. distinct: how many different numbers it holds.
-    harmless: no fault by itself, but what the precision costs.
+    or the layer's and the field's. module: the path of the PyTorch module. message: a sentence's part.
+    repaired: what it should be, in its shape. snr_db: of the weight against what it should be.
+    distinct: how many different numbers it holds. harmless: no fault by itself, but what the precision costs.
     """
 
     operation: str
@@ -125,7 +147,7 @@ class WeightFinding:
     weight: str
     module: str
     kind: WeightKind
-    told: str
+    message: str
     repaired: np.ndarray
     snr_db: float
     distinct: int

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from parity.core.noise import WEIGHT_ALIKE, WEIGHT_VERY_ALIKE
-from parity.diagnosis.folding import Norm, Unit, channel_scales, laid_out, wrong_folds
+from parity.diagnosis.batch_norm import Norm, Unit, channel_scales, laid_out, wrong_folds
+from parity.diagnosis.types import ExpectedWeight
 from parity.diagnosis.weight_faults import likeness
 from parity.formats.graph import Graph, Operation
 
@@ -20,20 +20,6 @@ _NORM_PLACES: Mapping[str, tuple[str, ...]] = {
     "running_mean": ("mean", "input[3]"),
     "running_var": ("variance", "input[4]"),
 }
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Say what one weight of an artefact should be.
-
-    module: where it comes from; array: in the artefact's layout. alternatives: told -> after a known mistake.
-    """
-
-    operation: Operation
-    place: str
-    module: str
-    array: np.ndarray
-    alternatives: Mapping[str, np.ndarray]
 
 
 def followed_by_norm(graph: Graph) -> frozenset[int]:
@@ -64,19 +50,19 @@ def unfolded_kernels(graph: Graph, pairs: Sequence[tuple[Operation, str, Unit]])
 
 def expected_kernels(
     graph: Graph, pairs: Sequence[tuple[Operation, str, Unit]], apart: frozenset[int]
-) -> Iterator[Wanted]:
+) -> Iterator[ExpectedWeight]:
     consumers = graph.consumers()
     for operation, place, unit in pairs:
         folded = bool(unit.norm) and operation.index not in apart
         kernel, bias = unit.folded() if folded else (unit.kernel, unit.bias)
         wrong = dict(wrong_folds(unit, channel_scales(operation, place, unit))) if folded else {}
         wanted = laid_out(operation, place, kernel)
-        kernels = {told: laid_out(operation, place, k) for told, (k, _) in wrong.items()}
-        yield Wanted(operation, place, unit.module, wanted, kernels)
+        kernels = {mistake: laid_out(operation, place, k) for mistake, (k, _) in wrong.items()}
+        yield ExpectedWeight(operation, place, unit.module, wanted, kernels)
         adder, its_place = _where_bias_is(operation, place, consumers, unit.kernel.shape[0])
         if adder is not None and bias is not None and bias.size == adder.weights[its_place].size:
-            biases = {told: b for told, (_, b) in wrong.items()}
-            yield Wanted(adder, its_place, unit.module, bias, biases)
+            biases = {mistake: b for mistake, (_, b) in wrong.items()}
+            yield ExpectedWeight(adder, its_place, unit.module, bias, biases)
 
 
 def _where_bias_is(
@@ -96,7 +82,7 @@ def _where_bias_is(
 
 def expected_norms(
     graph: Graph, pairs: Sequence[tuple[Operation, str, Unit]], norms: Sequence[Norm], apart: frozenset[int]
-) -> Iterator[Wanted]:
+) -> Iterator[ExpectedWeight]:
     """Pair normalisations that the artefact has as such: by the convolution before, or by likeness, in order."""
     alone = list(norms)
     behind: dict[str, Norm] = {}
@@ -124,7 +110,7 @@ def expected_norms(
             wrong = {}
             if role in swapped and swapped[role] in norm.vectors:
                 wrong["batch-norm mean and variance swapped"] = norm.vectors[swapped[role]]
-            yield Wanted(operation, place, norm.module, norm.vectors[role], wrong)
+            yield ExpectedWeight(operation, place, norm.module, norm.vectors[role], wrong)
 
 
 def _likest(norms: Sequence[Norm], operation: Operation, own: Mapping[str, str]) -> Norm:

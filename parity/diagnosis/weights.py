@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from parity.core.noise import WEIGHT_ALIKE
-from parity.diagnosis.folding import Norm, Unit, laid_out
+from parity.diagnosis.batch_norm import Norm, Unit, laid_out
 from parity.diagnosis.source import Program, record
-from parity.diagnosis.types import WeightFinding
+from parity.diagnosis.types import ExpectedWeight, WeightFinding
 from parity.diagnosis.wanted_weights import (
-    Wanted,
     expected_kernels,
     expected_norms,
     followed_by_norm,
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WeightAudit:
-    """Hold what the audit found.
+    """Hold the audit's findings.
 
     findings: in the order of the artefact. repaired: (operation, place) -> what the weight should be, in its shape.
     """
@@ -42,27 +41,23 @@ class WeightAudit:
 
 
 def audit_weights(classifier: Classifier, artifact: Artifact) -> WeightAudit:
-    """Compare the weights of an artefact with those of the classifier that it should have been made from."""
+    """Compare the weights of an artefact with those of the classifier that it should come from."""
     graph = read_graph(artifact)
     expected = expected_weights(classifier, graph)
-    others = [(e.module, e.array) for e in expected]
-    owners: dict[str, list[str]] = {}
-    for e in expected:
-        owners.setdefault(e.operation.sources.get(e.place, ""), []).append(e.operation.name)
+    readers: dict[str, list[str]] = {}
+    for weight in expected:
+        readers.setdefault(weight.constant, []).append(weight.operation.name)
     findings = []
-    for e in expected:
-        shared = [name for name in owners.get(e.operation.sources.get(e.place, ""), []) if name != e.operation.name]
-        shared = shared if e.operation.sources.get(e.place) else []
-        finding = compare_weight(
-            e.operation, e.place, e.module, e.array, e.alternatives, others, shared, artifact.precision
-        )
-        if finding:
+    for weight in expected:
+        alike = readers[weight.constant] if weight.constant else []
+        sharing = [name for name in alike if name != weight.operation.name]
+        if finding := compare_weight(weight, expected, sharing, artifact.precision):
             findings.append(finding)
     findings.sort(key=lambda finding: next(o.index for o in graph.operations if o.name == finding.operation))
     return WeightAudit(tuple(findings), {(f.operation, f.place): f.repaired for f in findings})
 
 
-def expected_weights(classifier: Classifier, graph: Graph) -> list[Wanted]:
+def expected_weights(classifier: Classifier, graph: Graph) -> list[ExpectedWeight]:
     """Say what each weight of a graph should be, as far as it has one of PyTorch's for it."""
     from conversion.deployed import deployed_module, example_pixels
 
@@ -95,9 +90,9 @@ def _units(program: Program, state: Mapping[str, np.ndarray]) -> tuple[list[Unit
             norm: tuple[np.ndarray, ...] = ()
             epsilon = 0.0
             if step.type == "convolution" and len(follow) == 1 and follow[0].type == "native_batch_norm":
-                found = [state[name] for name in follow[0].weights if name in state]
-                if len(found) == 4:
-                    norm, epsilon = tuple(found), float(follow[0].args[7])
+                vectors = [state[name] for name in follow[0].weights if name in state]
+                if len(vectors) == 4:
+                    norm, epsilon = tuple(vectors), float(follow[0].args[7])
                     behind.add(follow[0].index)
             units.append(Unit(step.module, step.type, kernels[0], biases[0] if biases else None, norm, epsilon))
         elif step.whole.endswith("norm") and len(arrays) == 1:
@@ -147,22 +142,22 @@ def _in_order(scores: np.ndarray) -> list[tuple[int, int]]:
     for i in range(rows - 1, -1, -1):
         for j in range(columns - 1, -1, -1):
             best[i, j] = max(best[i + 1, j], best[i, j + 1], 2 + scores[i, j] + best[i + 1, j + 1])
-    found: list[tuple[int, int]] = []
+    pairs: list[tuple[int, int]] = []
     i = j = 0
     while i < rows and j < columns:
         if best[i, j] == 2 + scores[i, j] + best[i + 1, j + 1]:
-            found.append((i, j))
+            pairs.append((i, j))
             i, j = i + 1, j + 1
         elif best[i, j] == best[i + 1, j]:
             i += 1
         else:
             j += 1
-    return found
+    return pairs
 
 
 def _sized(array: np.ndarray, kernel: np.ndarray) -> bool:
-    found, wanted = (tuple(size for size in a.shape if size != 1) for a in (array, kernel))
-    return found == wanted or (len(found) == 2 and found == wanted[::-1])
+    own, wanted = (tuple(size for size in a.shape if size != 1) for a in (array, kernel))
+    return own == wanted or (len(own) == 2 and own == wanted[::-1])
 
 
 def _closest(operation: Operation, place: str, unit: Unit) -> float:

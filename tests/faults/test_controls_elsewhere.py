@@ -14,7 +14,7 @@ from torch import nn
 
 from conversion import Artifact, Classifier, open_artifact
 from parity import check
-from parity.artifacts.causes import explain_artifact
+from parity.artifacts.causes import look_into
 from parity.core.results import Subject
 from parity.suite.images import load_images
 from tests.faults.architectures import classifier, images_of
@@ -46,7 +46,7 @@ def artifact_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str]
 
 def explained(loaded: Classifier, artifact: Artifact, record: Path | None = None) -> Subject:
     """Do what `parity explain` does."""
-    (subject,) = explain_artifact(loaded, artifact, images_of(loaded.name), record=record).subjects
+    (subject,) = look_into(loaded, artifact, images_of(loaded.name), record=record).run.subjects
     return subject
 
 

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from parity import check
-from parity.artifacts.causes import explain_artifact
+from parity.artifacts.causes import look_into
 from parity.backends.reference import make_reference
 from parity.cli import main
 from parity.core.results import Prediction
@@ -31,7 +31,7 @@ def test_check_and_explain_conclude_nothing(kind: str, route: str) -> None:
     make, paint, told = VACUOUS[kind]
     artifact = tiny.converted(route, make)
 
-    for found in (check(make(), artifact, paint()), explain_artifact(make(), artifact, paint())):
+    for found in (check(make(), artifact, paint()), look_into(make(), artifact, paint()).run):
         ran = [subject for subject in found.subjects if subject.verdict != "skipped"]
         assert {subject.verdict for subject in ran} == {"inconclusive"}
         assert all(told in subject.reason for subject in ran)

@@ -1,6 +1,6 @@
 """What may be wrong: one family of faults per module, each with `suspects(examination) -> Iterator[Suspect]`.
 
-A family finds faults by measuring, whatever their size: the name is given afterwards, by what was measured.
+A family finds faults by measuring, whatever their size: the name comes afterwards, from what was measured.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SPECIFIC = (
     "head",
     "input",
     "weights",
-    "attributes",
+    "operation_settings",
     "activations",
     "repeatability",
     "precision",

@@ -26,12 +26,12 @@ _Function = Callable[[Any], Any]
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
     """Find the function that each located activation is, and let PyTorch use it there, or everywhere."""
-    found: dict[tuple[str, str], list[tuple[Located, _Function]]] = {}
+    by_function: dict[tuple[str, str], list[tuple[Located, _Function]]] = {}
     for one in examination.divergences:
         if one.source in ACTIVATIONS and (known := _function(examination, one)):
             name, function = known
-            found.setdefault((one.source, name), []).append((one, function))
-    for (source, name), alike in found.items():
+            by_function.setdefault((one.source, name), []).append((one, function))
+    for (source, name), alike in by_function.items():
         first, function = alike[0]
         modules = frozenset(one.module for one, _ in alike)
         everywhere = _modules(examination, source)
@@ -55,17 +55,18 @@ def _function(examination: Examination, one: Located) -> tuple[str, _Function] |
 
     if one.kind == "missing operation":
         return ("left out", lambda x: x)
-    values = examination.values(examination.pixels[examination.screen[0]])
+    values = examination.candidate.values(examination.pixels[examination.screen[0]])
     if values is None or one.value not in values:
         return None
-    made = torch.from_numpy(np.array(values[one.value], np.float32))
-    read = read_from_outside(values, group_of(examination, one), made)
-    known = (function_of(value.reshape(made.shape), made, examination.artifact.precision) for value in read)
-    return next((function for function in known if function), None)
+    result = torch.from_numpy(np.array(values[one.value], np.float32))
+    read = read_from_outside(values, group_of(examination, one), result)
+    precision = examination.file.artifact.precision
+    functions = (function_of(value.reshape(result.shape), result, precision) for value in read)
+    return next((function for function in functions if function), None)
 
 
 def _modules(examination: Examination, source: str) -> frozenset[str]:
-    program = examination.program
+    program = examination.torch.program
     return frozenset(s.module for s in program.steps if s.whole == source) if program else frozenset()
 
 

@@ -1,4 +1,4 @@
-"""What Python decided while the model was traced: the file holds one way through the code, whatever the image."""
+"""What Python decided while the model was traced: the file holds one branch of the code, whatever the image."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ if TYPE_CHECKING:
 
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
-    """Let PyTorch take each way through its code for all images, and see whether one is the file's."""
+    """Let PyTorch take each route through its code for all images, and see whether one is the file's."""
     from conversion.deployed import deployed_module, example_pixels, pixels_to_tensor
 
     module = deployed_module(examination.reference.classifier)
-    given = [pixels_to_tensor(image[None]) for image in examination.pixels]
-    ways = {_way(module, image): image for image in (*given, example_pixels(examination.reference.classifier))}
-    if len(ways) < 2:
+    tensors = [pixels_to_tensor(image[None]) for image in examination.pixels]
+    example = example_pixels(examination.reference.classifier)
+    routes = {_operations(module, image): image for image in (*tensors, example)}
+    if len(routes) < 2:
         return
-    for image in ways.values():
+    for image in routes.values():
         frozen = _frozen(module, image)
         if frozen is None:
             continue
-        same = sum(_way(module, one) == _way(module, image) for one in given)
+        same = sum(_operations(module, one) == _operations(module, image) for one in tensors)
         yield Suspect(
             "g-trace-constant",
-            f"A Python branch was frozen while tracing: PyTorch takes {len(ways)} ways through its code, the file "
-            f"one, right for {same} of {len(given)} image(s).",
+            f"A Python branch was frozen while tracing: PyTorch takes {len(routes)} ways through its code, the "
+            f"file one, right for {same} of {len(tensors)} image(s).",
             Repair(
                 reference=partial(_answered, frozen),
                 evidence="PyTorch held to that one way gives the same answers",
@@ -42,7 +43,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
         )
 
 
-def _way(module: Any, image: Any) -> str:
+def _operations(module: Any, image: Any) -> str:
     """Name the operations that run for an image, in order."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode

@@ -28,7 +28,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
 def _reference(examination: Examination) -> Iterator[Suspect]:
     """Let PyTorch answer again, in evaluation mode: a reference that says something else is no reference."""
     again = asked_again(examination.reference).prediction.probabilities
-    apart = float(np.nanmax(np.abs(again - examination.expected), initial=0.0))
+    apart = float(np.nanmax(np.abs(again - examination.torch.probabilities), initial=0.0))
     if apart > 1e-4:
         yield Suspect(
             "mode-reference-in-train",
@@ -55,13 +55,13 @@ def asked_again(reference: Reference, pixels: np.ndarray | None = None) -> Refer
 def _stale(examination: Examination) -> Iterator[Suspect]:
     from conversion.provenance import weights_hash
 
-    provenance = examination.artifact.provenance
-    if provenance is None or examination.repairs:
+    provenance = examination.file.artifact.provenance
+    if provenance is None or examination.candidate.repairs:
         return
     here = weights_hash(examination.reference.classifier)
     if provenance.weights == here:
         return
-    findings = [f for f in examination.weights if not f.harmless]
+    findings = [f for f in examination.weight_findings if not f.harmless]
     yield Suspect(
         "wt-stale-artifact",
         f"The file was built from other weights: their hash is {provenance.weights[:8]}..., the classifier's "

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
     """Compute in fp32 what the file computes in 16 bits."""
-    editable = examination.editable
+    editable = examination.file.editable
     halves = editable.verbs.halves(editable.content)
     casts = halves.casts
-    if examination.graph is None or not (casts or halves.stored):
+    if examination.file.graph is None or not (casts or halves.stored):
         return
     kind = next(iter((*casts.values(), *halves.stored)))
     where = f", first behind Cast `{next(iter(casts))}`" if casts else ""
@@ -47,7 +47,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
 
 def _overflowing(examination: Examination) -> str:
     """Name the first value that is infinite for the worst image; empty where none is, or it cannot be traced."""
-    values = examination.values(examination.pixels[examination.screen[0]]) or {}
+    values = examination.candidate.values(examination.pixels[examination.screen[0]]) or {}
     floats = ((name, value) for name, value in values.items() if value.dtype.kind == "f")
     return next((name for name, value in floats if np.isinf(value).any()), "")
 

@@ -23,16 +23,16 @@ _SMALLEST = 1e-30
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
     """Read the outputs' range and sums, and compare their logarithms with PyTorch's."""
-    found, expected = examination.probabilities, examination.expected
-    if found is None or found.ndim != 2 or found.shape[1] < 2:
+    outputs, expected = examination.candidate.probabilities, examination.torch.probabilities
+    if outputs is None or outputs.ndim != 2 or outputs.shape[1] < 2:
         return
     yield from _axis(examination)
-    if not np.isfinite(found).all():
-        yield from _infinite(found)
+    if not np.isfinite(outputs).all():
+        yield from _infinite(outputs)
         return
-    sums = found.sum(axis=1)
-    low, high = float(found.min()), float(found.max())
-    if low < 0 and bool((found <= 1e-6).all()) and bool((np.abs(np.exp(found).sum(axis=1) - 1) < HALF_SUM).all()):
+    sums = outputs.sum(axis=1)
+    low, high = float(outputs.min()), float(outputs.max())
+    if low < 0 and _are_logarithms(outputs):
         yield Suspect(
             "head-log-softmax",
             f"The output is log-probabilities ({low:.3g} to {high:.3g}): exp(output) sums to 1.",
@@ -57,20 +57,24 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
             seen=True,
         )
     elif bool((np.abs(sums - 1) < HALF_SUM).all()):
-        yield from _probabilities(found, expected)
+        yield from _probabilities(outputs, expected)
     else:
-        yield from _no_distribution(found, sums)
+        yield from _no_distribution(outputs, sums)
 
 
-def _probabilities(found: np.ndarray, expected: np.ndarray) -> Iterator[Suspect]:
+def _are_logarithms(outputs: np.ndarray) -> bool:
+    return bool((outputs <= 1e-6).all()) and bool((np.abs(np.exp(outputs).sum(axis=1) - 1) < HALF_SUM).all())
+
+
+def _probabilities(outputs: np.ndarray, expected: np.ndarray) -> Iterator[Suspect]:
     """Look at outputs that sum to 1 and are none of PyTorch's all the same."""
-    classes = found.shape[1]
+    classes = outputs.shape[1]
     # The most that softmax can make of numbers that are probabilities already.
     bound = float(np.e / (np.e + classes - 1))
-    inner = _unsoftmax(found)
+    inner = _unsoftmax(outputs)
     # Outputs that are about the same for every class are within the bound too, but there is nothing inside.
     telling = float(np.median(np.ptp(inner, axis=1))) > 0.3 * float(np.median(np.ptp(expected, axis=1)))
-    within = float(inner.min()) > -HALF_SUM and float(found.max()) <= bound * (1 + 1e-2)
+    within = float(inner.min()) > -HALF_SUM and float(outputs.max()) <= bound * (1 + 1e-2)
     if within and telling and float(expected.max()) > 1.2 * bound:
         yield Suspect(
             "head-softmax-twice",
@@ -79,7 +83,7 @@ def _probabilities(found: np.ndarray, expected: np.ndarray) -> Iterator[Suspect]
             _change(_unsoftmax, "remove one of the two softmax"),
             seen=True,
         )
-    if found.shape == expected.shape and (slope := _temperature(found, expected)):
+    if outputs.shape == expected.shape and (slope := _temperature(outputs, expected)):
         yield Suspect(
             "head-temperature",
             f"The logits are multiplied by {slope:.4g} before softmax.",
@@ -87,41 +91,43 @@ def _probabilities(found: np.ndarray, expected: np.ndarray) -> Iterator[Suspect]
         )
 
 
-def _no_distribution(found: np.ndarray, sums: np.ndarray) -> Iterator[Suspect]:
-    told = f"the sums over classes are {sums.min():.3g} to {sums.max():.3g}"
-    inner = np.clip(found, 1e-7, 1 - 1e-7)
+def _no_distribution(outputs: np.ndarray, sums: np.ndarray) -> Iterator[Suspect]:
+    range_of_sums = f"the sums over classes are {sums.min():.3g} to {sums.max():.3g}"
+    inner = np.clip(outputs, 1e-7, 1 - 1e-7)
     yield Suspect(
         "head-sigmoid",
-        f"The output is sigmoid of the logits where softmax is meant: {told}.",
+        f"The output is sigmoid of the logits where softmax is meant: {range_of_sums}.",
         _change(lambda p: _softmax(_logit(p)), "end the model with torch.nn.Softmax(dim=1)"),
     )
     yield Suspect(
         "head-softmax-missing",
-        f"The output is logits between {inner.min():.3g} and {inner.max():.3g}: {told}, and softmax is missing.",
+        f"The output is logits between {inner.min():.3g} and {inner.max():.3g}: {range_of_sums}, and softmax is "
+        "missing.",
         _change(_softmax, "model = torch.nn.Sequential(model, torch.nn.Softmax(dim=1))"),
     )
-    if float(found.min()) >= 0:
+    if float(outputs.min()) >= 0:
         yield Suspect(
             "head-scaled",
-            f"The probabilities are not divided by their sum: {told}.",
+            f"The probabilities are not divided by their sum: {range_of_sums}.",
             _change(lambda p: p / np.maximum(p.sum(axis=1, keepdims=True), _SMALLEST), ""),
         )
 
 
 def _axis(examination: Examination) -> Iterator[Suspect]:
     """Look for a softmax at the end that normalises another axis than the classes'."""
-    graph = examination.graph
+    graph = examination.file.graph
     if graph is None:
         return
     values = None
     for operation in reversed(graph.operations[-12:]):
         if operation.type.lower() not in ("softmax", "softmaxnd", "logsoftmax"):
             continue
-        values = values if values is not None else examination.values(examination.pixels[0])
+        values = values if values is not None else examination.candidate.values(examination.pixels[0])
         if values is None or operation.inputs[0] not in values or operation.outputs[0] not in values:
             return
         before, after = values[operation.inputs[0]], values[operation.outputs[0]]
-        classes = [axis for axis, size in enumerate(before.shape) if size == examination.expected.shape[1]]
+        count = examination.torch.probabilities.shape[1]
+        classes = [axis for axis, size in enumerate(before.shape) if size == count]
         if len(classes) != 1:
             return
         total = after.sum(axis=classes[0])
@@ -142,22 +148,22 @@ def _axis(examination: Examination) -> Iterator[Suspect]:
         return
 
 
-def _infinite(found: np.ndarray) -> Iterator[Suspect]:
-    finite = found[np.isfinite(found)]
-    if bool(np.isneginf(found).any()) and not bool(np.isnan(found).any()) and finite.size and finite.max() <= 1e-3:
-        count = int(np.isneginf(found).sum())
+def _infinite(outputs: np.ndarray) -> Iterator[Suspect]:
+    finite = outputs[np.isfinite(outputs)]
+    count = int(np.isneginf(outputs).sum())
+    if count and not bool(np.isnan(outputs).any()) and finite.size and finite.max() <= 1e-3:
         yield Suspect(
             "head-logsoftmax-inf",
-            f"Log-probabilities contain -inf ({count} of {found.size}): fp16 underflow inside log(softmax).",
+            f"Log-probabilities contain -inf ({count} of {outputs.size}): fp16 underflow inside log(softmax).",
             _change(np.exp, "end the model with softmax, not with log_softmax"),
             seen=True,
         )
 
 
-def _temperature(found: np.ndarray, expected: np.ndarray) -> float | None:
+def _temperature(outputs: np.ndarray, expected: np.ndarray) -> float | None:
     """Fit PyTorch's log-probabilities to the candidate's, class by class against the most probable one."""
     pairs = []
-    for p, q in zip(found, expected, strict=True):
+    for p, q in zip(outputs, expected, strict=True):
         top = int(q.argmax())
         clear = (p > 1e-6) & (q > 1e-6)
         clear[top] = False
@@ -185,11 +191,11 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
-def _unsoftmax(found: np.ndarray) -> np.ndarray:
-    logs = np.log(np.maximum(found, _SMALLEST))
-    return np.asarray(logs - logs.mean(axis=1, keepdims=True) + 1 / found.shape[1])
+def _unsoftmax(outputs: np.ndarray) -> np.ndarray:
+    logs = np.log(np.maximum(outputs, _SMALLEST))
+    return np.asarray(logs - logs.mean(axis=1, keepdims=True) + 1 / outputs.shape[1])
 
 
-def _logit(found: np.ndarray) -> np.ndarray:
-    inner = np.clip(found, 1e-12, 1 - 1e-12)
+def _logit(outputs: np.ndarray) -> np.ndarray:
+    inner = np.clip(outputs, 1e-12, 1 - 1e-12)
     return np.asarray(np.log(inner) - np.log1p(-inner))

@@ -7,82 +7,51 @@ Whatever was done, the repair is the same: the network reads PyTorch's normalisa
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from parity.core.noise import INPUT_FIT, INPUT_SAME
 from parity.diagnosis import fixes
+from parity.diagnosis.network_input import ORIENTATIONS, Entry, Fit, entries, fitted, image_at, is_same, turn
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.types import WRAPPER
 
 if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination
-    from parity.formats.graph import Graph, Operation
 
 _CHANNELS = ("red", "green", "blue")
-# The eight orientations: turned anticlockwise so many quarters, after a mirror or not.
-ORIENTATIONS = {
-    "mirrored left to right": (0, True),
-    "turned by 180 degrees": (2, False),
-    "mirrored top to bottom": (2, True),
-    "transposed (height and width exchanged)": (1, True),
-    "turned left by 90 degrees": (1, False),
-    "turned right by 90 degrees": (3, False),
-    "transposed along the other diagonal": (3, True),
-}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Say where the image enters the network: a value of [N, 3, H, W], and the operations that read it."""
-
-    value: str
-    readers: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Fit:
-    """Write what enters the network as slope * PyTorch's + offset, channel by channel.
-
-    source: which of PyTorch's channels each channel is. share: of its variance that is explained, of the worst.
-    """
-
-    source: tuple[int, ...]
-    slope: tuple[float, ...]
-    offset: tuple[float, ...]
-    share: float
 
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
     """Fit what enters the first layer to what PyTorch's module reads."""
-    graph, values = examination.graph, examination.values(examination.probe)
+    graph, values = examination.file.graph, examination.candidate.values(examination.torch.probe)
     if graph is None or values is None:
         return
-    expected = examination.module_input[0]
+    expected = examination.torch.module_input[0]
     shape = expected.shape
-    entries = [e for e in _entries(graph) if values.get(e.value, np.zeros(0)).shape[-3:] == shape]
-    entries = [
+    of_shape = [e for e in entries(graph) if values.get(e.value, np.zeros(0)).shape[-3:] == shape]
+    possible = [
         e
-        for e in entries
+        for e in of_shape
         if values[e.value].size == expected.size * (values[e.value].shape[0] if values[e.value].ndim == 4 else 1)
     ]
-    if not entries or _same(_image(values, entries[-1]), expected):
+    if not possible or is_same(image_at(values, possible[-1]), expected):
         return
-    found = _entered(examination, values, entries[-1])
-    if any(_same(_image(values, entry), expected) for entry in entries) and _has_own_steps(examination):
-        if not np.isfinite(_image(values, entries[-1])).all():
-            return  # what overflows on the way is told where precision is looked at
+    entered = _entered(examination, values, possible[-1])
+    if any(is_same(image_at(values, entry), expected) for entry in possible) and _has_own_steps(examination):
+        if not np.isfinite(image_at(values, possible[-1])).all():
+            return  # what overflows before it is said where precision is looked at
         # What comes behind may be the module's own: it is tried out, but was not seen.
-        found = (replace(suspect, seen=False) for suspect in found)
-    yield from found
+        entered = (replace(suspect, seen=False) for suspect in entered)
+    yield from entered
 
 
 def _has_own_steps(examination: Examination) -> bool:
     """Say whether the module does something to the image before its first layer."""
-    program = examination.program
+    program = examination.torch.program
     if program is None:
         return True
     first = next((s for s in program.steps if s.weights and s.module != WRAPPER), None)
@@ -94,27 +63,27 @@ def _has_own_steps(examination: Examination) -> bool:
 
 def _entered(examination: Examination, values: Mapping[str, np.ndarray], entry: Entry) -> Iterator[Suspect]:
     """Say what the first layer reads in the place of PyTorch's normalised image."""
-    expected = examination.module_input[0]
-    image = _image(values, entry)
+    expected = examination.torch.module_input[0]
+    image = image_at(values, entry)
     repair = _repair(examination, entry)
-    fit = _fitted(image, expected)
+    fit = fitted(image, expected)
     if fit.share >= INPUT_FIT:
-        yield from _told(fit, examination, repair)
+        yield from _named(fit, examination, repair)
         return
     for name, (quarters, mirror) in ORIENTATIONS.items():
         turned = turn(expected, quarters, mirror)
-        if turned.shape == image.shape and (other := _fitted(image, turned)).share >= INPUT_FIT:
+        if turned.shape == image.shape and (other := fitted(image, turned)).share >= INPUT_FIT:
             yield Suspect("pre-exif-orientation", f"The image enters the network {name}.", repair, seen=True)
             if not _plain(other):
-                yield from _told(other, examination, repair)
+                yield from _named(other, examination, repair)
             return
     if known := [*_shifted(image, expected, repair), *_mixed(examination, image, repair)]:
         yield from known
         return
     if not np.isfinite(image).all():
         count = int((~np.isfinite(image)).sum())
-        told = f"What enters the network is not finite: {count} of {image.size} numbers are NaN or infinite."
-        yield Suspect("pre-non-finite", told, repair, seen=True)
+        message = f"What enters the network is not finite: {count} of {image.size} numbers are NaN or infinite."
+        yield Suspect("pre-non-finite", message, repair, seen=True)
         return
     yield Suspect(
         "pre-unknown-input",
@@ -125,65 +94,6 @@ def _entered(examination: Examination, values: Mapping[str, np.ndarray], entry: 
     )
 
 
-def turn(image: np.ndarray, quarters: int, mirror: bool) -> np.ndarray:
-    """Mirror and turn the last two axes."""
-    return np.ascontiguousarray(np.rot90(image[..., ::-1] if mirror else image, quarters, axes=(-2, -1)))
-
-
-def _entries(graph: Graph) -> list[Entry]:
-    """List where the image may enter: each value on the way from the image to the first layer with a kernel."""
-    consumers = graph.consumers()
-    chain: list[str] = [graph.input]
-    seen = {graph.input}
-    for operation in graph.operations:
-        read = [name for name in operation.inputs if name in seen]
-        if not read:
-            continue
-        if _has_kernel(operation):
-            break
-        seen.update(operation.outputs)
-        chain += operation.outputs
-    return [
-        Entry(value, tuple(o.name for o in consumers.get(value, ()))) for value in chain if consumers.get(value)
-    ]
-
-
-def _has_kernel(operation: Operation) -> bool:
-    return any(weight.ndim >= 2 and weight.size > 27 for weight in operation.weights.values())
-
-
-def _image(values: Mapping[str, np.ndarray], entry: Entry) -> np.ndarray:
-    found = values[entry.value]
-    return np.asarray(found.reshape(-1, *found.shape[-3:])[0], np.float64)
-
-
-def _same(image: np.ndarray, expected: np.ndarray) -> bool:
-    return bool(np.abs(image - expected).max() <= INPUT_SAME * max(1.0, float(np.abs(expected).max())))
-
-
-def _fitted(image: np.ndarray, expected: np.ndarray) -> Fit:
-    source: list[int] = []
-    slope: list[float] = []
-    offset: list[float] = []
-    share: list[float] = []
-    for channel in image:
-        fits = [_line(channel, other) for other in expected]
-        best = max(range(len(fits)), key=lambda i: fits[i][2])
-        source.append(best)
-        for kept, number in zip((slope, offset, share), fits[best], strict=True):
-            kept.append(number)
-    return Fit(tuple(source), tuple(slope), tuple(offset), min(share))
-
-
-def _line(y: np.ndarray, x: np.ndarray) -> tuple[float, float, float]:
-    if y.shape != x.shape or not np.isfinite(y).all():
-        return 0.0, 0.0, -1.0
-    dx, dy = x - x.mean(), y - y.mean()
-    slope = float((dx * dy).sum() / max(float((dx * dx).sum()), 1e-30))
-    rest = float(((dy - slope * dx) ** 2).sum() / max(float((dy * dy).sum()), 1e-30))
-    return slope, float(y.mean() - slope * x.mean()), 1 - rest
-
-
 def _plain(fit: Fit) -> bool:
     return (
         fit.source == (0, 1, 2)
@@ -192,7 +102,7 @@ def _plain(fit: Fit) -> bool:
     )
 
 
-def _told(fit: Fit, examination: Examination, repair: Repair) -> Iterator[Suspect]:
+def _named(fit: Fit, examination: Examination, repair: Repair) -> Iterator[Suspect]:
     """Name what a fit says."""
     statistics = examination.reference.classifier.preprocessing
     mean, std = np.array(statistics.mean), np.array(statistics.std)
@@ -253,11 +163,11 @@ def _name(slope: np.ndarray, offset: np.ndarray, mean: np.ndarray, std: np.ndarr
         )
     if np.allclose(slope, slope[0], rtol=2e-3) and not np.isclose(slope[0], 1, rtol=2e-3):
         missing = {255.0: "the factor 1/255 is missing from the scale", 1 / 255: "1/255 is applied twice"}
-        told = next((text for ratio, text in missing.items() if np.isclose(slope[0], ratio, rtol=5e-3)), "")
+        remark = next((text for ratio, text in missing.items() if np.isclose(slope[0], ratio, rtol=5e-3)), "")
         size = "too large" if slope[0] > 1 else "as large as they should be"
         return "pre-range-0-1-vs-0-255", (
             f"Inputs reach the network {slope[0]:.4g} times {size} (slope ratio {slope[0]:.4g})"
-            + (f": {told}." if told else f", offset by {_list(offset)}.")
+            + (f": {remark}." if remark else f", offset by {_list(offset)}.")
         )
     if np.allclose(slope, 1, atol=2e-3):
         kinds = {
@@ -267,9 +177,9 @@ def _name(slope: np.ndarray, offset: np.ndarray, mean: np.ndarray, std: np.ndarr
             "-mean*255 instead of -mean/std": -255 * mean,
             "-mean*255/std instead of -mean/std": -255 * mean / std,
         }
-        told = next((f" (it is {k})" for k, v in kinds.items() if np.allclose(bias, v, rtol=2e-2, atol=2e-2)), "")
+        remark = next((f" (it is {k})" for k, v in kinds.items() if np.allclose(bias, v, rtol=2e-2, atol=2e-2)), "")
         return "pre-bias-formula", (
-            f"Input offset is wrong by {_list(offset)}{told}; bias must be -mean/std = {_list(right_bias)}, "
+            f"Input offset is wrong by {_list(offset)}{remark}; bias must be -mean/std = {_list(right_bias)}, "
             "because the scale is applied before the bias."
         )
     if np.allclose(scale, scale[0], rtol=5e-4) and not np.allclose(std, std[0]):
@@ -297,8 +207,8 @@ def _shifted(image: np.ndarray, expected: np.ndarray, repair: Repair) -> Iterato
             if (down, right) == (0, 0):
                 continue
             moved = np.roll(expected, (down, right), axis=(-2, -1))[:, 2:-2, 2:-2]
-            if _fitted(image[:, 2:-2, 2:-2], moved).share >= INPUT_FIT:
-                told = ", ".join(
+            if fitted(image[:, 2:-2, 2:-2], moved).share >= INPUT_FIT:
+                shifts = ", ".join(
                     f"{abs(count)} pixel(s) {word}"
                     for count, word in (
                         (down, "down" if down > 0 else "up"),
@@ -307,19 +217,20 @@ def _shifted(image: np.ndarray, expected: np.ndarray, repair: Repair) -> Iterato
                     if count
                 )
                 yield Suspect(
-                    "pre-crop-geometry", f"The image enters the network shifted by {told}.", repair, seen=True
+                    "pre-crop-geometry", f"The image enters the network shifted by {shifts}.", repair, seen=True
                 )
                 return
 
 
 def _mixed(examination: Examination, image: np.ndarray, repair: Repair) -> Iterator[Suspect]:
     """Look for channels that are mixtures of the image's, before they were normalised: grey of colours, say."""
-    if image.shape != (3, *examination.probe.shape[:2]) or not np.isfinite(image).all():
+    probe = examination.torch.probe
+    if image.shape != (3, *probe.shape[:2]) or not np.isfinite(image).all():
         return
     statistics = examination.reference.classifier.preprocessing
     mean, std = (np.array(v, np.float64).reshape(3, 1, 1) for v in (statistics.mean, statistics.std))
     shown = (image * std + mean).reshape(3, -1).T
-    known = np.concatenate([examination.probe.reshape(-1, 3) / 255, np.ones((shown.shape[0], 1))], axis=1)
+    known = np.concatenate([probe.reshape(-1, 3) / 255, np.ones((shown.shape[0], 1))], axis=1)
     weights, *_ = np.linalg.lstsq(known, shown, rcond=None)
     rest = shown - known @ weights
     if float((rest**2).sum()) > (1 - INPUT_FIT) * float(((shown - shown.mean(axis=0)) ** 2).sum()):
@@ -327,11 +238,11 @@ def _mixed(examination: Examination, image: np.ndarray, repair: Repair) -> Itera
     if np.allclose(weights[:, 0], weights[:, 1], atol=1e-2) and np.allclose(
         weights[:, 0], weights[:, 2], atol=1e-2
     ):
-        told = f"In the model the image is made grey: red, green and blue weigh {_list(weights[:3, 0])}."
+        message = f"In the model the image is made grey: red, green and blue weigh {_list(weights[:3, 0])}."
     else:
         rows = "; ".join(_list(weights[:3, i]) for i in range(3))
-        told = f"In the model the channels are mixed: red, green and blue weigh {rows}."
-    yield Suspect("pre-colour-mode", told, repair, seen=True)
+        message = f"In the model the channels are mixed: red, green and blue weigh {rows}."
+    yield Suspect("pre-colour-mode", message, repair, seen=True)
 
 
 def _repair(examination: Examination, entry: Entry) -> Repair:

@@ -28,88 +28,89 @@ _EXHAUSTIVE, _NEAR = 1024, 8
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
     """Compare the file's labels with the classifier's, then the columns of the answers with PyTorch's."""
-    given, wanted = examination.labels, examination.reference.classifier.labels
-    if given is not None and given != wanted:
-        yield from _list(given, wanted, examination)
+    labels, wanted = examination.file.labels, examination.reference.classifier.labels
+    if labels is not None and labels != wanted:
+        yield from _list(labels, wanted, examination)
     yield from _columns(examination)
 
 
-def _list(given: tuple[str, ...], wanted: tuple[str, ...], examination: Examination) -> Iterator[Suspect]:
-    outputs = None if examination.probabilities is None else examination.probabilities.shape[1]
-    right = Repair(edit=lambda model: model.set_labels(wanted), fix=fix("labels", examination.artifact.format))
-    by_place = Repair(answers=lambda found: _by_place(found, given, wanted), fix=right.fix)
-    repeated = sorted(label for label, count in Counter(given).items() if count > 1)
+def _list(labels: tuple[str, ...], wanted: tuple[str, ...], examination: Examination) -> Iterator[Suspect]:
+    probabilities = examination.candidate.probabilities
+    outputs = None if probabilities is None else probabilities.shape[1]
+    right = Repair(edit=lambda model: model.set_labels(wanted), fix=fix("labels", examination.file.artifact.format))
+    by_place = Repair(answers=lambda prediction: _by_place(prediction, labels, wanted), fix=right.fix)
+    repeated = sorted(label for label, count in Counter(labels).items() if count > 1)
     if repeated:
-        first, second, *_ = [i for i, label in enumerate(given) if label == repeated[0]]
+        first, second, *_ = [i for i, label in enumerate(labels) if label == repeated[0]]
         yield Suspect(
             "lab-duplicate-names",
             f"Labels {first} and {second} are both {repeated[0]!r}: the probability dictionary loses "
-            f"{len(given) - len(set(given))} of {len(given)} entries; use unique names.",
+            f"{len(labels) - len(set(labels))} of {len(labels)} entries; use unique names.",
             right,
             seen=True,
         )
         return
-    if len(given) != len(wanted):
-        yield _count(given, wanted, outputs, right)
+    if len(labels) != len(wanted):
+        yield _count(labels, wanted, outputs, right)
         return
-    fault, message = name_order(given, wanted)
+    fault, message = name_order(labels, wanted)
     yield Suspect(
-        fault, message, by_place if format_of(examination.artifact).HAS_LABELS or outputs else right, seen=True
+        fault, message, by_place if format_of(examination.file.artifact).HAS_LABELS or outputs else right, seen=True
     )
 
 
-def _count(given: Sequence[str], wanted: Sequence[str], outputs: int | None, right: Repair) -> Suspect:
+def _count(labels: Sequence[str], wanted: Sequence[str], outputs: int | None, right: Repair) -> Suspect:
     known = set(wanted)
-    strange = [label for label in given if label not in known]
-    if tuple(given[1:]) == tuple(wanted) or tuple(wanted[1:]) == tuple(given):
-        extra = "has one entry too many" if len(given) > len(wanted) else "lacks its first entry"
+    strange = [label for label in labels if label not in known]
+    if tuple(labels[1:]) == tuple(wanted) or tuple(wanted[1:]) == tuple(labels):
+        extra = "has one entry too many" if len(labels) > len(wanted) else "lacks its first entry"
         return Suspect(
             "lab-off-by-one-background",
-            f"The label list {extra} at its beginning ({given[0]!r} where {wanted[0]!r} is meant): all labels are "
+            f"The label list {extra} at its beginning ({labels[0]!r} where {wanted[0]!r} is meant): all labels are "
             "shifted by one.",
             right,
             seen=True,
         )
-    told = f" (unknown: {strange[0]!r})" if strange else ""
+    unknown = f" (unknown: {strange[0]!r})" if strange else ""
     return Suspect(
         "lab-count-mismatch",
-        f"The label list has {len(given)} entries but the classifier has {len(wanted)} classes{told}.",
+        f"The label list has {len(labels)} entries but the classifier has {len(wanted)} classes{unknown}.",
         right,
         seen=True,
     )
 
 
-def name_order(given: Sequence[str], wanted: Sequence[str]) -> tuple[str, str]:
+def name_order(labels: Sequence[str], wanted: Sequence[str]) -> tuple[str, str]:
     """Say what was done to a list of labels of the right length."""
     count = len(wanted)
-    if all(_plain(one) == _plain(other) for one, other in zip(given, wanted, strict=True)):
-        index = next(i for i in range(count) if given[i] != wanted[i])
+    if all(_plain(one) == _plain(other) for one, other in zip(labels, wanted, strict=True)):
+        index = next(i for i in range(count) if labels[i] != wanted[i])
         return (
             "lab-text-mismatch",
-            f"Same class index, different spelling: label {index} is {given[index]!r} in the file and "
+            f"Same class index, different spelling: label {index} is {labels[index]!r} in the file and "
             f"{wanted[index]!r} in PyTorch.",
         )
     for shift in (1, -1):
-        same = sum(given[(i + shift) % count] == wanted[i] for i in range(count))
+        same = sum(labels[(i + shift) % count] == wanted[i] for i in range(count))
         if same >= count - 1 and count > 2:
             word = "a background entry is present" if shift == 1 else "the first entry is missing"
             return (
                 "lab-off-by-one-background",
-                f"All labels are shifted by one ({word}): output 0 is called {given[0]!r}, and is {wanted[0]!r}.",
+                f"All labels are shifted by one ({word}): output 0 is called {labels[0]!r}, and is {wanted[0]!r}.",
             )
-    if sorted(given) != sorted(wanted):
+    if sorted(labels) != sorted(wanted):
         known = set(wanted)
-        unknown = [i for i in range(count) if given[i] not in known]
+        unknown = [i for i in range(count) if labels[i] not in known]
         return (
             "lab-text-mismatch",
             f"{len(unknown)} of {count} labels have other names in the file: label {unknown[0]} is "
-            f"{given[unknown[0]]!r}, in PyTorch {wanted[unknown[0]]!r}.",
+            f"{labels[unknown[0]]!r}, in PyTorch {wanted[unknown[0]]!r}.",
         )
     places = {label: i for i, label in enumerate(wanted)}
-    told = name_permutation([places[label] for label in given], wanted)
+    moves = name_permutation([places[label] for label in labels], wanted)
     return (
         "lab-order-permuted",
-        f"The labels are in another order than the outputs: {told}.",
+        f"The labels are in another order than the outputs: {moves}.",
     )
 
 
@@ -133,32 +134,34 @@ def name_permutation(order: Sequence[int], labels: Sequence[str]) -> str:
 
 def _columns(examination: Examination) -> Iterator[Suspect]:
     """Find PyTorch's columns among the candidate's by their numbers over all images."""
-    found, expected = examination.probabilities, examination.expected
-    if found is None or found.ndim != 2 or not np.isfinite(found).all() or len(found) < 2:
+    probabilities, expected = examination.candidate.probabilities, examination.torch.probabilities
+    if probabilities is None or probabilities.ndim != 2 or len(probabilities) < 2:
         return
-    outputs, classes = found.shape[1], expected.shape[1]
+    if not np.isfinite(probabilities).all():
+        return
+    outputs, classes = probabilities.shape[1], expected.shape[1]
     labels = examination.reference.classifier.labels
     if outputs == classes:
-        order = match_columns(*_enough(examination, found, expected))
+        order = match_columns(*_enough(examination, probabilities, expected))
         if order is None or order == list(range(classes)):
             return
         # order[i]: the output that holds class i; the inverse says what each output holds.
         holds = np.argsort(order, kind="stable").tolist()
         swap = order
         if (shift := _roll(order)) is not None and abs(shift) == 1:
-            fault, told = (
+            fault, message = (
                 "lab-off-by-one-background",
                 "All labels are shifted by one (a background entry is present or missing)",
             )
         else:
-            fault, told = (
+            fault, message = (
                 "lab-order-permuted",
                 f"Values agree but names are permuted: {name_permutation(holds, labels)}",
             )
         equal = "; permuted labels and permuted rows of the last layer are the same, and both would explain it"
-        yield Suspect(fault, f"{told}{equal}.", Repair(answers=lambda p: _taken(p, examination, swap)))
+        yield Suspect(fault, f"{message}{equal}.", Repair(answers=lambda p: _taken(p, examination, swap)))
     elif outputs > classes:
-        order = match_columns(found, expected)
+        order = match_columns(probabilities, expected)
         if order is None:
             return
         kept = order
@@ -172,36 +175,38 @@ def _columns(examination: Examination) -> Iterator[Suspect]:
         )
 
 
-def _enough(examination: Examination, found: np.ndarray, expected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _enough(
+    examination: Examination, probabilities: np.ndarray, expected: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Let both answer for the images turned over too, where they are few for so many classes."""
-    if examination.is_recorded or len(found) >= 32 or found.shape[1] < 16:
-        return found, expected
+    if examination.candidate.is_recorded or len(probabilities) >= 32 or probabilities.shape[1] < 16:
+        return probabilities, expected
     turned = np.concatenate([examination.pixels[:, ::-1], examination.pixels[:, :, ::-1]])[:24]
     turned = np.ascontiguousarray(turned)
     try:
-        more = examination.predict(turned)
+        more = examination.candidate.predict(turned)
     except EXPECTED:
-        return found, expected
+        return probabilities, expected
     from conversion.deployed import pixels_to_tensor
 
     values = np.asarray(more.probabilities, np.float64)
-    if values.shape[1:] != found.shape[1:] or more.labels is not None:
-        return found, expected
+    if values.shape[1:] != probabilities.shape[1:] or more.labels is not None:
+        return probabilities, expected
     return (
-        np.concatenate([found, values]),
-        np.concatenate([expected, examination.ask_pytorch(pixels_to_tensor(turned))]),
+        np.concatenate([probabilities, values]),
+        np.concatenate([expected, examination.torch.answer(pixels_to_tensor(turned))]),
     )
 
 
-def match_columns(found: np.ndarray, expected: np.ndarray) -> list[int] | None:
+def match_columns(probabilities: np.ndarray, expected: np.ndarray) -> list[int] | None:
     """Find the column of each class; None where the columns do not say."""
-    if bool((found < 0).any()):  # logits: up to a constant for each image
-        found = found - found.max(axis=1, keepdims=True)
+    if bool((probabilities < 0).any()):  # logits: up to a constant for each image
+        probabilities = probabilities - probabilities.max(axis=1, keepdims=True)
         logs = np.log(np.maximum(expected, _SMALLEST))
         second = logs - logs.max(axis=1, keepdims=True)
-        first = np.maximum(found, np.log(_SMALLEST))
+        first = np.maximum(probabilities, np.log(_SMALLEST))
     else:
-        first, second = (np.log(np.maximum(v, _SMALLEST)) for v in (found, expected))
+        first, second = (np.log(np.maximum(v, _SMALLEST)) for v in (probabilities, expected))
     columns = _candidates(first, second)
     apart = np.zeros(columns.shape)
     for one, other in zip(first, second, strict=True):  # image by image, or it would be too large at once
@@ -255,7 +260,7 @@ def _roll(order: Sequence[int]) -> int | None:
 def _taken(prediction: Prediction, examination: Examination, order: Sequence[int]) -> Prediction:
     """Take the columns that hold the classes, in PyTorch's order."""
     values = np.asarray(prediction.probabilities, np.float64)
-    labels = examination.labels
+    labels = examination.file.labels
     if prediction.labels is not None and labels and len(labels) == len(prediction.labels):
         places = {label: i for i, label in enumerate(prediction.labels)}
         if all(label in places for label in labels):
@@ -266,11 +271,11 @@ def _taken(prediction: Prediction, examination: Examination, order: Sequence[int
     return replace(prediction, probabilities=values, labels=examination.reference.classifier.labels, top1=None)
 
 
-def _by_place(prediction: Prediction, given: Sequence[str], wanted: Sequence[str]) -> Prediction:
+def _by_place(prediction: Prediction, labels: Sequence[str], wanted: Sequence[str]) -> Prediction:
     """Name the outputs by their place in the file's list of labels."""
-    if prediction.labels is None or set(prediction.labels) != set(given):
+    if prediction.labels is None or set(prediction.labels) != set(labels):
         return replace(prediction, labels=None, top1=None)
-    names = dict(zip(given, wanted, strict=True))
+    names = dict(zip(labels, wanted, strict=True))
     return relabelled(prediction, [names[label] for label in prediction.labels])
 
 

@@ -22,24 +22,24 @@ _MOST = 4
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
     """Name every operation that was located; several are undone together too."""
-    graph = examination.graph
-    if examination.program is None or graph is None:
+    graph = examination.file.graph
+    if examination.torch.program is None or graph is None:
         return
     # What is wrong before the first operation is the input's family's.
     located = [one for one in examination.divergences if one.type != "input" and one.value != graph.input]
-    chance = examination.apart_twice
+    chance = examination.candidate.apart_twice
     for one in located[:_MOST]:
-        fault, told = name_fault(examination, one)
+        fault, message = name_fault(examination, one)
         if chance > 1e-6:
-            fault, told = (
+            fault, message = (
                 "mode-dropout-live",
-                f"Two identical runs differ by {chance:.2g}: dropout is active. {told}",
+                f"Two identical runs differ by {chance:.2g}: dropout is active. {message}",
             )
-        yield Suspect(fault, told, _repair(examination, [one]), seen=True)
+        yield Suspect(fault, message, _repair(examination, [one]), seen=True)
     if 1 < len(located) <= _MOST:
         named = [name_fault(examination, one) for one in located]
-        told = "; ".join(told[:-1] for _, told in named)
-        yield Suspect(named[0][0], f"{told}.", _repair(examination, located))
+        message = "; ".join(message[:-1] for _, message in named)
+        yield Suspect(named[0][0], f"{message}.", _repair(examination, located))
 
 
 def _repair(examination: Examination, located: Sequence[Located]) -> Repair | None:
@@ -51,6 +51,7 @@ def _repair(examination: Examination, located: Sequence[Located]) -> Repair | No
 def _run(artifact: Artifact, examination: Examination, located: tuple[Located, ...]) -> Predict:
     from parity.diagnosis.graft import grafted
 
-    assert examination.graph is not None
-    assert examination.program is not None
-    return grafted(artifact, examination.graph, examination.program, examination.divergences, located)
+    graph, program = examination.file.graph, examination.torch.program
+    assert graph is not None
+    assert program is not None
+    return grafted(artifact, graph, program, examination.divergences, located)

@@ -1,4 +1,4 @@
-"""Which value of the file is given as the probabilities: an output of another name, or the wrong value."""
+"""Which value of the file goes out as the probabilities: an output of another name, or the wrong value."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _MOST = 4
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
     """Read each output where none could be chosen; else look for PyTorch's answer among all values of the file."""
-    if examination.is_recorded or any(repair.run for repair in examination.repairs):
+    if examination.candidate.is_recorded or any(repair.run for repair in examination.candidate.repairs):
         return
-    if examination.prediction is None:
+    if examination.candidate.prediction is None:
         yield from _unnamed(examination)
     yield from _wrong(examination)
 
 
 def _unnamed(examination: Examination) -> Iterator[Suspect]:
     """Try each output of a file that has none of the expected name and several, or none, of the right shape."""
-    artifact = examination.artifact
+    artifact = examination.file.artifact
     declared, shapes = read_outputs(artifact)
     if artifact.output or (declared in shapes if declared else WANTED in shapes) or not shapes:
         return
@@ -49,7 +49,7 @@ def _unnamed(examination: Examination) -> Iterator[Suspect]:
             "i-output-renamed",
             f"{asked}; the {artifact.format} model calls it `{name}` (its outputs: {listed}).",
             Repair(
-                run=partial(_read, name=name, batch=examination.batch),
+                run=partial(_read, name=name, batch=examination.candidate.batch),
                 evidence="read there, the answers agree",
                 fix=_fix(artifact, name, declared),
             ),
@@ -75,19 +75,19 @@ def _fix(artifact: Artifact, name: str, declared: str) -> str:
 
 
 def _wrong(examination: Examination) -> Iterator[Suspect]:
-    graph = examination.graph
+    graph = examination.file.graph
     if graph is None:
         return
     for name, seen in _candidates(examination, graph):
-        made = graph.producers().get(name)
-        by = f" (what {made.type} `{made.name}` gives)" if made else ""
+        producer = graph.producers().get(name)
+        by = f" (what {producer.type} `{producer.name}` gives)" if producer else ""
         yield Suspect(
             "i-wrong-output",
-            f"The probabilities are taken from the wrong value: {_place(examination.artifact)} is "
+            f"The probabilities are taken from the wrong value: {_place(examination.file.artifact)} is "
             f"`{graph.output}`{_what(examination, graph)}, and PyTorch's answer is in `{name}`{by}.",
             Repair(
                 edit=partial(_pointed, was=graph.output, name=name),
-                fix=fix("wrong output", examination.artifact.format, name=name, wanted=WANTED),
+                fix=fix("wrong output", examination.file.artifact.format, name=name, wanted=WANTED),
             ),
             seen=seen,
         )
@@ -95,7 +95,7 @@ def _wrong(examination: Examination) -> Iterator[Suspect]:
 
 def has_unread_softmax(examination: Examination) -> bool:
     """Say whether a softmax is there and the answer is taken from another value: it is not missing."""
-    graph = examination.graph
+    graph = examination.file.graph
     return graph is not None and not set(_softmaxes(graph)) <= _ancestors(graph)
 
 
@@ -108,7 +108,7 @@ def _candidates(examination: Examination, graph: Graph) -> Iterator[tuple[str, b
     if not all(rows):
         yield from ((name, False) for name in unused[:_MOST])
         return
-    wanted = examination.expected[examination.screen]
+    wanted = examination.torch.probabilities[examination.screen]
     # An answer of another size, the best class say, is none, wherever it comes from.
     strange = graph.output not in rows[0]
     open_to = [name for name in rows[0] if strange or name not in used]
@@ -125,8 +125,8 @@ def _candidates(examination: Examination, graph: Graph) -> Iterator[tuple[str, b
 
 def _rows(examination: Examination, image: int) -> dict[str, np.ndarray]:
     """Return all values of one image that have a number for each class; none where it cannot be traced."""
-    classes = examination.expected.shape[1]
-    values = examination.values(examination.pixels[image]) or {}
+    classes = examination.torch.probabilities.shape[1]
+    values = examination.candidate.values(examination.pixels[image]) or {}
     rows = {name: _row(value, classes) for name, value in values.items()}
     return {name: row for name, row in rows.items() if row is not None}
 
@@ -155,19 +155,19 @@ def _softmax(row: np.ndarray) -> np.ndarray:
 
 
 def _softmaxes(graph: Graph) -> list[str]:
-    found = [operation for operation in graph.operations if operation.type.lower() in _SOFTMAX]
-    return [operation.outputs[0] for operation in reversed(found)]
+    softmaxes = [operation for operation in graph.operations if operation.type.lower() in _SOFTMAX]
+    return [operation.outputs[0] for operation in reversed(softmaxes)]
 
 
 def _ancestors(graph: Graph) -> set[str]:
     """List the values that the answer is worked out from, itself among them."""
-    producers, found, left = graph.producers(), set(), [graph.output]
-    while left:
-        name = left.pop()
-        if name not in found:
-            found.add(name)
-            left += producers[name].inputs if name in producers else ()
-    return found
+    producers, ancestors, pending = graph.producers(), set(), [graph.output]
+    while pending:
+        name = pending.pop()
+        if name not in ancestors:
+            ancestors.add(name)
+            pending += producers[name].inputs if name in producers else ()
+    return ancestors
 
 
 def _place(artifact: Artifact) -> str:
@@ -176,11 +176,11 @@ def _place(artifact: Artifact) -> str:
 
 
 def _what(examination: Examination, graph: Graph) -> str:
-    made = graph.producers().get(graph.output)
+    producer = graph.producers().get(graph.output)
     readers = [reader.type for reader in graph.consumers().get(graph.output, [])]
     if any(kind.lower() in _SOFTMAX for kind in readers):
         return ", the logits before softmax"
-    return f", what {made.type} gives" if made else ""
+    return f", what {producer.type} gives" if producer else ""
 
 
 def _pointed(model: Editable, was: str, name: str) -> None:

@@ -1,13 +1,14 @@
 """What happens to a picture before it is pixels: decoder, colours, orientation, resize and crop.
 
-Where the answers that were given cannot be had again from our pixels, they were made from other ones. Which ones is
-found by making them in every usual way, until PyTorch's answers to them are those that were given.
+Where the recorded answers cannot be had again from our pixels, they are answers to other ones. Which ones these are
+shows by following every usual recipe, until PyTorch's answers are the recorded ones.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,26 +30,36 @@ _MOST = FP16_CAP
 _SHOWN = "PyTorch shown those pixels gives the same answers"
 
 
+@dataclass(frozen=True)
+class Variant:
+    """Hold a recipe, the pixels that it makes, and the change of a reference to PyTorch's answers to these."""
+
+    recipe: Recipe
+    pixels: np.ndarray
+    answering: Callable[[Reference], Reference]
+
+
 def suspects(examination: Examination) -> Iterator[Suspect]:
-    """Make the pixels in other ways, one change at a time, then two; then say what rounded pixels would explain."""
-    if not examination.is_elsewhere:
+    """Follow other recipes, of one change at a time, then of two; then say what rounded pixels would explain."""
+    if not examination.candidate.is_elsewhere:
         return
     yield from _elsewhere(examination)
     own = preparation.usual(examination.reference.classifier.preprocessing)
-    ways = list(_ways(examination, own))
-    for recipe, made, answered in ways:
-        repair = Repair(reference=answered, evidence=_SHOWN, fix=recipe.fix(own))
-        yield _suspect(examination, recipe, own, made, repair)
+    variants = list(_variants(examination, own))
+    for variant in variants:
+        fault, repair = variant.recipe.fault(own), _repair(variant, own)
+        yield Suspect(fault, _sentence(examination, own, variant), repair)
     # Who says that these very pixels were shown may be mistaken in how they were used, not in their last bits.
-    if examination.prediction and examination.prediction.same_pixels:
+    if examination.candidate.prediction and examination.candidate.prediction.same_pixels:
         return
-    yield from _rounded(examination, own, ways)
+    yield from _rounded(examination, own, variants)
 
 
 def _elsewhere(examination: Examination) -> Iterator[Suspect]:
-    """Say that the file is right, where it is; what was done to the pixels says more, if it can be found."""
+    """Say that the file is right, where it is; what was done to the pixels says more, if it is known."""
     try:
-        here = judged(examination.reference, examination.predict(examination.pixels), examination.tolerance)
+        answers = examination.candidate.predict(examination.pixels)
+        here = judged(examination.reference, answers, examination.tolerance)
     except EXPECTED:
         return
     if holds(here):
@@ -61,21 +72,19 @@ def _elsewhere(examination: Examination) -> Iterator[Suspect]:
         )
 
 
-def _ways(
-    examination: Examination, own: Recipe
-) -> Iterator[tuple[Recipe, np.ndarray, Callable[[Reference], Reference]]]:
+def _variants(examination: Examination, own: Recipe) -> Iterator[Variant]:
     """Give every recipe that makes other pixels, these pixels, and PyTorch's answers to them."""
-    base = preparation.pictures(examination)
+    base = preparation.read_pictures(examination.image_files)
     recipes = [*preparation.single(own), *preparation.double(own)] if base else [*preparation.of_pixels(own)]
     tried: set[bytes] = set()
     for recipe in recipes:
-        made = preparation.made(examination, recipe, base)
-        if made is None or made.shape != examination.pixels.shape or np.array_equal(made, examination.pixels):
+        pixels = preparation.prepare(recipe, examination.pixels, base)
+        if pixels is None or pixels.shape != examination.pixels.shape or np.array_equal(pixels, examination.pixels):
             continue
-        key = made.tobytes()
+        key = pixels.tobytes()
         if key not in tried:  # two names for the same pixels
             tried.add(key)
-            yield recipe, made, _answering(examination.reference.images.names, made)
+            yield Variant(recipe, pixels, _answering(examination.reference.images.names, pixels))
 
 
 def _answering(names: tuple[str, ...], pixels: np.ndarray) -> Callable[[Reference], Reference]:
@@ -94,12 +103,8 @@ def _answering(names: tuple[str, ...], pixels: np.ndarray) -> Callable[[Referenc
     return answering
 
 
-def _rounded(
-    examination: Examination,
-    own: Recipe,
-    ways: Sequence[tuple[Recipe, np.ndarray, Callable[[Reference], Reference]]],
-) -> Iterator[Suspect]:
-    """Say that pixels which differ by rounding would explain it: a decoder's, or nearly those of another way.
+def _rounded(examination: Examination, own: Recipe, variants: Sequence[Variant]) -> Iterator[Suspect]:
+    """Say that pixels which differ by rounding would explain it: a decoder's, or nearly those of another recipe.
 
     Nobody has these pixels, so nothing can be run again with them: what speaks for them is how large the difference
     is, and that confirms nothing.
@@ -117,20 +122,22 @@ def _rounded(
         )
         return
     allowed = min(PIXELS_ROUNDED * _cost(examination, 1), _MOST)
-    near = ((_apart(examination, answered(examination.reference)), recipe, made) for recipe, made, answered in ways)
-    fitting = [way for way in near if way[0] <= allowed]
-    for apart, recipe, made in sorted(fitting, key=lambda way: way[0])[:1]:
-        told = _sentence(examination, recipe, own, made)[:-1]
+    near = [(_apart(examination, variant.answering(examination.reference)), variant) for variant in variants]
+    fitting = [pair for pair in near if pair[0] <= allowed]
+    for apart, variant in sorted(fitting, key=lambda pair: pair[0])[:1]:
+        fault, fix = variant.recipe.fault(own), variant.recipe.fix(own)
+        sentence = _sentence(examination, own, variant)[:-1]
         rest = f"what is left, {apart:.2g}, is not more than pixels that were rounded otherwise cost PyTorch"
-        yield Suspect(recipe.fault(own), f"{told}; {rest}.", seen=True, fix=recipe.fix(own), suffices=True)
+        yield Suspect(fault, f"{sentence}; {rest}.", seen=True, fix=fix, suffices=True)
 
 
 def _apart(examination: Examination, reference: Reference) -> float:
-    """Return the largest |dp| between the given answers and a reference's; infinity where one is not finite."""
-    if examination.answers is None:
+    """Return the largest |dp| between the answers and a reference's; infinity where one is not finite."""
+    answers = examination.candidate.answers
+    if answers is None:
         return math.inf
-    found = judged(reference, examination.answers, examination.tolerance)
-    apart = [math.inf if case.max_abs_diff is None else case.max_abs_diff for case in found.cases]
+    cases = judged(reference, answers, examination.tolerance).cases
+    apart = [math.inf if case.max_abs_diff is None else case.max_abs_diff for case in cases]
     return max(apart, default=math.inf)
 
 
@@ -140,16 +147,17 @@ def _cost(examination: Examination, bits: int) -> float:
     noise = random.integers(-bits, bits + 1, examination.pixels.shape)
     noisy = np.clip(examination.pixels.astype(np.int16) + noise, 0, 255).astype(np.uint8)
     answers = asked_again(examination.reference, noisy).prediction.probabilities
-    return float(np.abs(answers - examination.expected).max())
+    return float(np.abs(answers - examination.torch.probabilities).max())
 
 
-def _suspect(examination: Examination, recipe: Recipe, own: Recipe, made: np.ndarray, repair: Repair) -> Suspect:
-    return Suspect(recipe.fault(own), _sentence(examination, recipe, own, made), repair)
+def _repair(variant: Variant, own: Recipe) -> Repair:
+    return Repair(reference=variant.answering, evidence=_SHOWN, fix=variant.recipe.fix(own))
 
 
-def _sentence(examination: Examination, recipe: Recipe, own: Recipe, made: np.ndarray) -> str:
-    noise = float(((made.astype(np.float64) - examination.pixels) ** 2).mean())
+def _sentence(examination: Examination, own: Recipe, variant: Variant) -> str:
+    pixels = variant.pixels
+    noise = float(((pixels.astype(np.float64) - examination.pixels) ** 2).mean())
     decibel = 10 * np.log10(255**2 / noise) if noise else float("inf")
-    count = sum(not np.array_equal(a, b) for a, b in zip(made, examination.pixels, strict=True))
-    told = f"; the pixels differ by a PSNR of {decibel:.1f} dB in {count} of {len(made)} image(s)"
-    return f"{recipe.told(own)}{told}."
+    count = sum(not np.array_equal(a, b) for a, b in zip(pixels, examination.pixels, strict=True))
+    difference = f"; the pixels differ by a PSNR of {decibel:.1f} dB in {count} of {len(pixels)} image(s)"
+    return f"{variant.recipe.sentence(own)}{difference}."

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
     """Compute an fp16 program in fp32."""
-    artifact = examination.artifact
+    artifact = examination.file.artifact
     if not format_of(artifact).HAS_COMPUTE_PRECISION or artifact.precision != "fp16":
         return
     repair = Repair(
@@ -30,42 +30,46 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
     )
     name, largest = _largest(examination)
     if largest > HALF_LARGEST:
-        told = (
+        message = (
             f"Activation after `{name}` reaches {largest:.3g} > {HALF_LARGEST:g}: it overflows in float16; keep "
             "that operation in float32."
         )
-        yield Suspect("p-fp16-overflow", told, repair, seen=True)
+        yield Suspect("p-fp16-overflow", message, repair, seen=True)
         return
     cost = _fp16_cost(examination)
     if cost is not None and cost > examination.tolerance:
-        told = (
+        message = (
             f"Rounding to float16 costs PyTorch's own module {cost:.2g} on these images, where "
             f"{examination.tolerance:.2g} is allowed: no conversion of this network holds in float16; keep it in "
             "float32."
         )
-        yield Suspect("p-fp16-drift", told, repair, seen=True)
+        yield Suspect("p-fp16-drift", message, repair, seen=True)
         return
-    told = f"Rounding to float16 is all of the difference: the same file computed in float32 agrees; {_cost(cost)}."
-    yield Suspect("p-fp16-drift", told, repair)
+    message = (
+        f"Rounding to float16 is all of the difference: the same file computed in float32 agrees; {_cost(cost)}."
+    )
+    yield Suspect("p-fp16-drift", message, repair)
 
 
 def harmless(examination: Examination) -> Iterator[Suspect]:
     """Say what looks like a fault in a comparison that holds, and is none."""
-    cases = examination.given.cases
+    cases = examination.candidate.judgement.cases
     ties = [case for case in cases if case.verdict == "tie"]
     if ties:
         reference, candidate = ties[0].reference, ties[0].candidate
-        told = (
+        message = (
             f"Top-1 flips for {ties[0].image} between {reference.label!r} and {candidate.label!r}, which "
             "are nearer to each other than twice the tolerance: a tie within noise, not a fault."
         )
-        yield Suspect("p-near-tie", told, harmless=True)
-    apart = examination.given.max_abs_diff or 0.0
-    if examination.artifact.precision == "fp16" and apart > 1e-3:
+        yield Suspect("p-near-tie", message, harmless=True)
+    apart = examination.candidate.judgement.max_abs_diff or 0.0
+    if examination.file.artifact.precision == "fp16" and apart > 1e-3:
         cost = _fp16_cost(examination)
         if cost is not None and apart <= FP16_FACTOR * cost:
-            told = f"Difference (max {apart:.2g}) is what float16 predicts for this model: no fault; {_cost(cost)}."
-            yield Suspect("p-fp16-drift", told, harmless=True)
+            message = (
+                f"Difference (max {apart:.2g}) is what float16 predicts for this model: no fault; {_cost(cost)}."
+            )
+            yield Suspect("p-fp16-drift", message, harmless=True)
 
 
 def _fp16_cost(examination: Examination) -> float | None:
@@ -93,7 +97,7 @@ def _largest(examination: Examination) -> tuple[str, float]:
     from parity.formats.coreml.classifier import fed
     from parity.formats.mlprogram.retyped import evaluator_in_fp32
 
-    evaluator = evaluator_in_fp32(examination.artifact.path)
+    evaluator = evaluator_in_fp32(examination.file.artifact.path)
     pixels = examination.pixels[min(examination.screen[0], len(examination.pixels) - 1)]
     values = evaluator.trace({f.name: fed(f, pixels[None]) for f in evaluator.description.input})
     sizes = {

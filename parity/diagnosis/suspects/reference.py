@@ -29,11 +29,11 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
     apart = float(np.nanmax(np.abs(exact - few.prediction.probabilities), initial=0.0))
     if apart <= max(REFERENCE, examination.tolerance / 4):
         return
-    told = ", ".join(_shortened()) or "an autocast inside the module, say"
+    settings = ", ".join(_shortened()) or "an autocast inside the module, say"
     yield Suspect(
         "p-tf32-reference",
-        f"The PyTorch reference is the noisy side: in fp64 it answers otherwise, by {apart:.2g} ({told}); rerun it "
-        "on the CPU in full fp32.",
+        f"The PyTorch reference is the noisy side: in fp64 it answers otherwise, by {apart:.2g} ({settings}); "
+        "rerun it on the CPU in full fp32.",
         Repair(
             reference=in_fp64,
             evidence="PyTorch in fp64 gives the same answers",
@@ -64,6 +64,6 @@ def _shortened() -> Iterator[str]:
         yield f"torch.set_float32_matmul_precision is {matmul!r}"
     mkldnn = torch.backends.mkldnn
     for name, place in (("mkldnn.conv", "conv"), ("mkldnn.matmul", "matmul"), ("mkldnn", "")):
-        found = getattr(getattr(mkldnn, place, None) if place else mkldnn, "fp32_precision", "none")
-        if found in ("bf16", "tf32"):
-            yield f"torch.backends.{name}.fp32_precision is {found!r}"
+        precision = getattr(getattr(mkldnn, place, None) if place else mkldnn, "fp32_precision", "none")
+        if precision in ("bf16", "tf32"):
+            yield f"torch.backends.{name}.fp32_precision is {precision!r}"

@@ -26,11 +26,11 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
 
 
 def _chance(examination: Examination) -> Iterator[Suspect]:
-    if examination.apart_twice <= 1e-6:
+    if examination.candidate.apart_twice <= 1e-6:
         return
-    apart = f"Two identical runs differ by {examination.apart_twice:.2g}"
+    apart = f"Two identical runs differ by {examination.candidate.apart_twice:.2g}"
     message = f"{apart}: dropout is active, or something else is random."
-    able = format_of(examination.artifact).HAS_TRAINING_SWITCHES
+    able = format_of(examination.file.artifact).HAS_TRAINING_SWITCHES
     repair = Repair(edit=_without_training, fix="model.eval()") if able else None
     yield Suspect("mode-dropout-live", message, repair, seen=True)
 
@@ -42,7 +42,7 @@ def _batch_statistics(examination: Examination) -> Iterator[Suspect]:
     norms = [m for m in examination.reference.classifier.module.modules() if isinstance(m, _norms(torch))]
     if not norms:
         return
-    editable = examination.editable
+    editable = examination.file.editable
     if training := editable.verbs.training_norms(editable.content):
         yield Suspect(
             "mode-train-bn",

@@ -33,14 +33,14 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
-    """Ask the other runtime of the file, where one was found to agree; and int8 sums that do not saturate."""
-    if examination.is_recorded:
+    """Ask the other runtime of the file, where one agrees; and int8 sums that do not saturate."""
+    if examination.candidate.is_recorded:
         return
-    guilty, backend = examination.guilty, examination.backend
+    guilty, backend = examination.guilty, examination.candidate.backend
     if guilty and guilty.after == chain.OPTIMISED:
         yield _optimisation(examination)
-    elif guilty == Passage(f"{examination.artifact.format} file", backend):
-        for other in backends_for(examination.artifact.format):
+    elif guilty == Passage(f"{examination.file.artifact.format} file", backend):
+        for other in backends_for(examination.file.artifact.format):
             if other != backend and find_backend(other).why_not() is None:
                 yield _disagreement(examination, other)
     if backend == "onnxruntime" and _saturates(examination):
@@ -48,7 +48,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
             "p-int8-saturation",
             "This CPU has no VNNI: ONNX Runtime int8 sums saturate; do not use it as reference.",
             Repair(
-                run=partial(_exact_sums, batch=examination.batch),
+                run=partial(_exact_sums, batch=examination.candidate.batch),
                 evidence="the same file with exact int8 sums agrees",
                 fix='options.add_session_config_entry("session.x64quantprecision", "1")',
             ),
@@ -70,15 +70,16 @@ def _optimisation(examination: Examination) -> Suspect:
 
 
 def _disagreement(examination: Examination, other: str) -> Suspect:
-    backend = examination.backend
+    backend = examination.candidate.backend
     package, right = find_backend(backend).ABOUT.package, find_backend(other).ABOUT.title
     where = _operation(examination, backend, other)
-    told = f"{_named(backend)} and {_named(other)} disagree{where}; the file is right: {right} agrees "
+    both = f"{_named(backend)} and {_named(other)}"
+    sentence = f"{both} disagree{where}; the file is right: {right} agrees with PyTorch."
     return Suspect(
         "v-runtime-regression",
-        f"{told[0].upper()}{told[1:]}with PyTorch.",
+        f"{sentence[0].upper()}{sentence[1:]}",
         Repair(
-            run=partial(_loaded, backend=other, batch=examination.batch),
+            run=partial(_loaded, backend=other, batch=examination.candidate.batch),
             evidence=f"the same file run by {right} agrees",
             fix=f"pip install --upgrade {package}" if package.startswith("onnx") else "",
         ),
@@ -100,13 +101,13 @@ def _named(backend: str) -> str:
 
 def _operation(examination: Examination, one: str, other: str) -> str:
     """Name the first operation that two runtimes of an ONNX file give different values of, from the same inputs."""
-    graph = examination.graph
+    graph = examination.file.graph
     if graph is None or not find_format(graph.format).RUNTIME_REWRITES:
         return ""
     pixels = examination.pixels[examination.screen[0]]
     try:
         with refusals("a runtime that is to show the values inside"):
-            first, second = (_values(examination.artifact, name, pixels) for name in (one, other))
+            first, second = (_values(examination.file.artifact, name, pixels) for name in (one, other))
     except EXPECTED:  # that they disagree stands without it
         return ""
     for operation in graph.operations:
@@ -130,8 +131,8 @@ def _values(artifact: Artifact, runtime: str, pixels: np.ndarray) -> dict[str, n
     image = image_of(model)
     batch = image.type.tensor_type.shape.dim[0].dim_value or 1
     fed = {image.name: np.repeat(as_tensor(pixels[None]), batch, axis=0)}
-    found: dict[str, Any] = evaluator_of(model).run(None, fed, intermediate=True)
-    return {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
+    values: dict[str, Any] = evaluator_of(model).run(None, fed, intermediate=True)
+    return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:
@@ -145,7 +146,7 @@ def _same(one: np.ndarray, other: np.ndarray) -> bool:
 
 def _saturates(examination: Examination) -> bool:
     """Say whether a file computes in int8 on an x86 processor that has no exact sums for it."""
-    graph = examination.graph
+    graph = examination.file.graph
     if graph is None or not any(operation.type in _INT8 for operation in graph.operations):
         return False
     flags = _flags()

@@ -34,18 +34,19 @@ _RGB = 20  # FeatureTypes.proto: ImageFeatureType.ColorSpace
 
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
-    """Compare what was asked of the file with what it declares, and try the shapes that it was made for."""
-    if examination.is_recorded:
+    """Compare what was asked of the file with what it declares, and try the shapes that it was written for."""
+    if examination.candidate.is_recorded:
         return
     from conversion.shapes import read_input_shapes
 
-    accepted = read_input_shapes(examination.artifact)
+    accepted = read_input_shapes(examination.file.artifact)
     options = [option for option in accepted.options if len(option) == 4]
     yield from _other_type(examination)
     if options and not any(3 in option[1] for option in options):
         yield from _other_channels(examination, options[0])
         return
-    batch, size = examination.batch, (int(examination.pixels.shape[1]), int(examination.pixels.shape[2]))
+    batch = examination.candidate.batch
+    size = (int(examination.pixels.shape[1]), int(examination.pixels.shape[2]))
     if options and not any(batch in option[0] for option in options):
         yield _fixed_batch(examination, options[0][0].lower)
     elif batch > 1:
@@ -60,7 +61,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
 
 def _other_type(examination: Examination) -> Iterator[Suspect]:
     """Look for an input of a type that pixels do not have."""
-    editable = examination.editable
+    editable = examination.file.editable
     if name := editable.verbs.strange_input_type(editable.content):
         yield Suspect(
             "i-input-type",
@@ -76,7 +77,7 @@ def _of_floats(model: Editable) -> None:
 
 def _other_channels(examination: Examination, option: Sequence[Axis]) -> Iterator[Suspect]:
     """Look for channels in another place, or for one where there should be three."""
-    has_colours = format_of(examination.artifact).HAS_IMAGE_TYPE
+    has_colours = format_of(examination.file.artifact).HAS_IMAGE_TYPE
     if not has_colours and 3 in option[3]:
         yield Suspect(
             "i-input-layout",
@@ -103,27 +104,25 @@ def _in_colour(model: Editable) -> None:
 
 
 def _fixed_batch(examination: Examination, fixed: int) -> Suspect:
-    graph = examination.graph
+    graph, batch = examination.file.graph, examination.candidate.batch
     image = graph.input if graph else "image"
     alone = Repair(
         batch=fixed,
         evidence=f"given {fixed} at once, the images agree",
-        fix=_shaped("batch", examination, fixed=fixed, batch=examination.batch),
+        fix=_shaped("batch", examination, fixed=fixed, batch=batch),
     )
-    if format_of(examination.artifact).HAS_NAMED_AXES:
-        told = f"Batch axis is fixed at {fixed}: dynamic_axes names no existing input (it is called `{image}`)"
-        return Suspect(
-            "i-dynamic-axis-name", f"{told}; batches of {examination.batch} are refused.", alone, seen=True
-        )
-    told = f"The input `{image}` takes {fixed} image(s) at once, not {examination.batch}: its batch axis is fixed"
-    return Suspect("s-batch-baked", f"{told}.", alone, seen=True)
+    if format_of(examination.file.artifact).HAS_NAMED_AXES:
+        cause = f"Batch axis is fixed at {fixed}: dynamic_axes names no existing input (it is called `{image}`)"
+        return Suspect("i-dynamic-axis-name", f"{cause}; batches of {batch} are refused.", alone, seen=True)
+    message = f"The input `{image}` takes {fixed} image(s) at once, not {batch}: its batch axis is fixed."
+    return Suspect("s-batch-baked", message, alone, seen=True)
 
 
 def _shaped(name: str, examination: Examination, **values: object) -> str:
     """Write a fix that names the input and the classifier's size."""
     height, width = examination.pixels.shape[1:3]
-    image = examination.graph.input if examination.graph else "image"
-    return fix(name, examination.artifact.format, image=image, height=height, width=width, **values)
+    image = examination.file.graph.input if examination.file.graph else "image"
+    return fix(name, examination.file.artifact.format, image=image, height=height, width=width, **values)
 
 
 def _baked_batch(examination: Examination) -> Iterator[Suspect]:
@@ -131,22 +130,23 @@ def _baked_batch(examination: Examination) -> Iterator[Suspect]:
     alone = Repair(batch=1, evidence="given one by one, the images agree", fix="--batch 1")
     if not holds(apply(examination, [alone])):
         return
-    fails = "fails" if examination.answers is None else "answers otherwise"
+    candidate = examination.candidate
+    fails = "fails" if candidate.answers is None else "answers otherwise"
     baked = _reshapes(examination)
     if baked:
         name, count = next(iter(baked)), len(baked)
         more = f"; so have {count - 1} more operation(s)" if count > 1 else ""
-        told = f"Reshape `{name}` has the batch size 1 as a constant: batch {examination.batch} {fails}{more}."
+        message = f"Reshape `{name}` has the batch size 1 as a constant: batch {candidate.batch} {fails}{more}."
         free = Repair(
             edit=settings({name: {"input[1]": shape} for name, shape in baked.items()}),
             fix="x.flatten(1), or x.view(x.shape[0], ...)",
         )
-        yield Suspect("s-batch-baked", told, free, seen=True)
-    found = _FAILED_AT.search(examination.given.reason)
-    at = f" at {found['type']} `{found['name']}`" if found and examination.answers is None else ""
+        yield Suspect("s-batch-baked", message, free, seen=True)
+    node = _FAILED_AT.search(candidate.judgement.reason)
+    at = f" at {node['type']} `{node['name']}`" if node and candidate.answers is None else ""
     yield Suspect(
         "s-batch-baked",
-        f"Images alone agree, but a batch of {examination.batch} {fails}{at}: the batch size is a constant inside "
+        f"Images alone agree, but a batch of {candidate.batch} {fails}{at}: the batch size is a constant inside "
         "the file, or the images of a batch are mixed.",
         alone,
         seen=True,
@@ -155,11 +155,11 @@ def _baked_batch(examination: Examination) -> Iterator[Suspect]:
 
 def _reshapes(examination: Examination) -> dict[str, np.ndarray]:
     """Find the reshapes whose constant begins with the number of images, and the constant that keeps it open."""
-    graph = examination.graph
-    values = examination.values(examination.pixels[0])
+    graph = examination.file.graph
+    values = examination.candidate.values(examination.pixels[0])
     if graph is None or values is None:
         return {}
-    targets = format_of(examination.artifact).reshape_targets(examination.editable.content, graph)
+    targets = format_of(examination.file.artifact).reshape_targets(examination.file.editable.content, graph)
     batches = {
         o.name: values[o.inputs[0]].shape[:1] for o in graph.operations if o.inputs and o.inputs[0] in values
     }
@@ -181,13 +181,13 @@ def _nearest(option: Sequence[Axis], size: Size) -> Size:
 
 
 def _other_size(examination: Examination, taken: Size, size: Size) -> Suspect:
-    told = f"The file takes images of {_told(taken)} (height x width), the classifier's are {_told(size)}"
+    sentence = f"The file takes images of {_written(taken)} (height x width), the classifier's are {_written(size)}"
     return Suspect(
         "i-input-size",
-        f"{told}: it was converted for another size.",
+        f"{sentence}: it was converted for another size.",
         Repair(
             reference=partial(_at_size, size=taken),
-            evidence=f"at {_told(taken)} the two agree",
+            evidence=f"at {_written(taken)} the two agree",
             fix=f"{_shaped('size', examination)}, or Preprocessing(size={taken}, ...)",
         ),
         seen=True,
@@ -198,7 +198,7 @@ def _flexible(examination: Examination, accepted: InputShapes, own: Size, size: 
     """Compare at the classifier's own size, at the smallest and at the largest that the file declares."""
     at_own = Repair(
         reference=partial(_at_size, size=own),
-        evidence=f"at {_told(own)} the two agree",
+        evidence=f"at {_written(own)} the two agree",
         fix=f"image.resize({own[::-1]})",
     )
     if not holds(apply(examination, [at_own], examination.screen)):
@@ -208,12 +208,12 @@ def _flexible(examination: Examination, accepted: InputShapes, own: Size, size: 
     wrong: list[str] = []
     for one in sizes:
         comparison = _compared(examination, one)
-        (right if comparison and holds(comparison) else wrong).append(_told(one))
-    apart = examination.given.max_abs_diff
+        (right if comparison and holds(comparison) else wrong).append(_written(one))
+    apart = examination.candidate.judgement.max_abs_diff
     shown = "it fails" if apart is None else f"max |dp| = {apart:.2g}"
-    told = f"Parity holds at {', '.join(right)} only; at {_told(size)} {shown}"
+    sentence = f"Parity holds at {', '.join(right)} only; at {_written(size)} {shown}"
     more = f", and it does not hold at {', '.join(wrong)} either" if wrong else ""
-    yield Suspect("s-flexible-shape", f"{told}{more}: a size is a constant inside the file.", at_own, seen=True)
+    yield Suspect("s-flexible-shape", f"{sentence}{more}: a size is a constant inside the file.", at_own, seen=True)
 
 
 def _compared(examination: Examination, size: Size) -> Comparison | None:
@@ -235,13 +235,13 @@ def _at_size(reference: Reference, size: Size) -> Reference:
     """Stretch the images to another size and let PyTorch answer for these."""
     from PIL import Image
 
-    made = [
+    stretched = [
         np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
         for image in reference.images.pixels
     ]
-    pixels = np.stack(made)
+    pixels = np.stack(stretched)
     return replace(asked_again(reference, pixels), images=ImageSet(reference.images.names, pixels))
 
 
-def _told(size: Size) -> str:
+def _written(size: Size) -> str:
     return f"{size[0]}x{size[1]}"

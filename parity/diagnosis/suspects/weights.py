@@ -44,15 +44,15 @@ _COLLIDING = ("0.5.0", "0.5.1", "0.5.2", "0.5.3", "0.5.4", "0.5.5", "0.5.6")
 def suspects(examination: Examination) -> Iterator[Suspect]:
     """Undo each kind of finding, those that are faults by themselves first, then all of these at once."""
     by_kind: dict[WeightKind, list[WeightFinding]] = {}
-    kinds = [finding.kind for finding in examination.weights]
+    kinds = [finding.kind for finding in examination.weight_findings]
     most = max(kinds, key=kinds.count, default=None)
     # What was done to nearly all weights was done to all: where it shows less it has another name.
     whole = most is not None and len(kinds) > _FEW and kinds.count(most) > _MOST * len(kinds)
-    heads = [f for f in examination.weights if _classes_axis(examination, f) is not None]
+    heads = [f for f in examination.weight_findings if _classes_axis(examination, f) is not None]
     moved = _order(examination, heads[0]) if heads else None
     if moved:
         yield _labels(examination, moved, heads)
-    others = [f for f in examination.weights if not (moved and any(f is head for head in heads))]
+    others = [f for f in examination.weight_findings if not (moved and any(f is head for head in heads))]
     for finding in sorted(others, key=lambda f: f.harmless):
         by_kind.setdefault(most if whole and most else finding.kind, []).append(finding)
     for kind, findings in by_kind.items():
@@ -71,9 +71,9 @@ def _whole(examination: Examination, findings: Sequence[WeightFinding]) -> Suspe
     kinds = [finding.kind for finding in findings]
     kind: WeightKind = "not loaded" if "not loaded" in kinds else max(kinds, key=kinds.count)
     worst = min((f for f in findings if f.kind == kind), key=lambda f: f.snr_db)
-    told = _sentence(examination, worst, len(findings))
+    message = _sentence(examination, worst, len(findings))
     repair = Repair(edit=replaced(findings), fix="convert(classifier, route, directory)")
-    return Suspect(_FAULTS[kind], told, repair, seen=True)
+    return Suspect(_FAULTS[kind], message, repair, seen=True)
 
 
 def replaced(findings: Sequence[WeightFinding]) -> Edit:
@@ -87,31 +87,31 @@ def replaced(findings: Sequence[WeightFinding]) -> Edit:
 
 
 def _sentence(examination: Examination, worst: WeightFinding, count: int) -> str:
-    told = f"Weight {worst.told}"
+    sentence = f"Weight {worst.message}"
     if count > 1:
-        told += f"; so do {count - 1} more"
-    provenance = examination.artifact.provenance
+        sentence += f"; so do {count - 1} more"
+    provenance = examination.file.artifact.provenance
     script = provenance.packages.get("onnxscript", "") if provenance else ""
     if worst.kind == "shared by mistake" and script in _COLLIDING:
-        told += (
+        sentence += (
             f"; onnxscript {script} gives two convolutions that read one value one bias: upgrade to 0.5.7 or later"
         )
-    return f"{told}."
+    return f"{sentence}."
 
 
 def _classes_axis(examination: Examination, finding: WeightFinding) -> int | None:
     """Find the axis of the classes in a weight of the last layer whose rows or columns changed places."""
-    classes, shape = examination.expected.shape[1], finding.repaired.shape
+    classes, shape = examination.torch.probabilities.shape[1], finding.repaired.shape
     axis = {"rows permuted": 0, "columns permuted": 1}.get(finding.kind)
     return axis if axis is not None and len(shape) > axis and shape[axis] == classes else None
 
 
 def _order(examination: Examination, finding: WeightFinding) -> list[int] | None:
     """Find which class each output has the weights of."""
-    found, axis = _found(examination, finding), _classes_axis(examination, finding)
-    if found is None or axis is None or found.shape != finding.repaired.shape:
+    weight, axis = _weight(examination, finding), _classes_axis(examination, finding)
+    if weight is None or axis is None or weight.shape != finding.repaired.shape:
         return None
-    rows, wanted = (np.moveaxis(a, axis, 0).reshape(a.shape[axis], -1) for a in (found, finding.repaired))
+    rows, wanted = (np.moveaxis(a, axis, 0).reshape(a.shape[axis], -1) for a in (weight, finding.repaired))
     order = [int(np.abs(wanted - row).sum(axis=1).argmin()) for row in rows]
     return order if len(set(order)) == len(order) else None
 
@@ -129,8 +129,8 @@ def _labels(examination: Examination, order: Sequence[int], findings: Sequence[W
     )
 
 
-def _found(examination: Examination, finding: WeightFinding) -> np.ndarray | None:
-    graph = examination.graph
+def _weight(examination: Examination, finding: WeightFinding) -> np.ndarray | None:
+    graph = examination.file.graph
     operations = graph.operations if graph else ()
     return next((o.weights.get(finding.place) for o in operations if o.name == finding.operation), None)
 
@@ -140,11 +140,11 @@ def _first_layer(examination: Examination, findings: Sequence[WeightFinding]) ->
     if len(findings) != 1:
         return None
     finding = findings[0]
-    found = _found(examination, finding)
-    if found is None or found.shape != finding.repaired.shape or found.ndim != 4 or found.shape[1] != 3:
+    weight = _weight(examination, finding)
+    if weight is None or weight.shape != finding.repaired.shape or weight.ndim != 4 or weight.shape[1] != 3:
         return None
     for order in permutations(range(3)):
-        if order != (0, 1, 2) and np.allclose(found, finding.repaired[:, list(order)], rtol=5e-3, atol=1e-3):
+        if order != (0, 1, 2) and np.allclose(weight, finding.repaired[:, list(order)], rtol=5e-3, atol=1e-3):
             return order
     return None
 

@@ -12,7 +12,7 @@ from conversion import ROUTES, convert
 from conversion.guards.torch_defaults import kept_torch_defaults, torch_defaults, with_torch_defaults
 from parity import check
 from parity.artifacts.answers import predict_top
-from parity.artifacts.causes import explain_artifact
+from parity.artifacts.causes import look_into
 from parity.coreml import Evaluator
 from parity.stream.engines import stream
 from parity.suite.models import load_classifier
@@ -69,7 +69,7 @@ def test_an_explanation_does_not_depend_on_them(tmp_path: Path) -> None:
         pictures = save_pictures(tmp_path / "pictures")
     artifact = convert(classifier, "onnx-torchscript", tmp_path)
 
-    explain_artifact(classifier, artifact, [str(pictures)])
+    look_into(classifier, artifact, [str(pictures)])
 
     assert defaults() == before
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from parity import check
-from parity.artifacts.causes import explain_artifact, recorded_answers
+from parity.artifacts.causes import look_into, recorded_answers
 from parity.artifacts.record_file import record
 from parity.core.errors import ParityError
 from parity.suite.records import to_json
@@ -22,14 +22,14 @@ ONNX = "onnx-torchscript"
 
 
 def test_a_sound_artefact_holds() -> None:
-    found = explain_artifact(mixed(), good(ONNX), IMAGES)
+    found = look_into(mixed(), good(ONNX), IMAGES).run
 
     assert found.exit_code == 0
     assert found.subjects[0].diagnoses == ()
 
 
 def test_a_fault_comes_with_its_hops_and_its_place() -> None:
-    found = explain_artifact(mixed(), broken(good(ONNX), swapped), IMAGES).subjects[0]
+    found = look_into(mixed(), broken(good(ONNX), swapped), IMAGES).run.subjects[0]
 
     assert found.verdict == "fail"
     assert [d.fault for d in found.diagnoses if d.confirmed] == ["pre-bgr-swap"]
@@ -67,7 +67,7 @@ def test_a_record_is_found_by_the_names_of_the_images(recorded: Path) -> None:
     (found,) = recorded_answers(recorded, good(ONNX), reference())
 
     assert np.allclose(found.probabilities, reference().prediction.probabilities, atol=1e-5)
-    assert explain_artifact(mixed(), good(ONNX), IMAGES, record=recorded).exit_code == 0
+    assert look_into(mixed(), good(ONNX), IMAGES, record=recorded).run.exit_code == 0
 
 
 def test_a_record_of_other_pixels_is_explained(recorded: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_record_of_other_pixels_is_explained(recorded: Path) -> None:
         prediction["label"] = None
     recorded.write_text(json.dumps(content), encoding="utf-8")
 
-    found = explain_artifact(mixed(), good(ONNX), IMAGES, record=recorded).subjects[0]
+    found = look_into(mixed(), good(ONNX), IMAGES, record=recorded).run.subjects[0]
 
     assert found.verdict == "fail"
     assert [d.fault for d in found.diagnoses if d.confirmed] == ["pre-bgr-swap"]

@@ -15,7 +15,7 @@ from conversion.artifact import open_artifact
 from conversion.deployed import deployed_module, example_pixels
 from conversion.guards.quiet import chatter_to, import_coremltools
 from conversion.neuralnetwork import onnx_to_neuralnetwork
-from parity.artifacts.causes import explain_artifact
+from parity.artifacts.causes import look_into
 from parity.backends.outputs import shape_told
 from parity.backends.vision import vision_told
 from parity.core.results import Run, to_json
@@ -188,5 +188,5 @@ def test_every_report_has_the_remarks(capsys: pytest.CaptureFixture[str]) -> Non
         assert "to Vision this file is no classifier" in text
         assert "the output has the shape" in text
     assert len(json.loads(to_json(run))["subjects"][0]["remarks"]) == 2
-    explained = explain_artifact(tiny(), by_coremltools(False, False, True), pictures(), "coreml-evaluator")
+    explained = look_into(tiny(), by_coremltools(False, False, True), pictures(), "coreml-evaluator").run
     assert len(explained.subjects[0].remarks) == 2

@@ -6,6 +6,7 @@ import atexit
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from parity.backends.reference import Reference, make_reference
 from parity.core.results import Prediction
 from parity.diagnosis.causes import examine
 from parity.diagnosis.examination import Examination
-from parity.diagnosis.search import Explanation, explain
+from parity.diagnosis.outcome import Explanation
+from parity.diagnosis.search import explain
 from parity.judging import Judging, judge_prediction, judge_with_prediction
 from parity.suite.images import ImageSet, load_images
 from tests.parity import tiny
@@ -102,7 +104,7 @@ def _home() -> Path:
 
 
 def broken(artifact: Artifact, break_it: Callable[[Any], None]) -> Artifact:
-    """Copy an artefact, break the copy, and open it as somebody would who found it."""
+    """Copy an artefact, break the copy, and open it as a stranger would."""
     path = Path(tempfile.mkdtemp(dir=_home())) / artifact.path.name
     if artifact.format == "onnx":
         model = onnx.load(str(artifact.path))
@@ -121,29 +123,35 @@ def broken(artifact: Artifact, break_it: Callable[[Any], None]) -> Artifact:
 
 
 def examined(
-    artifact: Artifact, given: Reference, prediction: Prediction | None = None, batch: int = 1
+    artifact: Artifact, against: Reference, prediction: Prediction | None = None, batch: int = 1
 ) -> Examination:
-    """Judge an artefact, or answers that were given, and make the examination of it."""
+    """Judge an artefact, or answers to it, and make the examination of it."""
     backend = "onnxruntime" if artifact.format == "onnx" else "coreml-evaluator"
     if prediction is None:
-        subject, prediction = judge_with_prediction(given, artifact, backend, Judging(batch=batch))
+        subject, prediction = judge_with_prediction(against, artifact, backend, Judging(batch=batch))
     else:
-        subject = judge_prediction(given, artifact, backend, prediction)
-    return examine(subject, given, artifact, prediction, batch)
+        subject = judge_prediction(against, artifact, backend, prediction)
+    return examine(subject, against, artifact, prediction, batch)
 
 
 def explained(
-    artifact: Artifact, given: Reference, prediction: Prediction | None = None, batch: int = 1
+    artifact: Artifact, against: Reference, prediction: Prediction | None = None, batch: int = 1
 ) -> Explanation:
     """Explain an artefact that does not agree."""
-    examination = examined(artifact, given, prediction, batch)
-    assert examination.given.verdict == "fail"
+    examination = examined(artifact, against, prediction, batch)
+    assert examination.candidate.judgement.verdict == "fail"
     return explain(examination)
+
+
+def rejudged(examination: Examination, **changes: Any) -> Examination:
+    """Examine the same candidate, judged otherwise in these fields."""
+    candidate = examination.candidate
+    return replace(examination, candidate=replace(candidate, judgement=replace(candidate.judgement, **changes)))
 
 
 def causes(explanation: Explanation) -> list[str]:
     """List the faults that were confirmed."""
-    return [found.fault for found in explanation.diagnoses if found.confirmed]
+    return [diagnosis.fault for diagnosis in explanation.diagnoses if diagnosis.confirmed]
 
 
 def node(model: Any, kind: str, place: int = 0) -> Any:
@@ -151,11 +159,11 @@ def node(model: Any, kind: str, place: int = 0) -> Any:
     return [one for one in model.graph.node if one.op_type == kind][place]
 
 
-def set_attribute(found: Any, name: str, value: Any) -> None:
+def set_attribute(operation: Any, name: str, value: Any) -> None:
     """Set an attribute of an ONNX node."""
-    kept = [attribute for attribute in found.attribute if attribute.name != name]
-    del found.attribute[:]
-    found.attribute.extend([*kept, helper.make_attribute(name, value)])
+    kept = [attribute for attribute in operation.attribute if attribute.name != name]
+    del operation.attribute[:]
+    operation.attribute.extend([*kept, helper.make_attribute(name, value)])
 
 
 def change_weight(model: Any, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
@@ -204,6 +212,6 @@ def files() -> tuple[Path, ...]:
     return find_images([str(PHOTOS / "*.jpg")], Path())
 
 
-def some(given: Reference, rows: list[int]) -> ImageSet:
+def some(against: Reference, rows: list[int]) -> ImageSet:
     """Take some of a reference's images."""
-    return ImageSet(tuple(given.images.names[i] for i in rows), given.images.pixels[rows])
+    return ImageSet(tuple(against.images.names[i] for i in rows), against.images.pixels[rows])

@@ -1,4 +1,4 @@
-"""Functions of one number are told from numbers alone; what they give is NumPy's, not PyTorch's."""
+"""Functions of one number are known by numbers alone; what they give is NumPy's, not PyTorch's."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 NUMBERS = np.random.default_rng(3).normal(0, 4, 2000)
 
 
-def found(numbers: np.ndarray, made: np.ndarray, precision: str = "fp32") -> Any:
-    return function_of(torch.tensor(numbers).float(), torch.tensor(made).float(), precision)
+def known_function(numbers: np.ndarray, results: np.ndarray, precision: str = "fp32") -> Any:
+    return function_of(torch.tensor(numbers).float(), torch.tensor(results).float(), precision)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_is_known_by_what_it_gives(name: str) -> None:
-    known = found(NUMBERS, FUNCTIONS[name](NUMBERS))
+    known = known_function(NUMBERS, FUNCTIONS[name](NUMBERS))
 
     assert known is not None
     assert known[0] == name
@@ -62,7 +62,7 @@ def test_a_function_is_known_by_what_it_gives(name: str) -> None:
 def test_a_function_that_fp16_rounded_is_known(name: str) -> None:
     half = NUMBERS.astype(np.float16).astype(np.float64)
 
-    known = found(half, FUNCTIONS[name](half).astype(np.float16).astype(np.float64), "fp16")
+    known = known_function(half, FUNCTIONS[name](half).astype(np.float16).astype(np.float64), "fp16")
 
     assert known is not None
     assert known[0].split(" ")[0] == name
@@ -72,7 +72,7 @@ def test_a_function_that_fp16_rounded_is_known(name: str) -> None:
 def test_the_number_inside_is_measured(slope: float, size: float) -> None:
     numbers = size * NUMBERS
 
-    known = found(numbers, np.where(numbers < 0, slope * numbers, numbers))
+    known = known_function(numbers, np.where(numbers < 0, slope * numbers, numbers))
 
     assert known is not None
     assert known[0].startswith("leaky_relu")
@@ -80,8 +80,8 @@ def test_the_number_inside_is_measured(slope: float, size: float) -> None:
 
 
 def test_what_is_no_function_of_one_number_is_none() -> None:
-    assert found(NUMBERS, np.random.default_rng(4).permutation(NUMBERS)) is None
+    assert known_function(NUMBERS, np.random.default_rng(4).permutation(NUMBERS)) is None
 
 
 def test_a_function_that_nobody_uses_is_none() -> None:
-    assert found(NUMBERS, np.sin(NUMBERS)) is None
+    assert known_function(NUMBERS, np.sin(NUMBERS)) is None

@@ -53,9 +53,9 @@ def test_infinities_on_both_sides_agree() -> None:
 
 
 def test_rounding_to_fp16_does_not_overflow() -> None:
-    found = rounding("fp16")(torch.tensor([1e6, 1.0 + 2**-12]))
+    rounded = rounding("fp16")(torch.tensor([1e6, 1.0 + 2**-12]))
 
-    assert found.tolist() == [65504.0, 1.0]
+    assert rounded.tolist() == [65504.0, 1.0]
 
 
 def test_channels_may_stand_last() -> None:
@@ -65,13 +65,13 @@ def test_channels_may_stand_last() -> None:
 
 
 def test_axes_of_one_do_not_count() -> None:
-    assert [torch.equal(way, VALUE) for way in layouts(VALUE[None], VALUE.shape)] == [True]
+    assert [torch.equal(layout, VALUE) for layout in layouts(VALUE[None], VALUE.shape)] == [True]
 
 
 def test_exchanged_axes_of_one_size_are_no_layout() -> None:
     square = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
-    assert not any(torch.equal(way, square) for way in layouts(square.transpose(2, 3), square.shape))
+    assert not any(torch.equal(layout, square) for layout in layouts(square.transpose(2, 3), square.shape))
 
 
 def test_another_number_of_pixels_may_stand_in_but_not_another_number_of_channels() -> None:

@@ -75,12 +75,12 @@ def blamed(
     artifact: Artifact,
     backend: str,
     runtimes: Mapping[str, Runtime],
-    found: np.ndarray = WRONG,
+    wrong: np.ndarray = WRONG,
 ) -> str:
-    """Name the guilty hop after `backend` answered `found`, where these are all runtimes."""
+    """Name the guilty hop after `backend` answered `wrong`, where these are all runtimes."""
     monkeypatch.setattr(chain, "find_backend", runtimes.__getitem__)
     monkeypatch.setattr(chain, "open_artifact", lambda path: Artifact(path, "onnx", "fp32", "-"))
-    failed = compare(reference.prediction, Prediction(found, LABELS), Tolerance(1e-3), reference.images.names)
+    failed = compare(reference.prediction, Prediction(wrong, LABELS), Tolerance(1e-3), reference.images.names)
     assert failed.verdict == "fail"
     return guilty_hop(reference, artifact, backend, failed)
 
@@ -137,7 +137,7 @@ def test_the_second_hop_of_a_chain_is_to_blame(monkeypatch: pytest.MonkeyPatch, 
     [
         ("coreml-evaluator", {"coreml-native": RIGHT}),
         ("coreml-native", {"coreml-evaluator": RIGHT}),
-        # What was recorded elsewhere may be told wrong by either runtime that is here.
+        # What was recorded elsewhere may be contradicted by either runtime that is here.
         ("recorded", {"coreml-native": "needs macOS", "coreml-evaluator": RIGHT}),
         ("recorded-phone", {"coreml-native": RIGHT, "coreml-evaluator": WRONG}),
     ],
@@ -183,11 +183,11 @@ def test_routes_of_one_hop(
 
 
 def test_an_answer_that_is_not_finite_is_the_worst(monkeypatch: pytest.MonkeyPatch, reference: Reference) -> None:
-    found = WRONG.copy()
-    found[2] = np.nan
+    wrong = WRONG.copy()
+    wrong[2] = np.nan
     second = Runtime({"net.onnx": RIGHT})
 
-    hop = blamed(monkeypatch, reference, ONNX, "onnxruntime", {"onnx-reference": second}, found)
+    hop = blamed(monkeypatch, reference, ONNX, "onnxruntime", {"onnx-reference": second}, wrong)
 
     assert hop == "onnx file -> onnxruntime"
     assert second.asked == [("net.onnx", [2])]
@@ -257,22 +257,22 @@ def test_a_program_is_run_in_fp32_and_in_fp16() -> None:
 def test_a_broken_file_fails_at_its_first_hop() -> None:
     broken = edited("residual", "onnx", lambda m: change_weight(m, nodes(m, "Conv")[0].input[2], lambda a: a + 3))
 
-    found = next(hop for hop in chain.chain(reference_of("residual"), broken) if hop.verdict != "pass")
+    first = next(hop for hop in chain.chain(reference_of("residual"), broken) if hop.verdict != "pass")
 
-    assert (found.name, found.verdict) == ("onnx unoptimised", "fail")
+    assert (first.name, first.verdict) == ("onnx unoptimised", "fail")
 
 
 def test_fp16_is_guilty_where_fp32_of_the_same_file_agrees() -> None:
-    given, artifact = reference_of("residual"), converted("residual", "mlprogram")
-    wrong = np.roll(given.prediction.probabilities, 1, axis=1)
-    failed = compare(given.prediction, Prediction(wrong, LABELS_OF), Tolerance(0.01), given.images.names)
+    against, artifact = reference_of("residual"), converted("residual", "mlprogram")
+    wrong = np.roll(against.prediction.probabilities, 1, axis=1)
+    failed = compare(against.prediction, Prediction(wrong, LABELS_OF), Tolerance(0.01), against.images.names)
 
-    assert guilty_hop(given, artifact, "coreml-evaluator", failed) == "mlprogram in fp32 -> mlprogram in fp16"
+    assert guilty_hop(against, artifact, "coreml-evaluator", failed) == "mlprogram in fp32 -> mlprogram in fp16"
 
 
 def test_optimisation_is_guilty_where_the_plain_graph_agrees() -> None:
-    given, artifact = reference_of("residual"), converted("residual", "onnx")
-    wrong = np.roll(given.prediction.probabilities, 1, axis=1)
-    failed = compare(given.prediction, Prediction(wrong, LABELS_OF), Tolerance(1e-4), given.images.names)
+    against, artifact = reference_of("residual"), converted("residual", "onnx")
+    wrong = np.roll(against.prediction.probabilities, 1, axis=1)
+    failed = compare(against.prediction, Prediction(wrong, LABELS_OF), Tolerance(1e-4), against.images.names)
 
-    assert guilty_hop(given, artifact, "onnxruntime", failed) == "onnx unoptimised -> onnx optimised"
+    assert guilty_hop(against, artifact, "onnxruntime", failed) == "onnx unoptimised -> onnx optimised"

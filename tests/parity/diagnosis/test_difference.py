@@ -1,4 +1,4 @@
-"""Each way in which two values can differ is told from the others."""
+"""Each kind of difference between two values has its name."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ def values(*shape: int) -> torch.Tensor:
 EXPECTED = values(2, 5, 9, 9)
 
 
-def told(found: torch.Tensor, expected: torch.Tensor = EXPECTED) -> Difference:
-    return describe(found, expected, 1e-6)
+def described(value: torch.Tensor, expected: torch.Tensor = EXPECTED) -> Difference:
+    return describe(value, expected, 1e-6)
 
 
 def changed(*places: object) -> torch.Tensor:
-    found = EXPECTED.clone()
-    found[places] += 1  # type: ignore[index]
-    return found
+    value = EXPECTED.clone()
+    value[places] += 1  # type: ignore[index]
+    return value
 
 
 @pytest.mark.parametrize(
-    ("found", "kind"),
+    ("value", "kind"),
     [
         (EXPECTED * torch.nan, "non-finite"),
         (EXPECTED[..., 1:], "shape"),
@@ -51,59 +51,61 @@ def changed(*places: object) -> torch.Tensor:
         (values(3, 5, 9, 9)[1:], "broadband"),
     ],
 )
-def test_each_kind(found: torch.Tensor, kind: str) -> None:
-    assert told(found).kind == kind
+def test_each_kind(value: torch.Tensor, kind: str) -> None:
+    assert described(value).kind == kind
 
 
 def test_a_value_that_is_not_cut_off_where_it_should_be() -> None:
-    assert told(EXPECTED, EXPECTED.clamp(-0.5, 0.5)).told.startswith("is not cut off where PyTorch does, at -0.5")
+    assert described(EXPECTED, EXPECTED.clamp(-0.5, 0.5)).message.startswith(
+        "is not cut off where PyTorch does, at -0.5"
+    )
 
 
 def test_the_sides_of_a_border() -> None:
-    found = changed(..., 0)
-    found[..., 8, :] += 1
+    value = changed(..., 0)
+    value[..., 8, :] += 1
 
-    assert "(bottom, left, 1 pixel(s) wide)" in told(found).told
+    assert "(bottom, left, 1 pixel(s) wide)" in described(value).message
 
 
 def test_infinities_that_pytorch_has_too_are_no_difference_of_their_own() -> None:
     expected = EXPECTED.clone()
     expected[0, 0, 0, 0] = torch.inf
 
-    assert told(expected, expected).kind != "non-finite"
+    assert described(expected, expected).kind != "non-finite"
 
 
 @given(st.integers(-2, 2), st.integers(-2, 2))
 @settings(max_examples=15, deadline=None)
 def test_a_shift_is_told_by_how_far(dy: int, dx: int) -> None:
-    found = told(EXPECTED.roll((dy, dx), (2, 3)))
+    difference = described(EXPECTED.roll((dy, dx), (2, 3)))
 
     if (dy, dx) != (0, 0):
-        assert (found.kind, found.figures["dy"], found.figures["dx"]) == ("shift", dy, dx)
+        assert (difference.kind, difference.figures["dy"], difference.figures["dx"]) == ("shift", dy, dx)
 
 
 @given(st.permutations(range(5)))
 @settings(max_examples=15, deadline=None)
 def test_a_permutation_is_told_by_what_moved(order: list[int]) -> None:
-    found = told(EXPECTED[:, order])
+    difference = described(EXPECTED[:, order])
     moved = tuple(i for i, j in enumerate(order) if i != j)
 
     if moved:
-        assert (found.kind, found.figures["channels"]) == ("channel permutation", moved)
+        assert (difference.kind, difference.figures["channels"]) == ("channel permutation", moved)
 
 
 @given(st.floats(0.1, 10).filter(lambda scale: abs(scale - 1) > 0.01))
 @settings(max_examples=15, deadline=None)
 def test_a_scale_is_told_by_its_size(scale: float) -> None:
-    found = told(EXPECTED * scale)
+    difference = described(EXPECTED * scale)
 
-    assert found.kind == "scale"
-    assert found.figures["scale"] == pytest.approx(scale, rel=1e-5)
+    assert difference.kind == "scale"
+    assert difference.figures["scale"] == pytest.approx(scale, rel=1e-5)
 
 
 def test_tokens_have_their_channels_last() -> None:
     expected = values(2, 16, 6)
-    found = expected.clone()
-    found[..., 4] += 0.5
+    value = expected.clone()
+    value[..., 4] += 0.5
 
-    assert describe(found, expected, 1e-6).figures["channels"] == (4,)
+    assert describe(value, expected, 1e-6).figures["channels"] == (4,)

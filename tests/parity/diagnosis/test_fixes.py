@@ -64,11 +64,11 @@ def foreign(text: str, format_: str) -> list[str]:
 def test_every_fix_of_the_table_is_in_the_terms_of_its_format(kind: str, format_: Any) -> None:
     names = {name for _, name, _, _ in string.Formatter().parse(FIXES[kind][format_]) if name}
 
-    told = fix(kind, format_, **{name: VALUES[name] for name in names})
+    line = fix(kind, format_, **{name: VALUES[name] for name in names})
 
-    assert told
-    assert not re.search(r"\{\w+\}", told)
-    assert foreign(told, format_) == []
+    assert line
+    assert not re.search(r"\{\w+\}", line)
+    assert foreign(line, format_) == []
 
 
 @pytest.mark.parametrize("kind", OWN)
@@ -106,15 +106,15 @@ def test_no_cause_and_no_fix_speaks_of_another_tool(fault: Fault, format_name: s
     changed = fault.change(loaded, format_name) if loaded else None
     if loaded is None or changed is None:
         pytest.skip("the small network has no place for it")
-    given = make_reference(loaded, load_images(pictures(), loaded.preprocessing))
+    against = make_reference(loaded, load_images(pictures(), loaded.preprocessing))
     try:
-        subject, _ = judged(given, changed, format_name, tmp_path, edit=fault.edit)
+        subject, _ = judged(against, changed, format_name, tmp_path, edit=fault.edit)
     except NoPlaceError as error:
         pytest.skip(str(error))
 
-    for found in subject.diagnoses:
-        assert foreign(f"{found.message}\n{found.fix}", format_name.removesuffix("-fp32")) == [], found
-        assert bool(found.evidence) == found.confirmed
+    for diagnosis in subject.diagnoses:
+        assert foreign(f"{diagnosis.message}\n{diagnosis.fix}", format_name.removesuffix("-fp32")) == [], diagnosis
+        assert bool(diagnosis.evidence) == diagnosis.confirmed
 
 
 # A fix that is followed mends the file
@@ -130,18 +130,18 @@ def reordered(image: torch.Tensor, order: Sequence[int]) -> torch.Tensor:
 def test_channels_that_changed_places_behind_the_normalisation_are_put_back_there(
     order: tuple[int, ...], format_name: str, tmp_path: Path
 ) -> None:
-    right, given = recipe(tiny()), reference(tiny)
+    right, against = recipe(tiny()), reference(tiny)
     inverse = [order.index(i) for i in range(3)]
     wrong = right.but(before=lambda image: reordered(image, order))
 
-    subject, _ = judged(given, wrong, format_name, tmp_path / "wrong")
+    subject, _ = judged(against, wrong, format_name, tmp_path / "wrong")
 
     (cause,) = subject.diagnoses
     assert cause.fault == ("pre-bgr-swap" if order == (2, 1, 0) else "pre-channel-order")
     assert str(inverse) in cause.fix
     assert "first in the module's forward" in cause.fix
     mended = right.but(before=lambda image: reordered(reordered(image, order), inverse))
-    assert judged(given, mended, format_name, tmp_path / "mended")[0].verdict == "pass"
+    assert judged(against, mended, format_name, tmp_path / "mended")[0].verdict == "pass"
 
 
 @pytest.mark.parametrize("order", [(2, 1, 0), (1, 2, 0)])
@@ -149,7 +149,7 @@ def test_channels_that_changed_places_behind_the_normalisation_are_put_back_ther
 def test_channels_that_changed_places_before_it_are_put_back_there(
     order: tuple[int, ...], format_name: str, tmp_path: Path
 ) -> None:
-    right, given = recipe(tiny()), reference(tiny)
+    right, against = recipe(tiny()), reference(tiny)
     inverse = [order.index(i) for i in range(3)]
     back = {"scale": [right.scale[i] for i in inverse], "bias": [right.bias[i] for i in inverse]}
     # Reordering behind a normalisation whose statistics are reordered too is reordering before the right one.
@@ -157,7 +157,7 @@ def test_channels_that_changed_places_before_it_are_put_back_there(
         scale=tuple(back["scale"]), bias=tuple(back["bias"]), before=lambda image: reordered(image, order)
     )
 
-    subject, _ = judged(given, wrong, format_name, tmp_path)
+    subject, _ = judged(against, wrong, format_name, tmp_path)
 
     (cause,) = subject.diagnoses
     if order == (2, 1, 0):
@@ -175,8 +175,8 @@ def test_channels_that_changed_places_before_it_are_put_back_there(
 
 
 def test_the_normalisation_that_is_named_has_the_digits_that_parity_needs(tmp_path: Path) -> None:
-    right, given = recipe(tiny()), reference(tiny)
-    subject, _ = judged(given, right.but(scale=(1.0,) * 3, bias=(0.0,) * 3), "onnx", tmp_path / "wrong")
+    right, against = recipe(tiny()), reference(tiny)
+    subject, _ = judged(against, right.but(scale=(1.0,) * 3, bias=(0.0,) * 3), "onnx", tmp_path / "wrong")
     (cause,) = subject.diagnoses
     numbers = [float(number) for number in re.findall(r"[\d.]+", cause.fix.partition("Normalize")[2])]
     mean, std = numbers[:3], numbers[3:6]
@@ -185,7 +185,7 @@ def test_the_normalisation_that_is_named_has_the_digits_that_parity_needs(tmp_pa
         scale=tuple(1 / s for s in std), bias=tuple(-m / s for m, s in zip(mean, std, strict=True))
     )
 
-    assert judged(given, followed, "onnx", tmp_path / "mended")[0].verdict == "pass"
+    assert judged(against, followed, "onnx", tmp_path / "mended")[0].verdict == "pass"
 
 
 def test_a_file_that_declares_bgr_is_declared_anew() -> None:

@@ -1,4 +1,4 @@
-"""A fault at a known place is found there, whatever the format; a clean file gives none."""
+"""A fault at a known place is located there, whatever the format; a clean file gives none."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ ONNX = ("onnx", "onnx-torchscript")
 
 
 def located(name: str, route: str, change: Callable[[Any], None]) -> Located:
-    found = next(iter(divergences(reference(name), edited(name, route, change), most=FIRST)), None)
-    assert found is not None
-    assert found.images == tuple(range(len(reference(name).images.names)))
-    return found
+    first = next(iter(divergences(reference(name), edited(name, route, change), most=FIRST)), None)
+    assert first is not None
+    assert first.images == tuple(range(len(reference(name).images.names)))
+    return first
 
 
 # No false alarm
@@ -59,11 +59,11 @@ def test_an_optimised_graph_has_no_divergence(name: str) -> None:
 
 
 def test_batch_norms_that_are_not_folded_are_no_divergence(tmp_path: Path) -> None:
-    given, path = reference("residual").classifier, tmp_path / "unfolded.onnx"
+    classifier, path = reference("residual").classifier, tmp_path / "unfolded.onnx"
     with warnings.catch_warnings(action="ignore"):
         torch.onnx.export(
-            deployed_module(given),
-            (example_pixels(given),),
+            deployed_module(classifier),
+            (example_pixels(classifier),),
             str(path),
             input_names=["image"],
             output_names=["classLabelProbs"],
@@ -75,16 +75,16 @@ def test_batch_norms_that_are_not_folded_are_no_divergence(tmp_path: Path) -> No
 
     assert len(nodes(onnx.load(str(path)), "BatchNormalization")) == 7
     assert divergences(reference("residual"), open_artifact(path)) == ()
-    assert audit_weights(given, open_artifact(path)).findings == ()
+    assert audit_weights(classifier, open_artifact(path)).findings == ()
 
 
 def test_a_program_whose_batch_norms_are_not_folded_has_no_divergence(tmp_path: Path) -> None:
-    ct, given, path = import_coremltools(), reference("residual").classifier, tmp_path / "unfolded.mlpackage"
+    ct, classifier, path = import_coremltools(), reference("residual").classifier, tmp_path / "unfolded.mlpackage"
     pipeline = ct.PassPipeline.DEFAULT
     pipeline.remove_passes({"common::fuse_conv_batchnorm"})
     with warnings.catch_warnings(action="ignore"), chatter_to():
         model = ct.convert(
-            torch.jit.trace(deployed_module(given), example_pixels(given)),
+            torch.jit.trace(deployed_module(classifier), example_pixels(classifier)),
             inputs=[ct.ImageType(name="image", shape=(1, 3, 32, 32))],
             convert_to="mlprogram",
             pass_pipeline=pipeline,
@@ -94,7 +94,7 @@ def test_a_program_whose_batch_norms_are_not_folded_has_no_divergence(tmp_path: 
 
     assert len(program_operations(model.get_spec(), "batch_norm")) == 7
     assert divergences(reference("residual"), open_artifact(path)) == ()
-    assert audit_weights(given, open_artifact(path)).findings == ()
+    assert audit_weights(classifier, open_artifact(path)).findings == ()
 
 
 # ONNX
@@ -106,20 +106,22 @@ def pad_to_the_end(model: Any) -> None:
 
 @pytest.mark.parametrize("route", ONNX)
 def test_padding_on_the_wrong_side_is_a_shift(route: str) -> None:
-    found = located("depthwise", route, pad_to_the_end)
+    divergence = located("depthwise", route, pad_to_the_end)
 
-    assert (found.type, found.module, found.kind) == ("Conv", "depthwise.0", "shift")
-    assert (found.difference.figures["dy"], found.difference.figures["dx"]) == (-1, -1)
-    assert found.sources == ("depthwise.0", "depthwise.1")
+    assert (divergence.type, divergence.module, divergence.kind) == ("Conv", "depthwise.0", "shift")
+    assert (divergence.difference.figures["dy"], divergence.difference.figures["dx"]) == (-1, -1)
+    assert divergence.sources == ("depthwise.0", "depthwise.1")
 
 
 @pytest.mark.parametrize("route", ONNX)
 def test_padding_that_is_counted_differs_at_the_border(route: str) -> None:
-    found = located("residual", route, lambda m: set_attribute(nodes(m, "AveragePool")[0], "count_include_pad", 1))
+    divergence = located(
+        "residual", route, lambda m: set_attribute(nodes(m, "AveragePool")[0], "count_include_pad", 1)
+    )
 
-    assert (found.type, found.module, found.kind) == ("AveragePool", "pool", "border only")
+    assert (divergence.type, divergence.module, divergence.kind) == ("AveragePool", "pool", "border only")
     # 32 pixels, kernel 3, stride 2, padding 1: the last window ends at the last pixel.
-    assert "top, left" in found.told
+    assert "top, left" in divergence.message
 
 
 @pytest.mark.parametrize("route", ONNX)
@@ -131,10 +133,10 @@ def test_convolutions_that_share_a_bias_by_mistake(route: str) -> None:
         for first, second in (pair for pair in by_input.values() if len(pair) == 2):
             first.input[2] = second.input[2]
 
-    found = divergences(reference("residual"), edited("residual", route, share))
+    all_located = divergences(reference("residual"), edited("residual", route, share))
 
-    assert [(one.type, one.module) for one in found] == [("Conv", "layer1.conv1"), ("Conv", "layer2.conv1")]
-    assert {one.kind for one in found} == {"per-channel offset"}
+    assert [(one.type, one.module) for one in all_located] == [("Conv", "layer1.conv1"), ("Conv", "layer2.conv1")]
+    assert {one.kind for one in all_located} == {"per-channel offset"}
 
 
 @pytest.mark.parametrize("route", ONNX)
@@ -143,12 +145,12 @@ def test_one_wrong_channel_is_named(route: str) -> None:
         bias = nodes(model, "Conv")[3].input[2]
         change_weight(model, bias, lambda array: array + 0.5 * (np.arange(len(array)) == 3))
 
-    found = located("residual", route, change)
+    divergence = located("residual", route, change)
 
-    assert found.type == "Conv"
-    assert found.kind == "per-channel offset"
-    assert found.difference.figures["channels"] == (3,)
-    assert found.difference.figures["offsets"] == pytest.approx((0.5,), abs=1e-4)
+    assert divergence.type == "Conv"
+    assert divergence.kind == "per-channel offset"
+    assert divergence.difference.figures["channels"] == (3,)
+    assert divergence.difference.figures["offsets"] == pytest.approx((0.5,), abs=1e-4)
 
 
 @pytest.mark.parametrize("route", ONNX)
@@ -157,10 +159,10 @@ def test_exchanged_channels_are_a_permutation(route: str) -> None:
         for name in nodes(model, "Conv")[1].input[1:3]:
             change_weight(model, name, lambda array: array[::-1])
 
-    found = located("residual", route, change)
+    divergence = located("residual", route, change)
 
-    assert (found.type, found.module, found.kind) == ("Conv", "layer1.conv1", "channel permutation")
-    assert len(found.difference.figures["channels"]) == 12  # type: ignore[arg-type]
+    assert (divergence.type, divergence.module, divergence.kind) == ("Conv", "layer1.conv1", "channel permutation")
+    assert len(divergence.difference.figures["channels"]) == 12  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("route", ONNX)
@@ -168,17 +170,17 @@ def test_a_sign_is_found_in_an_addition(route: str) -> None:
     def change(model: Any) -> None:
         nodes(model, "Add")[0].op_type = "Sub"
 
-    found = located("residual", route, change)
+    divergence = located("residual", route, change)
 
-    assert (found.type, found.module, found.source) == ("Sub", "layer1", "add")
+    assert (divergence.type, divergence.module, divergence.source) == ("Sub", "layer1", "add")
 
 
 @pytest.mark.parametrize("route", ONNX)
 def test_a_lost_operation_is_missing(route: str) -> None:
-    found = located("residual", route, lambda m: bypass(m, nodes(m, "Relu")[1]))
+    divergence = located("residual", route, lambda m: bypass(m, nodes(m, "Relu")[1]))
 
-    assert (found.type, found.module, found.kind) == ("Conv", "layer1.relu", "missing operation")
-    assert "relu is missing" in found.told
+    assert (divergence.type, divergence.module, divergence.kind) == ("Conv", "layer1.relu", "missing operation")
+    assert "relu is missing" in divergence.message
 
 
 @pytest.mark.parametrize("route", ONNX)
@@ -189,11 +191,11 @@ def test_a_lost_softmax_is_missing(route: str) -> None:
         before.output[0] = softmax.output[0]
         model.graph.node.remove(softmax)
 
-    found = located("depthwise", route, change)
+    divergence = located("depthwise", route, change)
 
-    assert (found.type, found.module, found.kind) == ("Gemm", WRAPPER, "missing operation")
-    assert "softmax is missing behind it" in found.told
-    assert found.index == found.of - 1
+    assert (divergence.type, divergence.module, divergence.kind) == ("Gemm", WRAPPER, "missing operation")
+    assert "softmax is missing behind it" in divergence.message
+    assert divergence.index == divergence.of - 1
 
 
 @pytest.mark.parametrize("route", ONNX)
@@ -203,9 +205,9 @@ def test_a_second_softmax_is_an_extra_operation(route: str) -> None:
         again = onnx.helper.make_node("Softmax", ["once"], ["classLabelProbs"], "again", axis=1)
         model.graph.node.append(again)
 
-    found = located("depthwise", route, change)
+    divergence = located("depthwise", route, change)
 
-    assert (found.operation, found.kind) == ("again", "extra operation")
+    assert (divergence.operation, divergence.kind) == ("again", "extra operation")
 
 
 @pytest.mark.parametrize("route", ONNX)
@@ -217,10 +219,10 @@ def test_exchanged_colours_are_an_extra_operation(route: str) -> None:
         swap = onnx.helper.make_node("Gather", ["image", "bgr"], ["swapped"], "swap", axis=1)
         model.graph.node.insert(0, swap)
 
-    found = located("depthwise", route, change)
+    divergence = located("depthwise", route, change)
 
-    assert (found.operation, found.index, found.kind) == ("swap", 0, "extra operation")
-    assert "2 of 3 channels changed places" in found.told
+    assert (divergence.operation, divergence.index, divergence.kind) == ("swap", 0, "extra operation")
+    assert "2 of 3 channels changed places" in divergence.message
 
 
 @pytest.mark.parametrize("route", ONNX)
@@ -229,10 +231,10 @@ def test_a_limit_that_is_too_low_saturates(route: str) -> None:
         model.graph.initializer.append(numpy_helper.from_array(np.float32(1), "low"))
         nodes(model, "Clip")[0].input[2] = "low"
 
-    found = located("depthwise", route, change)
+    divergence = located("depthwise", route, change)
 
-    assert (found.type, found.module, found.kind) == ("Clip", "depthwise.2", "saturation")
-    assert found.difference.figures["high"] == 1
+    assert (divergence.type, divergence.module, divergence.kind) == ("Clip", "depthwise.2", "saturation")
+    assert divergence.difference.figures["high"] == 1
 
 
 @pytest.mark.parametrize("route", ONNX)
@@ -242,10 +244,10 @@ def test_not_a_number_is_found_where_it_begins(route: str) -> None:
     def change(model: Any) -> None:
         change_weight(model, nodes(model, "Conv")[weight].input[1], lambda array: array * np.nan)
 
-    found = located("residual", route, change)
+    divergence = located("residual", route, change)
 
-    assert (found.type, found.kind) == ("Conv", "non-finite")
-    assert found.module == "layer2.conv2"
+    assert (divergence.type, divergence.kind) == ("Conv", "non-finite")
+    assert divergence.module == "layer2.conv2"
 
 
 @pytest.mark.parametrize(
@@ -258,9 +260,9 @@ def test_not_a_number_is_found_where_it_begins(route: str) -> None:
     ],
 )
 def test_settings_in_a_transformer(route: str, kind: str, attribute: str, value: Any, module: str) -> None:
-    found = located("attention", route, lambda m: set_attribute(nodes(m, kind)[0], attribute, value))
+    divergence = located("attention", route, lambda m: set_attribute(nodes(m, kind)[0], attribute, value))
 
-    assert (found.type, found.module) == (kind, module)
+    assert (divergence.type, divergence.module) == (kind, module)
 
 
 @pytest.mark.parametrize(("kind", "other", "place"), [("Erf", "Tanh", "Erf"), ("Div", "Mul", "Div")])
@@ -268,10 +270,14 @@ def test_a_fault_inside_a_formula_is_found_at_its_operation(kind: str, other: st
     def change(model: Any) -> None:
         nodes(model, kind)[0].op_type = other
 
-    found = located("attention", "onnx-torchscript", change)
+    divergence = located("attention", "onnx-torchscript", change)
 
-    assert (found.operation, found.type, found.module) == (f"/module/mlp/mlp.1/{place}", other, "mlp.1")
-    assert found.source == "gelu"
+    assert (divergence.operation, divergence.type, divergence.module) == (
+        f"/module/mlp/mlp.1/{place}",
+        other,
+        "mlp.1",
+    )
+    assert divergence.source == "gelu"
 
 
 def test_a_constant_at_the_end_of_a_formula_is_found_there() -> None:
@@ -280,11 +286,11 @@ def test_a_constant_at_the_end_of_a_formula_is_found_there() -> None:
         half = next(n for n in nodes(model, "Mul") if n.name.startswith("/module/mlp/mlp.1/Mul_1"))
         half.input[1] = "half"
 
-    found = located("attention", "onnx-torchscript", change)
+    divergence = located("attention", "onnx-torchscript", change)
 
-    assert (found.operation, found.kind) == ("/module/mlp/mlp.1/Mul_1", "scale")
-    assert found.difference.figures["scale"] == pytest.approx(1.2)
-    assert found.group[-1] == found.operation
+    assert (divergence.operation, divergence.kind) == ("/module/mlp/mlp.1/Mul_1", "scale")
+    assert divergence.difference.figures["scale"] == pytest.approx(1.2)
+    assert divergence.group[-1] == divergence.operation
 
 
 def test_several_faults_are_all_found_in_order() -> None:
@@ -297,10 +303,10 @@ def test_several_faults_are_all_found_in_order() -> None:
             for attribute in [a for a in pool.attribute if a.name == name]:
                 pool.attribute.remove(attribute)
 
-    found = divergences(reference("depthwise"), edited("depthwise", "onnx", change))
+    all_located = divergences(reference("depthwise"), edited("depthwise", "onnx", change))
 
-    assert [one.module for one in found] == ["depthwise.0", "squeeze.4", "pool"]
-    assert [one.index for one in found] == sorted(one.index for one in found)
+    assert [one.module for one in all_located] == ["depthwise.0", "squeeze.4", "pool"]
+    assert [one.index for one in all_located] == sorted(one.index for one in all_located)
     few = divergences(reference("depthwise"), edited("depthwise", "onnx", change), most=1)
     assert [one.module for one in few] == ["depthwise.0"]
 
@@ -324,10 +330,10 @@ def test_a_bias_of_a_program(route: str) -> None:
         conv = program_operations(specification, "conv")[2]
         set_constant("residual", route, specification, conv, "bias", lambda array: array + 0.25)
 
-    found = located("residual", route, change)
+    divergence = located("residual", route, change)
 
-    assert (found.type, found.module, found.kind) == ("conv", "layer1.conv2", "offset")
-    assert found.difference.figures["offset"] == pytest.approx(0.25, abs=0.01)
+    assert (divergence.type, divergence.module, divergence.kind) == ("conv", "layer1.conv2", "offset")
+    assert divergence.difference.figures["offset"] == pytest.approx(0.25, abs=0.01)
 
 
 @pytest.mark.parametrize("route", ["mlprogram", "mlprogram-fp32"])
@@ -336,9 +342,9 @@ def test_padding_of_a_program(route: str) -> None:
         conv = program_operations(specification, "conv")[1]
         set_constant("depthwise", route, specification, conv, "pad", lambda array: np.array([0, 2, 0, 2]))
 
-    found = located("depthwise", route, change)
+    divergence = located("depthwise", route, change)
 
-    assert (found.type, found.module, found.kind) == ("conv", "depthwise.0", "shift")
+    assert (divergence.type, divergence.module, divergence.kind) == ("conv", "depthwise.0", "shift")
 
 
 @pytest.mark.parametrize("route", ["mlprogram", "mlprogram-fp32"])
@@ -347,10 +353,10 @@ def test_a_layer_norm_of_a_program(route: str) -> None:
         norm = program_operations(specification, "layer_norm")[1]
         set_constant("attention", route, specification, norm, "gamma", lambda array: array * 1.2)
 
-    found = located("attention", route, change)
+    divergence = located("attention", route, change)
 
-    assert (found.type, found.module, found.source) == ("layer_norm", "ln2", "layer_norm")
-    assert found.kind == "per-channel affine"
+    assert (divergence.type, divergence.module, divergence.source) == ("layer_norm", "ln2", "layer_norm")
+    assert divergence.kind == "per-channel affine"
 
 
 @pytest.mark.parametrize("route", ["mlprogram", "onnx-coreml"])
@@ -358,10 +364,10 @@ def test_exchanged_colours_of_a_core_ml_image_are_found_at_the_input(route: str)
     def change(specification: Any) -> None:
         specification.description.input[0].type.imageType.colorSpace = 30  # FeatureTypes.proto: BGR
 
-    found = located("depthwise", route, change)
+    divergence = located("depthwise", route, change)
 
-    assert (found.operation, found.type, found.kind) == ("image", "input", "channel permutation")
-    assert found.told.startswith("the input `image`:")
+    assert (divergence.operation, divergence.type, divergence.kind) == ("image", "input", "channel permutation")
+    assert divergence.message.startswith("the input `image`:")
 
 
 def test_a_softmax_of_a_program_on_another_axis() -> None:
@@ -369,9 +375,9 @@ def test_a_softmax_of_a_program_on_another_axis() -> None:
         softmax = program_operations(specification, "softmax")[0]
         set_constant("attention", "mlprogram", specification, softmax, "axis", lambda array: np.array([-2]))
 
-    found = located("attention", "mlprogram", change)
+    divergence = located("attention", "mlprogram", change)
 
-    assert (found.type, found.source, found.module) == ("softmax", "softmax", "")
+    assert (divergence.type, divergence.source, divergence.module) == ("softmax", "softmax", "")
 
 
 def test_an_overflow_is_not_a_number_that_pytorch_has() -> None:
@@ -380,9 +386,9 @@ def test_an_overflow_is_not_a_number_that_pytorch_has() -> None:
         set_constant("residual", "mlprogram", specification, conv, "bias", lambda array: array + 60000)
         set_constant("residual", "mlprogram", specification, conv, "weight", lambda array: array * 60000)
 
-    found = located("residual", "mlprogram", change)
+    divergence = located("residual", "mlprogram", change)
 
-    assert (found.type, found.module, found.kind) == ("conv", "layer1.conv1", "non-finite")
+    assert (divergence.type, divergence.module, divergence.kind) == ("conv", "layer1.conv1", "non-finite")
 
 
 def test_the_operations_of_a_program_are_counted_without_constants() -> None:
@@ -405,9 +411,9 @@ def test_padding_of_a_network() -> None:
         for edge in layers(specification, "convolution")[1].convolution.valid.paddingAmounts.borderAmounts:
             edge.startEdgeSize, edge.endEdgeSize = 0, 2
 
-    found = located("depthwise", "onnx-coreml", change)
+    divergence = located("depthwise", "onnx-coreml", change)
 
-    assert (found.type, found.module, found.kind) == ("convolution", "depthwise.0", "shift")
+    assert (divergence.type, divergence.module, divergence.kind) == ("convolution", "depthwise.0", "shift")
 
 
 def test_weights_of_a_network() -> None:
@@ -415,10 +421,10 @@ def test_weights_of_a_network() -> None:
         convolution = layers(specification, "convolution")[0].convolution
         convolution.bias.floatValue[:] = [value + 1.5 for value in convolution.bias.floatValue]
 
-    found = located("residual", "onnx-coreml", change)
+    divergence = located("residual", "onnx-coreml", change)
 
-    assert (found.type, found.module, found.kind) == ("convolution", "conv1", "offset")
-    assert found.difference.figures["offset"] == pytest.approx(1.5, abs=1e-4)
+    assert (divergence.type, divergence.module, divergence.kind) == ("convolution", "conv1", "offset")
+    assert divergence.difference.figures["offset"] == pytest.approx(1.5, abs=1e-4)
 
 
 def test_a_scaler_before_a_network_is_an_extra_operation() -> None:
@@ -426,7 +432,7 @@ def test_a_scaler_before_a_network_is_an_extra_operation() -> None:
         step = specification.neuralNetworkClassifier.preprocessing.add()
         step.featureName, step.scaler.channelScale = "image", 1 / 255
 
-    found = located("residual", "onnx-coreml", change)
+    divergence = located("residual", "onnx-coreml", change)
 
-    assert (found.operation, found.kind) == ("image (scaler)", "extra operation")
-    assert "0.00392157 times" in found.told
+    assert (divergence.operation, divergence.kind) == ("image (scaler)", "extra operation")
+    assert "0.00392157 times" in divergence.message

@@ -58,49 +58,49 @@ def large(factor: float) -> Reference:
 
 @cache
 def predicted(factor: float) -> Precision:
-    given = large(factor)
-    return predict_precision(given, ALLOWED, convert(given.classifier, "mlprogram-fp32", scratch()))
+    against = large(factor)
+    return predict_precision(against, ALLOWED, convert(against.classifier, "mlprogram-fp32", scratch()))
 
 
 def highest(factor: float, layer: str) -> float:
     """Measure the largest |value| behind a layer with a hook of PyTorch's own."""
-    given, seen = large(factor), list[float]()
-    module = deployed_module(given.classifier)
+    against, seen = large(factor), list[float]()
+    module = deployed_module(against.classifier)
     part = module.get_submodule(f"module.{layer}")
     handle = part.register_forward_hook(lambda m, i, out: seen.append(float(out.abs().max())))
     with torch.inference_mode():
-        for image in given.images.pixels:
+        for image in against.images.pixels:
             module(torch.from_numpy(image.transpose(2, 0, 1)[None]).float())
     handle.remove()
     return max(seen)
 
 
 def test_what_overflows_is_predicted_with_its_size() -> None:
-    found = predicted(3e5)
+    precision = predicted(3e5)
 
-    assert found.in_fp16 is None
-    first = found.at_risk[0]
+    assert precision.in_fp16 is None
+    first = precision.at_risk[0]
     assert (first.type, first.verdict) == ("conv", "overflows")
     assert first.largest == pytest.approx(highest(3e5, "second"), rel=1e-4)
 
 
 def test_the_smallest_set_is_the_large_values_and_their_first_reader() -> None:
-    found = predicted(3e5)
+    precision = predicted(3e5)
 
-    assert found.keep is not None
-    kinds = {r.operation: r.type for r in found.ranges}
+    assert precision.keep is not None
+    kinds = {r.operation: r.type for r in precision.ranges}
     # The product, its relu, and the convolution that makes it small again.
-    assert sorted(kinds[name] for name in found.keep) == ["conv", "conv", "relu"]
-    assert found.max_abs_diff is not None
-    assert found.max_abs_diff < ALLOWED.probability
+    assert sorted(kinds[name] for name in precision.keep) == ["conv", "conv", "relu"]
+    assert precision.max_abs_diff is not None
+    assert precision.max_abs_diff < ALLOWED.probability
 
 
 @pytest.mark.parametrize("given_in", ["fp32", "fp16"])
 def test_the_call_that_is_printed_keeps_parity(given_in: str, tmp_path: Path) -> None:
-    given = large(3e5)
+    against = large(3e5)
     ct = import_coremltools()
     # Names in the file depend on the variables around the call of trace: it is traced once.
-    module = torch.jit.trace(deployed_module(given.classifier), example_pixels(given.classifier))
+    module = torch.jit.trace(deployed_module(against.classifier), example_pixels(against.classifier))
     options = {
         "inputs": [ct.ImageType(name="image", shape=(1, 3, 32, 32))],
         "classifier_config": ct.ClassifierConfig(list(LABELS)),
@@ -109,28 +109,28 @@ def test_the_call_that_is_printed_keeps_parity(given_in: str, tmp_path: Path) ->
     with warnings.catch_warnings(action="ignore"), chatter_to():
         precision = ct.precision.FLOAT16 if given_in == "fp16" else ct.precision.FLOAT32
         ct.convert(module, **options, compute_precision=precision).save(str(tmp_path / "first.mlpackage"))
-        found = predict_precision(given, ALLOWED, open_artifact(tmp_path / "first.mlpackage"))
-        call = found.call.replace("...", "module, **options")
+        forecast = predict_precision(against, ALLOWED, open_artifact(tmp_path / "first.mlpackage"))
+        call = forecast.call.replace("...", "module, **options")
         eval(call, {"ct": ct, "re": re, "module": module, "options": options}).save(
             str(tmp_path / "kept.mlpackage")
         )
     artifact = open_artifact(tmp_path / "kept.mlpackage")
-    answers = find_backend("coreml-evaluator").load(artifact)(given.images.pixels)
+    answers = find_backend("coreml-evaluator").load(artifact)(against.images.pixels)
 
     assert artifact.precision == "fp16"
-    assert found.in_fp16 is None
-    assert found.max_abs_diff is not None
-    apart = np.abs(answers.probabilities - given.prediction.probabilities).max()
+    assert forecast.in_fp16 is None
+    assert forecast.max_abs_diff is not None
+    apart = np.abs(answers.probabilities - against.prediction.probabilities).max()
     assert apart < ALLOWED.probability
-    assert apart == pytest.approx(found.max_abs_diff, abs=1e-3)
+    assert apart == pytest.approx(forecast.max_abs_diff, abs=1e-3)
 
 
 def test_a_network_that_fits_needs_nothing() -> None:
-    found = predicted(1)
+    precision = predicted(1)
 
-    assert (found.keep, found.call, found.at_risk) == ((), "", ())
-    assert found.in_fp16 is not None
-    assert found.in_fp16 < ALLOWED.probability
+    assert (precision.keep, precision.call, precision.at_risk) == ((), "", ())
+    assert precision.in_fp16 is not None
+    assert precision.in_fp16 < ALLOWED.probability
 
 
 def test_a_value_near_the_limit_is_told() -> None:
@@ -153,12 +153,12 @@ def test_a_constant_that_vanishes_is_named() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         small = Classifier("vanishing", Scaled().eval(), PREPROCESSING, LABELS)
-    given = make_reference(small, load_images(pictures(2), PREPROCESSING))
-    found = predict_precision(given, ALLOWED, convert(small, "mlprogram-fp32", scratch()))
+    against = make_reference(small, load_images(pictures(2), PREPROCESSING))
+    precision = predict_precision(against, ALLOWED, convert(small, "mlprogram-fp32", scratch()))
 
-    assert [(c.vanishes, c.overflows, c.of) for c in found.constants if c.vanishes] == [(3, 0, 3)]
+    assert [(c.vanishes, c.overflows, c.of) for c in precision.constants if c.vanishes] == [(3, 0, 3)]
     # 5e9 is beyond fp16 as well.
-    assert any(c.overflows for c in found.constants)
+    assert any(c.overflows for c in precision.constants)
 
 
 def test_the_evaluator_in_fp32_does_not_round() -> None:

@@ -36,32 +36,32 @@ def corrupt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Reference, Artifa
     resnet = load_classifier("models.py:resnet18", {}, "resnet18", upgrade)
     source = Source("parity.versions.toolchain_side:make_classifier", {**MODEL, "directory": str(upgrade)})
     with Session(built) as session:
-        made = convert_in(session, resnet, source, "onnx", home)
-    assert isinstance(made, Artifact)
+        artifact = convert_in(session, resnet, source, "onnx", home)
+    assert isinstance(artifact, Artifact)
     photos = sorted((FIXTURES / "images" / "photos").glob("*.jpg"))[:2]
-    return make_reference(resnet, load_images(photos, resnet.preprocessing)), made
+    return make_reference(resnet, load_images(photos, resnet.preprocessing)), artifact
 
 
 def test_it_is_found_where_it_is(corrupt: tuple[Reference, Artifact]) -> None:
-    found = divergences(*corrupt)
+    all_located = divergences(*corrupt)
 
-    assert [(one.type, one.module, one.kind) for one in found] == [
+    assert [(one.type, one.module, one.kind) for one in all_located] == [
         ("Conv", module, "per-channel offset") for module in NARROWER
     ]
 
 
 def test_it_is_found_in_the_weights(corrupt: tuple[Reference, Artifact]) -> None:
-    found = audit_weights(corrupt[0].classifier, corrupt[1]).findings
+    wrong = audit_weights(corrupt[0].classifier, corrupt[1]).findings
 
-    assert [(one.kind, one.module, one.place) for one in found] == [
+    assert [(one.kind, one.module, one.place) for one in wrong] == [
         ("shared by mistake", module, "input[2]") for module in NARROWER
     ]
-    assert all(f"is that of `{one.module[:-5]}downsample.0`" in one.told for one in found)
+    assert all(f"is that of `{one.module[:-5]}downsample.0`" in one.message for one in wrong)
 
 
 def test_it_is_named_with_the_release_that_mends_it(corrupt: tuple[Reference, Artifact]) -> None:
-    reference, made = corrupt
-    (leg,) = judge_artifact(reference, made, ["onnxruntime"], explain=True)
+    reference, artifact = corrupt
+    (leg,) = judge_artifact(reference, artifact, ["onnxruntime"], explain=True)
 
     assert [(cause.fault, cause.confirmed) for cause in leg.subject.diagnoses] == [
         ("wt-initializer-collision", True)

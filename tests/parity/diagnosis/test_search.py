@@ -36,6 +36,7 @@ from tests.parity.diagnosis.faulty import (
     mixed,
     node,
     reference,
+    rejudged,
     set_attribute,
     swapped,
     without_softmax,
@@ -89,10 +90,10 @@ def test_what_cannot_be_undone_is_unexplained_with_its_place() -> None:
         behind_all(model, "Mul", [np.zeros(12, np.float32)])
 
     examination = examined(broken(good(ONNX), break_it), reference())
-    found = explain(replace(examination, given=replace(examination.given, tolerance=1e-5)), seconds=1e-9)
+    explanation = explain(rejudged(examination, tolerance=1e-5), seconds=1e-9)
 
-    assert not found.confirmed
-    assert found.unexplained.startswith("unexplained")
+    assert not explanation.confirmed
+    assert explanation.unexplained.startswith("unexplained")
 
 
 @pytest.mark.parametrize(
@@ -105,16 +106,15 @@ def test_what_cannot_be_undone_is_unexplained_with_its_place() -> None:
 def test_a_sound_file_has_no_cause(route: str, make: Callable[[], Classifier]) -> None:
     examination = examined(good(route, make), reference(make))
 
-    assert examination.given.verdict == "pass"
+    assert examination.candidate.judgement.verdict == "pass"
     assert not explain(examination).confirmed
 
 
 def test_a_sound_file_that_is_called_failing_gets_no_confirmed_cause() -> None:
     # Nothing restores a parity that asks for more than arithmetic gives.
     examination = examined(good(ONNX), reference())
-    strict = replace(examination.given, verdict="fail", tolerance=1e-12)
 
-    assert causes(explain(replace(examination, given=strict), seconds=20)) == []
+    assert causes(explain(rejudged(examination, verdict="fail", tolerance=1e-12), seconds=20)) == []
 
 
 def test_an_error_elsewhere_gives_no_cause_to_a_file_that_answers_here() -> None:
@@ -126,13 +126,13 @@ def test_an_error_elsewhere_gives_no_cause_to_a_file_that_answers_here() -> None
 
 def test_a_repair_that_changes_nothing_confirms_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     # It failed there and agrees here with nothing undone, and so it does after any repair.
-    nothing = Suspect("wt-scaled", "Nothing was done.", Repair(answers=lambda found: found), seen=True)
+    nothing = Suspect("wt-scaled", "Nothing was done.", Repair(answers=lambda explanation: explanation), seen=True)
     monkeypatch.setattr("parity.diagnosis.search._families", lambda *asked: iter([[nothing]]))
     examination = examined(good(ONNX), reference())
 
-    found = explain(replace(examination, given=replace(examination.given, verdict="fail")))
+    explanation = explain(rejudged(examination, verdict="fail"))
 
-    assert [(d.fault, d.confirmed, d.evidence) for d in found.diagnoses] == [("wt-scaled", False, "")]
+    assert [(d.fault, d.confirmed, d.evidence) for d in explanation.diagnoses] == [("wt-scaled", False, "")]
 
 
 @settings(deadline=None, max_examples=25)
@@ -142,8 +142,8 @@ def test_nothing_is_confirmed_that_leaves_more_than_the_tolerance(apart: float, 
     exact = np.asarray(reference().prediction.probabilities, np.float64)
     moved = replace(reference().prediction, probabilities=exact + apart * np.sign(0.5 - exact))
     examination = examined(good(ONNX), reference(), moved)
-    strict = replace(examination, given=replace(examination.given, tolerance=allowed))
-    half = Repair(answers=lambda found: replace(found, probabilities=(found.probabilities + exact) / 2))
+    strict = rejudged(examination, tolerance=allowed)
+    half = Repair(answers=lambda answers: replace(answers, probabilities=(answers.probabilities + exact) / 2))
 
     assert holds(apply(strict, [half])) == (apart / 2 <= allowed)
 
@@ -151,13 +151,13 @@ def test_nothing_is_confirmed_that_leaves_more_than_the_tolerance(apart: float, 
 def test_agreement_that_proves_nothing_confirms_nothing() -> None:
     twice = only(reference(), [0, 0])
 
-    found = explained(broken(good(ONNX), swapped), twice)
+    explanation = explained(broken(good(ONNX), swapped), twice)
 
-    # A model that ignores its input would agree on these too: what was seen is told as a suspect.
+    # A model that ignores its input would agree on these too: what was seen is listed as a suspect.
     assert compare(twice.prediction, twice.prediction, Tolerance(1e-5), twice.images.names).verdict == (
         "inconclusive"
     )
-    assert [(d.fault, d.confirmed) for d in found.diagnoses][:1] == [("pre-bgr-swap", False)]
+    assert [(d.fault, d.confirmed) for d in explanation.diagnoses][:1] == [("pre-bgr-swap", False)]
 
 
 @pytest.mark.parametrize(
@@ -168,10 +168,10 @@ def test_agreement_that_proves_nothing_confirms_nothing() -> None:
     ],
 )
 def test_what_was_proven_is_said_of_all_that_it_takes(faults: list[Any], evidence: str) -> None:
-    found = explained(broken(good(ONNX), lambda model: [fault(model) for fault in faults]), reference())
+    explanation = explained(broken(good(ONNX), lambda model: [fault(model) for fault in faults]), reference())
 
-    assert len(found.diagnoses) == len(faults)
-    assert {d.evidence for d in found.diagnoses} == {evidence}
+    assert len(explanation.diagnoses) == len(faults)
+    assert {d.evidence for d in explanation.diagnoses} == {evidence}
 
 
 def test_what_was_proven_of_unlike_repairs_names_each() -> None:
@@ -181,8 +181,8 @@ def test_what_was_proven_of_unlike_repairs_names_each() -> None:
 
 
 def test_two_repairs_of_the_reference_are_no_cause_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    def mirrored(given: Reference) -> Reference:
-        return asked_again(given, given.images.pixels[:, :, ::-1])
+    def mirrored(against: Reference) -> Reference:
+        return asked_again(against, against.images.pixels[:, :, ::-1])
 
     both = [
         Suspect("pre-exif-orientation", "Mirrored.", Repair(reference=mirrored), seen=True),
@@ -193,9 +193,9 @@ def test_two_repairs_of_the_reference_are_no_cause_together(monkeypatch: pytest.
     answers = reference().prediction.probabilities.astype(np.float64)
     moved = answers + 0.03 * np.sign(0.5 - answers)
 
-    found = explained(good(ONNX), reference(), Prediction(moved, reference().prediction.labels))
+    explanation = explained(good(ONNX), reference(), Prediction(moved, reference().prediction.labels))
 
-    assert causes(found) == []
+    assert causes(explanation) == []
 
 
 def test_an_artefact_is_explained_once_for_all_its_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,13 +208,15 @@ def test_an_artefact_is_explained_once_for_all_its_runtimes(monkeypatch: pytest.
     monkeypatch.setattr("parity.diagnosis.causes.explain", counting)
     artifact = broken(good(ONNX), swapped)
     examination = examined(artifact, reference())
-    given = examination.given
+    judgement = examination.candidate.judgement
     subject = Subject(
-        "mixed", ONNX, "", "onnxruntime", "fp32", "fail", cases=given.cases, tolerance=given.tolerance
+        "mixed", ONNX, "", "onnxruntime", "fp32", "fail", cases=judgement.cases, tolerance=judgement.tolerance
     )
     explainer = Explainer()
-    first = explainer(subject, reference(), artifact, examination.prediction)
-    second = explainer(replace(subject, backend="onnx-reference"), reference(), artifact, examination.prediction)
+    first = explainer(subject, reference(), artifact, examination.candidate.prediction)
+    second = explainer(
+        replace(subject, backend="onnx-reference"), reference(), artifact, examination.candidate.prediction
+    )
 
     assert [d.fault for d in first.diagnoses] == ["pre-bgr-swap"]
     assert second.diagnoses == first.diagnoses
@@ -231,17 +233,18 @@ def test_nobody_is_asked_who_is_not_wanted_or_passes() -> None:
 
 def test_names_from_a_file_do_not_reach_the_terminal_as_they_are() -> None:
     def break_it(model: Any) -> None:
-        found = node(model, "LeakyRelu")
-        found.name = "\x1b[31mred"
-        found.op_type = "Tanh"
-        del found.attribute[:]
+        operation = node(model, "LeakyRelu")
+        operation.name = "\x1b[31mred"
+        operation.op_type = "Tanh"
+        del operation.attribute[:]
 
-    found = explained(broken(good(ONNX), break_it), reference())
+    explanation = explained(broken(good(ONNX), break_it), reference())
 
-    assert causes(found) == ["g-activation"]
-    assert found.first_divergence is not None
-    assert "\x1b" not in found.diagnoses[0].message + found.first_divergence.told + found.first_divergence.operation
-    assert "\\x1b[31mred" in found.diagnoses[0].message
+    assert causes(explanation) == ["g-activation"]
+    assert explanation.first_divergence is not None
+    place = explanation.first_divergence
+    assert "\x1b" not in explanation.diagnoses[0].message + place.told + place.operation
+    assert "\\x1b[31mred" in explanation.diagnoses[0].message
 
 
 def test_the_file_itself_is_left_alone() -> None:
@@ -257,4 +260,4 @@ def test_a_grey_picture_hides_an_exchange_of_colours_and_nothing_is_claimed() ->
     # An injection that changes nothing is a control.
     examination = examined(broken(good(ONNX), lambda model: before_all(model, "Identity", [])), reference())
 
-    assert examination.given.verdict == "pass"
+    assert examination.candidate.judgement.verdict == "pass"

@@ -16,7 +16,7 @@ import torch
 from conversion import Artifact
 from conversion.artifact import open_artifact
 from conversion.deployed import deployed_module, example_pixels
-from parity.artifacts.causes import explain_artifact
+from parity.artifacts.causes import look_into
 from parity.artifacts.record_file import record
 from parity.backends import coreml_evaluator, coreml_native
 from parity.core.compare import explain_failure
@@ -40,9 +40,9 @@ def artifact() -> Artifact:
 
 
 def flattened(prediction: dict[str, Any]) -> None:
-    """Bring probabilities a fifth of the way to an even answer."""
-    found = prediction["probabilities"]
-    prediction["probabilities"] = {label: 0.8 * p + 0.2 / len(found) for label, p in found.items()}
+    """Bring probabilities a fifth nearer to an even answer."""
+    probabilities = prediction["probabilities"]
+    prediction["probabilities"] = {label: 0.8 * p + 0.2 / len(probabilities) for label, p in probabilities.items()}
 
 
 def record_of(
@@ -72,27 +72,27 @@ def causes(subject: Subject) -> list[tuple[str, bool]]:
 
 
 def test_one_unit_agrees_and_another_does_not(tmp_path: Path) -> None:
-    found = checked(
+    subjects = checked(
         record_of(tmp_path / "cpu.json", "CPU_ONLY"), record_of(tmp_path / "all.json", "ALL", wrong=True)
     )
 
-    assert (found["recorded-cpu"].verdict, found["recorded-all"].verdict) == ("pass", "fail")
-    assert found["recorded-cpu"].diagnoses == ()
-    assert causes(found["recorded-all"]) == [("p-compute-unit", True)]
-    message = found["recorded-all"].diagnoses[0].message
+    assert (subjects["recorded-cpu"].verdict, subjects["recorded-all"].verdict) == ("pass", "fail")
+    assert subjects["recorded-cpu"].diagnoses == ()
+    assert causes(subjects["recorded-all"]) == [("p-compute-unit", True)]
+    message = subjects["recorded-all"].diagnoses[0].message
     assert message.startswith("CPU_ONLY matches (")
     assert "but ALL does not (0.1" in message
     assert message.endswith("Core ML hardware path, not the conversion; file it with Apple.")
-    assert found["recorded-all"].diagnoses[0].evidence == "the same file on CPU_ONLY agrees"
+    assert subjects["recorded-all"].diagnoses[0].evidence == "the same file on CPU_ONLY agrees"
     # Nothing was undone: what was run is said as it was.
-    assert "(confirmed: the same file on CPU_ONLY agrees)" in explain_failure(found["recorded-all"])
+    assert "(confirmed: the same file on CPU_ONLY agrees)" in explain_failure(subjects["recorded-all"])
 
 
 def test_without_the_exact_unit_the_evaluator_is_a_hint(tmp_path: Path) -> None:
-    found = checked(record_of(tmp_path / "all.json", "ALL", wrong=True))["recorded"]
+    subject = checked(record_of(tmp_path / "all.json", "ALL", wrong=True))["recorded"]
 
-    assert ("p-compute-unit", False) in causes(found)
-    assert "record CPU_ONLY too" in found.diagnoses[-1].message
+    assert ("p-compute-unit", False) in causes(subject)
+    assert "record CPU_ONLY too" in subject.diagnoses[-1].message
 
 
 def test_two_units_that_are_both_wrong_are_no_matter_of_the_unit(tmp_path: Path) -> None:
@@ -103,27 +103,27 @@ def test_two_units_that_are_both_wrong_are_no_matter_of_the_unit(tmp_path: Path)
 
 
 def test_one_system_agrees_and_another_does_not(tmp_path: Path) -> None:
-    found = checked(
+    subjects = checked(
         record_of(tmp_path / "old.json", "CPU_ONLY", system="macOS 13.6 arm64"),
         record_of(tmp_path / "new.json", "CPU_ONLY", wrong=True),
         backends=["recorded-old", "recorded-new"],
     )
 
-    assert causes(found["recorded-new"]) == [("v-os-update", True)]
-    assert "matches on macOS 13.6 arm64" in found["recorded-new"].diagnoses[0].message
-    assert found["recorded-new"].diagnoses[0].evidence == "the same file on macOS 13.6 arm64 agrees"
+    assert causes(subjects["recorded-new"]) == [("v-os-update", True)]
+    assert "matches on macOS 13.6 arm64" in subjects["recorded-new"].diagnoses[0].message
+    assert subjects["recorded-new"].diagnoses[0].evidence == "the same file on macOS 13.6 arm64 agrees"
 
 
 def test_systems_whose_units_nobody_knows_are_a_hint(tmp_path: Path) -> None:
-    found = checked(
+    subjects = checked(
         record_of(tmp_path / "old.json", "", system="macOS 13.6 arm64"),
         record_of(tmp_path / "new.json", "", wrong=True),
         backends=["recorded-old", "recorded-new"],
     )
 
     # The units may be what differs.
-    assert ("v-os-update", False) in causes(found["recorded-new"])
-    assert not any(d.confirmed or d.evidence for d in found["recorded-new"].diagnoses)
+    assert ("v-os-update", False) in causes(subjects["recorded-new"])
+    assert not any(d.confirmed or d.evidence for d in subjects["recorded-new"].diagnoses)
 
 
 def test_a_sibling_that_was_allowed_more_proves_nothing() -> None:
@@ -147,7 +147,7 @@ def test_explain_reads_all_units_of_a_record(tmp_path: Path) -> None:
     first["records"] += second["records"]
     files[0].write_text(json.dumps(first), encoding="utf-8")
 
-    run: Run = explain_artifact(tiny(), artifact(), str(images()), record=files[0])
+    run: Run = look_into(tiny(), artifact(), str(images()), record=files[0]).run
 
     assert [subject.verdict for subject in run.subjects] == ["pass", "fail"]
     assert causes(run.subjects[1]) == [("p-compute-unit", True)]
@@ -158,7 +158,7 @@ def test_explain_on_a_mac_asks_the_exact_unit_itself(tmp_path: Path, monkeypatch
     monkeypatch.setattr(coreml_native, "why_not", lambda: None)
     monkeypatch.setattr(coreml_native, "load", lambda artifact, batch=1: coreml_evaluator.load(artifact, batch))
 
-    run = explain_artifact(tiny(), artifact(), str(images()), record=file)
+    run = look_into(tiny(), artifact(), str(images()), record=file).run
 
     assert causes(run.subjects[0]) == [("p-compute-unit", True)]
 
@@ -166,7 +166,7 @@ def test_explain_on_a_mac_asks_the_exact_unit_itself(tmp_path: Path, monkeypatch
 def test_records_of_other_pixels_say_nothing_of_the_unit(tmp_path: Path) -> None:
     file = record_of(tmp_path / "all.json", "ALL", wrong=True, pixels="0" * 64)
 
-    (subject,) = explain_artifact(tiny(), artifact(), str(images()), record=file).subjects
+    (subject,) = look_into(tiny(), artifact(), str(images()), record=file).run.subjects
 
     assert "p-compute-unit" not in [fault for fault, _ in causes(subject)]
 
@@ -192,8 +192,8 @@ def exported(opset: int) -> Artifact:
     return open_artifact(path)
 
 
-def spoilt(found: Artifact) -> Artifact:
-    return broken(found, spoil_onnx if found.format == "onnx" else spoil_program)
+def spoilt(sound: Artifact) -> Artifact:
+    return broken(sound, spoil_onnx if sound.format == "onnx" else spoil_program)
 
 
 def spoil_onnx(model: Any) -> None:
@@ -204,7 +204,7 @@ def spoil_program(specification: Any) -> None:
     specification.description.input[0].type.imageType.colorSpace = BGR
 
 
-def told(fine: Artifact, wrong: Artifact) -> list[tuple[str, str]]:
+def hints_of(fine: Artifact, wrong: Artifact) -> list[tuple[str, str]]:
     """Judge two files of a model without looking for causes, and let one explain the other."""
     backends = ["onnxruntime", "coreml-evaluator"]
     run = check(tiny(), [fine, wrong], str(images()), backends=backends, explain=False)
@@ -216,7 +216,7 @@ def told(fine: Artifact, wrong: Artifact) -> list[tuple[str, str]]:
 
 
 def test_one_exporter_agrees_and_the_other_does_not() -> None:
-    ((fault, message),) = told(good("onnx-torchscript", tiny), spoilt(good("onnx", tiny)))
+    ((fault, message),) = hints_of(good("onnx-torchscript", tiny), spoilt(good("onnx", tiny)))
 
     assert fault == "v-exporter-default"
     assert "the onnx-torchscript file (opset 17) agrees with PyTorch, the onnx file (opset" in message
@@ -224,14 +224,14 @@ def test_one_exporter_agrees_and_the_other_does_not() -> None:
 
 
 def test_one_opset_agrees_and_the_other_does_not() -> None:
-    ((fault, message),) = told(exported(11), spoilt(exported(13)))
+    ((fault, message),) = hints_of(exported(11), spoilt(exported(13)))
 
     assert fault == "g-opset-choice"
     assert message.startswith("opset11.onnx (opset 11) agrees with PyTorch, opset13.onnx (opset 13) does not")
 
 
 def test_one_format_of_core_ml_agrees_and_the_other_does_not() -> None:
-    ((fault, message),) = told(good("onnx-coreml", tiny), spoilt(good("mlprogram-fp32", tiny)))
+    ((fault, message),) = hints_of(good("onnx-coreml", tiny), spoilt(good("mlprogram-fp32", tiny)))
 
     assert fault == "i-nn-vs-mlprogram"
     assert message.startswith("the onnx-coreml file agrees with PyTorch, the mlprogram-fp32 file does not")
@@ -244,14 +244,14 @@ def test_one_deployment_target_agrees_and_the_other_does_not() -> None:
         spoil_program(specification)
         specification.specificationVersion = coremltools.SPECIFICATION_VERSION
 
-    ((fault, message),) = told(artifact(), broken(artifact(), newer))
+    ((fault, message),) = hints_of(artifact(), broken(artifact(), newer))
 
     assert fault == "v-deployment-target"
     assert f"specification {coremltools.SPECIFICATION_VERSION}" in message
 
 
 def test_files_that_differ_in_nothing_of_that_say_nothing() -> None:
-    assert told(good("onnx-torchscript", tiny), spoilt(good("onnx-torchscript", tiny))) == []
+    assert hints_of(good("onnx-torchscript", tiny), spoilt(good("onnx-torchscript", tiny))) == []
 
 
 def test_a_cause_that_was_confirmed_needs_no_hint() -> None:

@@ -21,9 +21,9 @@ def again(program: Program, image: torch.Tensor) -> torch.Tensor:
     values = {0: image}
     with torch.no_grad():
         for step in program.steps:
-            for number, found in zip(step.outputs, run_step(step, values), strict=True):
+            for number, value in zip(step.outputs, run_step(step, values), strict=True):
                 if number is not None:
-                    values[number] = found
+                    values[number] = value
     return values[program.output]
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parity.diagnosis.folding import fitted_epsilon
+from parity.diagnosis.batch_norm import fitted_epsilon
 from parity.diagnosis.weight_faults import steps_of_grid
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -20,9 +20,9 @@ def test_numbers_on_a_grid_are_known_whatever_the_scale_of_each_channel(seed: in
     whole = random.integers(-highest, highest + 1, (6, 4, 3, 3)).astype(np.float64)
     whole[:, 0, 0, 0] = highest
 
-    found = steps_of_grid(whole * random.uniform(0.001, 3, (6, 1, 1, 1)))
+    steps = steps_of_grid(whole * random.uniform(0.001, 3, (6, 1, 1, 1)))
 
-    assert 0 < found <= highest
+    assert 0 < steps <= highest
 
 
 @given(SEEDS)
@@ -39,6 +39,6 @@ def test_an_epsilon_that_was_folded_in_is_measured(seed: int, epsilon: float) ->
     random = np.random.default_rng(seed)
     gamma, variance = random.normal(size=24), random.uniform(0.001, 2, 24)
 
-    found = fitted_epsilon(gamma / np.sqrt(variance + epsilon), gamma, variance, 1e-5)
+    fitted = fitted_epsilon(gamma / np.sqrt(variance + epsilon), gamma, variance, 1e-5)
 
-    assert found == pytest.approx(epsilon, rel=1e-3, abs=1e-9)
+    assert fitted == pytest.approx(epsilon, rel=1e-3, abs=1e-9)

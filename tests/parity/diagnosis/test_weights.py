@@ -1,4 +1,4 @@
-"""The weight audit: each way in which a weight can be wrong has its name, and what it should be is given."""
+"""The weight audit: each fault that a weight can have has its name, and comes with what it should be."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ COUNTS = {"residual": 16, "depthwise": 14, "attention": 21}
 def test_a_clean_conversion_has_every_weight_and_each_is_right(name: str, route: str) -> None:
     if (name, route) == ("attention", "onnx-coreml"):
         pytest.skip("onnx-coreml has no erf")
-    found = audit_weights(classifier(name), converted(name, route))
+    audit = audit_weights(classifier(name), converted(name, route))
     expected = expected_weights(classifier(name), read_graph(converted(name, route)))
 
-    assert found.findings == ()
+    assert audit.findings == ()
     assert len(expected) == COUNTS[name]
 
 
@@ -87,13 +87,13 @@ def quantise(array: np.ndarray) -> np.ndarray:
 def test_a_changed_weight_is_named(
     weight: int, change: Callable[[np.ndarray], np.ndarray], kind: str, route: str
 ) -> None:
-    found = findings(changed(weight, change), route)
+    wrong = findings(changed(weight, change), route)
 
-    assert [(f.kind, f.module, f.place) for f in found] == [(kind, "layer1.conv2", f"input[{weight}]")]
+    assert [(f.kind, f.module, f.place) for f in wrong] == [(kind, "layer1.conv2", f"input[{weight}]")]
     module = classifier("residual").module
     expected = fold(module.layer1.conv2, module.layer1.bn2)[weight - 1]
-    np.testing.assert_allclose(found[0].repaired, expected, rtol=1e-4, atol=1e-6)
-    assert found[0].harmless == (kind == "rounded to fp16")
+    np.testing.assert_allclose(wrong[0].repaired, expected, rtol=1e-4, atol=1e-6)
+    assert wrong[0].harmless == (kind == "rounded to fp16")
 
 
 def test_a_repair_restores_the_weight() -> None:
@@ -116,10 +116,10 @@ def test_a_bias_that_two_convolutions_share_is_named_with_its_owner(route: str) 
         first, second = next(pair for pair in by_input.values() if len(pair) == 2)
         first.input[2] = second.input[2]
 
-    (found,) = findings(share, route)
+    (finding,) = findings(share, route)
 
-    assert (found.kind, found.module, found.place) == ("shared by mistake", "layer1.conv1", "input[2]")
-    assert "is that of `layer1.downsample.0`; the same constant is read by" in found.told
+    assert (finding.kind, finding.module, finding.place) == ("shared by mistake", "layer1.conv1", "input[2]")
+    assert "is that of `layer1.downsample.0`; the same constant is read by" in finding.message
 
 
 def norm_of(path: str) -> tuple[np.ndarray, ...]:
@@ -155,10 +155,10 @@ def refolded(
 def test_a_batch_norm_that_was_folded_wrongly_is_named(
     change: Callable[[tuple[np.ndarray, ...]], tuple[np.ndarray, ...]], eps: float, kind: str
 ) -> None:
-    found = findings(refolded(change, eps))
+    wrong = findings(refolded(change, eps))
 
-    assert {f.kind for f in found} == {kind}
-    assert {f.module for f in found} == {"layer1.conv2"}
+    assert {f.kind for f in wrong} == {kind}
+    assert {f.module for f in wrong} == {"layer1.conv2"}
 
 
 def test_a_batch_norm_that_was_folded_rightly_is_not_found() -> None:
@@ -171,9 +171,9 @@ def test_weights_of_a_program(route: str) -> None:
         conv = program_operations(specification, "conv")[1]
         set_constant("residual", route, specification, conv, "weight", lambda array: array[::-1])
 
-    found = findings(change, route)
+    wrong = findings(change, route)
 
-    assert [(f.kind, f.module, f.place, f.type) for f in found] == [
+    assert [(f.kind, f.module, f.place, f.type) for f in wrong] == [
         ("rows permuted", "layer1.conv1", "weight", "conv")
     ]
 
@@ -183,9 +183,9 @@ def test_weights_of_a_network() -> None:
         weights = layers(specification, "convolution")[0].convolution.bias
         weights.floatValue[:] = [0.0] * len(weights.floatValue)
 
-    found = findings(change, "onnx-coreml")
+    wrong = findings(change, "onnx-coreml")
 
-    assert [(f.kind, f.module, f.place) for f in found] == [("zeroed", "conv1", "bias")]
+    assert [(f.kind, f.module, f.place) for f in wrong] == [("zeroed", "conv1", "bias")]
 
 
 def test_palettised_weights_of_a_program_are_decompressed_and_counted(tmp_path: Any) -> None:
@@ -201,12 +201,12 @@ def test_palettised_weights_of_a_program_are_decompressed_and_counted(tmp_path: 
         small = cto.palettize_weights(model, cto.OptimizationConfig(global_config=settings))
         small.save(str(tmp_path / "small.mlpackage"))
 
-    found = audit_weights(classifier("depthwise"), open_artifact(tmp_path / "small.mlpackage")).findings
+    wrong = audit_weights(classifier("depthwise"), open_artifact(tmp_path / "small.mlpackage")).findings
 
     # The one weight of more than 512 numbers.
-    assert [(f.kind, f.module) for f in found] == [("quantised", "head.1")]
-    assert found[0].distinct <= 16
-    assert 10 < found[0].snr_db < 40
+    assert [(f.kind, f.module) for f in wrong] == [("quantised", "head.1")]
+    assert wrong[0].distinct <= 16
+    assert 10 < wrong[0].snr_db < 40
 
 
 def test_a_square_matrix_that_was_transposed_is_named() -> None:
@@ -219,12 +219,12 @@ def test_a_square_matrix_that_was_transposed_is_named() -> None:
         change_weight(model, squares[3], lambda array: array.T)
 
     broken = edited("attention", "onnx", change)
-    found = audit_weights(classifier("attention"), broken).findings
+    wrong = audit_weights(classifier("attention"), broken).findings
 
-    assert [(f.kind, f.module) for f in found] == [("transposed", "project")]
+    assert [(f.kind, f.module) for f in wrong] == [("transposed", "project")]
     expected = classifier("attention").module.project.weight  # type: ignore[union-attr]
     assert isinstance(expected, torch.Tensor)
-    np.testing.assert_allclose(found[0].repaired, expected.detach().numpy().T, rtol=1e-6)
+    np.testing.assert_allclose(wrong[0].repaired, expected.detach().numpy().T, rtol=1e-6)
 
 
 def test_constants_are_seen_through_the_nodes_between_them_and_their_reader() -> None:

@@ -24,7 +24,7 @@ from parity.backends import Predict
 from parity.backends.reference import Reference
 from parity.core.errors import ParityError
 from parity.core.results import Prediction
-from parity.diagnosis.search import Explanation
+from parity.diagnosis.outcome import Explanation
 from parity.suite.images import ImageSet, unique_names
 from parity.suite.suite import ModelEntry, Suite
 

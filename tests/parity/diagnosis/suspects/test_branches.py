@@ -1,4 +1,4 @@
-"""A way through Python code that was frozen by tracing."""
+"""A branch of Python code that tracing froze."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class Choosing(torch.nn.Module):
         self.module = module
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.module(image if float(image.mean()) > -0.3 else image * 0.5)
-        return found
+        logits: torch.Tensor = self.module(image if float(image.mean()) > -0.3 else image * 0.5)
+        return logits
 
 
 def test_a_frozen_branch_is_told() -> None:
     was = mixed()
     classifier = Classifier("choosing", Choosing(was.module).eval(), was.preprocessing, was.labels)
-    found = explained(
+    explanation = explained(
         convert(classifier, "onnx-torchscript", _home()), make_reference(classifier, reference().images)
     )
 
-    assert causes(found) == ["g-trace-constant"]
-    assert "right for 5 of 8 image(s)" in found.diagnoses[0].message
+    assert causes(explanation) == ["g-trace-constant"]
+    assert "right for 5 of 8 image(s)" in explanation.diagnoses[0].message

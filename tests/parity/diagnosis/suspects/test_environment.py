@@ -29,10 +29,10 @@ def test_a_reference_in_training_mode_is_told() -> None:
         Prediction(np.stack(rows), was.prediction.labels),
     )
 
-    found = explained(good("onnx-torchscript"), noisy)
+    explanation = explained(good("onnx-torchscript"), noisy)
 
-    assert causes(found) == ["mode-reference-in-train"]
-    assert found.diagnoses[0].fix == "module.eval()"
+    assert causes(explanation) == ["mode-reference-in-train"]
+    assert explanation.diagnoses[0].fix == "module.eval()"
 
 
 def test_a_file_of_other_weights_is_stale() -> None:
@@ -41,6 +41,6 @@ def test_a_file_of_other_weights_is_stale() -> None:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.mul_(1.05)
-    found = explained(convert(replace(was, module=module), "onnx-torchscript", _home()), reference())
+    explanation = explained(convert(replace(was, module=module), "onnx-torchscript", _home()), reference())
 
-    assert causes(found) == ["wt-stale-artifact"]
+    assert causes(explanation) == ["wt-stale-artifact"]

@@ -33,10 +33,10 @@ def test_a_cast_in_the_middle_is_named(kind: int, name: str) -> None:
             ],
         )
 
-    found = explained(broken(good("onnx-torchscript"), break_it), reference())
+    explanation = explained(broken(good("onnx-torchscript"), break_it), reference())
 
-    assert causes(found) == ["p-fp16-drift"]
-    assert f"computes in {name}, first behind Cast `shortened`" in found.diagnoses[0].message
+    assert causes(explanation) == ["p-fp16-drift"]
+    assert f"computes in {name}, first behind Cast `shortened`" in explanation.diagnoses[0].message
 
 
 def test_a_value_that_is_too_large_for_it_is_named() -> None:
@@ -53,7 +53,7 @@ def test_a_value_that_is_too_large_for_it_is_named() -> None:
             ],
         )
 
-    found = explained(broken(good("onnx-torchscript"), break_it), reference())
+    explanation = explained(broken(good("onnx-torchscript"), break_it), reference())
 
-    assert causes(found) == ["p-fp16-overflow"]
-    assert "`short` overflows in float16 (> 65504)" in found.diagnoses[0].message
+    assert causes(explanation) == ["p-fp16-overflow"]
+    assert "`short` overflows in float16 (> 65504)" in explanation.diagnoses[0].message

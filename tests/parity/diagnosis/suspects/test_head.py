@@ -1,4 +1,4 @@
-"""What stands between logits and probabilities is told from the outputs, and undone."""
+"""What stands between logits and probabilities is read off the outputs, and undone."""
 
 from __future__ import annotations
 
@@ -70,15 +70,15 @@ def sharpened(model: Any) -> None:
     ],
 )
 def test_a_head_is_named_and_undone(fault: str, break_it: Callable[[Any], None], figures: str) -> None:
-    found = explained(broken(good(ONNX), break_it), reference())
+    explanation = explained(broken(good(ONNX), break_it), reference())
 
-    assert causes(found) == [fault]
-    assert figures in found.diagnoses[0].message
+    assert causes(explanation) == [fault]
+    assert figures in explanation.diagnoses[0].message
 
 
 @pytest.mark.parametrize(("route", "break_it"), [("mlprogram", mil_drop_softmax), ("onnx-coreml", nn_drop_softmax)])
 def test_core_ml_without_softmax(route: str, break_it: Callable[[Any], None]) -> None:
-    found = explained(broken(good(route, tiny), break_it), reference(tiny))
+    explanation = explained(broken(good(route, tiny), break_it), reference(tiny))
 
-    assert causes(found) == ["head-softmax-missing"]
-    assert "Softmax" in found.diagnoses[0].fix
+    assert causes(explanation) == ["head-softmax-missing"]
+    assert "Softmax" in explanation.diagnoses[0].fix

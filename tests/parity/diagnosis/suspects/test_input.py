@@ -1,4 +1,4 @@
-"""Whatever is done to the pixels on their way into the network is measured, named and undone."""
+"""Whatever is done to the pixels before they enter the network is measured, named and undone."""
 
 from __future__ import annotations
 
@@ -105,10 +105,10 @@ def curved(model: Any) -> None:
     ],
 )
 def test_an_input_is_named_and_undone(fault: str, break_it: Callable[[Any], None], figures: str) -> None:
-    found = explained(broken(good(ONNX), break_it), reference())
+    explanation = explained(broken(good(ONNX), break_it), reference())
 
-    assert causes(found) == [fault]
-    assert figures in found.diagnoses[0].message
+    assert causes(explanation) == [fault]
+    assert figures in explanation.diagnoses[0].message
 
 
 @pytest.mark.parametrize(
@@ -121,19 +121,19 @@ def test_an_input_is_named_and_undone(fault: str, break_it: Callable[[Any], None
     ],
 )
 def test_core_ml_inputs(route: str, break_it: Callable[[Any], None], fault: str) -> None:
-    found = explained(broken(good(route, tiny), break_it), reference(tiny))
+    explanation = explained(broken(good(route, tiny), break_it), reference(tiny))
 
-    assert causes(found) == [fault]
+    assert causes(explanation) == [fault]
 
 
 def test_a_neural_networks_preprocessing_is_an_input_too() -> None:
     def break_it(specification: Any) -> None:
         specification.neuralNetworkClassifier.preprocessing[0].scaler.channelScale = 0.5
 
-    found = explained(broken(good("onnx-coreml", tiny), break_it), reference(tiny))
+    explanation = explained(broken(good("onnx-coreml", tiny), break_it), reference(tiny))
 
-    assert causes(found) == ["pre-range-0-1-vs-0-255"]
-    assert "0.5 times as large as they should be" in found.diagnoses[0].message
+    assert causes(explanation) == ["pre-range-0-1-vs-0-255"]
+    assert "0.5 times as large as they should be" in explanation.diagnoses[0].message
 
 
 def test_bgr_pixels_with_the_right_statistics_are_one_fault() -> None:

@@ -76,10 +76,10 @@ def exchanged(labels: list[str]) -> list[str]:
 def test_a_list_of_labels_is_compared(
     route: str, labels: Callable[[Change], Callable[[Any], None]], change: Change, fault: str, figures: str
 ) -> None:
-    found = explained(broken(good(route, tiny), labels(change)), reference(tiny))
+    explanation = explained(broken(good(route, tiny), labels(change)), reference(tiny))
 
-    assert causes(found) == [fault]
-    assert figures in found.diagnoses[0].message
+    assert causes(explanation) == [fault]
+    assert figures in explanation.diagnoses[0].message
 
 
 @pytest.mark.parametrize(
@@ -91,12 +91,12 @@ def test_a_list_of_another_length_is_an_error_that_is_explained(change: Change, 
 
     examination = examined(broken(good("onnx-coreml", tiny), network_labels(change)), reference(tiny))
 
-    assert examination.prediction is None  # the evaluator refuses it
+    assert examination.candidate.prediction is None  # the evaluator refuses it
     assert causes(explain(examination)) == [fault]
 
 
 @pytest.mark.parametrize(
-    ("order", "fault", "told"),
+    ("order", "fault", "message"),
     [
         ([*range(1, 12), 0], "lab-off-by-one-background", "shifted by one"),
         ([*range(12)][::-1], "lab-order-permuted", "the list is reversed"),
@@ -104,16 +104,16 @@ def test_a_list_of_another_length_is_an_error_that_is_explained(change: Change, 
         ([3, 7, 1, 0, 2, 11, 5, 4, 10, 6, 9, 8], "lab-order-permuted", "12 of 12 are moved"),
     ],
 )
-def test_permuted_outputs_are_found_by_their_numbers(order: list[int], fault: str, told: str) -> None:
+def test_permuted_outputs_are_found_by_their_numbers(order: list[int], fault: str, message: str) -> None:
     def break_it(model: Any) -> None:
         for name in ("module.head.weight", "module.head.bias"):
             change_weight(model, name, lambda was: was[order])
 
-    found = explained(broken(good("onnx-torchscript"), break_it), reference())
+    explanation = explained(broken(good("onnx-torchscript"), break_it), reference())
 
-    assert causes(found) == [fault]
-    assert told in found.diagnoses[0].message
-    assert "permuted rows of the last layer are the same" in found.diagnoses[0].message
+    assert causes(explanation) == [fault]
+    assert message in explanation.diagnoses[0].message
+    assert "permuted rows of the last layer are the same" in explanation.diagnoses[0].message
 
 
 def test_an_output_too_many_is_found() -> None:
@@ -122,10 +122,10 @@ def test_an_output_too_many_is_found() -> None:
         model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 13
         del model.metadata_props[:]
 
-    found = explained(broken(good("onnx-torchscript"), break_it), reference())
+    explanation = explained(broken(good("onnx-torchscript"), break_it), reference())
 
-    assert causes(found) == ["lab-off-by-one-background"]
-    assert "13 outputs for 12 labels" in found.diagnoses[0].message
+    assert causes(explanation) == ["lab-off-by-one-background"]
+    assert "13 outputs for 12 labels" in explanation.diagnoses[0].message
 
 
 def test_names_of_permutations() -> None:
@@ -147,8 +147,8 @@ def many(classes: int, images: int, known: int) -> np.ndarray:
     for row in logits:
         row[random.choice(classes, known, replace=False)] = random.normal(0, 3, known)
     powers = np.exp(logits)
-    found: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
-    return found
+    probabilities: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 @pytest.mark.parametrize("classes", [1000, 3000])
@@ -156,9 +156,9 @@ def test_columns_are_found_again_however_many_there_are(classes: int) -> None:
     random = np.random.default_rng(8)
     expected = many(classes, 24, 600)
     order = random.permutation(classes)
-    found = expected[:, order] * (1 + 1e-6 * random.standard_normal(expected.shape))
+    outputs = expected[:, order] * (1 + 1e-6 * random.standard_normal(expected.shape))
 
-    matched = match_columns(found, expected)
+    matched = match_columns(outputs, expected)
 
     assert matched is not None
     assert sorted(matched) == list(range(classes))
@@ -176,7 +176,7 @@ def test_columns_that_are_all_alike_stay_where_they_are() -> None:
 
 def test_a_list_of_labels_is_described_in_as_many_steps_as_there_are() -> None:
     labels = [Counted(f"class{index}") for index in range(2000)]
-    for given in (labels[1:] + labels[:1], [Counted(f"{label} x") for label in labels], labels[5:] + labels[:5]):
+    for wrong in (labels[1:] + labels[:1], [Counted(f"{label} x") for label in labels], labels[5:] + labels[:5]):
         Counted.looked = 0
-        assert name_order(given, labels)[0].startswith("lab-")
+        assert name_order(wrong, labels)[0].startswith("lab-")
         assert Counted.looked < 10 * len(labels)

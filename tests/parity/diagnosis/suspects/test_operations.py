@@ -1,4 +1,4 @@
-"""An operation that computes something else is found by its values, and undone by letting PyTorch do it."""
+"""An operation that computes something else is known by its values, and undone by letting PyTorch do it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.parity.tiny import tiny
 
 
 def another_activation(model: Any) -> None:
-    found = node(model, "LeakyRelu")
-    found.op_type = "Tanh"
-    del found.attribute[:]
+    operation = node(model, "LeakyRelu")
+    operation.op_type = "Tanh"
+    del operation.attribute[:]
 
 
 def another_mean(model: Any) -> None:
-    found = node(model, "ReduceMean")
-    found.op_type = "ReduceMax"
+    operation = node(model, "ReduceMean")
+    operation.op_type = "ReduceMax"
 
 
 @pytest.mark.parametrize(
@@ -28,11 +28,11 @@ def another_mean(model: Any) -> None:
     [(another_activation, "g-activation", "`leaky`"), (another_mean, "g-operation", "mean")],
 )
 def test_an_operation_of_an_onnx_file(break_it: Callable[[Any], None], fault: str, module: str) -> None:
-    found = explained(broken(good("onnx-torchscript"), break_it), reference())
+    explanation = explained(broken(good("onnx-torchscript"), break_it), reference())
 
-    assert causes(found) == [fault]
-    assert module in found.diagnoses[0].message
-    assert found.first_divergence is not None
+    assert causes(explanation) == [fault]
+    assert module in explanation.diagnoses[0].message
+    assert explanation.first_divergence is not None
 
 
 def program_activation(specification: Any) -> None:
@@ -49,9 +49,9 @@ def network_pooling(specification: Any) -> None:
     [("mlprogram", program_activation, "g-activation"), ("onnx-coreml", network_pooling, "g-operation")],
 )
 def test_an_operation_of_core_ml(route: str, break_it: Callable[[Any], None], fault: str) -> None:
-    found = explained(broken(good(route, tiny), break_it), reference(tiny))
+    explanation = explained(broken(good(route, tiny), break_it), reference(tiny))
 
-    assert causes(found) == [fault]
+    assert causes(explanation) == [fault]
 
 
 def test_two_operations_are_undone_together() -> None:
@@ -59,10 +59,10 @@ def test_two_operations_are_undone_together() -> None:
         another_activation(model)
         another_mean(model)
 
-    found = explained(broken(good("onnx-torchscript"), break_it), reference())
+    explanation = explained(broken(good("onnx-torchscript"), break_it), reference())
 
-    assert causes(found)
-    text = " ".join(d.message for d in found.diagnoses)
+    assert causes(explanation)
+    text = " ".join(d.message for d in explanation.diagnoses)
     assert "`leaky`" in text
     assert "ReduceMax" in text
 
@@ -75,6 +75,7 @@ def test_the_last_operation_is_not_excused_by_replacing_the_answer() -> None:
         last.op_type = "HardSigmoid"
         del last.attribute[:]
 
-    found = explained(broken(good("onnx-torchscript"), break_it), reference())
+    explanation = explained(broken(good("onnx-torchscript"), break_it), reference())
 
-    assert len([d for d in found.diagnoses if d.confirmed]) != 1 or "`leaky`" in found.diagnoses[0].message
+    confirmed = [diagnosis for diagnosis in explanation.diagnoses if diagnosis.confirmed]
+    assert len(confirmed) != 1 or "`leaky`" in confirmed[0].message

@@ -1,4 +1,4 @@
-"""Which value is given as the probabilities: outputs of other names, and the wrong blob."""
+"""Which value goes out as the probabilities: outputs of other names, and the wrong blob."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import pytest
 from onnx import TensorProto, helper
 
 from conversion import Artifact, convert
-from parity.artifacts.causes import explain_artifact
+from parity.artifacts.causes import look_into
 from parity.backends import backends_for
 from parity.backends.outputs import settle_output
 from parity.core.errors import ParityError
 from parity.core.results import Subject
-from parity.diagnosis.search import Explanation, explain
+from parity.diagnosis.outcome import Explanation
+from parity.diagnosis.search import explain
 from parity.pipeline import check
 from tests.parity.diagnosis.faulty import (
     _home,
@@ -109,7 +110,7 @@ def test_where_no_output_agrees_all_are_named() -> None:
         softmax.input[0] = "sines"
         logits_too(model)
 
-    run = explain_artifact(tiny(), broken(good("onnx-torchscript", tiny), spoilt), pictures())
+    run = look_into(tiny(), broken(good("onnx-torchscript", tiny), spoilt), pictures()).run
 
     assert (run.exit_code, run.subjects[0].verdict) == (3, "inconclusive")
     suspect = run.subjects[0].diagnoses[0]
@@ -138,11 +139,11 @@ def network(blob: str) -> Callable[[Any], None]:
 
 @pytest.mark.parametrize("blob", WRONG_BLOBS)
 def test_a_label_layer_that_points_at_another_blob(blob: str) -> None:
-    found = explain(examined(broken(good("onnx-coreml", tiny), network(blob)), reference(tiny)))
+    explanation = explain(examined(broken(good("onnx-coreml", tiny), network(blob)), reference(tiny)))
 
-    assert causes(found) == ["i-wrong-output"]
-    assert f"labelProbabilityLayerName is `{blob}`" in found.diagnoses[0].message
-    assert "PyTorch's answer is in `classLabelProbs`" in found.diagnoses[0].message
+    assert causes(explanation) == ["i-wrong-output"]
+    assert f"labelProbabilityLayerName is `{blob}`" in explanation.diagnoses[0].message
+    assert "PyTorch's answer is in `classLabelProbs`" in explanation.diagnoses[0].message
 
 
 def program(specification: Any) -> None:
@@ -154,10 +155,10 @@ def program(specification: Any) -> None:
 
 
 def test_a_program_that_classifies_by_the_logits() -> None:
-    found = explained(broken(good("mlprogram-fp32", tiny), program), reference(tiny))
+    explanation = explained(broken(good("mlprogram-fp32", tiny), program), reference(tiny))
 
-    assert causes(found) == ["i-wrong-output"]
-    assert "the logits before softmax" in found.diagnoses[0].message
+    assert causes(explanation) == ["i-wrong-output"]
+    assert "the logits before softmax" in explanation.diagnoses[0].message
 
 
 def test_a_program_without_classes_that_gives_the_logits() -> None:
@@ -175,9 +176,9 @@ def test_a_program_without_classes_that_gives_the_logits() -> None:
 
     batches = convert(tiny(), "mlprogram-fp32", _home(), dynamic="batch")
 
-    found = explained(broken(batches, exchange), reference(tiny))
+    explanation = explained(broken(batches, exchange), reference(tiny))
 
-    assert causes(found) == ["i-wrong-output"]
+    assert causes(explanation) == ["i-wrong-output"]
 
 
 def wrong_onnx(read: Callable[[Any], str], shape: list[Any]) -> Callable[[Any], None]:
@@ -201,10 +202,10 @@ def features(model: Any) -> str:
 
 @pytest.mark.parametrize(("read", "width"), [(logits, 8), (features, 96)])
 def test_an_onnx_output_that_gives_another_value(read: Callable[[Any], str], width: int) -> None:
-    found = explained(broken(good("onnx-torchscript", tiny), wrong_onnx(read, ["n", width])), reference(tiny))
+    explanation = explained(broken(good("onnx-torchscript", tiny), wrong_onnx(read, ["n", width])), reference(tiny))
 
-    assert causes(found) == ["i-wrong-output"]
-    assert "PyTorch's answer is in `right`" in found.diagnoses[0].message
+    assert causes(explanation) == ["i-wrong-output"]
+    assert "PyTorch's answer is in `right`" in explanation.diagnoses[0].message
 
 
 def best_class(model: Any) -> None:
@@ -224,10 +225,10 @@ def best_logit(model: Any) -> None:
     [(best_class, {"i-wrong-output"}), (best_logit, {"i-wrong-output", "head-softmax-missing"})],
 )
 def test_the_best_class_alone_is_no_answer(change: Callable[[Any], None], faults: set[str]) -> None:
-    found = explained(broken(good("onnx-torchscript", tiny), change), reference(tiny))
+    explanation = explained(broken(good("onnx-torchscript", tiny), change), reference(tiny))
 
-    assert set(causes(found)) == faults
-    assert "what ArgMax gives" in found.diagnoses[0].message
+    assert set(causes(explanation)) == faults
+    assert "what ArgMax gives" in explanation.diagnoses[0].message
 
 
 def test_beside_another_fault_the_softmax_that_nobody_reads_is_told() -> None:
@@ -235,9 +236,9 @@ def test_beside_another_fault_the_softmax_that_nobody_reads_is_told() -> None:
         wrong_onnx(logits, ["n", 8])(model)
         swapped(model)
 
-    found = explained(broken(good("onnx-torchscript", tiny), break_it), reference(tiny))
+    explanation = explained(broken(good("onnx-torchscript", tiny), break_it), reference(tiny))
 
-    assert set(causes(found)) == {"i-wrong-output", "pre-bgr-swap"}
+    assert set(causes(explanation)) == {"i-wrong-output", "pre-bgr-swap"}
 
 
 def test_what_was_put_behind_the_right_value_is_not_the_outputs_fault() -> None:
@@ -247,11 +248,11 @@ def test_what_was_put_behind_the_right_value_is_not_the_outputs_fault() -> None:
     def hundredfold(model: Any) -> None:
         behind_all(model, "Mul", [np.array(100, np.float32)])
 
-    found: list[Explanation] = [
+    explanations: list[Explanation] = [
         explained(broken(good("onnx-torchscript", tiny), one), reference(tiny)) for one in (twice, hundredfold)
     ]
 
-    assert [causes(one) for one in found] == [["head-softmax-twice"], ["head-percent"]]
+    assert [causes(one) for one in explanations] == [["head-softmax-twice"], ["head-percent"]]
 
 
 def test_all_reports_tell_the_mapping(capsys: pytest.CaptureFixture[str]) -> None:

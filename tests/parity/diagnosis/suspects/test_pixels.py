@@ -62,7 +62,7 @@ def black_and_white(image: Image.Image) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("fault", "prepare", "told"),
+    ("fault", "prepare", "message"),
     [
         ("pre-interp-kernel", bicubic, "bicubic"),
         ("pre-resize-antialias", not_smoothed, "without antialiasing"),
@@ -73,16 +73,16 @@ def black_and_white(image: Image.Image) -> np.ndarray:
         ("pre-colour-mode", black_and_white, "grey"),
     ],
 )
-def test_answers_to_other_pixels(fault: str, prepare: Callable[[Image.Image], np.ndarray], told: str) -> None:
+def test_answers_to_other_pixels(fault: str, prepare: Callable[[Image.Image], np.ndarray], message: str) -> None:
     artifact = good("onnx-torchscript")
     pixels = np.stack([np.ascontiguousarray(prepare(Image.open(path).convert("RGB"))) for path in files()])
     elsewhere = find_backend("onnxruntime").load(artifact)(pixels)
 
-    found = explained(artifact, reference(), elsewhere)
+    explanation = explained(artifact, reference(), elsewhere)
 
-    assert causes(found) == [fault]
-    assert told in found.diagnoses[0].message
-    assert "PSNR" in found.diagnoses[0].message
+    assert causes(explanation) == [fault]
+    assert message in explanation.diagnoses[0].message
+    assert "PSNR" in explanation.diagnoses[0].message
 
 
 @pytest.fixture
@@ -96,14 +96,14 @@ def turned(tmp_path: Path) -> Path:
 
 
 def test_an_orientation_that_was_not_applied(turned: Path) -> None:
-    given = make_reference(mixed(), load_images(str(turned), mixed().preprocessing))
+    against = make_reference(mixed(), load_images(str(turned), mixed().preprocessing))
     artifact = good("onnx-torchscript")
-    pixels = np.stack([usual(Image.open(path).convert("RGB")) for path in given.images.files])
+    pixels = np.stack([usual(Image.open(path).convert("RGB")) for path in against.images.files])
 
-    found = explained(artifact, given, find_backend("onnxruntime").load(artifact)(pixels))
+    explanation = explained(artifact, against, find_backend("onnxruntime").load(artifact)(pixels))
 
-    assert causes(found) == ["pre-exif-orientation"]
-    assert "ImageOps.exif_transpose" in found.diagnoses[0].message
+    assert causes(explanation) == ["pre-exif-orientation"]
+    assert "ImageOps.exif_transpose" in explanation.diagnoses[0].message
 
 
 def test_transparency_that_was_blended(tmp_path: Path) -> None:
@@ -111,18 +111,18 @@ def test_transparency_that_was_blended(tmp_path: Path) -> None:
         image = Image.open(path).convert("RGBA")
         image.putalpha(Image.linear_gradient("L").resize(image.size))
         image.save(tmp_path / f"{path.stem}.png")
-    given = make_reference(mixed(), load_images(str(tmp_path), mixed().preprocessing))
+    against = make_reference(mixed(), load_images(str(tmp_path), mixed().preprocessing))
     artifact = good("onnx-torchscript")
     white = [
         Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-        for image in map(Image.open, given.images.files)
+        for image in map(Image.open, against.images.files)
     ]
     pixels = np.stack([usual(image) for image in white])
 
-    found = explained(artifact, given, find_backend("onnxruntime").load(artifact)(pixels))
+    explanation = explained(artifact, against, find_backend("onnxruntime").load(artifact)(pixels))
 
-    assert causes(found) == ["pre-colour-mode"]
-    assert "blended over white" in found.diagnoses[0].message
+    assert causes(explanation) == ["pre-colour-mode"]
+    assert "blended over white" in explanation.diagnoses[0].message
 
 
 def test_another_decoder_is_no_fault_of_the_model() -> None:
@@ -130,13 +130,13 @@ def test_another_decoder_is_no_fault_of_the_model() -> None:
     noise = np.random.default_rng(2).integers(-1, 2, reference().images.pixels.shape)
     pixels = np.clip(reference().images.pixels + noise, 0, 255).astype(np.uint8)
 
-    found = explained(artifact, reference(), find_backend("onnxruntime").load(artifact)(pixels))
+    explanation = explained(artifact, reference(), find_backend("onnxruntime").load(artifact)(pixels))
 
     # Nobody has the pixels that were shown, so nothing was run again without the fault.
-    assert causes(found) == []
-    assert [d.fault for d in found.diagnoses][:2] == ["pre-decoder", "pre-app-path"]
-    assert "may differ a little, as between two decoders" in found.diagnoses[0].message
-    assert all(d.evidence == "" for d in found.diagnoses)
+    assert causes(explanation) == []
+    assert [d.fault for d in explanation.diagnoses][:2] == ["pre-decoder", "pre-app-path"]
+    assert "may differ a little, as between two decoders" in explanation.diagnoses[0].message
+    assert all(d.evidence == "" for d in explanation.diagnoses)
 
 
 def test_pixels_of_another_way_that_were_rounded_too_are_a_suspect_alone() -> None:
@@ -145,10 +145,10 @@ def test_pixels_of_another_way_that_were_rounded_too_are_a_suspect_alone() -> No
     noise = np.random.default_rng(3).integers(-1, 2, pixels.shape)
     shown = np.clip(pixels.astype(np.int16) + noise, 0, 255).astype(np.uint8)
 
-    found = explained(artifact, reference(), find_backend("onnxruntime").load(artifact)(shown))
+    explanation = explained(artifact, reference(), find_backend("onnxruntime").load(artifact)(shown))
 
-    assert causes(found) == []
-    first = found.diagnoses[0]
+    assert causes(explanation) == []
+    first = explanation.diagnoses[0]
     assert first.fault == "pre-crop-geometry"
     assert "scaleFill" in first.message
     assert "is not more than pixels that were rounded otherwise cost PyTorch" in first.message
@@ -165,15 +165,15 @@ def test_a_file_that_is_right_here_is_not_blamed_for_what_was_recorded(quality: 
     artifact = good("onnx-torchscript")
     pixels = np.stack([compressed(Image.open(path).convert("RGB"), quality) for path in files()])
 
-    found = explained(artifact, reference(), find_backend("onnxruntime").load(artifact)(pixels))
+    explanation = explained(artifact, reference(), find_backend("onnxruntime").load(artifact)(pixels))
 
     # Whether or not these are still the least bits: nothing is confirmed by what nobody ran.
-    assert causes(found) == []
-    assert [d.fault for d in found.diagnoses][:1] in (["pre-decoder"], ["pre-app-path"])
-    assert "before blaming the converter" in found.diagnoses[0].message or "no fault of the converter" in (
-        found.diagnoses[0].message
+    assert causes(explanation) == []
+    assert [d.fault for d in explanation.diagnoses][:1] in (["pre-decoder"], ["pre-app-path"])
+    assert "before blaming the converter" in explanation.diagnoses[0].message or "no fault of the converter" in (
+        explanation.diagnoses[0].message
     )
-    assert found.first_divergence is None
+    assert explanation.first_divergence is None
 
 
 def test_a_file_that_is_wrong_here_too_is_not_called_right() -> None:
@@ -181,9 +181,9 @@ def test_a_file_that_is_wrong_here_too_is_not_called_right() -> None:
     noise = np.random.default_rng(2).integers(-40, 41, reference().images.pixels.shape)
     pixels = np.clip(reference().images.pixels + noise, 0, 255).astype(np.uint8)
 
-    found = explained(artifact, reference(), find_backend("onnxruntime").load(artifact)(pixels))
+    explanation = explained(artifact, reference(), find_backend("onnxruntime").load(artifact)(pixels))
 
-    assert "pre-app-path" not in [d.fault for d in found.diagnoses]
+    assert "pre-app-path" not in [d.fault for d in explanation.diagnoses]
 
 
 def test_answers_to_these_very_pixels_are_no_matter_of_the_decoder() -> None:

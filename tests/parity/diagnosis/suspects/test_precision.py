@@ -13,7 +13,7 @@ from parity.core.tolerance import CostUnknownError
 from parity.diagnosis.examination import Examination
 from parity.diagnosis.search import explain
 from parity.diagnosis.suspects.precision import harmless
-from tests.parity.diagnosis.faulty import _home, causes, examined, explained, good, mixed, reference
+from tests.parity.diagnosis.faulty import _home, causes, examined, explained, good, mixed, reference, rejudged
 
 
 class Loud(torch.nn.Module):
@@ -24,8 +24,8 @@ class Loud(torch.nn.Module):
         self.module = module
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.module((image * 6e4).clamp(-1e9, 1e9) * (1 / 6e4))
-        return found
+        logits: torch.Tensor = self.module((image * 6e4).clamp(-1e9, 1e9) * (1 / 6e4))
+        return logits
 
 
 def test_an_overflow_is_named_with_its_number() -> None:
@@ -33,35 +33,35 @@ def test_an_overflow_is_named_with_its_number() -> None:
     classifier = Classifier("loud", Loud(was.module).eval(), was.preprocessing, was.labels)
     loud = make_reference(classifier, reference().images)
 
-    found = explained(convert(classifier, "mlprogram", _home()), loud)
+    explanation = explained(convert(classifier, "mlprogram", _home()), loud)
 
-    assert causes(found) == ["p-fp16-overflow"]
-    assert "> 65504" in found.diagnoses[0].message
-    assert "compute_precision" in found.diagnoses[0].fix
+    assert causes(explanation) == ["p-fp16-overflow"]
+    assert "> 65504" in explanation.diagnoses[0].message
+    assert "compute_precision" in explanation.diagnoses[0].fix
 
 
 def test_a_tie_and_float16s_rounding_are_no_fault() -> None:
     examination: Examination = examined(good("mlprogram"), reference())
     tie = Case("cat.jpg", "tie", Answer("ant", 0.5), Answer("bee", 0.5), max_abs_diff=0.004)
-    given = replace(examination.given, cases=(tie,), max_abs_diff=0.004)
-    told = [s.fault for s in harmless(replace(examination, given=given))]
+    judged = rejudged(examination, cases=(tie,), max_abs_diff=0.004)
+    faults = [s.fault for s in harmless(judged)]
 
-    assert examination.given.verdict == "pass"
-    assert told == ["p-near-tie", "p-fp16-drift"]
-    assert not any(d.confirmed for d in explain(replace(examination, given=given)).diagnoses)
+    assert examination.candidate.judgement.verdict == "pass"
+    assert faults == ["p-near-tie", "p-fp16-drift"]
+    assert not any(d.confirmed for d in explain(judged).diagnoses)
 
 
 def test_what_float16_does_not_predict_is_not_said_to_be_its_rounding() -> None:
     examination: Examination = examined(good("mlprogram"), reference())
     assert 3 * reference().fp16_cost < 0.009 < examination.tolerance
-    given = replace(examination.given, max_abs_diff=0.009)
+    judged = rejudged(examination, max_abs_diff=0.009)
 
-    assert list(harmless(replace(examination, given=given))) == []
+    assert list(harmless(judged)) == []
 
 
 def test_a_cost_that_cannot_be_measured_excuses_nothing() -> None:
     examination: Examination = examined(good("mlprogram"), reference())
-    given = replace(examination.given, max_abs_diff=0.009)
+    judged = rejudged(examination, max_abs_diff=0.009)
 
     class Unmeasured(Reference):
         @property
@@ -70,4 +70,4 @@ def test_a_cost_that_cannot_be_measured_excuses_nothing() -> None:
 
     unmeasured = Unmeasured(*(getattr(reference(), name) for name in ("classifier", "images", "prediction")))
 
-    assert list(harmless(replace(examination, given=given, reference=unmeasured))) == []
+    assert list(harmless(replace(judged, candidate=replace(judged.candidate, reference=unmeasured)))) == []

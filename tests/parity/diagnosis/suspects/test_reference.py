@@ -34,12 +34,12 @@ def hasty() -> Classifier:
 
 
 def test_a_reference_in_a_lower_precision_is_the_noisy_side() -> None:
-    given = make_reference(hasty(), load_images(pictures(), tiny().preprocessing))
+    against = make_reference(hasty(), load_images(pictures(), tiny().preprocessing))
 
-    found = explained(good("onnx-torchscript", tiny), given)
+    explanation = explained(good("onnx-torchscript", tiny), against)
 
-    assert causes(found) == ["p-tf32-reference"]
-    assert "in fp64 it answers otherwise" in found.diagnoses[0].message
+    assert causes(explanation) == ["p-tf32-reference"]
+    assert "in fp64 it answers otherwise" in explanation.diagnoses[0].message
 
 
 def test_the_settings_that_shorten_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:

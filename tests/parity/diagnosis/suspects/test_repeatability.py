@@ -18,21 +18,21 @@ def test_live_dropout_is_found_and_undone() -> None:
     def break_it(model: Any) -> None:
         # What functional dropout without its flag leaves: a mask that is drawn anew each time.
         model.graph.initializer.append(numpy_helper.from_array(np.array(0.5, np.float32), "half"))
-        found = node(model, "LeakyRelu").output[0]
+        operation = node(model, "LeakyRelu").output[0]
         steps = [
-            helper.make_node("RandomUniformLike", [found], ["drawn"]),
+            helper.make_node("RandomUniformLike", [operation], ["drawn"]),
             helper.make_node("Less", ["drawn", "half"], ["kept"]),
             helper.make_node("Cast", ["kept"], ["mask"], to=1),
-            helper.make_node("Mul", [found, "mask"], ["dropped"]),
+            helper.make_node("Mul", [operation, "mask"], ["dropped"]),
         ]
         for place, step in enumerate(steps, start=5):
             model.graph.node.insert(place, step)
         node(model, "AveragePool").input[0] = "dropped"
 
-    found = explained(broken(good("onnx-torchscript"), break_it), reference())
+    explanation = explained(broken(good("onnx-torchscript"), break_it), reference())
 
-    assert causes(found) == ["mode-dropout-live"]
-    assert "Two identical runs differ by" in found.diagnoses[0].message
+    assert causes(explanation) == ["mode-dropout-live"]
+    assert "Two identical runs differ by" in explanation.diagnoses[0].message
 
 
 def test_batch_statistics_are_recognised(tmp_path: Path) -> None:
@@ -57,10 +57,10 @@ def test_batch_statistics_are_recognised(tmp_path: Path) -> None:
     path = tmp_path / "training.onnx"
     onnx.save(model, str(path))
 
-    found = explained(open_artifact(path), reference())
+    explanation = explained(open_artifact(path), reference())
 
-    assert causes(found) == ["mode-train-bn"]
-    assert "batch statistics" in found.diagnoses[0].message
+    assert causes(explanation) == ["mode-train-bn"]
+    assert "batch statistics" in explanation.diagnoses[0].message
 
 
 def test_images_that_are_mixed_in_a_batch_are_told() -> None:
@@ -79,7 +79,7 @@ def test_images_that_are_mixed_in_a_batch_are_told() -> None:
         for step in (steps[0], *steps[2:]):
             model.graph.node.insert(len(model.graph.node) - 1, step)
 
-    found = explained(broken(good("onnx-torchscript"), break_it), reference(), batch=2)
+    explanation = explained(broken(good("onnx-torchscript"), break_it), reference(), batch=2)
 
-    assert causes(found) == ["s-batch-baked"]
-    assert "Images alone agree" in found.diagnoses[0].message
+    assert causes(explanation) == ["s-batch-baked"]
+    assert "Images alone agree" in explanation.diagnoses[0].message

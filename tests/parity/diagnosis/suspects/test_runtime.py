@@ -38,10 +38,10 @@ def ceiling() -> Classifier:
     return Classifier("ceiling", module.eval(), Preprocessing(size=(28, 28), resize=(28, 28)), LABELS)
 
 
-def explained_on(backend: str, artifact: Artifact, given: Reference) -> tuple[Diagnosis, ...]:
-    subject, prediction = judge_with_prediction(given, artifact, backend)
+def explained_on(backend: str, artifact: Artifact, against: Reference) -> tuple[Diagnosis, ...]:
+    subject, prediction = judge_with_prediction(against, artifact, backend)
     assert subject.verdict == "fail"
-    return explain(examine(subject, given, artifact, prediction)).diagnoses
+    return explain(examine(subject, against, artifact, prediction)).diagnoses
 
 
 def wrong(load: Any) -> Any:
@@ -51,9 +51,9 @@ def wrong(load: Any) -> Any:
         predict = load(artifact, *arguments, **options)
 
         def rolled(pixels: np.ndarray) -> Prediction:
-            found = predict(pixels)
-            values = np.asarray(found.probabilities, np.float64)
-            return Prediction(values**3 / (values**3).sum(axis=1, keepdims=True)[:, ::-1], found.labels)
+            prediction = predict(pixels)
+            values = np.asarray(prediction.probabilities, np.float64)
+            return Prediction(values**3 / (values**3).sum(axis=1, keepdims=True)[:, ::-1], prediction.labels)
 
         return rolled
 
@@ -61,10 +61,10 @@ def wrong(load: Any) -> Any:
 
 
 def test_a_kernel_that_is_wrong_is_named_by_a_third_opinion() -> None:
-    given = make_reference(ceiling(), load_images(pictures(), ceiling().preprocessing))
+    against = make_reference(ceiling(), load_images(pictures(), ceiling().preprocessing))
     artifact = convert(ceiling(), "onnx-torchscript", _home())
 
-    (cause,) = explained_on("onnx-reference", artifact, given)
+    (cause,) = explained_on("onnx-reference", artifact, against)
 
     assert (cause.fault, cause.confirmed) == ("v-runtime-regression", True)
     assert cause.evidence.startswith("the same file")
@@ -104,9 +104,9 @@ def quantised(tmp_path: Path) -> Artifact:
     return open_artifact(tmp_path / "int8.onnx")
 
 
-@pytest.mark.parametrize(("flags", "found"), [("sse2 avx2", True), ("sse2 avx512_vnni", False), ("", False)])
+@pytest.mark.parametrize(("flags", "saturates"), [("sse2 avx2", True), ("sse2 avx512_vnni", False), ("", False)])
 def test_sums_of_int8_that_saturate(
-    flags: str, found: bool, quantised: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    flags: str, saturates: bool, quantised: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cpuinfo").write_text(f"model name\t: some\nflags\t\t: {flags}\n", encoding="utf-8")
     monkeypatch.setattr(runtime, "CPU_INFO", tmp_path / "cpuinfo")
@@ -115,7 +115,7 @@ def test_sums_of_int8_that_saturate(
 
     causes = explained_on("onnxruntime", quantised, reference(tiny))
 
-    assert ("p-int8-saturation" in [c.fault for c in causes if c.confirmed]) == found
+    assert ("p-int8-saturation" in [c.fault for c in causes if c.confirmed]) == saturates
 
 
 def test_exact_sums_of_int8_are_the_runtimes_own(quantised: Artifact) -> None:

@@ -85,11 +85,11 @@ def test_an_image_of_core_ml_comes_alone() -> None:
 def test_a_reshape_that_holds_the_batch_is_named_and_freed() -> None:
     opened = convert(tiny(), "onnx-torchscript", _home(), dynamic="batch")
 
-    found = explain(examined(broken(opened, view_as_one), reference(tiny), batch=2))
+    explanation = explain(examined(broken(opened, view_as_one), reference(tiny), batch=2))
 
-    assert causes(found) == ["s-batch-baked"]
-    assert "Reshape `/view` has the batch size 1 as a constant: batch 2 fails" in found.diagnoses[0].message
-    assert found.diagnoses[0].fix == "x.flatten(1), or x.view(x.shape[0], ...)"
+    assert causes(explanation) == ["s-batch-baked"]
+    assert "Reshape `/view` has the batch size 1 as a constant: batch 2 fails" in explanation.diagnoses[0].message
+    assert explanation.diagnoses[0].fix == "x.flatten(1), or x.view(x.shape[0], ...)"
 
 
 def test_where_a_batch_fails_the_runtimes_word_is_passed_on() -> None:
@@ -113,36 +113,36 @@ def test_where_a_batch_fails_the_runtimes_word_is_passed_on() -> None:
 
     opened = convert(tiny(), "onnx-torchscript", _home(), dynamic="batch")
 
-    found = explain(examined(broken(opened, with_token), reference(tiny), batch=2))
+    explanation = explain(examined(broken(opened, with_token), reference(tiny), batch=2))
 
-    assert causes(found) == ["s-batch-baked"]
-    assert "Images alone agree, but a batch of 2 fails at Concat `/join`" in found.diagnoses[0].message
+    assert causes(explanation) == ["s-batch-baked"]
+    assert "Images alone agree, but a batch of 2 fails at Concat `/join`" in explanation.diagnoses[0].message
 
 
 @pytest.mark.parametrize("route", ["onnx-torchscript", "mlprogram-fp32"])
 def test_a_file_of_another_size_than_the_classifiers(route: str) -> None:
     smaller = replace(mixed(), preprocessing=replace(mixed().preprocessing, size=(40, 40)))
 
-    found = explain(examined(convert(smaller, route, _home()), reference()))
+    explanation = explain(examined(convert(smaller, route, _home()), reference()))
 
-    assert causes(found) == ["i-input-size"]
-    assert "takes images of 40x40 (height x width), the classifier's are 48x48" in found.diagnoses[0].message
+    assert causes(explanation) == ["i-input-size"]
+    assert "takes images of 40x40 (height x width), the classifier's are 48x48" in explanation.diagnoses[0].message
 
 
 def test_a_size_that_holds_at_the_default_alone() -> None:
-    found = explained(broken(of_any("size"), resize), at(64))
+    explanation = explained(broken(of_any("size"), resize), at(64))
 
-    assert causes(found)[0] == "s-flexible-shape"
-    message = found.diagnoses[0].message
+    assert causes(explanation)[0] == "s-flexible-shape"
+    message = explanation.diagnoses[0].message
     assert message.startswith("Parity holds at 48x48 only; at 64x64 max |dp| = ")
     assert "does not hold at 24x24, 96x96 either" in message
 
 
-@pytest.mark.parametrize(("kind", "given", "batch"), [("size", 64, 1), ("batch", 48, 3)])
-def test_open_axes_that_are_right_are_quiet(kind: str, given: int, batch: int) -> None:
-    side: Callable[[], Reference] = (lambda: at(given)) if given != 48 else reference
+@pytest.mark.parametrize(("kind", "size", "batch"), [("size", 64, 1), ("batch", 48, 3)])
+def test_open_axes_that_are_right_are_quiet(kind: str, size: int, batch: int) -> None:
+    side: Callable[[], Reference] = (lambda: at(size)) if size != 48 else reference
 
-    assert examined(of_any(kind), side(), batch=batch).given.verdict == "pass"
+    assert examined(of_any(kind), side(), batch=batch).candidate.judgement.verdict == "pass"
 
 
 def test_a_size_that_pytorch_does_not_take_either_is_told_without_a_repair() -> None:
@@ -150,9 +150,9 @@ def test_a_size_that_pytorch_does_not_take_either_is_told_without_a_repair() -> 
         for dim in model.graph.input[0].type.tensor_type.shape.dim[2:]:
             dim.dim_value = 8
 
-    found = explain(examined(broken(good("onnx-torchscript", tiny), declare), reference(tiny)))
+    explanation = explain(examined(broken(good("onnx-torchscript", tiny), declare), reference(tiny)))
 
-    assert [(d.fault, d.confirmed) for d in found.diagnoses] == [("i-input-size", False)]
+    assert [(d.fault, d.confirmed) for d in explanation.diagnoses] == [("i-input-size", False)]
 
 
 def channels_last(model: Any) -> None:
@@ -176,7 +176,7 @@ def grey(specification: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("route", "change", "fault", "told"),
+    ("route", "change", "fault", "message"),
     [
         ("onnx-torchscript", channels_last, "i-input-layout", "channels last, [images, height, width, 3]"),
         ("onnx-torchscript", of_bytes, "i-input-type", "is of the type uint8"),
@@ -185,12 +185,12 @@ def grey(specification: Any) -> None:
     ],
 )
 def test_an_input_that_is_another_kind_of_image(
-    route: str, change: Callable[[Any], None], fault: str, told: str
+    route: str, change: Callable[[Any], None], fault: str, message: str
 ) -> None:
     examination = examined(broken(good(route, tiny), change), reference(tiny))
 
-    found = explain(examination)
+    explanation = explain(examination)
 
-    assert examination.prediction is None
-    assert causes(found) == [fault]
-    assert told in found.diagnoses[0].message
+    assert examination.candidate.prediction is None
+    assert causes(explanation) == [fault]
+    assert message in explanation.diagnoses[0].message

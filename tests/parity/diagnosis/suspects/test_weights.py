@@ -62,10 +62,10 @@ def first_of_bgr(model: Any) -> None:
     ],
 )
 def test_weights_are_named_and_put_back(fault: str, break_it: Callable[[Any], None], figures: str) -> None:
-    found = explained(broken(good(ONNX), break_it), reference())
+    explanation = explained(broken(good(ONNX), break_it), reference())
 
-    assert causes(found) == [fault]
-    assert figures in found.diagnoses[0].message
+    assert causes(explanation) == [fault]
+    assert figures in explanation.diagnoses[0].message
 
 
 def test_weights_of_an_ml_program_are_put_back() -> None:
@@ -81,8 +81,8 @@ def test_weights_of_an_ml_program_are_put_back() -> None:
         module.wide.weight.mul_(-1)
     was = mixed()
     other_model = Classifier("mixed", module, was.preprocessing, was.labels)
-    found = explained(convert(other_model, "mlprogram", _home()), reference())
+    explanation = explained(convert(other_model, "mlprogram", _home()), reference())
 
-    # The note in the file says of which weights it was made.
-    assert causes(found) == ["wt-stale-artifact"]
-    assert "convert again" in found.diagnoses[0].message
+    # The note in the file says which weights it was converted from.
+    assert causes(explanation) == ["wt-stale-artifact"]
+    assert "convert again" in explanation.diagnoses[0].message

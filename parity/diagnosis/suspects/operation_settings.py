@@ -46,7 +46,7 @@ _FAULTS = (
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
     """Compare the settings of the operations that were located."""
-    wrong = [found for located in examination.divergences if (found := _wrong(examination, located))]
+    wrong = [difference for located in examination.divergences if (difference := _wrong(examination, located))]
     by_setting: dict[str, list[tuple[Operation, Step, dict[str, tuple[Any, Any]]]]] = {}
     for operation, step, differences in wrong:
         by_setting.setdefault("+".join(sorted(differences)), []).append((operation, step, differences))
@@ -60,7 +60,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
 
 
 def _wrong(examination: Examination, located: Located) -> tuple[Operation, Step, dict[str, tuple[Any, Any]]] | None:
-    graph, program = examination.graph, examination.program
+    graph, program = examination.file.graph, examination.torch.program
     if graph is None or program is None:
         return None
     names = {located.operation, *located.group}
@@ -68,9 +68,9 @@ def _wrong(examination: Examination, located: Located) -> tuple[Operation, Step,
         for step in (s for s in program.steps if s.module in {located.module, *located.sources}):
             if not _same_layer(examination, operation, step):
                 continue
-            expected = expected_settings(examination.artifact.format, operation, step, examination)
-            found = {name: (_parsed(operation.attributes.get(name)), wanted) for name, wanted in expected.items()}
-            different = {n: (was, to) for n, (was, to) in found.items() if not _equal(was, to)}
+            expected = expected_settings(examination.file.artifact.format, operation, step, examination)
+            pairs = {name: (_parsed(operation.attributes.get(name)), wanted) for name, wanted in expected.items()}
+            different = {n: (was, to) for n, (was, to) in pairs.items() if not _equal(was, to)}
             if different:
                 return operation, step, different
     return None
@@ -79,17 +79,17 @@ def _wrong(examination: Examination, located: Located) -> tuple[Operation, Step,
 def _same_layer(examination: Examination, operation: Operation, step: Step) -> bool:
     """Say whether an operation may be a step by the forms of their kernels, where both have one."""
     kernel = next((array for array in operation.weights.values() if array.ndim >= 3), None)
-    state = examination.deployed_state
+    state = examination.torch.weight_shapes
     wanted = next((state[name] for name in step.weights if name in state and len(state[name]) >= 3), None)
     return kernel is None or wanted is None or sorted(kernel.shape) == sorted(wanted)
 
 
 def _sentence(operation: Operation, step: Step, differences: Mapping[str, tuple[Any, Any]]) -> str:
     where = f"`{step.module}`" if step.module else f"`{operation.name}`"
-    told = ", ".join(
+    listed = ", ".join(
         f"{_short(name)} {_shown(was)} instead of {_shown(wanted)}" for name, (was, wanted) in differences.items()
     )
-    return f"{operation.type} {where} has {told}."
+    return f"{operation.type} {where} has {listed}."
 
 
 def _short(name: str) -> str:
@@ -122,12 +122,12 @@ def _parsed(text: str | None) -> Any:
         return {"true": True, "false": False}.get(text.lower(), text)
 
 
-def _equal(found: Any, wanted: Any) -> bool:
-    if wanted is None or found is None:
-        return found is wanted
-    if isinstance(wanted, str) or isinstance(found, str):
-        return str(found).lower() == str(wanted).lower()
-    first, second = (np.asarray(v, np.float64).reshape(-1) for v in (found, wanted))
+def _equal(own: Any, wanted: Any) -> bool:
+    if wanted is None or own is None:
+        return own is wanted
+    if isinstance(wanted, str) or isinstance(own, str):
+        return str(own).lower() == str(wanted).lower()
+    first, second = (np.asarray(v, np.float64).reshape(-1) for v in (own, wanted))
     return first.shape == second.shape and np.allclose(first, second, rtol=2e-3, atol=1e-9)
 
 

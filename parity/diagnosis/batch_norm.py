@@ -57,16 +57,16 @@ def laid_out(operation: Operation, place: str, kernel: np.ndarray) -> np.ndarray
 
 def channel_scales(operation: Operation, place: str, unit: Unit) -> np.ndarray:
     """Measure by what each output channel of a kernel was multiplied."""
-    found = operation.weights[place].astype(np.float64)
+    array = operation.weights[place].astype(np.float64)
     kernel = laid_out(operation, place, unit.kernel)
-    axis = next((a for a, size in enumerate(found.shape) if size == unit.kernel.shape[0]), 0)
-    over = tuple(a for a in range(found.ndim) if a != axis)
-    scale: np.ndarray = (found * kernel).sum(over) / (np.square(kernel).sum(over) + 1e-30)
+    axis = next((a for a, size in enumerate(array.shape) if size == unit.kernel.shape[0]), 0)
+    over = tuple(a for a in range(array.ndim) if a != axis)
+    scale: np.ndarray = (array * kernel).sum(over) / (np.square(kernel).sum(over) + 1e-30)
     return scale
 
 
 def wrong_folds(unit: Unit, scale: np.ndarray) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray]]]:
-    """Fold in the ways in which converters have done it wrongly; scale: by which the artefact did."""
+    """Fold as converters have done it wrongly; scale: by which the artefact did."""
     gamma, beta, mean, variance = unit.norm
     yield "batch-norm mean and variance swapped", replace(unit, norm=(gamma, beta, variance, np.abs(mean))).folded()
     epsilon = fitted_epsilon(scale, gamma, variance, unit.epsilon)
@@ -94,5 +94,5 @@ def fitted_epsilon(scale: np.ndarray, gamma: np.ndarray, variance: np.ndarray, e
     a = np.square(scale / np.where(np.abs(gamma) > 1e-12, gamma, np.inf))
     # Channels of small variance tell most: there epsilon counts.
     weight = 1 / np.square(np.maximum(variance + epsilon, 1e-12) * np.maximum(a, 1e-12))
-    told = (weight * np.square(a)).sum()
-    return float(max((weight * a * (1 - a * variance)).sum() / told, 0.0)) if told > 0 else epsilon
+    total = (weight * np.square(a)).sum()
+    return float(max((weight * a * (1 - a * variance)).sum() / total, 0.0)) if total > 0 else epsilon

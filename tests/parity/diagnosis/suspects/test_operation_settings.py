@@ -31,10 +31,10 @@ def set_on(kind: str, place: int, name: str, value: Any) -> Callable[[Any], None
     ],
 )
 def test_a_setting_is_named_and_set_right(fault: str, break_it: Callable[[Any], None], figures: str) -> None:
-    found = explained(broken(good("onnx-torchscript"), break_it), reference())
+    explanation = explained(broken(good("onnx-torchscript"), break_it), reference())
 
-    assert causes(found) == [fault]
-    assert figures in found.diagnoses[0].message
+    assert causes(explanation) == [fault]
+    assert figures in explanation.diagnoses[0].message
 
 
 def program_pads(specification: Any) -> None:
@@ -55,9 +55,9 @@ def network_pads(specification: Any) -> None:
 
 @pytest.mark.parametrize(("route", "break_it"), [("mlprogram", program_pads), ("onnx-coreml", network_pads)])
 def test_padding_of_core_ml(route: str, break_it: Callable[[Any], None]) -> None:
-    found = explained(broken(good(route, tiny), break_it), reference(tiny))
+    explanation = explained(broken(good(route, tiny), break_it), reference(tiny))
 
-    assert causes(found) == ["g-pad-asymmetric"]
+    assert causes(explanation) == ["g-pad-asymmetric"]
 
 
 def test_an_epsilon_of_an_ml_program() -> None:
@@ -71,7 +71,7 @@ def test_an_epsilon_of_an_ml_program() -> None:
         else:
             value.floats.values[:] = [0.5]
 
-    found = explained(broken(good("mlprogram"), break_it), reference())
+    explanation = explained(broken(good("mlprogram"), break_it), reference())
 
-    assert causes(found) == ["g-norm-eps"]
-    assert "epsilon 0.5 instead of" in found.diagnoses[0].message
+    assert causes(explanation) == ["g-norm-eps"]
+    assert "epsilon 0.5 instead of" in explanation.diagnoses[0].message

@@ -1,0 +1,78 @@
+"""PyTorch's side of a comparison: its answers, its operations and its weights, asked for once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from parity.backends.reference import Reference
+from parity.core.refusals import EXPECTED, refusals
+
+if TYPE_CHECKING:
+    from parity.diagnosis.source import Program
+
+
+@dataclass(frozen=True)
+class TorchSide:
+    """Hold the reference, and what else PyTorch says when it is asked."""
+
+    reference: Reference
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """The images as uint8 [N, H, W, 3]."""
+        return self.reference.images.pixels
+
+    @cached_property
+    def probabilities(self) -> np.ndarray:
+        """PyTorch's answers to the images: [images, classes], float64."""
+        return np.asarray(self.reference.prediction.probabilities, np.float64)
+
+    @cached_property
+    def probe(self) -> np.ndarray:
+        """A picture with no symmetry and all colours, uint8 [H, W, 3]: blocks of colour under noise."""
+        random = np.random.default_rng(7)
+        height, width = self.pixels.shape[1:3]
+        blocks = random.integers(40, 216, (5, 7, 3))
+        rows, columns = np.arange(height) * 5 // height, np.arange(width) * 7 // width
+        return np.asarray(blocks[rows][:, columns] + random.integers(-40, 40, (height, width, 3)), np.uint8)
+
+    @cached_property
+    def module_input(self) -> np.ndarray:
+        """What the classifier's module reads of the probe: float32 [1, 3, H, W]."""
+        statistics = self.reference.classifier.preprocessing
+        mean, std = (np.array(v, np.float64).reshape(3, 1, 1) for v in (statistics.mean, statistics.std))
+        return ((self.probe.transpose(2, 0, 1)[None] / 255 - mean) / std).astype(np.float32)
+
+    def answer(self, tensor: Any) -> np.ndarray:
+        """Let PyTorch answer for float pixels [N, 3, H, W], one by one: [N, classes]."""
+        import torch
+
+        from conversion.deployed import deployed_module
+
+        module = deployed_module(self.reference.classifier)
+        with torch.inference_mode(), refusals("PyTorch"):
+            return np.concatenate([module(image[None]).numpy() for image in tensor])
+
+    @cached_property
+    def program(self) -> Program | None:
+        """PyTorch's operations on the first image; None where they cannot be recorded."""
+        from conversion.deployed import deployed_module, pixels_to_tensor
+        from parity.diagnosis.source import record
+
+        try:
+            with refusals("the module, whose operations cannot be recorded"):
+                return record(deployed_module(self.reference.classifier), pixels_to_tensor(self.pixels[:1]))
+        except EXPECTED:
+            return None
+
+    @cached_property
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of PyTorch's weights, by the names that its operations read them by."""
+        from conversion.deployed import deployed_module
+
+        state = deployed_module(self.reference.classifier).state_dict()
+        return {name: tuple(tensor.shape) for name, tensor in state.items()}
