@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # What the search for causes may take, for one artefact.
 SECONDS = 60.0
 NO_CLASSIFIER = "causes are looked for in classifiers, and this model has another task"
+SEARCH_BROKE = "the search for causes broke, which is a bug of coreml-parity; `parity explain --verbose` says where"
 
 
 @dataclass
@@ -70,7 +71,7 @@ class Explainer:
         )
         self.broken += examination.failures.broken
         if explanation is None:
-            return subject
+            return replace(subject, unexplained=SEARCH_BROKE)
         self._known.append((subject, explanation))
         return explained(subject, explanation)
 

@@ -14,6 +14,7 @@ from parity.core.errors import ParityError
 from parity.core.refusals import RefusedError, refusals
 from parity.diagnosis.failures import Broken, Failures
 from parity.diagnosis.search import explain
+from parity.pipeline import judge_artifact
 from tests.breaking import LOGGER, Breakages
 from tests.parity.diagnosis.faulty import broken, causes, examined, good, reference, swapped
 
@@ -65,6 +66,17 @@ def test_a_family_that_breaks_ends_no_other_and_is_told(monkeypatch: pytest.Monk
 
     assert causes(explanation) == ["pre-bgr-swap"]
     assert explanation.broken == (Broken("the family environment", "ZeroDivisionError: a bug"),)
+
+
+@pytest.mark.breaks
+def test_a_search_that_breaks_as_a_whole_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("parity.diagnosis.causes.explain", lambda *_: raising(ZeroDivisionError("a bug")))
+    artifact = broken(good("onnx-torchscript"), swapped)
+
+    (leg,) = judge_artifact(reference(), artifact, ["onnxruntime"], explain=True)
+
+    assert leg.subject.verdict == "fail"
+    assert "the search for causes broke" in leg.subject.unexplained
 
 
 def test_a_search_in_which_nothing_breaks_says_so() -> None:
