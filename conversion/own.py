@@ -96,6 +96,15 @@ def own_route(
     return Route(name, FORMATS[suffix], precision, suffix, write, options, key)
 
 
+def finished_route(name: str, path: Path) -> Route:
+    """Make a route of a file that somebody else converts: it is opened as it is, where it is."""
+
+    def write(classifier: Classifier, path: Path, provenance: Provenance, opened: OpenAxes) -> None:
+        raise AssertionError(f"{path} is not converted")
+
+    return Route(name, FORMATS[path.suffix], None, path.suffix, write, finished=path)
+
+
 def _call(callback: Callback, classifier: Classifier, path: Path, provenance: Provenance, opened: OpenAxes) -> None:
     """Call the user's function with what it names, and save what it returns."""
     from conversion.deployed import example_pixels

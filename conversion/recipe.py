@@ -22,6 +22,7 @@ class Route:
     options: what decides the result besides the classifier and the versions; part of the provenance.
     key: what decides it too and is worked out when a model is converted: digests of the user's code and files.
         None: the file is one of ours, which carries its provenance.
+    finished: a file that is there already; nothing is converted.
     """
 
     name: str
@@ -31,3 +32,4 @@ class Route:
     write: Callable[[Classifier, Path, Provenance, OpenAxes], None]
     options: Mapping[str, str] = field(default_factory=dict)
     key: Callable[[], str] | None = None
+    finished: Path | None = None

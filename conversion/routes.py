@@ -103,6 +103,8 @@ def convert(
     it was converted. What the converters print is in `convert.log` beside it. Raises ConversionError.
     """
     recipe = route if isinstance(route, Route) else find_route(route)
+    if recipe.finished:
+        return replace(open_artifact(recipe.finished), route=recipe.name)
     return convert_by(recipe, classifier, directory, open_axes(classifier.preprocessing, dynamic, bounds, sizes))
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import glob
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conversion.errors import ConversionError
-from conversion.own import Callback, Command, own_route
+from conversion.own import Callback, Command, finished_route, own_route
 from parity.core.errors import ParityError
 from parity.suite.models import load_callable
 
@@ -20,6 +21,19 @@ if TYPE_CHECKING:
 def read_converters(parsed: SuiteFile, directory: Path) -> Mapping[str, Route]:
     """Make a route of each converter of a suite file in a directory, by name; nothing is imported yet."""
     return {name: _route(name, table, directory) for name, table in parsed.converters.items()}
+
+
+def finished_files(patterns: Sequence[str], directory: Path) -> Mapping[str, Route]:
+    """Make a route of each finished file, by its path as the suite file would name it.
+
+    A pattern that matches nothing stands for itself: that the file is not there is an error of the run.
+    """
+    names = {
+        name: None
+        for pattern in patterns
+        for name in sorted(glob.glob(pattern, root_dir=directory, recursive=True)) or [pattern]  # noqa: PTH207 - takes absolute ones too
+    }
+    return {name: finished_route(name, directory / name) for name in names}
 
 
 def _route(name: str, table: ConverterTable, directory: Path) -> Route:

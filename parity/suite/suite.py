@@ -46,7 +46,7 @@ class ModelEntry:
     tolerance: route -> tolerance, where the default is not wanted.
     dynamic, bounds, sizes: which axes of the converted models stay open; see conversion.shapes.open_axes.
     records: files of predictions that were made elsewhere; one that is not there is a backend that cannot run.
-    converters: routes of the suite's own, by name.
+    converters: routes of the suite's own, by name; a finished file is one by its path.
     """
 
     name: str
@@ -186,15 +186,18 @@ def _toolchains(parsed: SuiteFile, path: Path) -> Iterator[tuple[str, ToolChain]
 
 
 def _models(parsed: SuiteFile, directory: Path) -> Iterator[ModelEntry]:
-    from parity.suite.converters import read_converters
+    from parity.suite.converters import finished_files, read_converters
 
     converters = read_converters(parsed, directory)
     for name, model in parsed.models.items():
+        finished = finished_files(model.artifacts, directory)
+        # Whoever lists finished files, and no routes, wants nothing converted.
+        routes = model.routes or parsed.routes or (() if finished else DEFAULT_ROUTES)
         yield ModelEntry(
             name,
             model.factory,
             model.arguments,
-            tuple(model.routes or parsed.routes or DEFAULT_ROUTES),
+            (*routes, *finished),
             tuple(model.images or parsed.images),
             {
                 route: Tolerance(entry.probability, f"given in the suite file for {route}")
@@ -204,7 +207,7 @@ def _models(parsed: SuiteFile, directory: Path) -> Iterator[ModelEntry]:
             model.bounds,
             model.sizes,
             tuple(_files(model.records or parsed.records, directory)),
-            converters,
+            {**converters, **finished},
         )
 
 

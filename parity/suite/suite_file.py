@@ -25,7 +25,7 @@ from pydantic import (
 from conversion.errors import ImageError
 from conversion.files.regular_files import why_no_file
 from conversion.images import find_images
-from conversion.own import PLACEHOLDERS
+from conversion.own import FORMATS, PLACEHOLDERS
 from conversion.routes import ROUTES
 from conversion.shapes import Dynamic
 from parity.core.errors import ParityError
@@ -78,6 +78,12 @@ def _is_command(words: list[str] | None) -> list[str] | None:
     if "output" not in names:
         raise ValueError("{output}, the file that it is to write, stands in none of its words")
     return words
+
+
+def _is_model_file(pattern: str) -> str:
+    if Path(pattern).suffix not in FORMATS:
+        raise ValueError(f"{pattern} names no converted model; it ends in {', '.join(FORMATS)}")
+    return pattern
 
 
 def _two_ends(bounds: list[Any] | None) -> list[Any] | None:
@@ -146,6 +152,10 @@ class ModelTable(Table):
     ] = None
     sizes: Annotated[list[Size] | None, Field(description="Every [height, width], in the place of bounds.")] = None
     records: Annotated[list[str], Field(description="Predictions made elsewhere: files or globs of records.")] = []
+    artifacts: Annotated[
+        list[Annotated[str, AfterValidator(_is_model_file)]],
+        Field(description="Finished files, or globs; each is a route of its own."),
+    ] = []
 
 
 class ConverterTable(Table):

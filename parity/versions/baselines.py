@@ -108,7 +108,9 @@ class Change:
 def baseline_file(directory: Path, subject: Subject) -> Path:
     """Name the file of a subject's baseline; directory: the suite file's."""
     model = re.sub(r"[^\w.-]|^\.+", "_", subject.model) or "_"
-    return directory / DIRECTORY / model / f"{subject.route}.{subject.backend}.json"
+    # The route of a finished file is its path.
+    route = re.sub(r"[^\w.-]|^\.+", "_", subject.route)
+    return directory / DIRECTORY / model / f"{route}.{subject.backend}.json"
 
 
 def make_baseline(

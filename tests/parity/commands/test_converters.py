@@ -12,7 +12,7 @@ import pytest
 from parity import ParityError
 from parity.suite.suite import read_suite
 from tests.parity.commands.command import Done, Parity, lay_out
-from tests.parity.tiny import LABELS
+from tests.parity.tiny import LABELS, converted
 
 # Written as a team would: nothing of this package, and a name of its own for the input.
 TOOLS = """
@@ -155,6 +155,39 @@ def test_a_conversion_that_fails_is_an_error_of_its_leg(parity: Parity, monkeypa
     assert "no such licence" in done.out
 
 
+# Finished files
+
+
+@pytest.mark.usefixtures("team")
+def test_finished_files_are_routes_by_their_paths(parity: Parity, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("build").mkdir()
+    shutil.copy(converted("onnx-torchscript").path, "build/tiny.onnx")
+    shutil.copytree(converted("mlprogram-fp32").path, "tiny.mlpackage")
+    Path("parity.toml").write_text(
+        'images = ["photos/*.png"]\n[models.tiny]\nfactory = "models.py:tiny"\n'
+        'artifacts = ["build/*.onnx", "tiny.mlpackage", "later.mlmodel"]\n',
+        encoding="utf-8",
+    )
+    forget(monkeypatch)
+    done = parity("run", "--json", "results.json")
+
+    # What is not built yet has not passed.
+    assert done.code == 1
+    assert {leg: verdict for leg, verdict in verdicts().items() if verdict != "skipped"} == {
+        ("build/tiny.onnx", "onnxruntime"): "pass",
+        ("build/tiny.onnx", "onnx-reference"): "pass",
+        ("tiny.mlpackage", "coreml-evaluator"): "pass",
+        ("later.mlmodel", "-"): "error",
+    }
+    assert "later.mlmodel: no such file" in done.out
+
+    one = ("--route", "build/tiny.onnx", "--backend", "onnxruntime")
+    assert parity("baseline", "record", "--reason", "first", *one).code == 0
+    assert Path("baselines/tiny/build_tiny.onnx.onnxruntime.json").is_file()
+    assert parity("baseline", "check", *one).code == 0
+    assert not Path(".parity/tiny").exists()
+
+
 # The file
 
 
@@ -184,6 +217,10 @@ def refused(path: Path, changes: tuple[str, str]) -> str:
         (('"ship", "by-command"]', '"shop"]'), "unknown route `shop`; did you mean ship?"),
         (("[converters.ship]", "[converters.onnx]"), "`onnx` is a route already; give the converter another name"),
         (("[converters.ship]", '[converters."../up"]'), "a letter first; not '../up'"),
+        (
+            ('routes = ["onnx', 'artifacts = ["a.tflite"]\nroutes = ["onnx'),
+            "[models.tiny] artifacts[0]: a.tflite names no",
+        ),
         (('"scaling.py"]', '"scalings.py"]'), "[converters.by-command] depends: no file"),
     ],
 )
