@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from parity.commands import end_work
+from parity.commands.outputs import end_work
 from parity.commands.process import (
     INTERRUPTED,
     Interrupts,

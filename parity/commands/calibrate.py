@@ -7,17 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from parity.commands import (
-    ARTIFACTS,
-    SUITE,
-    TIME_LIMIT,
-    Finite,
-    begin_work,
-    json_option,
-    open_suite,
-    save,
-    selection_options,
-)
+from parity.commands.options import ARTIFACTS, SUITE, TIME_LIMIT, Finite, open_suite, selection_options
+from parity.commands.outputs import begin_work, json_option, save
 
 if TYPE_CHECKING:
     from parity.core.destination import Destination

@@ -6,18 +6,9 @@ from pathlib import Path
 
 import click
 
-from parity.commands import (
-    AT_ONCE,
-    BACKEND,
-    IMAGES,
-    NO_EXPLAIN,
-    SCALE,
-    TIME_LIMIT,
-    Reports,
-    begin_work,
-    report,
-    report_options,
-)
+from parity.commands.options import AT_ONCE, BACKEND, IMAGES, NO_EXPLAIN, SCALE, TIME_LIMIT
+from parity.commands.outputs import begin_work
+from parity.commands.reporting import Reports, report, report_options
 
 
 def _size(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:

@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from parity.commands import (
-    Output,
-    begin_work,
-    output_options,
-    save,
-)
+from parity.commands.outputs import Output, begin_work, output_options, save
 
 if TYPE_CHECKING:
     from parity.core.destination import Destination

@@ -7,13 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from parity.commands import (
-    IMAGES,
-    TIME_LIMIT,
-    begin_work,
-    json_option,
-    save,
-)
+from parity.commands.options import IMAGES, TIME_LIMIT
+from parity.commands.outputs import begin_work, json_option, save
 
 if TYPE_CHECKING:
     from parity.core.destination import Destination

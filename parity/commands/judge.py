@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from parity.commands import Reports, report, report_options
+from parity.commands.reporting import Reports, report, report_options
 
 
 @click.command("judge")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from parity.commands import TIME_LIMIT
+from parity.commands.options import TIME_LIMIT
 from parity.commands.process import tell
 
 

@@ -7,14 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from parity.commands import (
-    IMAGES,
-    TIME_LIMIT,
-    Output,
-    begin_work,
-    output_options,
-    save,
-)
+from parity.commands.options import IMAGES, TIME_LIMIT
+from parity.commands.outputs import Output, begin_work, output_options, save
 
 if TYPE_CHECKING:
     from parity.core.destination import Destination

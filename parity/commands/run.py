@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parity.commands import (
+from parity.commands.options import (
     ARTIFACTS,
     AT_ONCE,
     NO_EXPLAIN,
@@ -15,13 +15,11 @@ from parity.commands import (
     SUITE,
     TIME_LIMIT,
     Finite,
-    Reports,
-    begin_work,
     open_suite,
-    report,
-    report_options,
     selection_options,
 )
+from parity.commands.outputs import begin_work
+from parity.commands.reporting import Reports, report, report_options
 
 if TYPE_CHECKING:
     from parity.suite.suite import Selection

@@ -7,18 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parity.commands import (
-    ARTIFACTS,
-    MODEL,
-    ROUTE,
-    SUITE,
-    TIME_LIMIT,
-    Finite,
-    begin_work,
-    json_option,
-    open_suite,
-    save,
-)
+from parity.commands.options import ARTIFACTS, MODEL, ROUTE, SUITE, TIME_LIMIT, Finite, open_suite
+from parity.commands.outputs import begin_work, json_option, save
 
 if TYPE_CHECKING:
     from parity.core.destination import Destination

@@ -144,7 +144,9 @@ def read_suite(path: Path) -> Suite:
             raise ParityError(f"{path}: {kind}") from error
         cause = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise ParityError(f"{path}: not valid TOML: {cause}") from error
-    from parity.suite.suite_file import validate  # pydantic and the routes load when a suite is read, not before
+    from parity.suite.suite_problems import (
+        validate,  # pydantic and the routes load when a suite is read, not before
+    )
 
     parsed = validate(path, content)
     return Suite(

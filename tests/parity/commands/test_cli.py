@@ -72,18 +72,16 @@ def test_the_help_names_every_command_and_the_exit_codes(parity: Parity) -> None
 
 
 def test_a_command_of_a_file_is_loaded_when_it_is_asked_for() -> None:
-    loaded = "[name for name in sys.modules if name.startswith('parity.commands.')]"
+    loaded = "{name.split('.')[-1] for name in sys.modules if name.startswith('parity.commands.')}"
     probe = (
         "import sys\nfrom parity.cli import cli, main\n"
         f"before = {loaded}\n"
         "try:\n    main(['record', '--help'])\nexcept SystemExit:\n"
-        f"    print(before, {loaded})"
+        f"    print(sorted(before), sorted({loaded} & {{'record', 'run', 'check'}}))"
     )
     done = subprocess.run([sys.executable, "-c", probe], text=True, capture_output=True, check=True)
 
-    assert done.stdout.splitlines()[-1] == (
-        "['parity.commands.process'] ['parity.commands.process', 'parity.commands.record']"
-    )
+    assert done.stdout.splitlines()[-1] == ("['outputs', 'process'] ['record']")
 
 
 @pytest.mark.parametrize("name", LAZY)

@@ -1,0 +1,117 @@
+"""Options and arguments that mean the same in every command that has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from parity.pipeline import Progress
+    from parity.suite.suite import Selection, Suite
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+SUITE = click.argument("suite", type=click.Path(path_type=Path), required=False)
+MODEL = click.option("--model", "models", multiple=True, help="Only this model of the suite; repeatable.")
+ROUTE = click.option("--route", "routes", multiple=True, help="Only this route; repeatable.")
+BACKEND = click.option("--backend", "backends", multiple=True, help="Only this backend; repeatable.")
+ARTIFACTS = click.option(
+    "--artifacts",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".parity"),
+    show_default=True,
+    help="Where converted models are kept between runs.",
+)
+
+
+def selection_options(command: _Command) -> _Command:
+    """Give a command --model, --route and --backend; it gets them as one `selection`."""
+
+    @MODEL
+    @ROUTE
+    @BACKEND
+    @wraps(command)
+    def with_selection(
+        models: tuple[str, ...], routes: tuple[str, ...], backends: tuple[str, ...], **options: Any
+    ) -> Any:
+        from parity.suite.suite import Selection
+
+        return command(selection=Selection(models, routes, backends), **options)
+
+    return with_selection  # type: ignore[return-value]
+
+
+NO_EXPLAIN = click.option("--no-explain", is_flag=True, help="Do not look for the causes of what fails.")
+
+
+class Finite(click.FloatRange):
+    """Take a number of a range; click's own lets NaN pass, which is in none."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse what is no number, then what is outside."""
+        number = click.FLOAT.convert(value, param, ctx)
+        if not isfinite(number):
+            self.fail(f"{value} is in no range; give a number in the range {self._describe_range()}.")
+        return super().convert(value, param, ctx)
+
+
+@contextmanager
+def open_suite(path: Path | None, selection: Selection) -> Iterator[tuple[Suite, Progress]]:
+    """Read the suite that was named, refuse a selection of nothing, and show the progress of what follows."""
+    from parity.report.progress import progress_bar
+    from parity.suite.suite import find_suite, read_suite
+
+    place = find_suite(path)
+    with progress_bar() as progress:
+        progress("loading PyTorch", None)
+        suite = read_suite(place)
+        from parity.backends.selection import check_selection
+
+        check_selection(suite, selection)
+        yield suite, progress
+
+
+def _scale(context: click.Context, parameter: click.Parameter, factor: float) -> float:
+    """Refuse a factor before the work, also where nothing would have been multiplied by it."""
+    from parity.core.tolerance import check_scale
+
+    check_scale(factor)
+    return factor
+
+
+SCALE = click.option(
+    "--tolerance-scale",
+    type=float,
+    default=1.0,
+    callback=_scale,
+    help="Multiply every tolerance: 0.5 looks twice as close.",
+)
+
+
+def _limit_time(context: click.Context, parameter: click.Parameter, seconds: float | None) -> None:
+    """Let the limit hold for as long as the command works."""
+    from parity.backends import limited
+
+    context.with_resource(limited.time_limit(limited.DEFAULT if seconds is None else seconds))
+
+
+TIME_LIMIT = click.option(
+    "--time-limit",
+    type=float,
+    metavar="SECONDS",
+    expose_value=False,
+    callback=_limit_time,
+    help="What an artefact may take on a backend before it is ended, and an error: to be loaded and to answer, "
+    "with `run --images` a batch at a time.  [default: 600, and 10 for each image]",
+)
+# As parity.formats.feeding.MOST_AT_ONCE.
+AT_ONCE = click.IntRange(1, 2**31 - 1)
+IMAGES = click.option("--images", multiple=True, required=True, help="Image, directory or glob; repeatable.")
