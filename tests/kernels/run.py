@@ -45,12 +45,16 @@ PART = (
 class Kernels:
     """Name a choice of kernels.
 
-    variables: environment variables that make it. needs: flags of the processor, as Linux lists them.
+    variables: environment variables that make it.
+    needs: flags of the processor, as Linux lists them.
+    threads: of each process. With several on the same cores they wait for each other in busy loops, so there are
+        fewer processes.
     """
 
     name: str
     variables: Mapping[str, str]
     needs: frozenset[str] = frozenset()
+    threads: int = 1
 
 
 CHOICES = (
@@ -61,7 +65,7 @@ CHOICES = (
     Kernels("oneDNN SSE4.1", {"ONEDNN_MAX_CPU_ISA": "SSE41"}),
     Kernels("oneDNN AVX2", {"ONEDNN_MAX_CPU_ISA": "AVX2"}, frozenset({"avx2"})),
     Kernels("oneDNN AVX-512 AMX", {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_AMX"}, frozenset({"amx_tile", "amx_bf16"})),
-    Kernels("2 threads", {"OMP_NUM_THREADS": "2"}),
+    Kernels("2 threads", {"OMP_NUM_THREADS": "2"}, threads=2),
 )
 
 
@@ -118,6 +122,7 @@ def measure(
     flags: frozenset[str] | None,
     arguments: Sequence[str],
     run: Callable[[Mapping[str, str], Sequence[str]], tuple[int, str]] = run_pytest,
+    workers: int = 1,
 ) -> list[Row]:
     """Run the tests under every choice, print what failed, and return a row for each."""
     rows = []
@@ -125,7 +130,8 @@ def measure(
         if reason := why_not(kernels, flags):
             rows.append(Row(kernels.name, None, {}, reason))
             continue
-        code, output = run(kernels.variables, arguments)
+        processes = max(1, workers // kernels.threads)
+        code, output = run(kernels.variables, ["-n", str(processes), *arguments])
         failures = [line for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))]
         for line in failures or (output.splitlines()[-5:] if code else []):
             print(f"{kernels.name}: {line}", flush=True)
@@ -153,9 +159,9 @@ def exit_code(rows: Sequence[Row]) -> int:
 def main() -> int:
     """Run the script."""
     parser = argparse.ArgumentParser(description="Tests that compare numbers, under each kind of kernel.")
-    parser.add_argument("--workers", default="2")
+    parser.add_argument("--workers", type=int, default=2)
     options, more = parser.parse_known_args()
-    rows = measure(CHOICES, processor_flags(), ["-n", options.workers, *(more or PART)])
+    rows = measure(CHOICES, processor_flags(), more or PART, workers=options.workers)
     print(table(rows))
     return exit_code(rows)
 

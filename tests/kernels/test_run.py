@@ -89,3 +89,17 @@ def test_flags_are_read_as_linux_writes_them(tmp_path: Path) -> None:
 
     assert processor_flags(cpuinfo) == {"fpu", "avx2", "amx_tile"}
     assert processor_flags(tmp_path / "none") is None
+
+
+def test_processes_of_several_threads_are_fewer() -> None:
+    arguments: list[list[str]] = []
+
+    def run(environment: Mapping[str, str], words: Sequence[str]) -> tuple[int, str]:
+        arguments.append(list(words))
+        return 0, "3 passed in 1.00s"
+
+    measure(
+        [OLD, Kernels("threads", {}, threads=2), Kernels("more", {}, threads=8)], None, ["tests"], run, workers=4
+    )
+
+    assert arguments == [["-n", "4", "tests"], ["-n", "2", "tests"], ["-n", "1", "tests"]]
