@@ -8,9 +8,9 @@ from pathlib import Path
 from conversion.files.regular_files import why_no_file
 from parity.core.errors import ParityError
 from parity.core.file_kinds import schema_of, tell_kind
+from parity.stream.cases_file_soundness import LineCheck, header_trouble
 from parity.stream.job import cases_beside
 from parity.stream.lines import SCHEMA, Explained, Header, Line, explained_adapter, header_adapter, line_adapter
-from parity.stream.soundness import LineCheck, header_trouble
 
 # How a line that explains a failure begins, and how much of a line an error shows.
 _EXPLAINED, _SHOWN = b'{"explained":', 40

@@ -16,7 +16,7 @@ from conversion.files.regular_files import MISSING, why_no_file
 from parity.core.cases import judge_case_again
 from parity.core.errors import ParityError
 from parity.core.results import Run, Subject, Verdict, read_run, summarise
-from parity.core.soundness import check_run
+from parity.core.results_soundness import check_run
 from parity.core.tally import tally_of
 from parity.core.tolerance import Tolerance
 from parity.core.variety import ONE_IMAGE

@@ -16,10 +16,10 @@ from parity.core.results import Run
 from parity.core.unfinished import refuse_unfinished
 from parity.stream.aggregate import aggregate, read_results, with_explanations
 from parity.stream.cases_file import parse_header, parse_line, read_header, read_lines, read_rest
+from parity.stream.cases_file_soundness import LineCheck
 from parity.stream.identity import tell_difference
 from parity.stream.job import Shard, cases_beside
 from parity.stream.lines import Header, Line, to_explained_line
-from parity.stream.soundness import LineCheck
 
 
 def merged_results(paths: Sequence[Path], json_file: Path | None, allowed_unreadable: float) -> Run:

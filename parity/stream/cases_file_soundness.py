@@ -19,7 +19,7 @@ from parity.core.cases import judge_case_again
 from parity.core.errors import ParityError
 from parity.core.noise import SAVED_ROUNDING, SAVED_SUMS
 from parity.core.results import Case
-from parity.core.soundness import contradictions
+from parity.core.results_soundness import contradictions
 
 if TYPE_CHECKING:
     from parity.metrics.classification.variety import ClassVariety
