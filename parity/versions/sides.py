@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from parity.formats import format_of
 from parity.pipeline import judge_prediction, judge_with_prediction
 from parity.suite.toolchain import normal, requirement
 from parity.versions.toolchain_packages import installed
+from parity.versions.toolchain_side import Failure
 from parity.versions.toolchains import (
     TOOLCHAINS,
     Environment,
@@ -203,18 +204,18 @@ class Bench:
             return replace(subject, unexplained=_UNEXPLAINED.format("its torch is not the reference's"))
         from conversion.provenance import weights_hash
 
-        request = {
-            "source": _factory(suite, entry),
-            "weights": weights_hash(reference.classifier),
-            "artifact": str(artifact.path.absolute()),
-            "route": artifact.route,
-            "backend": subject.backend,
-            "names": images.names,
-            "files": [str(Path(file).absolute()) for file in images.files],
-            "tolerance": subject.tolerance,
-        }
+        failure = Failure(
+            source=_factory(suite, entry),
+            weights=weights_hash(reference.classifier),
+            artifact=str(artifact.path.absolute()),
+            route=artifact.route,
+            backend=subject.backend,
+            names=images.names,
+            files=[str(Path(file).absolute()) for file in images.files],
+            tolerance=subject.tolerance,
+        )
         arrays = {"pixels": images.pixels, "expected": np.asarray(reference.prediction.probabilities)}
-        found = self._ask_parity("explain", request, arrays)
+        found = self._ask_parity("explain", {"failure": asdict(failure)}, arrays)
         if isinstance(found, ToolChainFailure):
             return replace(subject, unexplained=_UNEXPLAINED.format(found))
         where = found["first_divergence"]

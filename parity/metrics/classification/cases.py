@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from conversion.task import CLASS_PROBABILITIES, PROBABILITIES, OutputSpec
-from parity.core.cases import cases_of
+from conversion.task import OutputSpec
 from parity.core.metric import Measurement
-from parity.core.results import NO_ANSWER, Answer, Case, ClassPair
+from parity.core.results import NO_ANSWER, Answer, ClassPair
 
 # How many classes of an image are looked at, and shown.
 SHOWN = 5
@@ -19,24 +18,6 @@ SHOWN = 5
 _CHUNK = 256
 # Core ML may give an exact 0 in fp16; the smallest fp16 number stands in, so that a logarithm stays finite.
 _SMALLEST = 6e-8
-
-
-def make_cases(
-    images: Sequence[str],
-    labels: Sequence[str],
-    expected: np.ndarray,
-    found: np.ndarray,
-    named: Sequence[str] | None,
-    tolerance: float,
-    truths: Sequence[str | None] | None = None,
-) -> list[Case]:
-    """Compare answers to images, row by row; a row's case does not depend on the rows beside it.
-
-    expected, found: float64 [images, classes], columns in the order of `labels`. named: the label that the
-    candidate's model itself gave each image. truths: what each image shows, where that is known.
-    """
-    spec = OutputSpec(CLASS_PROBABILITIES, PROBABILITIES, tuple(labels))
-    return list(cases_of(images, [(spec, measure(spec, expected, found, named))], tolerance, truths))
 
 
 def measure(
