@@ -1,7 +1,7 @@
 """Where a command writes: settled before the work, written whole or not at all after it.
 
 A file is written over only where it is empty, or an earlier output of the same kind: its content decides, unless
---force is given. What the run itself reads is never written over.
+--force overrules it. What the run itself reads is never written over.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Destination:
 
     shown: as the user wrote it. path: the same from the root: user code may change the directory.
     kind: a name of KINDS. reads: files and directories that the run reads.
-    option: what overrules the refusal of a file that holds something else. force: it was given.
+    option: what overrules the refusal of a file that holds something else. force: overrule it.
     makes_directory: the directory is created where it is missing.
     """
 
@@ -126,8 +126,8 @@ def _refusal(destination: Destination) -> str:
 def _overwritten(destination: Destination, target: Path, status: os.stat_result | None) -> str:
     """Say what would be lost; status: of the file, where there is one."""
     for read in destination.reads:
-        if told := _read_from(read, target):
-            return told
+        if refusal := _read_from(read, target):
+            return refusal
     if status is None:
         return ""
     earlier = is_earlier(target, destination.kind)
@@ -182,7 +182,7 @@ def _same_file(one: Path, other: Path) -> bool:
 
 
 def _schema_is(schema: str, path: Path) -> bool:
-    if schema_of(path) != schema:  # told by a small part of it, and of most files
+    if schema_of(path) != schema:  # a small part of it says so, and of most files
         return False
     content = _parsed(path.read_bytes())
     return isinstance(content, dict) and str(content.get("schema")).rpartition("/")[0] == schema

@@ -1,4 +1,4 @@
-"""What a run found, as plain frozen data: made by the pipeline, read by every report, written as results.json.
+"""The results of a run, as plain frozen data: made by the pipeline, read by every report, written as results.json.
 
 The schema is parity-run/2: parity-run/1, which is read as well, with two fields more. `outputs` of a case has what
 the metric of each output says of it, and `outputs` of a subject names what was measured. For a classifier both are
@@ -179,7 +179,7 @@ class Environment:
 
 @dataclass(frozen=True)
 class Run:
-    """Hold everything that a run found.
+    """Hold all results of a run.
 
     stale_known_issues: entries of the suite file that match nothing or no longer fail, one line each; they fail
         the run.
@@ -260,10 +260,10 @@ def read_run(path: Path) -> Run:
     try:
         return from_json(path.read_text(encoding="utf-8"))
     except (ParityError, OSError, UnicodeDecodeError) as error:
-        if told := tell_kind(path, "parity-run"):
+        if kind := tell_kind(path, "parity-run"):
             beside = results_beside(path)
             give = beside if schema_of(path) == "parity-cases" and beside.is_file() else "results.json of a run"
-            raise ParityError(f"{path}: {told}; give {give}") from error
+            raise ParityError(f"{path}: {kind}; give {give}") from error
         reason = error.strerror if isinstance(error, OSError) else error
         raise ParityError(f"{path}: {reason}") from error
 

@@ -22,14 +22,14 @@ def changed_attributes(before: Artifact, now: Artifact) -> tuple[str, ...]:
     """
     old, new = list(operations(before)), list(operations(now))
     matcher = SequenceMatcher(None, [o.type for o in old], [o.type for o in new], autojunk=False)
-    found: dict[tuple[str, str, str], list[str]] = {}
+    changes: dict[tuple[str, str, str], list[str]] = {}
     for start, begin, length in matcher.get_matching_blocks():
         for was, found_now in zip(old[start : start + length], new[begin : begin + length], strict=True):
             for name in sorted(was.attributes.keys() | found_now.attributes.keys()):
                 told = _difference(was.attributes.get(name, "absent"), found_now.attributes.get(name, "absent"))
                 if told:
-                    found.setdefault((was.type, name, told), []).append(found_now.name)
-    return tuple(_told(*key, names) for key, names in found.items())
+                    changes.setdefault((was.type, name, told), []).append(found_now.name)
+    return tuple(_told(*key, names) for key, names in changes.items())
 
 
 def operations(artifact: Artifact) -> Iterator[Operation]:

@@ -83,8 +83,8 @@ def changed_facts(before: ArtifactFacts, now: ArtifactFacts) -> tuple[str, ...]:
     operations = changed_operations(before, now)
     lines = [f"operations: {', '.join(operations)}"] if operations else []
     for name in ("format", "version", "precision"):
-        was, found = getattr(before, name), getattr(now, name)
-        lines += [f"{name}: {was} -> {found}"] if was != found else []
+        was, is_now = getattr(before, name), getattr(now, name)
+        lines += [f"{name}: {was} -> {is_now}"] if was != is_now else []
     if before.size != now.size:
         lines.append(f"size: {before.size:,} -> {now.size:,} bytes")
     return tuple(lines)

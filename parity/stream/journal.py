@@ -57,10 +57,10 @@ class Journal:
         if time.monotonic() - self._synced > _SYNC_SECONDS:
             self.sync()
 
-    def explain(self, found: Explained) -> None:
+    def explain(self, explained: Explained) -> None:
         """Add why an artefact fails, behind the last batch."""
-        self._write(to_explained_line(found))
-        self.explained.append(found)
+        self._write(to_explained_line(explained))
+        self.explained.append(explained)
         self.sync()
 
     def sync(self) -> None:
@@ -112,8 +112,8 @@ def open_journal(
                 file = stack.enter_context(_opened(path))
             file.seek(end)
             if done == len(header.batches):
-                for found in read_explained(header, iter(file.readline, b"")):
-                    explained.append(found)
+                for explanation in read_explained(header, iter(file.readline, b"")):
+                    explained.append(explanation)
                     end = file.tell()
             file.seek(end)
             file.truncate()

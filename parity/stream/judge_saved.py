@@ -93,7 +93,7 @@ def _with_causes(judged: Subject, before: Subject, allowed: float) -> Subject:
 def _lacking(s: Subject, allowed: float) -> str:
     """Say why agreement within `allowed` would prove nothing, as far as the cases tell; empty where it would.
 
-    What cannot be told proves nothing either.
+    What cannot be known proves nothing either.
     """
     alike = "the reference's answers are too alike for agreement to prove anything"
     before = (s.reason or alike) if s.verdict == "inconclusive" else ""

@@ -65,7 +65,7 @@ class Side:
         return self.toolchain is not None and not set(self.packages) <= set(runtimes())
 
     def runs(self, backend: str) -> bool:
-        """Tell whether a backend's predictions are made in the tool chain."""
+        """Tell whether a backend predicts in the tool chain."""
         return any(runtimes().get(package) == backend for package in self.packages)
 
 
@@ -92,7 +92,7 @@ def find_side(requested: Sequence[str], named: Mapping[str, ToolChain]) -> Side:
 
 @dataclass(frozen=True)
 class Made:
-    """Hold what one side made of one model by one route: an artefact, or why there is none.
+    """Hold the artefact of one model by one route on one side, or why there is none.
 
     said: the last lines of a tool chain that failed. skipped: why it was not tried.
     """
@@ -158,15 +158,15 @@ class Bench:
                 stage = "load" if raised_while_importing(error) else "convert"
                 return Made(failure=ToolChainFailure(stage, (str(error),)))
         source = Source("parity.versions.toolchain_side:make_classifier", _factory(suite, entry))
-        made = convert_in(
+        artifact = convert_in(
             self.session, reference.classifier, source, route, self.directory, *axes, timeout=self.timeout
         )
-        return Made(failure=made) if isinstance(made, ToolChainFailure) else Made(made)
+        return Made(failure=artifact) if isinstance(artifact, ToolChainFailure) else Made(artifact)
 
     def judge(
         self, reference: Reference, made: Made, backend: str, entry: ModelEntry, route: str, scale: float = 1.0
     ) -> Outcome:
-        """Run what was made on a backend and compare it with PyTorch."""
+        """Run an artefact on a backend and compare it with PyTorch."""
         tolerance = entry.tolerance.get(route)
         if made.artifact is None:
             subject = Subject(entry.name, route, "", backend, ROUTES[route].precision, "skipped", made.skipped)
@@ -176,12 +176,12 @@ class Bench:
             # The runtime is not what is being tried: that it does not take the file is the file's fault.
             return Outcome(subject, answers, "nonsense" if subject.verdict == "error" else state_of(subject))
         request = {"artifact": str(made.artifact.path.absolute()), "backend": backend}
-        found = self._ask_parity("predict", request, {"pixels": reference.images.pixels})
-        if isinstance(found, ToolChainFailure):
+        answer = self._ask_parity("predict", request, {"pixels": reference.images.pixels})
+        if isinstance(answer, ToolChainFailure):
             subject = Subject(entry.name, route, made.artifact.path.name, backend, made.artifact.precision, "error")
-            return _failed(subject, found)
-        rows = [[float.fromhex(p) for p in row] for row in found["probabilities"]]
-        answers = Prediction(np.array(rows), _names(found["labels"]), _names(found["top1"]))
+            return _failed(subject, answer)
+        rows = [[float.fromhex(p) for p in row] for row in answer["probabilities"]]
+        answers = Prediction(np.array(rows), _names(answer["labels"]), _names(answer["top1"]))
         subject = judge_prediction(reference, made.artifact, backend, answers, tolerance, scale)
         # Which hop is to blame was looked for with the installed runtime, which did not give these answers.
         subject = replace(subject, guilty_hop="")
@@ -215,14 +215,14 @@ class Bench:
             tolerance=subject.tolerance,
         )
         arrays = {"pixels": images.pixels, "expected": np.asarray(reference.prediction.probabilities)}
-        found = self._ask_parity("explain", {"failure": asdict(failure)}, arrays)
-        if isinstance(found, ToolChainFailure):
-            return replace(subject, unexplained=_UNEXPLAINED.format(found))
-        where = found["first_divergence"]
+        answer = self._ask_parity("explain", {"failure": asdict(failure)}, arrays)
+        if isinstance(answer, ToolChainFailure):
+            return replace(subject, unexplained=_UNEXPLAINED.format(answer))
+        where = answer["first_divergence"]
         return replace(
             subject,
-            guilty_hop=found["guilty_hop"],
-            diagnoses=tuple(Diagnosis(**diagnosis) for diagnosis in found["diagnoses"]),
+            guilty_hop=answer["guilty_hop"],
+            diagnoses=tuple(Diagnosis(**diagnosis) for diagnosis in answer["diagnoses"]),
             first_divergence=Divergence(**where) if where else None,
         )
 

@@ -102,10 +102,10 @@ def upgrade(
     progress: Progress = lambda message, share: None,
     timeout: float = TIMEOUT,
 ) -> Upgrade:
-    """Convert the models of a suite on both sides, run what was made, and compare; empty selections mean all.
+    """Convert the models of a suite on both sides, run the artefacts, and compare; empty selections mean all.
 
     artifacts: where converted models and environments of tool chains are kept between runs.
-    timeout: seconds until one conversion in a tool chain is given up.
+    timeout: seconds until one conversion in a tool chain is stopped.
     """
     from parity.core.environment import environment
 
@@ -172,10 +172,10 @@ def _accused(old_bench: Bench, new_bench: Bench, before: Outcome, after: Outcome
         return
     apart = after.subject.max_abs_diff
     answered = "gives no answer to this file" if after.answers is None else "answers this file wrongly"
-    told = "" if apart is None else f", by up to {apart:.2g}"
+    difference = "" if apart is None else f", by up to {apart:.2g}"
     yield Diagnosis(
         known("v-runtime-regression"),
-        f"{package} {new} {answered}{told}; {package} {old} answers the same file as PyTorch does.",
+        f"{package} {new} {answered}{difference}; {package} {old} answers the same file as PyTorch does.",
         confirmed=True,
         fix=f"pip install {package}=={old}",
     )
@@ -203,9 +203,9 @@ def _said(bench: Bench, made: Made) -> tuple[str, ...]:
     return tuple(f"{bench.side.name}: {line}" for line in lines)
 
 
-def upgrade_to_json(found: Upgrade) -> str:
+def upgrade_to_json(upgrade: Upgrade) -> str:
     """Write an upgrade as JSON."""
-    return _adapter().dump_json(found, indent=2).decode() + "\n"
+    return _adapter().dump_json(upgrade, indent=2).decode() + "\n"
 
 
 @cache

@@ -32,12 +32,12 @@ def open_trace(artifact: Artifact, optimised: bool) -> Trace:
 
 def open_with_values(artifact: Artifact, names: Sequence[str]) -> Answer:
     """Open an engine that answers with some values given."""
-    engine, made = _engine(artifact, names)
+    engine, overrides = _engine(artifact, names)
     predict = classifier_predictions(artifact, engine.description, _inferring(engine.predict), 1)
 
     def answer(pixels: np.ndarray, given: Mapping[str, np.ndarray]) -> Prediction:
-        made.clear()
-        made.update(given)
+        overrides.clear()
+        overrides.update(given)
         return predict(pixels)
 
     return answer
@@ -47,11 +47,11 @@ def open_trace_with_values(artifact: Artifact, names: Sequence[str]) -> TraceWit
     """Open an engine that shows all values with some of them given."""
     engine, held = _engine(artifact, names)
 
-    def traced(image: np.ndarray, made: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def traced(image: np.ndarray, overrides: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         import torch
 
         held.clear()
-        held.update(made)
+        held.update(overrides)
         feature = engine.description.input[0]
         given = {feature.name: fed(feature, image[None])}
         with torch.inference_mode():
@@ -79,7 +79,7 @@ def _engine(artifact: Artifact, names: Sequence[str]) -> tuple[Any, dict[str, np
     from parity.coreml.running.plan import make_plan
 
     engine = open_engine(open_model(artifact.path), None)
-    made: dict[str, np.ndarray] = {}
+    overrides: dict[str, np.ndarray] = {}
 
     def giving(node: Any) -> Any:
         places = [i for i, value in enumerate(node.outputs) if value.name in names]
@@ -90,12 +90,14 @@ def _engine(artifact: Artifact, names: Sequence[str]) -> tuple[Any, dict[str, np
             found = list(node.run(*given))
             for place in places:
                 own = found[place]
-                if node.outputs[place].name in made:
-                    found[place] = torch.from_numpy(made[node.outputs[place].name]).to(own.dtype).reshape(own.shape)
+                if node.outputs[place].name in overrides:
+                    found[place] = (
+                        torch.from_numpy(overrides[node.outputs[place].name]).to(own.dtype).reshape(own.shape)
+                    )
             return tuple(found)
 
         return replace(node, run=run, run_inplace=None, zeros=None, padded=None)
 
     graph = engine.plan.graph
     nodes = tuple(giving(node) for node in graph.nodes)
-    return replace(engine, plan=make_plan(replace(graph, nodes=nodes), engine.name)), made
+    return replace(engine, plan=make_plan(replace(graph, nodes=nodes), engine.name)), overrides

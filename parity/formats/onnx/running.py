@@ -34,8 +34,8 @@ def open_trace(artifact: Artifact, optimised: bool) -> Trace:
     def trace(pixels: np.ndarray) -> dict[str, np.ndarray]:
         fed = np.repeat(as_tensor(pixels[None]), batch, axis=0)
         with refusals(f"{artifact.path}: ONNX Runtime cannot run it"):
-            found = session.run(names, {image.name: fed})
-        return {image.name: fed, **{n: v for n, v in zip(names, found, strict=True) if isinstance(v, np.ndarray)}}
+            values = session.run(names, {image.name: fed})
+        return {image.name: fed, **{n: v for n, v in zip(names, values, strict=True) if isinstance(v, np.ndarray)}}
 
     return trace
 
@@ -49,9 +49,9 @@ def open_with_values(artifact: Artifact, names: Sequence[str]) -> Answer:
         artifact, inputs, outputs, lambda output, given: session.run([output], {**given, **feeds})[0], 1
     )
 
-    def answer(pixels: np.ndarray, made: Mapping[str, np.ndarray]) -> Prediction:
+    def answer(pixels: np.ndarray, overrides: Mapping[str, np.ndarray]) -> Prediction:
         feeds.clear()
-        feeds.update(made)
+        feeds.update(overrides)
         return predict(pixels)
 
     return answer
@@ -63,11 +63,11 @@ def open_trace_with_values(artifact: Artifact, names: Sequence[str]) -> TraceWit
     listed = [value.name for value in session.get_outputs()]
     image_name = next(iter(inputs))
 
-    def traced(image: np.ndarray, made: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def traced(image: np.ndarray, overrides: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         fed = as_tensor(image[None])
         with refusals(f"{artifact.path}: ONNX Runtime cannot run it"):
-            found = session.run(listed, {image_name: fed, **made})
-        return {image_name: fed, **dict(zip(listed, found, strict=True)), **made}
+            values = session.run(listed, {image_name: fed, **overrides})
+        return {image_name: fed, **dict(zip(listed, values, strict=True)), **overrides}
 
     return traced
 
