@@ -48,11 +48,11 @@ class Graph:
 
     def consumers(self) -> dict[str, list[Operation]]:
         """Return the operations that read each value."""
-        reached: dict[str, list[Operation]] = {}
+        readers: dict[str, list[Operation]] = {}
         for operation in self.operations:
             for name in dict.fromkeys(operation.inputs):
-                reached.setdefault(name, []).append(operation)
-        return reached
+                readers.setdefault(name, []).append(operation)
+        return readers
 
 
 def read_graph(artifact: Artifact) -> Graph:

@@ -28,7 +28,7 @@ class Reader:
     """Carry what reading one function needs: where errors are, the weights, the operations that lack a kernel.
 
     retyped: declared types are not compared with those that operations give.
-    tensors: the constants that were made into tensors, by identity, as long as both live; several operations and
+    tensors: the constants that became tensors, by identity, as long as both live; several operations and
         blocks may want one.
     """
 

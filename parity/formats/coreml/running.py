@@ -1,4 +1,4 @@
-"""Run a Core ML file in the evaluator so that its inner values can be seen, or be given."""
+"""Run a Core ML file in the evaluator so that its inner values can be seen, or be replaced."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ def open_trace(artifact: Artifact, optimised: bool) -> Trace:
     evaluator = Evaluator(artifact.path)
 
     def trace(pixels: np.ndarray) -> dict[str, np.ndarray]:
-        given = {feature.name: fed(feature, pixels[None]) for feature in evaluator.description.input}
-        return {**evaluator.feeds(given), **evaluator.trace(given)}
+        feeds = {feature.name: fed(feature, pixels[None]) for feature in evaluator.description.input}
+        return {**evaluator.feeds(feeds), **evaluator.trace(feeds)}
 
     return trace
 
 
 def open_with_values(artifact: Artifact, names: Sequence[str]) -> Answer:
-    """Open an engine that answers with some values given."""
-    engine, overrides = _engine(artifact, names)
+    """Open an engine that answers with some values replaced."""
+    engine, held = _engine(artifact, names)
     predict = classifier_predictions(artifact, engine.description, _inferring(engine.predict), 1)
 
-    def answer(pixels: np.ndarray, given: Mapping[str, np.ndarray]) -> Prediction:
-        overrides.clear()
-        overrides.update(given)
+    def answer(pixels: np.ndarray, overrides: Mapping[str, np.ndarray]) -> Prediction:
+        held.clear()
+        held.update(overrides)
         return predict(pixels)
 
     return answer
 
 
 def open_trace_with_values(artifact: Artifact, names: Sequence[str]) -> TraceWith:
-    """Open an engine that shows all values with some of them given."""
+    """Open an engine that shows all values with some of them replaced."""
     engine, held = _engine(artifact, names)
 
     def traced(image: np.ndarray, overrides: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -53,9 +53,9 @@ def open_trace_with_values(artifact: Artifact, names: Sequence[str]) -> TraceWit
         held.clear()
         held.update(overrides)
         feature = engine.description.input[0]
-        given = {feature.name: fed(feature, image[None])}
+        feeds = {feature.name: fed(feature, image[None])}
         with torch.inference_mode():
-            values = {**engine.feeds(given), **engine.trace(given)}
+            values = {**engine.feeds(feeds), **engine.trace(feeds)}
         return {name: value.numpy() for name, value in values.items() if isinstance(value, torch.Tensor)}
 
     return traced
@@ -86,15 +86,15 @@ def _engine(artifact: Artifact, names: Sequence[str]) -> tuple[Any, dict[str, np
         if not places:
             return node
 
-        def run(*given: Any) -> tuple[Any, ...]:
-            found = list(node.run(*given))
+        def run(*inputs: Any) -> tuple[Any, ...]:
+            results = list(node.run(*inputs))
             for place in places:
-                own = found[place]
+                own = results[place]
                 if node.outputs[place].name in overrides:
-                    found[place] = (
+                    results[place] = (
                         torch.from_numpy(overrides[node.outputs[place].name]).to(own.dtype).reshape(own.shape)
                     )
-            return tuple(found)
+            return tuple(results)
 
         return replace(node, run=run, run_inplace=None, zeros=None, padded=None)
 

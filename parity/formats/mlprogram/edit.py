@@ -196,9 +196,9 @@ def _classify(operations: Any) -> tuple[int, Any]:
 
 def _types(model: Any) -> dict[str, Any]:
     function, operations = _function(model)
-    message = {one.name: one.type for one in function.inputs}
-    message |= {one.name: one.type for operation in operations for one in operation.outputs}
-    return message
+    types = {one.name: one.type for one in function.inputs}
+    types |= {one.name: one.type for operation in operations for one in operation.outputs}
+    return types
 
 
 def _is_half(model: Any, operation: Any) -> bool:

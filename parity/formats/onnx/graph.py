@@ -104,10 +104,10 @@ def _worked_out(model: Any, node: Any, constants: Mapping[str, np.ndarray]) -> d
     if node.op_type == "DequantizeLinear":
         return {node.output[0]: _dequantised(node, list(feeds.values()))}
     try:
-        found = ReferenceEvaluator(_alone(model, node)).run(None, feeds)
+        results = ReferenceEvaluator(_alone(model, node)).run(None, feeds)
     except Exception:  # onnx's own, NumPy's: without this weight the rest can be read all the same
         return {}
-    return dict(zip(node.output, found, strict=True))
+    return dict(zip(node.output, results, strict=True))
 
 
 def _dequantised(node: Any, arrays: Sequence[np.ndarray]) -> np.ndarray:

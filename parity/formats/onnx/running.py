@@ -1,4 +1,4 @@
-"""Run an ONNX file so that its inner values can be seen, or be given."""
+"""Run an ONNX file so that its inner values can be seen, or be replaced."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def open_trace(artifact: Artifact, optimised: bool) -> Trace:
 
 
 def open_with_values(artifact: Artifact, names: Sequence[str]) -> Answer:
-    """Open a session that answers with some values given."""
+    """Open a session that answers with some values replaced."""
     session, inputs = _session(artifact, names, everything=False)
     outputs = {value.name: value.shape for value in session.get_outputs()}
     feeds: dict[str, np.ndarray] = {}
     predict = classifier_predictions(
-        artifact, inputs, outputs, lambda output, given: session.run([output], {**given, **feeds})[0], 1
+        artifact, inputs, outputs, lambda output, image_feed: session.run([output], {**image_feed, **feeds})[0], 1
     )
 
     def answer(pixels: np.ndarray, overrides: Mapping[str, np.ndarray]) -> Prediction:
@@ -58,7 +58,7 @@ def open_with_values(artifact: Artifact, names: Sequence[str]) -> Answer:
 
 
 def open_trace_with_values(artifact: Artifact, names: Sequence[str]) -> TraceWith:
-    """Open a session that shows all values with some of them given."""
+    """Open a session that shows all values with some of them replaced."""
     session, inputs = _session(artifact, names, everything=True)
     listed = [value.name for value in session.get_outputs()]
     image_name = next(iter(inputs))
@@ -86,14 +86,14 @@ def _session(artifact: Artifact, names: Sequence[str], everything: bool) -> tupl
         model.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, None))
     for value in [v for v in model.graph.output if v.name in names]:
         # A graph's output cannot be its input as well.
-        fresh = f"{value.name} (given)"
+        fresh = f"{value.name} (replaced)"
         model.graph.node.append(onnx.helper.make_node("Identity", [value.name], [fresh]))
         value.name = fresh
     if everything:
         _ask_for_all(model)
     session = open_session(model.SerializeToString(), UNOPTIMISED)
-    given = {v.name: v.shape for v in session.get_inputs() if v.name not in names and v.name not in weights}
-    return session, given
+    inputs = {v.name: v.shape for v in session.get_inputs() if v.name not in names and v.name not in weights}
+    return session, inputs
 
 
 def _ask_for_all(model: Any) -> None:

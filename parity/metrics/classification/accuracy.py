@@ -58,9 +58,9 @@ def count_accuracy(cases: Iterable[Case], places: Mapping[str, int]) -> Counts:
 
 def add_counts(first: Counts, second: Counts) -> Counts:
     """Add counts up; unlike `+` this keeps sums below zero, of what a candidate gives for probabilities."""
-    classes = Counter(first)
-    classes.update(second)
-    return classes
+    counts = Counter(first)
+    counts.update(second)
+    return counts
 
 
 def accuracy_of(counts: Counts, labels: Sequence[str]) -> Accuracy | None:
