@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from parity.core.errors import ParityError
 from parity.pipeline import load_entry
 from parity.suite.toolchain import ToolChain
+from parity.versions.bench import Bench, SuiteRoute, opened, runtime_for
 from parity.versions.pythons import find_uv
-from parity.versions.sides import Bench, Side, opened, runtime_for
+from parity.versions.side import Side
 from parity.versions.upgrade import TIMEOUT, Progress
 from parity.versions.upgrade_verdicts import REGRESSIONS, TABLE, SideState
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-    from parity.backends.reference import Reference
-    from parity.suite.suite import ModelEntry, Suite
+    from parity.suite.suite import Suite
 
 # good, bad: its numbers; bad are wrong ones that come without an error. refused, crashed, nonsense: there is an
 # error, as in an upgrade. untried: the release cannot be installed or loaded here; unknown: what it answers proves
@@ -113,7 +113,7 @@ def bisect(
     progress(f"asking for the releases of {package}", None)
     releases = tuple((released or list_releases)(package, first, last))
     work = [
-        (entry, load_entry(suite, entry), route)
+        SuiteRoute(suite, entry, load_entry(suite, entry), route)
         for entry in suite.models
         if not models or entry.name in models
         for route in entry.routes
@@ -127,16 +127,18 @@ def bisect(
             progress(f"{package} {version}", len(done) / len(releases))
             side = Side(f"{package} {version}", ToolChain(f"{package} {version}", (f"{package}=={version}",)))
             with opened(side, artifacts, timeout) as bench:
-                done[version] = [_try(suite, version, bench, *leg) for leg in work]
+                done[version] = [_try(version, bench, tried) for tried in work]
                 remarks.update(dict.fromkeys(bench.remarks))
         return done[version]
 
     histories = []
-    for place, (entry, _, route) in enumerate(work):
+    for place, tried in enumerate(work):
         states = search([lambda v=v, place=place: trials(v)[place].state for v in releases])  # type: ignore[misc]
-        tried = tuple(done[releases[i]][place] for i in sorted(states))
-        bad, fixed, summary = conclude(releases, tried)
-        histories.append(History(entry.name, route, runtime_for(route), tried, bad, fixed, summary))
+        known = tuple(done[releases[i]][place] for i in sorted(states))
+        bad, fixed, summary = conclude(releases, known)
+        histories.append(
+            History(tried.entry.name, tried.route, runtime_for(tried.route), known, bad, fixed, summary)
+        )
     return Bisection(package, releases, tuple(histories), tuple(remarks))
 
 
@@ -208,9 +210,8 @@ def _passed_over(releases: Sequence[str], before: Trial, after: Trial) -> str:
     return f" (between them, not to be judged: {', '.join(between)})" if between else ""
 
 
-def _try(suite: Suite, version: str, bench: Bench, entry: ModelEntry, reference: Reference, route: str) -> Trial:
-    made = bench.make(suite, entry, reference, route)
-    outcome = bench.judge(reference, made, runtime_for(route), entry, route)
+def _try(version: str, bench: Bench, tried: SuiteRoute) -> Trial:
+    outcome = bench.judge(tried, bench.convert(tried), runtime_for(tried.route))
     return Trial(version, _OF_SIDES[outcome.state], outcome.subject.reason)
 
 
