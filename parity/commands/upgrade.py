@@ -73,7 +73,7 @@ def upgrade(
 def _upgrade(
     suite: Suite, with_: tuple[str, ...], from_: tuple[str, ...], to: tuple[str, ...], work: dict[str, Any]
 ) -> tuple[Any, str]:
-    from parity.versions.sides import find_side
+    from parity.versions.side import find_side
     from parity.versions.upgrade import upgrade as compare_sides
     from parity.versions.upgrade import upgrade_to_json
 

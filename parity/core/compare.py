@@ -49,26 +49,30 @@ def compare(
 
 
 def with_exact_sums(
-    reference: Prediction, candidate: Prediction, tolerance: Tolerance, images: Sequence[str], found: Comparison
+    reference: Prediction,
+    candidate: Prediction,
+    tolerance: Tolerance,
+    images: Sequence[str],
+    comparison: Comparison,
 ) -> tuple[Comparison, str]:
     """Compare what fails with the reference's exact numbers, where its own arithmetic loses more than is allowed.
 
-    The tolerance stays: a file that adds up better than PyTorch is right. found: what `compare` said.
+    The tolerance stays: a file that adds up better than PyTorch is right. comparison: what `compare` said.
     Returns the comparison that counts, and what is to be said of it.
     """
-    if found.verdict != "fail" or not found.cases:
-        return found, ""
+    if comparison.verdict != "fail" or not comparison.cases:
+        return comparison, ""
     exact, remarks = dict(reference.outputs), []
     for spec in reference.measured:
         rows, losses = exact_numbers(spec, reference.outputs[spec.name])
         if (lost := float(losses.max(initial=0.0))) > tolerance.distance:
             exact[spec.name] = rows
-            told = metric_of(spec.kind).exact_told
-            remarks.append(told.format(lost=lost, size=rows.shape[1], allowed=tolerance.distance))
+            message = metric_of(spec.kind).exact_told
+            remarks.append(message.format(lost=lost, size=rows.shape[1], allowed=tolerance.distance))
     if not remarks:
-        return found, ""
+        return comparison, ""
     again = compare(reference.answering(exact), candidate, tolerance, images)
-    return (found, "") if again.verdict == "fail" else (again, "; ".join(remarks))
+    return (comparison, "") if again.verdict == "fail" else (again, "; ".join(remarks))
 
 
 def conclusion(run: Run) -> str:
@@ -82,7 +86,7 @@ def conclusion(run: Run) -> str:
 
 
 def summary_line(run: Run) -> str:
-    """Say what a run found in one line: what it means, on which part of the images, how many of each verdict."""
+    """Sum up a run in one line: what it means, on which part of the images, how many of each verdict."""
     where = f" on shard {run.shard} of the images" if run.shard else ""
     listed = ", ".join(f"{count} {v}" for v in VERDICTS if (count := run.summary.get(v, 0)))
     known = sum(s.known_issue is not None for s in run.subjects)
@@ -139,16 +143,16 @@ def explain_failure(subject: Subject, case: Case | None = None) -> str:
 
 
 def tell_causes(subject: Subject) -> list[str]:
-    """Tell what was found out about a failure, a line each: causes first."""
+    """Tell the causes of a failure, a line each."""
     lines = []
-    for found in subject.diagnoses:
-        message = found.message.removesuffix(".")
-        if found.confirmed:
-            lines.append(f"  cause: {message} ({tell_confirmed(subject, found)}) [{found.fault}]")
+    for diagnosis in subject.diagnoses:
+        message = diagnosis.message.removesuffix(".")
+        if diagnosis.confirmed:
+            lines.append(f"  cause: {message} ({tell_confirmed(subject, diagnosis)}) [{diagnosis.fault}]")
         else:
-            lines.append(f"  suspect: {message} (not confirmed) [{found.fault}]")
-        if found.fix and found.confirmed:
-            lines.append(f"  fix: {found.fix}")
+            lines.append(f"  suspect: {message} (not confirmed) [{diagnosis.fault}]")
+        if diagnosis.fix and diagnosis.confirmed:
+            lines.append(f"  fix: {diagnosis.fix}")
     if subject.unexplained:
         lines.append(f"  unexplained: {subject.unexplained}")
     return lines
@@ -167,7 +171,7 @@ def tell_divergence(where: Divergence) -> str:
 
 
 def way(subject: Subject) -> str:
-    """Name the way that a subject came: its route, or its file where somebody else converted it."""
+    """Name where a subject comes from: its route, or its file where somebody else converted it."""
     return subject.artifact if subject.route == "-" else subject.route
 
 

@@ -1,14 +1,13 @@
 """Where a command writes: settled before the work, written whole or not at all after it.
 
 A file is written over only where it is empty, or an earlier output of the same kind: its content decides, unless
---force is given. What the run itself reads is never written over.
+--force overrules it. What the run itself reads is never written over.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,10 +16,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from unicodedata import normalize
-from uuid import uuid4
 
 from conversion.files.json_text import parse_json
 from conversion.files.suffixes import COMPILED_SUFFIX, IMAGE_SUFFIXES, MODEL_SUFFIXES
+from conversion.files.whole_file import write_whole_file
 from parity.core.errors import ParityError
 from parity.core.file_kinds import schema_of, tell_kind
 
@@ -34,7 +33,7 @@ class Destination:
 
     shown: as the user wrote it. path: the same from the root: user code may change the directory.
     kind: a name of KINDS. reads: files and directories that the run reads.
-    option: what overrules the refusal of a file that holds something else. force: it was given.
+    option: what overrules the refusal of a file that holds something else. force: overrule it.
     makes_directory: the directory is created where it is missing.
     """
 
@@ -80,31 +79,9 @@ def check_destinations(destinations: Sequence[Destination]) -> None:
 
 
 def write_whole(path: Path, chunks: Iterable[bytes], shown: Path | None = None) -> None:
-    """Write a file beside its place and move it there when it is whole; where that fails, nothing is changed.
-
-    Then it raises ParityError, which names the file as `shown`. A link stays a link, a file that is there keeps
-    its permissions, and a device is written to as it is.
-    """
-    target = Path(os.path.realpath(path))
+    """Write a file as `write_whole_file` does; where that fails, a ParityError names the file as `shown`."""
     try:
-        if target.is_char_device():
-            with target.open("wb") as device:
-                device.writelines(chunks)
-            return
-        # Hidden, for in a directory of suites pytest may look; short, for a name may be as long as names can be.
-        neighbour = target.with_name(f".parity-{uuid4().hex}")
-        try:
-            with neighbour.open("xb") as file:
-                if target.exists():
-                    shutil.copystat(target, neighbour)
-                    with suppress(PermissionError):
-                        os.chown(neighbour, target.stat().st_uid, target.stat().st_gid)
-                file.writelines(chunks)
-                file.flush()
-                os.fsync(file.fileno())
-            neighbour.replace(target)
-        finally:
-            neighbour.unlink(missing_ok=True)
+        write_whole_file(path, chunks)
     except OSError as error:
         raise ParityError(
             f"{shown or path}: cannot be written ({error.strerror or error}); what was there before is unchanged"
@@ -149,8 +126,8 @@ def _refusal(destination: Destination) -> str:
 def _overwritten(destination: Destination, target: Path, status: os.stat_result | None) -> str:
     """Say what would be lost; status: of the file, where there is one."""
     for read in destination.reads:
-        if told := _read_from(read, target):
-            return told
+        if refusal := _read_from(read, target):
+            return refusal
     if status is None:
         return ""
     earlier = is_earlier(target, destination.kind)
@@ -205,7 +182,7 @@ def _same_file(one: Path, other: Path) -> bool:
 
 
 def _schema_is(schema: str, path: Path) -> bool:
-    if schema_of(path) != schema:  # told by a small part of it, and of most files
+    if schema_of(path) != schema:  # a small part of it says so, and of most files
         return False
     content = _parsed(path.read_bytes())
     return isinstance(content, dict) and str(content.get("schema")).rpartition("/")[0] == schema

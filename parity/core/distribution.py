@@ -1,4 +1,4 @@
-"""How often differences of which size were found: counts on fixed logarithmic bins, which add up over parts."""
+"""How often differences of which size occur: counts on fixed logarithmic bins, which add up over parts."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class Distribution:
 
     def add(self, values: Iterable[float]) -> Distribution:
         """Return the distribution with more values counted; all are finite, and what is above 1 counts as 1."""
-        found = np.fromiter(values, dtype=np.float64)
-        if not np.isfinite(found).all() or (found < 0).any():
+        numbers = np.fromiter(values, dtype=np.float64)
+        if not np.isfinite(numbers).all() or (numbers < 0).any():
             raise ParityError("a distribution counts finite values from 0; leave out images without an answer")
-        places = np.minimum(np.searchsorted(EDGES, found, side="right"), len(EDGES) - 1)
+        places = np.minimum(np.searchsorted(EDGES, numbers, side="right"), len(EDGES) - 1)
         return self._plus(np.bincount(places, minlength=len(EDGES)).tolist())
 
     def merge(self, other: Distribution) -> Distribution:

@@ -1,4 +1,4 @@
-"""What `parity` raises. Every message says what was asked, what was found, where, what is allowed, how to fix."""
+"""What `parity` raises. Every message says what was asked, what is there, where, what is allowed, how to fix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file is that a command was given in the place of another: by its schema, its ending or its first bytes."""
+"""What a file is that stands in the place of another: by its schema, its ending or its first bytes."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def tell_kind(path: Path, wanted: str = "") -> str:
 
     wanted: the name of a schema, without its version.
     """
-    if told := tell_pointer(path):
-        return told
+    if pointer := tell_pointer(path):
+        return pointer
     schema = schema_of(path)
     if schema == wanted and wanted:
         return ""

@@ -92,5 +92,5 @@ class Varieties:
 
     def lacking(self, allowed: float) -> str:
         """Say why agreement within `allowed` would prove nothing; empty where it would."""
-        told = [one.lacking(allowed) for one in self.outputs]
-        return told[0] if all(told) else ""
+        reasons = [one.lacking(allowed) for one in self.outputs]
+        return reasons[0] if all(reasons) else ""

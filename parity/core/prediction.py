@@ -36,7 +36,7 @@ class Prediction:
     specs: tuple[OutputSpec, ...] = ()
 
     def __post_init__(self) -> None:
-        """Let a classifier's probabilities be one of the outputs, whichever of the two was given."""
+        """Let a classifier's probabilities be one of the outputs, whichever of the two there is."""
         if not self.outputs or (CLASS_PROBABILITIES in self.outputs and self.probabilities.size):
             object.__setattr__(self, "outputs", {**self.outputs, CLASS_PROBABILITIES: self.probabilities})
         elif CLASS_PROBABILITIES in self.outputs:

@@ -1,9 +1,11 @@
-"""What a run found, as plain frozen data: made by the pipeline, read by every report, written as results.json.
+"""The results of a run, as plain frozen data: made by the pipeline, read by every report, written as results.json.
 
 The schema is parity-run/2: parity-run/1, which is read as well, with two fields more. `outputs` of a case has what
 the metric of each output says of it, and `outputs` of a subject names what was measured. For a classifier both are
 empty: its one output is the case itself, with every field where parity-run/1 has it. For other tasks `max_abs_diff`
 is the largest distance by the metric, and `top1_agreement` the share of images with the same answer.
+
+What a comparison says of its images is defined in parity.core.comparison, and is imported from here.
 """
 
 from __future__ import annotations
@@ -18,6 +20,18 @@ from annotated_types import Interval
 
 from conversion.files.regular_files import MISSING, why_no_file
 from parity.core.accuracy import Accuracy
+from parity.core.comparison import FAILING_CASES as FAILING_CASES
+from parity.core.comparison import NO_ANSWER as NO_ANSWER
+from parity.core.comparison import VERDICTS as VERDICTS
+from parity.core.comparison import Answer as Answer
+from parity.core.comparison import Case as Case
+from parity.core.comparison import CaseVerdict as CaseVerdict
+from parity.core.comparison import ClassPair as ClassPair
+from parity.core.comparison import Comparison as Comparison
+from parity.core.comparison import MeasuredOutput as MeasuredOutput
+from parity.core.comparison import OutputCase as OutputCase
+from parity.core.comparison import Proportion as Proportion
+from parity.core.comparison import Verdict as Verdict
 from parity.core.distribution import Distribution
 from parity.core.errors import ParityError
 from parity.core.file_kinds import results_beside, schema_of, tell_kind
@@ -29,126 +43,10 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 SCHEMA: Literal["parity-run/2"] = "parity-run/2"
-
-CaseVerdict = Literal["match", "tie", "drift", "flip", "error"]
-Verdict = Literal["pass", "fail", "error", "inconclusive", "skipped"]
-VERDICTS: tuple[Verdict, ...] = ("pass", "fail", "error", "inconclusive", "skipped")
-FAILING_CASES: frozenset[CaseVerdict] = frozenset({"drift", "flip", "error"})
-# A share of all, 0..1.
-Proportion = Annotated[float, Interval(ge=0, le=1)]
 # A number of things, which float64 holds too.
 Count = Annotated[int, Interval(ge=0, le=2**53)]
 # What pydantic reads a class by, and all that is inside: no file holds NaN, or what is too large for a number.
 FINITE: Any = {"allow_inf_nan": False}
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Name a top-1 label with its probability; the probability is None where it is not finite."""
-
-    label: str
-    probability: float | None
-
-
-@dataclass(frozen=True)
-class ClassPair:
-    """Hold what both say of one class; None where the number is not finite."""
-
-    label: str
-    reference: float | None
-    candidate: float | None
-
-
-NO_ANSWER = Answer("-", None)
-
-
-@dataclass(frozen=True)
-class OutputCase:
-    """Compare one output of one image; the fields are those of parity.core.metric.Measurement."""
-
-    output: str
-    verdict: CaseVerdict
-    distance: float | None
-    same_answer: bool = True
-    margin: float | None = None
-    reason: str = ""
-    detail: Mapping[str, float | None] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class MeasuredOutput:
-    """Name an output that was measured; distance: what its metric calls the distance."""
-
-    name: str
-    kind: str
-    distance: str
-
-
-@dataclass(frozen=True)
-class Case:
-    """Compare one image: what the reference and the candidate answered, and how far apart they are.
-
-    max_abs_diff: the distance between the two, the largest of all outputs; of class probabilities the largest |dp|.
-    outputs: an entry for each output; empty for a classifier, whose one output is the case itself.
-    All between are of class probabilities.
-
-    kl: Kullback-Leibler divergence from reference to candidate, in nats.
-    worst_label: the class with the largest difference, and its two probabilities.
-    top5_overlap: how many of the five most probable classes both have, 0..1.
-    snr_db, psnr_db: of the candidate's vector against the reference's; None where they are equal.
-    top: the classes that are among the five most probable of either, the reference's most probable first.
-    truth: the label that the image really has, where it is known.
-    Numbers are None where the candidate's answer is not finite.
-    """
-
-    image: str
-    verdict: CaseVerdict
-    reference: Answer
-    candidate: Answer
-    max_abs_diff: float | None = None
-    kl: float | None = None
-    worst_label: str | None = None
-    worst_reference: float | None = None
-    worst_candidate: float | None = None
-    top5_overlap: Proportion | None = None
-    snr_db: float | None = None
-    psnr_db: float | None = None
-    reason: str = ""
-    top: tuple[ClassPair, ...] = ()
-    truth: str | None = None
-    outputs: tuple[OutputCase, ...] = ()
-
-    @property
-    def same_answer(self) -> bool:
-        """Say whether both answer the same, in every output: the same label, of classes."""
-        if self.reference.label != self.candidate.label:
-            return False
-        return not self.outputs or all(one.same_answer for one in self.outputs)
-
-    @property
-    def margin(self) -> float | None:
-        """Return by how much the reference prefers its own answer; None where the case does not tell."""
-        said = {pair.label: pair.reference for pair in self.top}.get(self.candidate.label)
-        own = self.reference.probability
-        return None if said is None or own is None else own - said
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Judge one candidate over all images; made by `compare`.
-
-    required_tolerance: the smallest tolerance with which the verdict would be `pass`; None where there is none.
-    outputs: what was measured; empty for a classifier.
-    """
-
-    verdict: Verdict
-    reason: str
-    tolerance: float
-    required_tolerance: float | None
-    top1_agreement: float | None
-    max_abs_diff: float | None
-    cases: tuple[Case, ...]
-    outputs: tuple[MeasuredOutput, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -281,7 +179,7 @@ class Environment:
 
 @dataclass(frozen=True)
 class Run:
-    """Hold everything that a run found.
+    """Hold all results of a run.
 
     stale_known_issues: entries of the suite file that match nothing or no longer fail, one line each; they fail
         the run.
@@ -362,10 +260,10 @@ def read_run(path: Path) -> Run:
     try:
         return from_json(path.read_text(encoding="utf-8"))
     except (ParityError, OSError, UnicodeDecodeError) as error:
-        if told := tell_kind(path, "parity-run"):
+        if kind := tell_kind(path, "parity-run"):
             beside = results_beside(path)
             give = beside if schema_of(path) == "parity-cases" and beside.is_file() else "results.json of a run"
-            raise ParityError(f"{path}: {told}; give {give}") from error
+            raise ParityError(f"{path}: {kind}; give {give}") from error
         reason = error.strerror if isinstance(error, OSError) else error
         raise ParityError(f"{path}: {reason}") from error
 

@@ -1,4 +1,4 @@
-"""JSON schemas of the files that are written, made from the types that they are written from."""
+"""JSON schemas of the files that are written, derived from the types that they are written from."""
 
 from __future__ import annotations
 

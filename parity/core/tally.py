@@ -1,4 +1,4 @@
-"""What a verdict over many images is made of: two sums over cases and answers that add up over parts.
+"""What a verdict over many images consists of: two sums over cases and answers that add up over parts.
 
     cases --> Tally ----\\
                          judge --> verdict, reason, required tolerance

@@ -142,7 +142,7 @@ def measure_fp32_cost(model: Model, pixels: np.ndarray, reference: np.ndarray, a
         truth = exact(pixels)
     except Exception as error:  # the module's own: it was written for fp32 alone
         raise _unknown("what fp32 costs the PyTorch module", error) from error
-    answers = [reference, *(_attempted(way, pixels) for way in others)]
+    answers = [reference, *(_attempted(variant, pixels) for variant in others)]
     costs = np.concatenate([apart(answer, truth).ravel() for answer in answers if answer is not None])
     return float(costs[np.isfinite(costs)].max(initial=0.0))
 
@@ -151,7 +151,7 @@ Way = Callable[[np.ndarray], np.ndarray]
 
 
 def fp32_ways(module: torch.nn.Module) -> tuple[Way, Way, Way]:
-    """Make ways to answer with a deployed module: exactly, in float64; in fp32 by two other kinds of kernels.
+    """Make variants of a deployed module that answer: exactly, in float64; in fp32 by two other kinds of kernels.
 
     These are the ones for channels_last, and the plain ones without oneDNN. Each takes uint8 [N, H, W, 3], gives
     [N, classes], one image at a time, and fails where the module cannot be run so.
@@ -160,8 +160,8 @@ def fp32_ways(module: torch.nn.Module) -> tuple[Way, Way, Way]:
 
     from conversion.deployed import answer_singly
 
-    def way(change: Callable[[Any], Any], feed: Callable[[Any], Any]) -> Way:
-        # The copy is made when it is first needed, so that what cannot be copied fails there.
+    def variant(change: Callable[[Any], Any], feed: Callable[[Any], Any]) -> Way:
+        # The copy is taken when it is first needed, so that what cannot be copied fails there.
         changed = cache(lambda: change(copy.deepcopy(module)))
         return lambda pixels: answer_singly(changed(), pixels, feed)
 
@@ -177,17 +177,17 @@ def fp32_ways(module: torch.nn.Module) -> tuple[Way, Way, Way]:
 
     last = torch.channels_last
     return (
-        way(lambda m: m.double(), lambda t: t.double()),
-        way(lambda m: m.to(memory_format=last), lambda t: t.contiguous(memory_format=last)),
+        variant(lambda m: m.double(), lambda t: t.double()),
+        variant(lambda m: m.to(memory_format=last), lambda t: t.contiguous(memory_format=last)),
         plain,
     )
 
 
-def _attempted(way: Way, pixels: np.ndarray) -> np.ndarray | None:
+def _attempted(variant: Way, pixels: np.ndarray) -> np.ndarray | None:
     try:
-        return way(pixels)
+        return variant(pixels)
     except Exception as error:  # the module's own: it was written for another type or another layout
-        LOG.info("what fp32 costs is measured without one way: %s", error)
+        LOG.info("what fp32 costs is measured without one variant: %s", error)
         return None
 
 
@@ -234,7 +234,7 @@ def _rounding_mode() -> Any:
     """Make a torch mode that rounds what every operation reads and gives to fp16, computing in fp32.
 
     Not for use under inference_mode: a view of a weight is there a view of its rounded copy, and torch keeps no
-    count of versions for a tensor that was made in inference mode.
+    count of versions for a tensor that comes from inference mode.
     """
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode

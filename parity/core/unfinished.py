@@ -1,4 +1,4 @@
-"""The mark beside results that are being made: there from before the work until they are written.
+"""The mark beside results that are being written: there from before the work until they are written.
 
 A process that is killed, or whose user's code calls `os._exit(0)`, says nothing at its end. Results of an earlier
 run, in the place where it was to write its own, would be taken for those.
@@ -22,7 +22,7 @@ def mark_of(results: Path) -> Path:
 
 
 def mark_unfinished(files: Iterable[Path | None]) -> None:
-    """Mark files as being made; what is no file, a pipe or a device, can hold nothing of an earlier run."""
+    """Mark files as being written; what is no file, a pipe or a device, can hold nothing of an earlier run."""
     for file in files:
         if file is not None and (file.is_file() or not file.exists()):
             mark_of(file).write_text(

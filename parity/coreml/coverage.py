@@ -36,7 +36,7 @@ def _definitions() -> dict[str, dict[str, Any]]:
     import_coremltools()
     importlib.import_module("coremltools.converters.mil.mil.ops.defs")
     registry = importlib.import_module("coremltools.converters.mil.mil.ops.registry").SSAOpRegistry
-    found = {
+    operations = {
         # An underscore marks what lives in the converter only and never reaches a file.
         name: {version.name: definition for version, definition in versions.items()}
         for name, versions in registry.core_ops.items()
@@ -44,7 +44,7 @@ def _definitions() -> dict[str, dict[str, Any]]:
     }
     # Of the dialects that one is Core ML's own: states, which came with iOS18.
     own = {name: op for name, op in registry.dialect_ops.items() if name.startswith("coreml_")}
-    return found | {name: {"iOS18": definition} for name, definition in own.items()}
+    return operations | {name: {"iOS18": definition} for name, definition in own.items()}
 
 
 def _runs(name: str, opset: str, definition: Any) -> bool:

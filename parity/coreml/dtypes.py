@@ -53,7 +53,7 @@ _WRAPPED_BITS = {
 def settle(value: torch.Tensor, dtype: str) -> torch.Tensor:
     """Bring a computed tensor to its declared type: round fp16 to nearest even, wrap small integers."""
     if dtype == "fp16" and value.dtype is torch.float64:
-        # torch goes by way of float32, and what is rounded twice may miss the nearest number; NumPy rounds once.
+        # torch goes through float32, and what is rounded twice may miss the nearest number; NumPy rounds once.
         with np.errstate(over="ignore"):
             return torch.from_numpy(value.numpy().astype(np.float16).astype(np.float32))
     if dtype == "fp16":

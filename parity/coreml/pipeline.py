@@ -47,7 +47,7 @@ class Pipeline:
         for name, part in self.parts:
             wanted = {f.name: values[f.name] for f in part.description.input if f.name in values}
             if traced is not None:
-                traced |= {f"{name}/{value}": found for value, found in part.trace(wanted).items()}
+                traced |= {f"{name}/{value}": array for value, array in part.trace(wanted).items()}
             values |= part.predict(wanted, state if part.states else None)
         return values
 
@@ -107,7 +107,7 @@ def _open_pipeline(model: ModelFile, kind: str) -> Pipeline:
     parts: list[tuple[str, Runnable]] = []
     for index, specification in enumerate(pipeline.models):
         name = names[index] if names else f"model{index}"
-        # In this way every error of the part, at loading and at prediction, says where it is.
+        # So every error of the part, at loading and at prediction, says where it is.
         part_kind = specification.WhichOneof("Type") or "of an unknown type"
         stage = f"stage {index + 1} of {len(pipeline.models)}, `{name}` ({part_kind})"
         part = ModelFile(specification, model.weights_dir, f"{model.name}: {stage}", model.retyped)

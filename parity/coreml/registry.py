@@ -1,4 +1,4 @@
-"""Where the evaluator's kernels are found: ML Program operations by type and opset, NeuralNetwork layers by type.
+"""Where the evaluator's kernels are: ML Program operations by type and opset, NeuralNetwork layers by type.
 
 An ML Program kernel is a function whose keyword arguments are Apple's parameter names with Apple's defaults. Its
 annotations say what it wants each parameter as (a tensor, a tuple of ints, a string); `bind` in mil_binding.py

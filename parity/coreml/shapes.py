@@ -26,10 +26,10 @@ Size = int | Span | None
 Shape = tuple[Size, ...]
 
 
-def fits(found: Sequence[int], wanted: Shape) -> bool:
+def fits(shape: Sequence[int], wanted: Shape) -> bool:
     """Say whether a shape is one of those that another stands for."""
-    return len(found) == len(wanted) and all(
-        size in w if isinstance(w, Span) else w in (None, size) for size, w in zip(found, wanted, strict=True)
+    return len(shape) == len(wanted) and all(
+        size in w if isinstance(w, Span) else w in (None, size) for size, w in zip(shape, wanted, strict=True)
     )
 
 

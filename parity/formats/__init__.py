@@ -74,10 +74,10 @@ class Format(Protocol):
         """Open a file to see the values inside."""
 
     def open_with_values(self, artifact: Artifact, names: Sequence[str], /) -> Answer:
-        """Open a file to answer with the values of these names given."""
+        """Open a file to answer with other values in the place of these names."""
 
     def open_trace_with_values(self, artifact: Artifact, names: Sequence[str], /) -> TraceWith:
-        """Open a file to see the values inside with those of these names given."""
+        """Open a file to see the values inside with others in the place of these names."""
 
     def reshape_targets(self, content: Any, graph: Graph, /) -> dict[str, tuple[int, ...]]:
         """Read the constants by which operations reshape the images: operation -> shape."""

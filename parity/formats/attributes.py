@@ -22,14 +22,14 @@ def changed_attributes(before: Artifact, now: Artifact) -> tuple[str, ...]:
     """
     old, new = list(operations(before)), list(operations(now))
     matcher = SequenceMatcher(None, [o.type for o in old], [o.type for o in new], autojunk=False)
-    found: dict[tuple[str, str, str], list[str]] = {}
+    changes: dict[tuple[str, str, str], list[str]] = {}
     for start, begin, length in matcher.get_matching_blocks():
-        for was, found_now in zip(old[start : start + length], new[begin : begin + length], strict=True):
-            for name in sorted(was.attributes.keys() | found_now.attributes.keys()):
-                told = _difference(was.attributes.get(name, "absent"), found_now.attributes.get(name, "absent"))
-                if told:
-                    found.setdefault((was.type, name, told), []).append(found_now.name)
-    return tuple(_told(*key, names) for key, names in found.items())
+        for one, other in zip(old[start : start + length], new[begin : begin + length], strict=True):
+            for name in sorted(one.attributes.keys() | other.attributes.keys()):
+                change = _difference(one.attributes.get(name, "absent"), other.attributes.get(name, "absent"))
+                if change:
+                    changes.setdefault((one.type, name, change), []).append(other.name)
+    return tuple(_line(*key, names) for key, names in changes.items())
 
 
 def operations(artifact: Artifact) -> Iterator[Operation]:
@@ -37,19 +37,19 @@ def operations(artifact: Artifact) -> Iterator[Operation]:
     return format_of(artifact).operations(artifact)
 
 
-def _told(kind: str, name: str, difference: str, where: list[str]) -> str:
+def _line(kind: str, name: str, difference: str, where: list[str]) -> str:
     count = f"{len(where)} operations, {where[0]} first" if len(where) > 1 else where[0]
     return f"{kind} {name}: {difference} ({count})"
 
 
-def _difference(was: str | np.ndarray, now: str | np.ndarray) -> str:
-    if isinstance(was, str) or isinstance(now, str):
-        both = [text if isinstance(text, str) else _shape(text) for text in (was, now)]
+def _difference(old: str | np.ndarray, new: str | np.ndarray) -> str:
+    if isinstance(old, str) or isinstance(new, str):
+        both = [text if isinstance(text, str) else _shape(text) for text in (old, new)]
         return f"{both[0]} -> {both[1]}" if both[0] != both[1] else ""
-    if was.shape != now.shape or was.dtype != now.dtype:
-        return f"{_shape(was)} -> {_shape(now)}"
+    if old.shape != new.shape or old.dtype != new.dtype:
+        return f"{_shape(old)} -> {_shape(new)}"
     # By their bytes, because NaN differs from itself.
-    return "" if was.tobytes() == now.tobytes() else "other numbers"
+    return "" if old.tobytes() == new.tobytes() else "other numbers"
 
 
 def _shape(array: np.ndarray) -> str:

@@ -34,10 +34,10 @@ def bound_predictions(
         )
 
     def predict(pixels: np.ndarray) -> Prediction:
-        found = list(answers(artifact, accepted, pixels, batch, run))
+        batches = list(answers(artifact, accepted, pixels, batch, run))
         return Prediction(
             outputs={
-                name: np.concatenate([np.asarray(answer[output])[:count] for answer, count in found])
+                name: np.concatenate([np.asarray(answer[output])[:count] for answer, count in batches])
                 for name, output in artifact.bound
             }
         )

@@ -53,7 +53,7 @@ class Edits(Protocol):
         """Return the labels in the order of the probabilities; None where there are none."""
 
     def set_output(self, content: Any, was: str, value: str, /) -> None:
-        """Give `value` as the probabilities where `was` was given."""
+        """Give `value` as the probabilities in the place of `was`."""
 
     def bypass(self, content: Any, operation: str, /) -> None:
         """Take an operation out: who read its result reads its first input instead."""
@@ -129,7 +129,7 @@ class Editable:
         self.verbs.set_labels(self.content, labels)
 
     def set_output(self, was: str, value: str) -> None:
-        """Give `value` as the probabilities where `was` was given."""
+        """Give `value` as the probabilities in the place of `was`."""
         self.verbs.set_output(self.content, was, value)
 
     def bypass(self, operation: str) -> None:
@@ -146,8 +146,8 @@ class Editable:
 
     def labels(self) -> tuple[str, ...] | None:
         """Return the labels in the order of the probabilities; None where the format has none."""
-        found = self.verbs.labels(self.content)
-        return None if found is None else tuple(str(label) for label in found)
+        names = self.verbs.labels(self.content)
+        return None if names is None else tuple(str(name) for name in names)
 
 
 Edit = Callable[[Editable], None]

@@ -1,4 +1,4 @@
-"""What a converted file is made of: its operations, versions and size, and the digest by which it is known.
+"""What a converted file consists of: its operations, versions and size, and the digest by which it is known.
 
 Notes that converters leave in a file (dates, versions, stack traces with the paths of a machine) do not count, nor
 do the UUIDs of a package's Manifest.json, drawn anew at every conversion: two files that compute the same by the
@@ -83,8 +83,8 @@ def changed_facts(before: ArtifactFacts, now: ArtifactFacts) -> tuple[str, ...]:
     operations = changed_operations(before, now)
     lines = [f"operations: {', '.join(operations)}"] if operations else []
     for name in ("format", "version", "precision"):
-        was, found = getattr(before, name), getattr(now, name)
-        lines += [f"{name}: {was} -> {found}"] if was != found else []
+        old, new = getattr(before, name), getattr(now, name)
+        lines += [f"{name}: {old} -> {new}"] if old != new else []
     if before.size != now.size:
         lines.append(f"size: {before.size:,} -> {now.size:,} bytes")
     return tuple(lines)

@@ -48,11 +48,11 @@ class Graph:
 
     def consumers(self) -> dict[str, list[Operation]]:
         """Return the operations that read each value."""
-        found: dict[str, list[Operation]] = {}
+        readers: dict[str, list[Operation]] = {}
         for operation in self.operations:
             for name in dict.fromkeys(operation.inputs):
-                found.setdefault(name, []).append(operation)
-        return found
+                readers.setdefault(name, []).append(operation)
+        return readers
 
 
 def read_graph(artifact: Artifact) -> Graph:
@@ -62,8 +62,8 @@ def read_graph(artifact: Artifact) -> Graph:
 
 def dynamic_values(graph: Graph) -> list[str]:
     """List the values that depend on the image, in order."""
-    found = {graph.input: None}
+    reached = {graph.input: None}
     for operation in graph.operations:
-        if any(name in found for name in operation.inputs):
-            found |= dict.fromkeys(operation.outputs)
-    return list(found)
+        if any(name in reached for name in operation.inputs):
+            reached |= dict.fromkeys(operation.outputs)
+    return list(reached)

@@ -18,7 +18,7 @@ Shape = tuple[int | None, ...]
 
 
 class OutputNotFoundError(ParityError):
-    """The artefact runs, but which output holds the probabilities cannot be told: nothing can be concluded."""
+    """The artefact runs, but which output holds the probabilities cannot be known: nothing can be concluded."""
 
 
 def pick_output(outputs: Mapping[str, Shape], artifact: Artifact, wanted: str) -> str:

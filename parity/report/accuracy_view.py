@@ -19,24 +19,24 @@ class AccuracyView:
     classes: tuple[tuple[str, ...], ...]
 
 
-def show_accuracy(found: Accuracy | None) -> AccuracyView | None:
+def show_accuracy(accuracy: Accuracy | None) -> AccuracyView | None:
     """Make what reports show of accuracy; None where it is not known."""
-    if found is None:
+    if accuracy is None:
         return None
-    change = found.change
+    change = accuracy.change
     points, low, high = (100 * share for share in (change.difference, change.low, change.high))
     return AccuracyView(
-        found.images,
+        accuracy.images,
         tuple(
             (name, _share(side.top1), _share(side.top5), _hundredths(side.calibration.error))
-            for name, side in (("PyTorch", found.reference), ("candidate", found.candidate))
+            for name, side in (("PyTorch", accuracy.reference), ("candidate", accuracy.candidate))
         ),
         f"{points:+.2f} points (95 % interval {low:+.2f} to {high:+.2f}), "
         f"{counted(change.only_reference, 'image')} right by PyTorch alone, "
         f"{counted(change.only_candidate, 'image')} by the candidate alone, p = {change.p_value:.2g} (McNemar)",
         tuple(
             (show_label(one.label), f"{one.images:,}", f"{one.reference:,}", f"{one.candidate:,}")
-            for one in found.worst_classes
+            for one in accuracy.worst_classes
         ),
     )
 

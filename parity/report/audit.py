@@ -23,19 +23,19 @@ _SETTINGS = {
 _COLOURS = {"caught": "green", "missed": "red", "equivalent": "dim", "not applicable": "dim"}
 
 
-def print_audit(found: Audit, console: Console) -> None:
+def print_audit(audit: Audit, console: Console) -> None:
     """Print for every leg which faults its images and tolerance catch, and what would catch the rest."""
     from rich.text import Text
 
-    for leg in found.legs:
+    for leg in audit.legs:
         console.print(Text(_heading(leg), "bold" if leg.audited else "yellow"), soft_wrap=True)
         if leg.audited:
             _print_table(leg, console)
             for line in (*_missed(leg), *_silent(leg)):
                 console.print(line, soft_wrap=True)
             console.print()
-    missed = (mutant.fault for leg in found.legs for mutant in leg.mutants if mutant.verdict == "missed")
-    for line in (*_to_add(found), *where_to_read(missed), _last_line(found)):
+    missed = (mutant.fault for leg in audit.legs for mutant in leg.mutants if mutant.verdict == "missed")
+    for line in (*_to_add(audit), *where_to_read(missed), _last_line(audit)):
         console.print(line, soft_wrap=True)
 
 
@@ -82,18 +82,18 @@ def _missed(leg: AuditLeg) -> Iterator[str]:
     shared: dict[tuple[str, ...], list[str]] = {}
     for mutant in leg.mutants:
         if mutant.verdict == "missed":
-            told = tuple(_advice(one.told, one.verified) for one in mutant.advice)
+            advices = tuple(_advice(one.told, one.verified) for one in mutant.advice)
             name = f"{mutant.fault} ({shown(mutant.told)})"
-            shared.setdefault(told, []).append(name)
-    for advice, names in shared.items():
+            shared.setdefault(advices, []).append(name)
+    for advices, names in shared.items():
         for name in names:
             yield f"missed: {name}"
-        for index, line in enumerate(advice or ("nothing that was tried catches it",)):
+        for index, line in enumerate(advices or ("nothing that was tried catches it",)):
             yield f"  {'or ' if index else ''}{line}"
 
 
-def _advice(told: str, verified: bool) -> str:
-    return shown(told) if verified else f"{shown(told)} (not tried)"
+def _advice(advice: str, verified: bool) -> str:
+    return shown(advice) if verified else f"{shown(advice)} (not tried)"
 
 
 def _silent(leg: AuditLeg) -> Iterator[str]:
@@ -107,10 +107,10 @@ def _silent(leg: AuditLeg) -> Iterator[str]:
             yield f"{verdict}: {', '.join(dict.fromkeys(faults))}: {shown(reason)}"
 
 
-def _to_add(found: Audit) -> Iterator[str]:
+def _to_add(audit: Audit) -> Iterator[str]:
     """Say what catches most of what is missed, over all legs: of each fault the first advice."""
     wanted: dict[str, dict[str, None]] = {}
-    for leg in found.legs:
+    for leg in audit.legs:
         for mutant in leg.mutants:
             if mutant.verdict == "missed" and mutant.advice:
                 first = mutant.advice[0]
@@ -123,14 +123,14 @@ def _to_add(found: Audit) -> Iterator[str]:
         yield f"  {what}: {', '.join(faults)}"
 
 
-def _last_line(found: Audit) -> str:
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in found.summary.items() if count)
-    told = {
+def _last_line(audit: Audit) -> str:
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in audit.summary.items() if count)
+    answer = {
         0: "every fault that does anything is caught",
-        1: "not every fault is caught" if found.summary["missed"] else "not every leg agrees in the first place",
+        1: "not every fault is caught" if audit.summary["missed"] else "not every leg agrees in the first place",
         3: "nothing could be mutated",
-    }[found.exit_code]
-    return f"{told}: {counts or 'no mutants'}"
+    }[audit.exit_code]
+    return f"{answer}: {counts or 'no mutants'}"
 
 
 def shown(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What a calibration found, in the terminal: the noise, the proposals, then TOML to paste into the suite file."""
+"""A calibration in the terminal: the noise, the proposals, then TOML to paste into the suite file."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _COLOURS = {"proposed": "green", "withheld": "yellow", "unmeasured": "dim"}
 _MANY_TIES = 0.1
 
 
-def print_calibration(found: Calibration, console: Console) -> None:
+def print_calibration(calibration: Calibration, console: Console) -> None:
     """Print what every source measured, what follows for every leg, what has to be said of it, and the TOML."""
-    _print_noise(found, console)
-    _print_proposals(found, console)
-    for line in (*_remarks(found), _last_line(found)):
+    _print_noise(calibration, console)
+    _print_proposals(calibration, console)
+    for line in (*_remarks(calibration), _last_line(calibration)):
         console.print(visible(line), soft_wrap=True)
-    if lines := list(toml_lines(found)):
+    if lines := list(toml_lines(calibration)):
         console.print()
     for line in lines:
         console.print(line, soft_wrap=True)
 
 
-def _print_noise(found: Calibration, console: Console) -> None:
+def _print_noise(calibration: Calibration, console: Console) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -39,7 +39,7 @@ def _print_noise(found: Calibration, console: Console) -> None:
         table.add_column(heading, overflow="fold")
     for heading in ("images", "median", "largest"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for model in found.models:
+    for model in calibration.models:
         for source in model.noises:
             sorted_ = sorted(source.differences)
             table.add_row(
@@ -52,7 +52,7 @@ def _print_noise(found: Calibration, console: Console) -> None:
     console.print(table)
 
 
-def _print_proposals(found: Calibration, console: Console) -> None:
+def _print_proposals(calibration: Calibration, console: Console) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -63,7 +63,7 @@ def _print_proposals(found: Calibration, console: Console) -> None:
     for heading in ("noise", "proposal", "allowed today", "own distance", "ties"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("decided by", overflow="fold")
-    for leg in found.proposals:
+    for leg in calibration.proposals:
         proposal = small(leg.tolerance) if leg.tolerance is not None else leg.state
         table.add_row(
             visible(leg.model),
@@ -79,27 +79,27 @@ def _print_proposals(found: Calibration, console: Console) -> None:
     console.print(table)
 
 
-def _remarks(found: Calibration) -> Iterator[str]:
+def _remarks(calibration: Calibration) -> Iterator[str]:
     """Say how sure the numbers are, and what somebody has to look at."""
-    proposed = [leg for leg in found.proposals if leg.noise is not None]
-    yield from (f"{line}" for line in dict.fromkeys(coverage(leg.images, found.quantile) for leg in proposed))
+    proposed = [leg for leg in calibration.proposals if leg.noise is not None]
+    yield from (f"{line}" for line in dict.fromkeys(coverage(leg.images, calibration.quantile) for leg in proposed))
     if proposed:
         yield (
             f"a proposal is {FACTOR:g} times the noise, for its sources may add up and other kernels round in "
             "another order; own distance: the artefact from PyTorch, which does not enter"
         )
-    for model in found.models:
+    for model in calibration.models:
         yield from (
             f"{model.name}: does not enter: {one.name}: {one.trouble}" for one in model.noises if one.trouble
         )
     reasons: dict[str, list[str]] = {}
-    for leg in found.proposals:
+    for leg in calibration.proposals:
         if leg.state != "proposed":
             reasons.setdefault(f"{leg.state}: {leg.reason}", []).append(_where(leg))
         if leg.distance_reason:
             reasons.setdefault(f"no own distance: {leg.distance_reason}", []).append(_where(leg))
     yield from (f"{reason} ({', '.join(legs)})" for reason, legs in reasons.items())
-    for leg in found.proposals:
+    for leg in calibration.proposals:
         if leg.tolerance is None:
             continue
         if leg.distance is not None and leg.distance > leg.tolerance:
@@ -118,25 +118,25 @@ def _where(leg: Proposal) -> str:
     return f"{leg.model} by {leg.route}{f' on {leg.backend}' if leg.backend != '-' else ''}"
 
 
-def _last_line(found: Calibration) -> str:
-    states = [leg.state for leg in found.proposals]
+def _last_line(calibration: Calibration) -> str:
+    states = [leg.state for leg in calibration.proposals]
     counts = ", ".join(f"{states.count(state)} {state}" for state in _COLOURS if state in states)
-    return f"{'proposals made' if found.exit_code == 0 else 'nothing can be proposed'}: {counts or 'no legs'}"
+    return f"{'proposals made' if calibration.exit_code == 0 else 'nothing can be proposed'}: {counts or 'no legs'}"
 
 
-def toml_lines(found: Calibration) -> Iterator[str]:
+def toml_lines(calibration: Calibration) -> Iterator[str]:
     """Write the proposals as tables of the suite file: one for each model and route, the widest of its backends.
 
     A route whose noise on one backend is too large to be allowed gets none.
     """
     routes: dict[tuple[str, str], list[Proposal]] = {}
-    for leg in found.proposals:
+    for leg in calibration.proposals:
         routes.setdefault((leg.model, leg.route), []).append(leg)
     for (model, route), legs in routes.items():
         proposed = [leg for leg in legs if leg.tolerance is not None]
         if proposed and not any(leg.state == "withheld" for leg in legs):
             widest = max(proposed, key=lambda leg: leg.tolerance or 0)
-            yield from _comments(widest, legs, found.quantile)
+            yield from _comments(widest, legs, calibration.quantile)
             yield f"[models.{_key(model)}.tolerance.{_key(route)}]"
             yield f"probability = {widest.tolerance:g}"
             yield ""

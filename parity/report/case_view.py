@@ -64,8 +64,8 @@ class Pair:
 
 def case_counts(subject: Subject) -> Mapping[CaseVerdict, int]:
     """Count the images of each verdict; by the cases, where the subject does not say so itself."""
-    found = subject.counts or Counter(case.verdict for case in subject.cases)
-    return {verdict: found[verdict] for verdict in CASE_VERDICTS if found.get(verdict)}
+    counts = subject.counts or Counter(case.verdict for case in subject.cases)
+    return {verdict: counts[verdict] for verdict in CASE_VERDICTS if counts.get(verdict)}
 
 
 def distances_of(subject: Subject) -> tuple[str, ...]:
@@ -136,10 +136,10 @@ def show_label(label: str) -> str:
 def pairs_of(ordered: Sequence[Case], tolerance: float | None) -> tuple[Pair, ...]:
     """Take each case's classes in turn, the most probable of all cases first, up to a bound."""
     allowed = 0.0 if tolerance is None else tolerance
-    found = [
+    listed = [
         (rank, Pair(pair.reference, pair.candidate, abs(pair.reference - pair.candidate) > allowed))
         for case in with_sample(ordered, _PAIRS)
         for rank, pair in enumerate(case.top)
         if pair.reference is not None and pair.candidate is not None
     ]
-    return tuple(pair for _, pair in sorted(found, key=lambda item: (not item[1].apart, item[0]))[:_PAIRS])
+    return tuple(pair for _, pair in sorted(listed, key=lambda item: (not item[1].apart, item[0]))[:_PAIRS])

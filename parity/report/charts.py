@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from html import escape
 from itertools import accumulate
 
@@ -19,19 +20,33 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 22, 40
 _SIDE = 320  # of the scatter, which is a square
 
 
+@dataclass(frozen=True)
+class _Frame:
+    """Name a kind of chart, with its title and its size in pixels."""
+
+    kind: str
+    title: str
+    width: int
+    height: int
+
+
+_DISTRIBUTION = _Frame("distribution", "How far apart the answers are", _WIDTH, _HEIGHT)
+_SCATTER = _Frame("scatter", "Candidate against PyTorch", _SIDE, _SIDE)
+
+
 def distribution_chart(
-    found: Distribution, tolerance: float | None, without: int, anchor: str, distance: str = "|Δp|"
+    distribution: Distribution, tolerance: float | None, without: int, anchor: str, distance: str = "|Δp|"
 ) -> str:
     """Draw how many images differ by how much, with the tolerance as a line; both axes are logarithmic.
 
     without: images without a finite answer, which have no difference. anchor: makes ids unique in the page.
     distance: what is counted.
     """
-    if not found.total:
+    if not distribution.total:
         return ""
-    first, last = _decades(found, tolerance)
+    first, last = _decades(distribution, tolerance)
     right, foot = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
-    most = max(found.counts)
+    most = max(distribution.counts)
     # One image of 50,000 has to be seen: it gets a height, whatever the others have.
     top = math.log10(1 + most)
 
@@ -49,10 +64,10 @@ def distribution_chart(
     step = 1 if last - first <= 6 else 2
     for decade in range(last, first - 1, -step):
         x = across(10.0**decade)
-        label = "0" if 10.0**decade < found.edges[0] else "1" if decade == 0 else _power(decade)
+        label = "0" if 10.0**decade < distribution.edges[0] else "1" if decade == 0 else _power(decade)
         parts.append(f'<path class="grid" d="M{x:.1f} {foot}v4"/>')
         parts.append(_tick(x, foot + 17, label))
-    for low, high, count in _bars(found):
+    for low, high, count in _bars(distribution):
         apart = tolerance is not None and low >= tolerance
         x, y = across(low), up(count)
         width = max(across(high) - x - 1, 2)
@@ -70,11 +85,7 @@ def distribution_chart(
             f"allowed {compact(tolerance)}</text>"
         )
     parts.append(_axis_titles(escape(f"largest {distance} of an image"), "images", right, foot))
-    return _svg(
-        *(_WIDTH, _HEIGHT, anchor, "distribution", "How far apart the answers are"),
-        _told(found, tolerance, without),
-        parts,
-    )
+    return _svg(_DISTRIBUTION, anchor, _in_words(distribution, tolerance, without), parts)
 
 
 def scatter_chart(pairs: Sequence[Pair], tolerance: float | None, anchor: str) -> str:
@@ -110,47 +121,48 @@ def scatter_chart(pairs: Sequence[Pair], tolerance: float | None, anchor: str) -
     parts.append(_axis_titles("PyTorch", "candidate", right, foot))
     off = sum(pair.apart for pair in pairs)
     allowed = "" if tolerance is None else f" the band around it is what is allowed, {compact(tolerance)};"
-    told = (
+    description = (
         f"{counted(len(pairs), 'probability', 'probabilities')} of the most probable classes of the images shown. "
         f"On the diagonal both say the same;{allowed} {counted(off, 'lies', 'lie')} outside"
         + (", drawn as crosses." if off else ".")
     )
-    return _svg(_SIDE, _SIDE, anchor, "scatter", "Candidate against PyTorch", told, parts)
+    return _svg(_SCATTER, anchor, description, parts)
 
 
-def _svg(width: int, height: int, anchor: str, kind: str, title: str, told: str, parts: Iterable[str]) -> str:
-    name = escape(f"{anchor}-{kind}")
+def _svg(frame: _Frame, anchor: str, description: str, parts: Iterable[str]) -> str:
+    name = escape(f"{anchor}-{frame.kind}")
+    width, height = frame.width, frame.height
     return (
         f'<svg class="chart" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
         f'preserveAspectRatio="xMinYMin" aria-labelledby="{name}-title {name}-told">'
-        f'<title id="{name}-title">{escape(title)}</title><desc id="{name}-told">{escape(told)}</desc>'
+        f'<title id="{name}-title">{escape(frame.title)}</title><desc id="{name}-told">{escape(description)}</desc>'
         f"{''.join(parts)}</svg>"
     )
 
 
-def _told(found: Distribution, tolerance: float | None, without: int) -> str:
+def _in_words(distribution: Distribution, tolerance: float | None, without: int) -> str:
     """Say in words what the distribution shows."""
-    bars = list(_bars(found))
+    bars = list(_bars(distribution))
     seen = list(accumulate(count for *_, count in bars))
-    middle = next(high for (_, high, _), so_far in zip(bars, seen, strict=True) if 2 * so_far >= found.total)
-    told = f"{counted(found.total, 'image')}; half of them differ by at most {compact(middle)}"
+    middle = next(high for (_, high, _), so_far in zip(bars, seen, strict=True) if 2 * so_far >= distribution.total)
+    description = f"{counted(distribution.total, 'image')}; half of them differ by at most {compact(middle)}"
     if tolerance is not None:
-        apart = sum(count for low, _, count in _bars(found) if low >= tolerance)
-        told += f"; {apart:,} in bins beyond the tolerance of {compact(tolerance)}"
+        apart = sum(count for low, _, count in _bars(distribution) if low >= tolerance)
+        description += f"; {apart:,} in bins beyond the tolerance of {compact(tolerance)}"
     if without:
-        told += f"; not counted: {counted(without, 'image')} without a finite answer"
-    return f"{told}."
+        description += f"; not counted: {counted(without, 'image')} without a finite answer"
+    return f"{description}."
 
 
-def _bars(found: Distribution) -> Iterator[tuple[float, float, int]]:
+def _bars(distribution: Distribution) -> Iterator[tuple[float, float, int]]:
     """Give each bin that counted something: from, to, how many; what is smaller than all bins gets a decade."""
-    bounds = [found.edges[0] / 10, *found.edges]
-    return ((bounds[place], bounds[place + 1], count) for place, count in enumerate(found.counts) if count)
+    bounds = [distribution.edges[0] / 10, *distribution.edges]
+    return ((bounds[place], bounds[place + 1], count) for place, count in enumerate(distribution.counts) if count)
 
 
-def _decades(found: Distribution, tolerance: float | None) -> tuple[int, int]:
+def _decades(distribution: Distribution, tolerance: float | None) -> tuple[int, int]:
     """Choose the decades to show: those that hold something, and the tolerance."""
-    ends = [end for low, high, _ in _bars(found) for end in (low * 1.01, high * 0.99)]
+    ends = [end for low, high, _ in _bars(distribution) for end in (low * 1.01, high * 0.99)]
     if tolerance:
         ends += [tolerance * 0.99, tolerance * 1.01]
     first, last = math.floor(math.log10(min(ends))), math.ceil(math.log10(max(ends)))

@@ -19,17 +19,17 @@ def print_coverage(
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    opsets = sorted({opset for found in operations.values() for opset in found})
+    opsets = sorted({opset for coverage in operations.values() for opset in coverage})
     table = Table("ML Program operation", *opsets, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name, found in operations.items():
-        table.add_row(name, *("" if opset not in found else _word(found[opset]) for opset in opsets))
+    for name, coverage in operations.items():
+        table.add_row(name, *("" if opset not in coverage else _word(coverage[opset]) for opset in opsets))
     console.print(table)
     table = Table("NeuralNetwork layer", "runs", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name, runs in layers.items():
         table.add_row(name, _word(runs))
     console.print(table)
     for opset in opsets:
-        defined = [found[opset] for found in operations.values() if opset in found]
+        defined = [coverage[opset] for coverage in operations.values() if opset in coverage]
         console.print(f"{opset}: {sum(defined)} of {len(defined)} operations", soft_wrap=True)
     console.print(f"layers: {sum(layers.values())} of {len(layers)}", soft_wrap=True)
 

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def print_explanation(subject: Subject, console: Console) -> None:
-    """Print what was found out about one subject."""
+    """Print the verdict and the causes of one subject."""
     if subject.verdict in ("pass", "skipped"):
-        told = "parity holds" if subject.verdict == "pass" else subject.reason
+        result = "parity holds" if subject.verdict == "pass" else subject.reason
         apart = "" if subject.max_abs_diff is None else f", largest |dp| {subject.max_abs_diff:.1e}"
         allowed = "" if subject.tolerance is None else f" of {subject.tolerance:.1e} allowed"
         console.print(
-            f"{subject.model} by {way(subject)} on {subject.backend}: {told}{apart}{allowed}", soft_wrap=True
+            f"{subject.model} by {way(subject)} on {subject.backend}: {result}{apart}{allowed}", soft_wrap=True
         )
         for diagnosis in subject.diagnoses:
             console.print(f"  no fault: {diagnosis.message}", soft_wrap=True)

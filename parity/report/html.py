@@ -68,23 +68,23 @@ def _environment() -> Environment:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 
-    made = Environment(
+    environment = Environment(
         loader=FunctionLoader(_template),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals["sign"] = SIGNS.__getitem__
-    made.globals["distribution"] = lambda s: Markup(_distribution(s))
-    made.globals["scatter"] = lambda s: Markup(scatter_chart(s.pairs, s.tolerance, s.anchor))
-    made.filters["web"] = lambda link: link if urlsplit(link).scheme in ("http", "https") else ""
-    made.filters["counted"] = counted
-    made.filters["compact"] = compact
-    made.filters["bar"] = lambda share: f"{100 * min(max(share or 0.0, 0.0), 1.0):.1f}"
-    return made
+    environment.globals["sign"] = SIGNS.__getitem__
+    environment.globals["distribution"] = lambda s: Markup(_distribution(s))
+    environment.globals["scatter"] = lambda s: Markup(scatter_chart(s.pairs, s.tolerance, s.anchor))
+    environment.filters["web"] = lambda link: link if urlsplit(link).scheme in ("http", "https") else ""
+    environment.filters["counted"] = counted
+    environment.filters["compact"] = compact
+    environment.filters["bar"] = lambda share: f"{100 * min(max(share or 0.0, 0.0), 1.0):.1f}"
+    return environment
 
 
 def _distribution(s: SubjectView) -> str:
-    found: Distribution = s.distribution
-    return distribution_chart(found, s.tolerance, s.counts.get("error", 0), s.anchor, s.distance)
+    distribution: Distribution = s.distribution
+    return distribution_chart(distribution, s.tolerance, s.counts.get("error", 0), s.anchor, s.distance)

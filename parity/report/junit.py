@@ -56,12 +56,12 @@ def _add_suite(root: Element, name: str, cases: Iterable[Element]) -> None:
 def _add_properties(suite: Element, view: RunView, matrix_row: MatrixRow) -> None:
     """Put what was measured into the suite: in most schemas a test case has no properties, and they come first."""
     properties = Element("properties")
-    found = {"python": view.python, "platform": view.platform, "shard": view.shard}
+    values = {"python": view.python, "platform": view.platform, "shard": view.shard}
     for backend, cell in matrix_row.cells.items():
         for number, s in enumerate(cell):
             prefix = f"{backend}.{number}" if number else backend
-            found.update({f"{prefix}.{name}": _text(getattr(s, name)) for name in _NUMBERS})
-    for name, value in found.items():
+            values.update({f"{prefix}.{name}": _text(getattr(s, name)) for name in _NUMBERS})
+    for name, value in values.items():
         if value:
             SubElement(properties, "property", name=name, value=value)
     suite.insert(0, properties)

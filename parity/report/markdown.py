@@ -36,7 +36,7 @@ def to_markdown(run: Run, most: int = MOST_CHARACTERS) -> str:
 
 def data(text: str) -> str:
     """Show a name from outside: monospaced, and nothing in it is taken for Markdown, HTML, a mention or a link."""
-    escaped = _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", text)
+    escaped = _SPECIAL.sub(lambda match: f"&#{ord(match[0])};", text)
     return f"<code>{escaped}</code>" if escaped.strip() else "<code>&#32;</code>"
 
 
@@ -109,21 +109,21 @@ def _detail(s: SubjectView) -> str:
     if s.divergence:
         lines.append(f"- First divergence: {data(s.divergence)}\n")
     if s.known:
-        lines.append(f"- Known issue: {' '.join(data(told) for told in (s.known_reason, s.known_link) if told)}\n")
+        lines.append(f"- Known issue: {' '.join(data(part) for part in (s.known_reason, s.known_link) if part)}\n")
     return f"{text}{chr(10) if lines else ''}{''.join(lines)}\n</details>\n"
 
 
 def _cause(cause: Cause) -> Iterator[str]:
-    what, told = ("Cause", f" ({data(cause.told)})") if cause.confirmed else ("Suspected", "")
-    yield f"- {what}: {data(cause.fault)} {data(cause.message)}{told}\n"
+    what, confirmation = ("Cause", f" ({data(cause.told)})") if cause.confirmed else ("Suspected", "")
+    yield f"- {what}: {data(cause.fault)} {data(cause.message)}{confirmation}\n"
     if cause.fix:
         yield f"- Fix: {data(cause.fix)}\n"
 
 
 def _described(fault: Fault) -> str:
     """Say what a fault is that was named above."""
-    told = f"{data(fault.id)}: {escape(fault.title)}. {escape(fault.what)}"
-    return f"\n{told} What to do: {data(fault.fix)}\n"
+    description = f"{data(fault.id)}: {escape(fault.title)}. {escape(fault.what)}"
+    return f"\n{description} What to do: {data(fault.fix)}\n"
 
 
 def _remarks(view: RunView) -> list[str]:

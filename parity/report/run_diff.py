@@ -18,7 +18,7 @@ _HEADINGS = ("model", "route", "backend", "before", "now", "max |Δp| before", "
 _LISTED = 8  # images of one subject; the JSON file has them all
 
 
-def print_run_diff(found: RunDiff, console: Console) -> None:
+def print_run_diff(diff: RunDiff, console: Console) -> None:
     """Print what changed; what did not is counted."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -30,44 +30,44 @@ def print_run_diff(found: RunDiff, console: Console) -> None:
         shown.add_column(heading, overflow="fold")
     for heading in _HEADINGS[5:]:
         shown.add_column(heading, justify="right", no_wrap=True)
-    for s in _listed(found):
+    for s in _listed(diff):
         shown.add_row(Text(s.verdict, "red" if s.worse else _COLOURS[s.verdict]), *_cells(s))
     if shown.row_count:
         console.print(shown)
-    for s in _listed(found):
+    for s in _listed(diff):
         for line in _details(s):
             console.print(line, soft_wrap=True)
-    for line in (*_environment(found), *(visible(stale) for stale in found.stale), last_line(found)):
+    for line in (*_environment(diff), *(visible(stale) for stale in diff.stale), last_line(diff)):
         console.print(line, soft_wrap=True)
 
 
-def diff_to_markdown(found: RunDiff, most: int = MOST_CHARACTERS) -> str:
+def diff_to_markdown(diff: RunDiff, most: int = MOST_CHARACTERS) -> str:
     """Write what changed in at most `most` characters."""
-    sign = {0: "✅", 1: "❌", 3: "❔"}[found.exit_code]
-    rows = [_row(s) for s in _listed(found)]
+    sign = {0: "✅", 1: "❌", 3: "❔"}[diff.exit_code]
+    rows = [_row(s) for s in _listed(diff)]
     if rows:
         rows[0] = "\n" + table(("", *(heading.replace("|", "\\|") for heading in _HEADINGS)), 2) + rows[0]
     details = [
         f"\n<details><summary>{_title(s)}</summary>\n\n{''.join(lines)}\n</details>\n"
-        for s in _listed(found)
+        for s in _listed(diff)
         if (lines := [f"- {data(line.strip())}\n" for line in _details(s)][1:])
     ]
-    remarks = [f"\n{data(line)}\n" for line in (*_environment(found), *(visible(stale) for stale in found.stale))]
+    remarks = [f"\n{data(line)}\n" for line in (*_environment(diff), *(visible(stale) for stale in diff.stale))]
     parts = (("row", rows), ("explanation", details), ("remark", remarks))
     return bounded(
-        f"### {sign} coreml-parity compare-runs: {last_line(found)}\n", parts, most, "the JSON file has all"
+        f"### {sign} coreml-parity compare-runs: {last_line(diff)}\n", parts, most, "the JSON file has all"
     )
 
 
-def last_line(found: RunDiff) -> str:
+def last_line(diff: RunDiff) -> str:
     """Say in a line whether anything got worse."""
-    told = {0: "nothing got worse", 1: "something got worse", 3: "nothing was judged in both runs"}[found.exit_code]
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in found.summary.items() if count)
-    return f"{told}: {counts or 'no subjects'}"
+    answers = {0: "nothing got worse", 1: "something got worse", 3: "nothing was judged in both runs"}
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in diff.summary.items() if count)
+    return f"{answers[diff.exit_code]}: {counts or 'no subjects'}"
 
 
-def _listed(found: RunDiff) -> list[SubjectDiff]:
-    return sorted((s for s in found.subjects if s.verdict != "same"), key=lambda s: not s.worse)
+def _listed(diff: RunDiff) -> list[SubjectDiff]:
+    return sorted((s for s in diff.subjects if s.verdict != "same"), key=lambda s: not s.worse)
 
 
 def _cells(s: SubjectDiff) -> tuple[str, ...]:
@@ -104,6 +104,6 @@ def _image(change: ImageChange) -> str:
     return f"{visible(change.image)}: {change.old} -> {change.new}"
 
 
-def _environment(found: RunDiff) -> Iterator[str]:
-    for name, (was, is_) in found.environment.items():
+def _environment(diff: RunDiff) -> Iterator[str]:
+    for name, (was, is_) in diff.environment.items():
         yield f"{visible(name)}: {visible(was) or 'none'} -> {visible(is_) or 'none'}"

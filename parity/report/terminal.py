@@ -35,14 +35,14 @@ def make_console(file: IO[str] | None = None) -> Console:
 
 
 def print_run(run: Run, console: Console, explain: bool = True) -> None:
-    """Print who agrees with PyTorch, then why the others do not, unless that was told elsewhere."""
+    """Print who agrees with PyTorch, then why the others do not, unless that is said elsewhere."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     view = make_view(run)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    # In a narrow terminal the names give way, over two lines; a number or a verdict that is cut says nothing.
+    # In a narrow terminal the names break, over two lines; a number or a verdict that is cut says nothing.
     for heading in ("model", "route", "backend"):
         table.add_column(heading, overflow="fold")
     table.add_column("verdict", no_wrap=True)
@@ -81,6 +81,6 @@ def _remarks(view: RunView, explain: bool) -> Iterator[str]:
         yield f"{view.ties} tie(s): another top-1, but the two labels are nearer than the tolerance"
 
 
-def _accuracy(found: AccuracyView) -> Iterator[str]:
-    yield from (f"{side} is right on {top1}, within five on {top5}" for side, top1, top5, _ in found.sides)
-    yield f"candidate against PyTorch: {found.change}"
+def _accuracy(accuracy: AccuracyView) -> Iterator[str]:
+    yield from (f"{side} is right on {top1}, within five on {top5}" for side, top1, top5, _ in accuracy.sides)
+    yield f"candidate against PyTorch: {accuracy.change}"

@@ -14,7 +14,7 @@ _HIDDEN = re.compile(
 
 def visible(text: str) -> str:
     """Spell out what would be invisible, break the line or turn it around: `\\n`, `\\u202e`."""
-    return _HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    return _HIDDEN.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def visible_lines(text: str) -> tuple[str, ...]:

@@ -28,15 +28,15 @@ _COLOURS = {
 _LISTED = 8  # lines of one file's changes; the JSON file has them all
 
 
-def print_upgrade(found: Upgrade, console: Console) -> None:
+def print_upgrade(upgrade: Upgrade, console: Console) -> None:
     """Print who got better or worse, why, and what changed in the files."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    for side in (found.old, found.new):
+    for side in (upgrade.old, upgrade.new):
         if side != "installed":
-            listed = ", ".join(f"{name} {version}" for name, version in found.packages[side].items())
+            listed = ", ".join(f"{name} {version}" for name, version in upgrade.packages[side].items())
             console.print(f"{side}: {listed or 'as installed'}", soft_wrap=True)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("model", "route", "runtime"):
@@ -44,7 +44,7 @@ def print_upgrade(found: Upgrade, console: Console) -> None:
     table.add_column("verdict", no_wrap=True)
     for heading in ("to PyTorch before", "after", "allowed", "old to new", "flips"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for leg in found.legs:
+    for leg in upgrade.legs:
         table.add_row(
             leg.model,
             leg.route,
@@ -57,7 +57,7 @@ def print_upgrade(found: Upgrade, console: Console) -> None:
             "" if leg.flips is None else str(leg.flips),
         )
     console.print(table)
-    for line in (*_reasons(found), *_changes(found), *found.remarks, _last_line(found)):
+    for line in (*_reasons(upgrade), *_changes(upgrade), *upgrade.remarks, _last_line(upgrade)):
         console.print(line, soft_wrap=True)
 
 
@@ -72,9 +72,9 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.1e}"
 
 
-def _reasons(found: Upgrade) -> Iterator[str]:
+def _reasons(upgrade: Upgrade) -> Iterator[str]:
     skipped: dict[str, int] = {}
-    for leg in found.legs:
+    for leg in upgrade.legs:
         if leg.verdict == "skipped":
             skipped[leg.reason] = skipped.get(leg.reason, 0) + 1
         elif leg.verdict != "same" or leg.reason:
@@ -85,10 +85,10 @@ def _reasons(found: Upgrade) -> Iterator[str]:
     yield from (f"skipped {count} ×: {reason}" for reason, count in skipped.items())
 
 
-def _changes(found: Upgrade) -> Iterator[str]:
+def _changes(upgrade: Upgrade) -> Iterator[str]:
     """List what differs between the files; models for which the same lines hold share them."""
     shared: dict[tuple[str, ...], list[UpgradeLeg]] = {}
-    for leg in found.legs:
+    for leg in upgrade.legs:
         shared.setdefault(leg.changes, []).append(leg)
     for changes, legs in shared.items():
         names = ", ".join(f"{leg.model} by {leg.route}" for leg in legs)
@@ -101,28 +101,29 @@ def _changes(found: Upgrade) -> Iterator[str]:
             yield f"the same file but for notes: {', '.join(f'{leg.model} by {leg.route}' for leg in compared)}"
 
 
-def _last_line(found: Upgrade) -> str:
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in found.summary.items() if count)
-    told = {0: "nothing got worse", 1: "something got worse", 3: "nothing can be concluded"}[found.exit_code]
-    return f"{found.old} -> {found.new}: {told}: {counts or 'nothing was compared'}"
+def _last_line(upgrade: Upgrade) -> str:
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in upgrade.summary.items() if count)
+    answer = {0: "nothing got worse", 1: "something got worse", 3: "nothing can be concluded"}[upgrade.exit_code]
+    return f"{upgrade.old} -> {upgrade.new}: {answer}: {counts or 'nothing was compared'}"
 
 
-def print_bisection(found: Bisection, console: Console) -> None:
+def print_bisection(bisection: Bisection, console: Console) -> None:
     """Print how each release did that was tried, and which was the first bad and the first fixed one."""
-    trials = [trial for history in found.histories for trial in history.trials]
+    releases = bisection.releases
+    trials = [trial for history in bisection.histories for trial in history.trials]
     tried = {trial.version for trial in trials if trial.state != "untried"}
     untried = {trial.version for trial in trials} - tried
     console.print(
-        f"{found.package}: {len(found.releases)} releases from {found.releases[0]} to {found.releases[-1]}, "
+        f"{bisection.package}: {len(releases)} releases from {releases[0]} to {releases[-1]}, "
         f"{len(tried)} tried{f', {len(untried)} cannot be tried here' if untried else ''}",
         soft_wrap=True,
     )
-    for history in found.histories:
+    for history in bisection.histories:
         console.print(f"{history.model} by {history.route} on {history.backend}: {history.told}", soft_wrap=True)
         reasons = ""
         for trial in history.trials:
             said = f": {trial.reason}" if trial.reason and trial.reason != reasons else ""
             reasons = trial.reason
             console.print(f"  {trial.version} {trial.state}{said}", soft_wrap=True)
-    for remark in found.remarks:
+    for remark in bisection.remarks:
         console.print(remark, soft_wrap=True)

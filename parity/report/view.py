@@ -32,7 +32,7 @@ _ALL_CARDS = 240
 
 @dataclass(frozen=True)
 class Cause:
-    """Show a cause that was found; told: whether it was confirmed, in words; fix: empty where there is none."""
+    """Show a cause; told: whether it was confirmed, in words; fix: empty where there is none."""
 
     fault: str
     message: str
@@ -94,7 +94,7 @@ class SubjectView:
 
     @property
     def title(self) -> str:
-        """Name model, way and backend."""
+        """Name model, route and backend."""
         return f"{self.model} by {self.way} on {self.backend}"
 
 
@@ -109,7 +109,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class MatrixRow:
-    """Show one model by one way; cells: backend -> subjects, most often one."""
+    """Show one model by one route; cells: backend -> subjects, most often one."""
 
     model: str
     way: str
@@ -158,11 +158,11 @@ def make_view(run: Run) -> RunView:
     subjects = tuple(_subject(run, s, number, len(run.subjects)) for number, s in enumerate(run.subjects, 1))
     counts = {v: run.summary.get(v, 0) for v in VERDICTS if run.summary.get(v, 0)}
     known = sum(s.known_issue is not None for s in run.subjects)
-    told = summary_line(run)
+    summary = summary_line(run)
     return RunView(
         exit_code=run.exit_code,
-        headline=told.partition(": ")[0],
-        told=told,
+        headline=summary.partition(": ")[0],
+        told=summary,
         shard=str(run.shard or ""),
         counts=counts,
         known=known,
@@ -250,19 +250,22 @@ def _subject(run: Run, s: Subject, number: int, of: int) -> SubjectView:
 
 
 def _unreadable(run: Run) -> str:
-    found = run.unreadable
-    if found is None:
+    unreadable = run.unreadable
+    if unreadable is None:
         return ""
+    be = "was" if unreadable.count == 1 else "were"
     return (
-        f"{counted(found.count, 'image')} could not be read and {'was' if found.count == 1 else 'were'} skipped: "
-        f"{100 * found.share:.2g} % of all, {100 * found.allowed:.2g} % allowed"
+        f"{counted(unreadable.count, 'image')} could not be read and {be} skipped: "
+        f"{100 * unreadable.share:.2g} % of all, {100 * unreadable.allowed:.2g} % allowed"
     )
 
 
 def _cause(s: Subject, d: Diagnosis) -> Cause:
-    told = visible(tell_confirmed(s, d)) if d.confirmed else "suspected"
+    confirmation = visible(tell_confirmed(s, d)) if d.confirmed else "suspected"
     # What might be is not to be mended: as in the terminal, the fix goes with what is confirmed.
-    return Cause(visible(d.fault), visible(d.message), d.confirmed, told, visible(d.fix) if d.confirmed else "")
+    return Cause(
+        visible(d.fault), visible(d.message), d.confirmed, confirmation, visible(d.fix) if d.confirmed else ""
+    )
 
 
 def _matrix(subjects: Sequence[SubjectView]) -> tuple[MatrixRow, ...]:
@@ -274,8 +277,8 @@ def _matrix(subjects: Sequence[SubjectView]) -> tuple[MatrixRow, ...]:
 
 
 def _skipped(subjects: Sequence[SubjectView]) -> tuple[Skipped, ...]:
-    found: dict[tuple[str, str], list[str]] = {}
+    skipped: dict[tuple[str, str], list[str]] = {}
     for s in subjects:
         if s.verdict == "skipped":
-            found.setdefault((s.backend, s.reason), []).append(f"{s.model} by {s.way}")
-    return tuple(Skipped(*key, tuple(legs)) for key, legs in found.items())
+            skipped.setdefault((s.backend, s.reason), []).append(f"{s.model} by {s.way}")
+    return tuple(Skipped(*key, tuple(legs)) for key, legs in skipped.items())

@@ -15,6 +15,7 @@ which images go into a model together, and with that not the last bit of an answ
     truth.py      what the images really show       decoding.py   file -> pixels, in worker processes
     legs.py       models, artefacts, tolerances     running.py    one shard, from the job to its journal
     cases_file.py what a journal holds              journal.py    appended to, and resumed
+    cases_file_soundness.py  what in it contradicts itself
     identity.py   what makes a run the same run     stamps.py     images that changed meanwhile
     merging.py    the cases files of all shards -> one
     aggregate.py  cases -> Run                      causes.py     why legs fail, on a few images

@@ -67,9 +67,9 @@ def read_results(path: Path, allowed_unreadable: float, named: bool = True, expl
 
 
 def with_explanations(run: Run, explained: Iterable[Explained]) -> Run:
-    """Put what was found out about legs into those of them that fail."""
+    """Put explanations into the legs that fail."""
     subjects = list(run.subjects)
-    for leg in (leg for found in explained for leg in found.explained):
+    for leg in (leg for explanation in explained for leg in explanation.explained):
         if subjects[leg.leg].verdict in ("fail", "error"):
             subjects[leg.leg] = replace(
                 subjects[leg.leg],
@@ -109,8 +109,8 @@ def aggregate(header: Header, lines: Iterable[Line], allowed_unreadable: float, 
             totals[number] = totals[number].merge(totals_of(cases[number], places[leg.model]))
         for merged, ended in ((varieties, batch[-1].varieties), (spots, batch[-1].spots)):
             for model, packed in zip(header.models, ended, strict=False):
-                found = unpack(packed, len(model.labels))
-                merged[model.name] = merged[model.name].merge(found) if model.name in merged else found
+                variety = unpack(packed, len(model.labels))
+                merged[model.name] = merged[model.name].merge(variety) if model.name in merged else variety
     summed = iter(totals)
     subjects = tuple(
         leg.subject(leg.verdict)
@@ -169,6 +169,6 @@ def _worst(cases: Iterable[tuple[int, Case]]) -> tuple[tuple[int, Case], ...]:
 
 
 def _batches(header: Header, lines: Iterable[Line]) -> Iterator[list[Line]]:
-    given = iter(lines)
+    remaining = iter(lines)
     for number in header.batches:
-        yield list(islice(given, len(header.places(number))))
+        yield list(islice(remaining, len(header.places(number))))

@@ -8,9 +8,9 @@ from pathlib import Path
 from conversion.files.regular_files import why_no_file
 from parity.core.errors import ParityError
 from parity.core.file_kinds import schema_of, tell_kind
+from parity.stream.cases_file_soundness import LineCheck, header_trouble
 from parity.stream.job import cases_beside
 from parity.stream.lines import SCHEMA, Explained, Header, Line, explained_adapter, header_adapter, line_adapter
-from parity.stream.soundness import LineCheck, header_trouble
 
 # How a line that explains a failure begins, and how much of a line an error shows.
 _EXPLAINED, _SHOWN = b'{"explained":', 40
@@ -34,17 +34,17 @@ def parse_header(path: Path, line: bytes) -> Header:
     try:
         header = header_adapter().validate_json(line)
     except ValidationError as error:
-        told = tell_kind(path, "parity-cases")
+        kind = tell_kind(path, "parity-cases")
         if schema_of(path) == "parity-run":
             beside = cases_beside(path)
-            told += f"; give its cases, {beside}" if beside.is_file() else "; this run has no cases file beside it"
-        if told:
-            raise ParityError(f"{path}: {told}; a cases file is what `parity run --images` writes") from error
+            kind += f"; give its cases, {beside}" if beside.is_file() else "; this run has no cases file beside it"
+        if kind:
+            raise ParityError(f"{path}: {kind}; a cases file is what `parity run --images` writes") from error
         raise ParityError(
             f"{path}: not a cases file of schema {SCHEMA}; `parity run --images` writes one"
         ) from error
-    for told in header_trouble(header):
-        raise ParityError(f"{path}:1: contradicts itself: {told}; run anew")
+    for trouble in header_trouble(header):
+        raise ParityError(f"{path}:1: contradicts itself: {trouble}; run anew")
     return header
 
 
@@ -90,12 +90,12 @@ def read_explained(header: Header, raw: Iterable[bytes]) -> Iterator[Explained]:
 
     for text in raw:
         try:
-            found = explained_adapter().validate_json(text)
+            explained = explained_adapter().validate_json(text)
         except ValidationError:
             return
-        if not text.endswith(b"\n") or not all(0 <= one.leg < len(header.legs) for one in found.explained):
+        if not text.endswith(b"\n") or not all(0 <= one.leg < len(header.legs) for one in explained.explained):
             return
-        yield found
+        yield explained
 
 
 def read_rest(path: Path, header: Header, raw: Iterable[bytes]) -> Iterator[Explained]:

@@ -3,7 +3,7 @@
     Run + journal --images chosen, judged again, explained--> journal --aggregate--> Run
 
 An artefact is explained on one set of images for all its backends, as in a run that holds its images. The search
-ends by the clock, so what it found stands in the cases file: a run that is started again has the same results.
+ends by the clock, so its findings stand in the cases file: a run that is started again has the same results.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,13 +45,23 @@ LOG = logging.getLogger(__name__)
 IMAGES = 16
 # The worst show the fault. The others, spread over all, are what a wrong cause does not restore, and vary.
 WORST = 8
-_AFTERWARDS = "`parity run` looks for it, without --shard and with the --json that `parity merge` was given"
+_ELSEWHERE = "`parity run` looks for it, without --shard and with the --json that `parity merge` was given"
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """Hold a run some legs of which fail, with what they are run again from."""
+
+    job: Job
+    header: Header
+    run: Run
+    images: ImageList
 
 
 def explain_run(job: Job, cases: Path, run: Run, progress: Progress) -> tuple[Run, tuple[str, ...]]:
     """Look for the causes of failures that were not explained before; return the run with them, and remarks.
 
-    cases: the journal that the run was read from, which gets what is found. A shard is not explained: whether its
+    cases: the journal that the run was read from, which gets the causes. A shard is not explained: whether its
     worst images are the worst of all is not known there.
     """
     left = unexplained(run)
@@ -61,8 +72,8 @@ def explain_run(job: Job, cases: Path, run: Run, progress: Progress) -> tuple[Ru
         return run, remarks_on(run)
     remarks: list[str] = []
     with open_journal(cases, header) as journal, _threads(header.threads):
-        for found in _explained(job, header, run, left, progress, remarks):
-            journal.explain(found)
+        for explained in _explained(_Failed(job, header, run, list_images(job.images)), left, progress, remarks):
+            journal.explain(explained)
         return with_explanations(run, journal.explained), tuple(remarks)
 
 
@@ -85,49 +96,39 @@ def remarks_on(run: Run) -> tuple[str, ...]:
         return ()
     where = f"shard {run.shard}: " if run.shard else ""
     legs = "1 leg fails" if count == 1 else f"{count} legs fail"
-    return (f"{where}why {legs} was not looked for; {_AFTERWARDS}",)
+    return (f"{where}why {legs} was not looked for; {_ELSEWHERE}",)
 
 
-def _explained(
-    job: Job, header: Header, run: Run, left: Sequence[int], progress: Progress, remarks: list[str]
-) -> Iterator[Explained]:
+def _explained(failed: _Failed, left: Sequence[int], progress: Progress, remarks: list[str]) -> Iterator[Explained]:
     """Explain one artefact after the other. left: places of legs. remarks: gets a line for what cannot be."""
-    suite = read_suite(job.suite)
+    suite, every_leg = read_suite(failed.job.suite), failed.header.legs
     entries = {entry.name: entry for entry in suite.models}
-    images = list_images(job.images)
-    for model, legs in groupby(left, lambda place: header.legs[place].model):
+    for model, legs in groupby(left, lambda place: every_leg[place].model):
         classifier = load_models(suite, [entries[model]])[model]
-        for route, places in groupby(legs, lambda place: header.legs[place].route):
+        for route, places in groupby(legs, lambda place: every_leg[place].route):
             progress(f"{model}: why {route} fails", 0, None)
             try:
-                found = _artefact(job, header, run, list(places), entries[model], classifier, images)
+                explained = _artefact(failed, list(places), entries[model], classifier)
             except Exception as error:  # of whatever class: it must not hide the failure that it was to explain
                 LOG.debug("%s by %s cannot be explained", model, route, exc_info=True)
-                told = " ".join(str(error).split()) or type(error).__name__
-                remarks.append(f"{model} by {route}: why it fails cannot be looked for: {told}")
+                reason = " ".join(str(error).split()) or type(error).__name__
+                remarks.append(f"{model} by {route}: why it fails cannot be looked for: {reason}")
             else:
-                yield found
+                yield explained
 
 
-def _artefact(
-    job: Job,
-    header: Header,
-    run: Run,
-    places: Sequence[int],
-    entry: ModelEntry,
-    classifier: Classifier,
-    images: ImageList,
-) -> Explained:
+def _artefact(failed: _Failed, places: Sequence[int], entry: ModelEntry, classifier: Classifier) -> Explained:
     """Explain an artefact. places: its failing legs."""
+    job, header, images = failed.job, failed.header, failed.images
     route = header.legs[places[0]].route
     artifact = convert_entry(classifier, entry, route, job.artifacts)
     if isinstance(artifact, Subject):
         raise ParityError(artifact.reason)
-    chosen = choose([run.subjects[place] for place in places], images)
+    chosen = choose([failed.run.subjects[place] for place in places], images)
     reference = make_reference(classifier, _read(chosen, images, classifier))
     batch = images_at_once(artifact, job.batch, len(images), classifier.preprocessing.size)
     explainer = Explainer()
-    found = []
+    legs = []
     for place in places:
         leg = header.legs[place]
         # A leg that broke before the images has none that was settled.
@@ -135,16 +136,16 @@ def _artefact(
         if leg.tolerance is not None:
             judging = Judging(Tolerance(leg.tolerance), 1.0, batch)
         judged, answers = judge_with_prediction(reference, artifact, leg.backend, judging)
-        found.append(_found(place, explainer(judged, reference, artifact, answers, batch), reference))
-    return Explained(tuple(found))
+        legs.append(_explained_leg(place, explainer(judged, reference, artifact, answers, batch), reference))
+    return Explained(tuple(legs))
 
 
-def _found(place: int, s: Subject, reference: Reference) -> LegExplained:
+def _explained_leg(place: int, s: Subject, reference: Reference) -> LegExplained:
     count = len(reference.images.names)
     if s.verdict not in ("fail", "error"):
-        told = f"{count} images, the worst among them, agree when they are run again by themselves"
+        agreement = f"{count} images, the worst among them, agree when they are run again by themselves"
         why = "chance has a part in it, or the images that go in together have"
-        return LegExplained(place, count, unexplained=f"{told}: {why}")
+        return LegExplained(place, count, unexplained=f"{agreement}: {why}")
     return LegExplained(place, count, s.guilty_hop, s.diagnoses, s.hops, s.first_divergence)
 
 

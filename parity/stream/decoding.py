@@ -34,7 +34,7 @@ _PRELOADED = ["torch.utils.data", "parity.stream.preloaded"]
 class Decoded:
     """Hold a batch of images.
 
-    pixels: for each way of preprocessing uint8 [N, H, W, 3] of the images that could be read.
+    pixels: for each preprocessing uint8 [N, H, W, 3] of the images that could be read.
     reasons: for every image of the batch why it could not be read; empty where it could.
     contents: for every image of the batch the digest of its file.
     """
@@ -120,12 +120,12 @@ def decode(batches: Batches, preprocessings: tuple[Preprocessing, ...], workers:
     try:
         yield from decoded
     except RuntimeError as error:  # how PyTorch tells of a worker that died
-        told = " ".join(str(error).split())
-        if not re.search("exited unexpectedly|killed by signal", told):
+        message = " ".join(str(error).split())
+        if not re.search("exited unexpectedly|killed by signal", message):
             raise
         raise ParityError(
-            f"a process that decodes images ended early ({told}); start again with fewer --workers: what is done "
-            "is kept"
+            f"a process that decodes images ended early ({message}); start again with fewer --workers: what is "
+            "done is kept"
         ) from error
 
 

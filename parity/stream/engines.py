@@ -33,7 +33,7 @@ Engine = Callable[[Job, Progress], list[Done]]
 
 @dataclass(frozen=True)
 class Streamed:
-    """Hold what a streamed run found; remarks: what the user has to be told beside it."""
+    """Hold the results of a streamed run; remarks: what the user should know beside them."""
 
     run: Run
     remarks: tuple[str, ...] = ()
@@ -99,7 +99,7 @@ def run_on_ray(job: Job, progress: Progress) -> list[Done]:
             ray.init(include_dashboard=False, log_to_driver=False)
             stack.callback(ray.shutdown)
         nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-        # More than a machine has would never be given.
+        # Ray would never start a task with more than a machine has.
         threads = max(1, min(_threads_before(job) or torch.get_num_threads(), *nodes)) if nodes else 1
         count = max(1, sum(processors // threads for processors in nodes))
         job = replace(job, threads=threads, time_limit=current_limit())
@@ -130,12 +130,12 @@ def run_on_ray(job: Job, progress: Progress) -> list[Done]:
 def _parts(cases: Path) -> dict[Shard, Path]:
     """Find the journals of a run's shards that are there."""
     stem = cases.name.removesuffix(_SUFFIX)
-    found: dict[Shard, Path] = {}
+    parts: dict[Shard, Path] = {}
     for path in cases.parent.glob(f"{escape(stem)}.*-of-*{_SUFFIX}"):
         match = re.fullmatch(r"(\d+)-of-(\d+)", path.name.removeprefix(f"{stem}.").removesuffix(_SUFFIX))
         if match:
-            found[Shard(int(match[1]), int(match[2]))] = path
-    return found
+            parts[Shard(int(match[1]), int(match[2]))] = path
+    return parts
 
 
 def _threads_before(job: Job) -> int | None:
@@ -156,8 +156,8 @@ def _begun(job: Job, count: int) -> list[Job]:
             path.unlink()
         return shards_of(job, count)
     # Another number of shards would begin again.
-    made = Counter(shard.of for shard in parts)
-    shards = shards_of(job, made.most_common(1)[0][0] if made else count)
+    counts = Counter(shard.of for shard in parts)
+    shards = shards_of(job, counts.most_common(1)[0][0] if counts else count)
     if len(shards) > 1 and job.cases.is_file() and job.cases.stat().st_size:
         split_cases(job.cases, {part.shard: part.cases for part in shards if part.cases is not None})
     return shards

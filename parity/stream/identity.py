@@ -81,8 +81,8 @@ def first_difference(there: Any, here: Any, place: str = "") -> str:
         return next(filter(None, (first_difference(a, b, f"{place}.{i}") for i, (a, b) in pairs)), "")
     if there == here:
         return ""
-    told = [json.dumps(value, ensure_ascii=False) for value in (there, here)]
-    short = [text if len(text) <= 60 else f"{text[:60]}..." for text in told]
+    values = [json.dumps(value, ensure_ascii=False) for value in (there, here)]
+    short = [text if len(text) <= 60 else f"{text[:60]}..." for text in values]
     return f"{place} is {short[0]} there and {short[1]} here"
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shard(Part):
-    """Name a part of a run; the whole of it unless told otherwise."""
+    """Name a part of a run; the whole of it by default."""
 
     number: int = 1
     of: int = 1
@@ -57,10 +57,10 @@ class Job:
 
 def parse_shard(text: str) -> Shard:
     """Read `3/16`."""
-    found = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not found or not 1 <= int(found[1]) <= int(found[2]):
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
         raise ParityError(f"{text}: no shard; give its number and how many there are, `3/16` for the third of 16")
-    return Shard(int(found[1]), int(found[2]))
+    return Shard(int(match[1]), int(match[2]))
 
 
 def cases_beside(json_file: Path) -> Path:
@@ -69,6 +69,6 @@ def cases_beside(json_file: Path) -> Path:
 
 
 def default_workers() -> int:
-    """Return how many processes decode unless told otherwise: half of the processors; models run on the rest."""
+    """Return how many processes decode by default: half of the processors; models run on the rest."""
     able = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, able // 2)

@@ -2,21 +2,25 @@
 
 A run that was killed reads it again when it is started again, cuts off what is not a whole batch, or behind all
 batches not a whole line that explains a failure, and goes on.
+
+While it is written, `<journal>.lock` lies beside it and is locked. The system unlocks that file when its process
+ends, however it ends: one that a killed run leaves there stops nobody, and goes with the next run.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
 from conversion.files.regular_files import MISSING, why_no_file
+from conversion.files.whole_file import write_whole_file
 from parity.core.destination import is_torn_header
 from parity.core.errors import ParityError
 from parity.stream.cases_file import parse_header, read_explained
@@ -27,6 +31,7 @@ from parity.stream.stamps import DIGEST
 
 # What has been written survives the end of the process; that of the machine may cost this many seconds.
 _SYNC_SECONDS = 2.0
+_CHUNK = 2**20
 
 
 class Journal:
@@ -52,10 +57,10 @@ class Journal:
         if time.monotonic() - self._synced > _SYNC_SECONDS:
             self.sync()
 
-    def explain(self, found: Explained) -> None:
+    def explain(self, explained: Explained) -> None:
         """Add why an artefact fails, behind the last batch."""
-        self._write(to_explained_line(found))
-        self.explained.append(found)
+        self._write(to_explained_line(explained))
+        self.explained.append(explained)
         self.sync()
 
     def sync(self) -> None:
@@ -83,10 +88,8 @@ def open_journal(
     A file of another run is a ParityError, unless `fresh` starts it anew; see parity.stream.identity.
     """
     with ExitStack() as stack:
-        with _named(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = _locked(path)
-        stack.callback(_close, file)
+        stack.enter_context(_only_writer(path))
+        file = stack.enter_context(_opened(path))
         first = file.readline()
         done, explained, contents = 0, list[Explained](), b""
         if not (fresh or first.endswith(b"\n") or is_torn_header(first)):
@@ -105,12 +108,12 @@ def open_journal(
                 file.seek(len(first))
                 end += len(header.to_json()) - len(first)
                 with _named(path):
-                    file = _with_header(path, file, header)
-                stack.callback(_close, file)
+                    write_whole_file(path, chain([header.to_json()], iter(partial(file.read, _CHUNK), b"")))
+                file = stack.enter_context(_opened(path))
             file.seek(end)
             if done == len(header.batches):
-                for found in read_explained(header, iter(file.readline, b"")):
-                    explained.append(found)
+                for explanation in read_explained(header, iter(file.readline, b"")):
+                    explained.append(explanation)
                     end = file.tell()
             file.seek(end)
             file.truncate()
@@ -144,40 +147,42 @@ def _named(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _close(file: IO[bytes]) -> None:
-    # Whatever matters is on the disk by now. Where that failed, the rest of it cannot be written here either.
-    with suppress(OSError):
-        file.close()
+@contextmanager
+def _only_writer(path: Path) -> Iterator[None]:
+    """Keep other processes from a journal; while another has it, that is a ParityError."""
+    from filelock import FileLock, Timeout
+
+    # Not the journal itself: some versions of filelock empty what they lock. Two links to a journal have one lock.
+    lock = FileLock(f"{os.path.realpath(path)}.lock")
+    with _named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            message = f"{path}: another run writes it; wait for its end, or give another --json"
+            raise ParityError(message) from error
+    try:
+        yield
+    finally:
+        # While it is locked: a run that opened it before finds that it is gone, and does not take it for a lock.
+        with suppress(OSError):
+            Path(lock.lock_file).unlink()
+        lock.release()
 
 
-def _locked(path: Path) -> IO[bytes]:
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open a journal to read and write, and create it where it is missing."""
     if (why := why_no_file(path)) not in ("", MISSING):
         raise ParityError(f"{path}: {why}")
-    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+    with _named(path):
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise ParityError(f"{path}: another run writes it; wait for its end, or give another --json") from error
-    return file
-
-
-def _with_header(path: Path, file: IO[bytes], header: Header) -> IO[bytes]:
-    """Put another header of the same run before what is done; the file is whole at every moment."""
-    partial = path.with_name(f"{path.name}.part")
-    renewed = _locked(partial)
-    try:
-        renewed.truncate()
-        renewed.write(header.to_json())
-        shutil.copyfileobj(file, renewed)
-        renewed.flush()
-        os.fsync(renewed.fileno())
-        partial.replace(path)
-    except BaseException:
-        _close(renewed)
-        partial.unlink(missing_ok=True)
-        raise
-    return renewed
+        yield file
+    finally:
+        # Whatever matters is on the disk by now. Where that failed, the rest of it cannot be written here either.
+        with suppress(OSError):
+            file.close()
 
 
 def _check_same(path: Path, first: bytes, header: Header) -> None:

@@ -16,7 +16,7 @@ from conversion.files.regular_files import MISSING, why_no_file
 from parity.core.cases import judge_case_again
 from parity.core.errors import ParityError
 from parity.core.results import Run, Subject, Verdict, read_run, summarise
-from parity.core.soundness import check_run
+from parity.core.results_soundness import check_run
 from parity.core.tally import tally_of
 from parity.core.tolerance import Tolerance
 from parity.core.variety import ONE_IMAGE
@@ -93,7 +93,7 @@ def _with_causes(judged: Subject, before: Subject, allowed: float) -> Subject:
 def _lacking(s: Subject, allowed: float) -> str:
     """Say why agreement within `allowed` would prove nothing, as far as the cases tell; empty where it would.
 
-    What cannot be told proves nothing either.
+    What cannot be known proves nothing either.
     """
     alike = "the reference's answers are too alike for agreement to prove anything"
     before = (s.reason or alike) if s.verdict == "inconclusive" else ""

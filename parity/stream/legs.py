@@ -155,16 +155,16 @@ def live_model(
     remarks: list[str] = []
     for route in (r for r in entry.routes if not job.routes or r in job.routes):
         step(f"{entry.name}: converting by {route}")
-        made = convert_entry(classifier, entry, route, job.artifacts)
-        if isinstance(made, Subject):
-            legs.append(LiveLeg(_stopped(made)))
+        conversion = convert_entry(classifier, entry, route, job.artifacts)
+        if isinstance(conversion, Subject):
+            legs.append(LiveLeg(_stopped(conversion)))
             continue
-        if made.remark:
-            remarks.append(f"{entry.name} by {route}: {made.remark}")
-        for backend in backends_for(made.format, entry.records):
+        if conversion.remark:
+            remarks.append(f"{entry.name} by {route}: {conversion.remark}")
+        for backend in backends_for(conversion.format, entry.records):
             if not job.backends or backend in job.backends:
                 step(f"{entry.name}: loading {route} on {backend}")
-                legs.append(_live_leg(job, entry, made, backend, sample))
+                legs.append(_live_leg(job, entry, conversion, backend, sample))
     return LiveModel(classifier, predict, at_once, tuple(legs), tuple(remarks))
 
 
@@ -188,12 +188,12 @@ def _live_leg(job: Job, entry: ModelEntry, artifact: Artifact, backend: str, sam
     labels = tuple(sample.classifier.labels)
     aligned, trouble = align(labels, answer)
     if aligned is None or aligned.shape != (1, len(labels)):
-        found = trouble or f"an output of shape {list(answer.probabilities.shape)}, not {[1, len(labels)]}"
-        return LiveLeg(_stopped(replace(subject, verdict="fail", reason=found)))
+        mismatch = trouble or f"an output of shape {list(answer.probabilities.shape)}, not {[1, len(labels)]}"
+        return LiveLeg(_stopped(replace(subject, verdict="fail", reason=mismatch)))
     if are_noise(sample.pixels):
         return LiveLeg(_stopped(replace(subject, verdict="inconclusive", reason=NOISE)))
     allowed = _tolerance(job, entry, artifact, sample)
-    # How the artefact came about this time is told beside the results, which are the same each time.
+    # How the artefact came about this time is said beside the results, which are the same each time.
     lasting = replace(artifact, remark="")
     head = replace(
         _stopped(subject),
@@ -227,17 +227,17 @@ def _stopped(subject: Subject) -> HeadLeg:
 
 
 def images_at_once(artifact: Artifact, batch: int, images: int, size: tuple[int, int]) -> int:
-    """Find how many of so many images, up to a batch, an artefact takes together; one where it does not tell."""
+    """Find how many of so many images, up to a batch, an artefact takes together; one where it does not say."""
     return read_input_shapes(artifact).images_at_once(batch, images, size) or 1
 
 
 def _tolerance(job: Job, entry: ModelEntry, artifact: Artifact, sample: Sample) -> Tolerance:
-    given = entry.tolerance.get(artifact.route)
+    own = entry.tolerance.get(artifact.route)
     # The last one, for the images that would tell whether a stricter one is enough are still to come.
     defaults = tolerances_for(artifact, sample.cost, sample.measured_on(artifact.precision))
-    *_, allowed = [given] if given else defaults
+    *_, allowed = [own] if own else defaults
     allowed = scaled(allowed, job.tolerance_scale)
     if artifact.precision == "fp32" and sample.lost > allowed.probability:
-        told = f"PyTorch's softmax loses {sample.lost:.1e} in its sum, and what agrees with the exact sum agrees"
-        return replace(allowed, reason=f"{allowed.reason}; {told}")
+        exact = f"PyTorch's softmax loses {sample.lost:.1e} in its sum, and what agrees with the exact sum agrees"
+        return replace(allowed, reason=f"{allowed.reason}; {exact}")
     return allowed

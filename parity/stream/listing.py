@@ -44,18 +44,18 @@ class ImageList:
 def list_images(directory: Path) -> ImageList:
     """Find the image files below a directory: by suffix, hidden ones excepted, sorted part by part of their paths.
 
-    Links are followed. A file that cannot be read is listed all the same: it has to be told of.
+    Links are followed. A file that cannot be read is listed all the same: it has to be reported.
     """
     if not directory.is_dir():
         raise ParityError(f"{directory}: no such directory of images")
     text, ends, stamps, digest = bytearray(), array("Q"), array("Q"), hashlib.sha256()
     status = directory.stat()
-    for name, found in _files(str(directory), "", frozenset({(status.st_dev, status.st_ino)})):
+    for name, file in _files(str(directory), "", frozenset({(status.st_dev, status.st_ino)})):
         encoded = os.fsencode(name)
         text += encoded
         ends.append(len(text))
-        stamps.append(_stamp(found))
-        size = found.st_size if found is not None else -1
+        stamps.append(_stamp(file))
+        size = file.st_size if file is not None else -1
         digest.update(b"%s\0%d\n" % (encoded, size))
     if not ends:
         raise ParityError(f"{directory}: holds no images, in no directory below it ({' '.join(IMAGE_SUFFIXES)})")
@@ -74,8 +74,8 @@ def _stamp(status: os.stat_result | None) -> int:
     """
     if status is None:
         return 0
-    told = b"%d %d %d %d" % (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-    return int.from_bytes(hashlib.blake2b(told, digest_size=8).digest(), "little")
+    content = b"%d %d %d %d" % (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 
 def _files(
@@ -83,7 +83,7 @@ def _files(
 ) -> Iterator[tuple[str, os.stat_result | None]]:
     """Give the names and status of images.
 
-    above: the directories on the way here, which a link may lead back to.
+    above: the directories above this one, which a link may lead back to.
     """
     try:
         names = sorted(os.listdir(directory))  # noqa: PTH208 - a million Path objects are too many

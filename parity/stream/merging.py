@@ -16,10 +16,10 @@ from parity.core.results import Run
 from parity.core.unfinished import refuse_unfinished
 from parity.stream.aggregate import aggregate, read_results, with_explanations
 from parity.stream.cases_file import parse_header, parse_line, read_header, read_lines, read_rest
+from parity.stream.cases_file_soundness import LineCheck
 from parity.stream.identity import tell_difference
 from parity.stream.job import Shard, cases_beside
 from parity.stream.lines import Header, Line, to_explained_line
-from parity.stream.soundness import LineCheck
 
 
 def merged_results(paths: Sequence[Path], json_file: Path | None, allowed_unreadable: float) -> Run:
@@ -55,26 +55,26 @@ def merged_lines(paths: Sequence[Path]) -> Iterator[bytes]:
     """Give the lines of the whole run's cases file, the header first, from those of all its shards.
 
     What explains its failures is kept where the run is in one piece; a shard has none of it.
-    Shards that are missing, given twice, not finished or of different runs are a ParityError.
+    Shards that are missing, named twice, not finished or of different runs are a ParityError.
     """
     headers = [read_header(path) for path in paths]
     first = headers[0]
-    found: dict[int, Path] = {}
+    shards: dict[int, Path] = {}
     for path, header in zip(paths, headers, strict=True):
         _check_same_run(paths[0], first, path, header)
-        if header.shard.number in found:
-            raise ParityError(f"{found[header.shard.number]} and {path}: both are shard {header.shard}; give one")
-        found[header.shard.number] = path
-    numbers = (number for number in range(1, first.shard.of + 1) if number not in found)
+        if header.shard.number in shards:
+            raise ParityError(f"{shards[header.shard.number]} and {path}: both are shard {header.shard}; give one")
+        shards[header.shard.number] = path
+    numbers = (number for number in range(1, first.shard.of + 1) if number not in shards)
     missing = [str(Shard(number, first.shard.of)) for number in islice(numbers, 4)]
     if missing:
         raise ParityError(
             f"no cases of shard {' and '.join(missing[:3])}{' and others' if len(missing) > 3 else ''} are given, "
-            f"only of {len(found)} of {first.shard.of}; give those of all"
+            f"only of {len(shards)} of {first.shard.of}; give those of all"
         )
     whole = replace(first, shard=Shard())
     with ExitStack() as stack:
-        files = {number: stack.enter_context(path.open("rb")) for number, path in found.items()}
+        files = {number: stack.enter_context(path.open("rb")) for number, path in shards.items()}
         for file in files.values():
             file.readline()
         yield whole.to_json()
@@ -82,11 +82,11 @@ def merged_lines(paths: Sequence[Path]) -> Iterator[bytes]:
         check = LineCheck(whole)
         for number in whole.batches:
             shard = number % first.shard.of + 1
-            yield from _lines(found[shard], files[shard], whole, number, counts[shard] + 1, check)
+            yield from _lines(shards[shard], files[shard], whole, number, counts[shard] + 1, check)
             counts[shard] += len(whole.places(number))
-        check.end(found[1])
+        check.end(shards[1])
         for shard, file in sorted(files.items()):
-            explained = read_rest(found[shard], replace(first, shard=Shard(shard, first.shard.of)), file)
+            explained = read_rest(shards[shard], replace(first, shard=Shard(shard, first.shard.of)), file)
             lines = [to_explained_line(one) for one in explained]
             yield from lines if first.shard == whole.shard else ()
 

@@ -27,11 +27,11 @@ def worst_pictures(job: Job, run: Run) -> dict[str, str]:
     wanted = {case.image for subject in run.subjects for case in worst_first(subject.cases)[:SHOWN]}
     images = list_images(job.images)
     paths = {shown(images[place]): Path(images.path(place)) for place in range(len(images))} if wanted else {}
-    found: dict[str, str] = {}
+    thumbnails: dict[str, str] = {}
     for subject in run.subjects:
         pixels = {}
         for case in worst_first(subject.cases)[:SHOWN]:
             with suppress(ConversionError, KeyError):
                 pixels[case.image] = read_pixels(paths[case.image], classifiers[subject.model].preprocessing)
-        add_thumbnails(found, subject.model, worst_thumbnails(subject, pixels))
-    return found
+        add_thumbnails(thumbnails, subject.model, worst_thumbnails(subject, pixels))
+    return thumbnails

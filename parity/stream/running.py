@@ -53,7 +53,7 @@ class Shardwork:
 
 @dataclass(frozen=True)
 class Done:
-    """Say where the cases are; remarks: what the user has to be told."""
+    """Say where the cases are; remarks: what the user should know."""
 
     cases: Path
     remarks: tuple[str, ...] = ()
@@ -86,15 +86,15 @@ def write_cases(job: Job, work: Shardwork, progress: Progress = lambda message, 
         keep = stack.enter_context(keep_stamps(path, job.artifacts, work.images, *stamped))
         left = header.batches[journal.done :]
         if journal.done:
-            told = f"{journal.done} of {len(header.batches)} batches were done before"
-            remarks.append(f"{path}: {told}; --fresh starts anew")
+            resumed = f"{journal.done} of {len(header.batches)} batches were done before"
+            remarks.append(f"{path}: {resumed}; --fresh starts anew")
         total = sum(len(header.places(number)) for number in header.batches)
         behind = total - sum(len(header.places(number)) for number in left)
         progress("comparing", behind, total)
-        ways = _ways(work.models)
+        preprocessings = _preprocessings(work.models)
         batches = Batches(work.images, header.batch, left)
-        for number, decoded in zip(left, decode(batches, ways, job.workers), strict=True):
-            journal.append(lines_of(work, ways, number, decoded))
+        for number, decoded in zip(left, decode(batches, preprocessings, job.workers), strict=True):
+            journal.append(lines_of(work, preprocessings, number, decoded))
             keep(header.places(number), decoded.contents)
             behind += len(decoded.reasons)
             progress("comparing", behind, total)
@@ -151,7 +151,7 @@ def prepare(job: Job, progress: Progress = lambda message, done, total: None) ->
     return Shardwork(images, truth, models, header)
 
 
-def lines_of(work: Shardwork, ways: Sequence[Preprocessing], number: int, decoded: Decoded) -> list[Line]:
+def lines_of(work: Shardwork, preprocessings: Sequence[Preprocessing], number: int, decoded: Decoded) -> list[Line]:
     """Run a batch through every model and leg, and write what came of each image."""
     places = work.header.places(number)
     names = [shown(work.images[place]) for place in places]
@@ -165,7 +165,7 @@ def lines_of(work: Shardwork, ways: Sequence[Preprocessing], number: int, decode
     total = work.header.images
     checked = [row for row, at in enumerate(read) if check is not None and check.sees(places[at], total)]
     for model in work.models if read else ():
-        pixels = decoded.pixels[ways.index(same_pixels(model.classifier.preprocessing))]
+        pixels = decoded.pixels[preprocessings.index(same_pixels(model.classifier.preprocessing))]
         reference = model.predict(pixels)
         varieties.append(_variety(reference.probabilities))
         if checked:
@@ -185,9 +185,9 @@ def lines_of(work: Shardwork, ways: Sequence[Preprocessing], number: int, decode
                 )
                 for row, case in zip(seen, compared, strict=True):
                     cases[row].append(case)
-    made = iter(cases)
+    cases_of_rows = iter(cases)
     lines = [
-        Line(place, name, truth, reason, () if reason else tuple(next(made)), content=content.hex())
+        Line(place, name, truth, reason, () if reason else tuple(next(cases_of_rows)), content=content.hex())
         for place, name, truth, reason, content in zip(
             places, names, truths, decoded.reasons, decoded.contents, strict=True
         )
@@ -244,6 +244,6 @@ def _unanswered(
     return [replace(case, reason=reason) if whole else case for case, whole in zip(failed, finite, strict=True)]
 
 
-def _ways(models: Sequence[LiveModel]) -> tuple[Preprocessing, ...]:
-    """List the distinct ways of preprocessing among models."""
+def _preprocessings(models: Sequence[LiveModel]) -> tuple[Preprocessing, ...]:
+    """List the distinct preprocessings of models, as far as they decide the pixels."""
     return tuple(dict.fromkeys(same_pixels(model.classifier.preprocessing) for model in models))

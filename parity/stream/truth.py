@@ -142,8 +142,8 @@ def _checked(file: Path, entries: Iterator[_Entry], classifiers: Mapping[str, Se
 
 
 def _read(file: Path) -> Iterator[_Entry]:
-    if told := tell_kind(file):
-        raise ParityError(f"{file}: {told}; give CSV of lines `file,label`, or a JSON object file -> label")
+    if kind := tell_kind(file):
+        raise ParityError(f"{file}: {kind}; give CSV of lines `file,label`, or a JSON object file -> label")
     if why := why_no_file(file):
         raise ParityError(f"{file}: {why}")
     try:
@@ -175,17 +175,17 @@ class _Pairs(list[tuple[str, Any]]):
 
 def _read_json(file: Path, text: str) -> Iterator[_Entry]:
     try:
-        found = parse_json(text, object_pairs_hook=_Pairs)
+        pairs = parse_json(text, object_pairs_hook=_Pairs)
     except json.JSONDecodeError as error:
         raise ParityError(f"{file}:{error.lineno}: not JSON: {error.msg}") from error
     except ValueError as error:
         raise ParityError(f"{file}:1: not JSON: {error}; give one JSON object file -> label") from error
-    if not isinstance(found, _Pairs):
-        raise ParityError(f"{file}:1: a {type(found).__name__}, not one JSON object file -> label")
-    # The parser does not tell lines. As long as all labels are texts, every second text is a file.
+    if not isinstance(pairs, _Pairs):
+        raise ParityError(f"{file}:1: a {type(pairs).__name__}, not one JSON object file -> label")
+    # The parser does not count lines. As long as all labels are texts, every second text is a file.
     texts = re.finditer(r'"(?:[^"\\]|\\.)*"', text)
     line, place = 1, 0
-    for key, label in found:
+    for key, label in pairs:
         start = next(texts).start()
         line, place = line + text.count("\n", place, start), start
         if not isinstance(label, str):

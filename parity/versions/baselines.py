@@ -243,23 +243,23 @@ def _change(stored: Baseline, current: Baseline, name: str) -> Change:
     if before.top == now.top:
         return Change("same bits", f"{name}: the same bits", 0.0)
     noise = MACHINES[current.precision]
-    was, found = dict(before.top), dict(now.top)
-    shared = was.keys() & found.keys()
+    stored_top, current_top = dict(before.top), dict(now.top)
+    shared = stored_top.keys() & current_top.keys()
     # A class that only one of the two lists is at most as probable as the least that the other lists.
     apart = max(
-        [abs(was[label] - found[label]) for label in shared]
-        + [max(0.0, was[label] - now.top[-1][1]) for label in was.keys() - shared]
-        + [max(0.0, found[label] - before.top[-1][1]) for label in found.keys() - shared]
+        [abs(stored_top[label] - current_top[label]) for label in shared]
+        + [max(0.0, stored_top[label] - now.top[-1][1]) for label in stored_top.keys() - shared]
+        + [max(0.0, current_top[label] - before.top[-1][1]) for label in current_top.keys() - shared]
     )
-    told = f"{name}: {_answer(before)} in the baseline, {_answer(now)} now, largest difference {apart:.3g}"
+    message = f"{name}: {_answer(before)} in the baseline, {_answer(now)} now, largest difference {apart:.3g}"
     if before.top[0][0] != now.top[0][0]:
-        margin = before.top[0][1] - was.get(now.top[0][0], before.top[-1][1])
+        margin = before.top[0][1] - stored_top.get(now.top[0][0], before.top[-1][1])
         if apart <= noise and margin <= 2 * noise:
-            return Change("tie", told, apart)
-        return Change("flip", told, apart)
+            return Change("tie", message, apart)
+        return Change("flip", message, apart)
     if apart <= noise:
-        return Change("within noise", told, apart)
-    return Change("moved", f"{told}, noise is {noise:.0e}", apart)
+        return Change("within noise", message, apart)
+    return Change("moved", f"{message}, noise is {noise:.0e}", apart)
 
 
 def _answer(answers: ImageAnswers) -> str:

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from parity.core.errors import ParityError
 from parity.pipeline import load_entry
 from parity.suite.toolchain import ToolChain
+from parity.versions.bench import Bench, SuiteRoute, opened, runtime_for
 from parity.versions.pythons import find_uv
-from parity.versions.sides import Bench, Side, opened, runtime_for
+from parity.versions.side import Side
 from parity.versions.upgrade import TIMEOUT, Progress
 from parity.versions.upgrade_verdicts import REGRESSIONS, TABLE, SideState
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-    from parity.backends.reference import Reference
-    from parity.suite.suite import ModelEntry, Suite
+    from parity.suite.suite import Suite
 
 # good, bad: its numbers; bad are wrong ones that come without an error. refused, crashed, nonsense: there is an
 # error, as in an upgrade. untried: the release cannot be installed or loaded here; unknown: what it answers proves
@@ -58,7 +58,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class History:
-    """Hold what the releases made of one model by one route.
+    """Hold how the releases did with one model by one route.
 
     trials: those that were asked for, oldest first. first_bad: the first that is worse than the one before, as an
     upgrade from one to the other would be, with every release between the two asked for: bad or broken after a good
@@ -113,7 +113,7 @@ def bisect(
     progress(f"asking for the releases of {package}", None)
     releases = tuple((released or list_releases)(package, first, last))
     work = [
-        (entry, load_entry(suite, entry), route)
+        SuiteRoute(suite, entry, load_entry(suite, entry), route)
         for entry in suite.models
         if not models or entry.name in models
         for route in entry.routes
@@ -127,16 +127,18 @@ def bisect(
             progress(f"{package} {version}", len(done) / len(releases))
             side = Side(f"{package} {version}", ToolChain(f"{package} {version}", (f"{package}=={version}",)))
             with opened(side, artifacts, timeout) as bench:
-                done[version] = [_try(suite, version, bench, *leg) for leg in work]
+                done[version] = [_try(version, bench, tried) for tried in work]
                 remarks.update(dict.fromkeys(bench.remarks))
         return done[version]
 
     histories = []
-    for place, (entry, _, route) in enumerate(work):
-        found = search([lambda v=v, place=place: trials(v)[place].state for v in releases])  # type: ignore[misc]
-        tried = tuple(done[releases[i]][place] for i in sorted(found))
-        bad, fixed, told = conclude(releases, tried)
-        histories.append(History(entry.name, route, runtime_for(route), tried, bad, fixed, told))
+    for place, tried in enumerate(work):
+        states = search([lambda v=v, place=place: trials(v)[place].state for v in releases])  # type: ignore[misc]
+        known = tuple(done[releases[i]][place] for i in sorted(states))
+        bad, fixed, summary = conclude(releases, known)
+        histories.append(
+            History(tried.entry.name, tried.route, runtime_for(tried.route), known, bad, fixed, summary)
+        )
     return Bisection(package, releases, tuple(histories), tuple(remarks))
 
 
@@ -147,14 +149,14 @@ def search(states: Sequence[Callable[[], State]]) -> dict[int, State]:
     for, the middle first, until one differs. From there on every change is narrowed down to two neighbours; a place
     that was not judged does not count as one.
     """
-    found = {place: states[place]() for place in dict.fromkeys((0, len(states) - 1))}
+    known = {place: states[place]() for place in dict.fromkeys((0, len(states) - 1))}
     for place in _middles(0, len(states) - 1):
-        if len(set(found.values()) & _JUDGED.keys()) > 1:
+        if len(set(known.values()) & _JUDGED.keys()) > 1:
             break
-        found[place] = states[place]()
-    while (gap := _open_gap(found)) is not None:
-        found[gap] = states[gap]()
-    return found
+        known[place] = states[place]()
+    while (gap := _open_gap(known)) is not None:
+        known[gap] = states[gap]()
+    return known
 
 
 def _middles(low: int, high: int) -> Iterator[int]:
@@ -168,12 +170,12 @@ def _middles(low: int, high: int) -> Iterator[int]:
             gaps += [(low, middle), (middle, high)]
 
 
-def _open_gap(found: Mapping[int, State]) -> int | None:
+def _open_gap(states: Mapping[int, State]) -> int | None:
     """Find a place between two that differ that was not asked for; None where there is none left."""
-    known = sorted(place for place, state in found.items() if state in _JUDGED)
+    known = sorted(place for place, state in states.items() if state in _JUDGED)
     for low, high in pairwise(known):
-        open_places = [place for place in range(low + 1, high) if place not in found]
-        if found[low] != found[high] and open_places:
+        open_places = [place for place in range(low + 1, high) if place not in states]
+        if states[low] != states[high] and open_places:
             return open_places[len(open_places) // 2]
     return None
 
@@ -189,7 +191,7 @@ def conclude(releases: Sequence[str], trials: Sequence[Trial]) -> tuple[str | No
         why = f": {known[0].reason}" if known[0].reason else ""
         return None, None, f"{state} in every release that was tried{why if state != 'good' else ''}"
     bad = fixed = None
-    told: dict[State, str] = {}
+    changes: dict[State, str] = {}
     for before, after in pairwise(known):
         if before.state == after.state:
             continue
@@ -199,8 +201,8 @@ def conclude(releases: Sequence[str], trials: Sequence[Trial]) -> tuple[str | No
             fixed = fixed or after.version
         change = f"fixed in {after.version}" if after.state == "good" else f"first {after.state} {after.version}"
         between = _passed_over(releases, before, after)
-        told.setdefault(after.state, f"{change}, {before.state} in {before.version}{between}")
-    return bad, fixed, "; ".join(told.values())
+        changes.setdefault(after.state, f"{change}, {before.state} in {before.version}{between}")
+    return bad, fixed, "; ".join(changes.values())
 
 
 def _passed_over(releases: Sequence[str], before: Trial, after: Trial) -> str:
@@ -208,9 +210,8 @@ def _passed_over(releases: Sequence[str], before: Trial, after: Trial) -> str:
     return f" (between them, not to be judged: {', '.join(between)})" if between else ""
 
 
-def _try(suite: Suite, version: str, bench: Bench, entry: ModelEntry, reference: Reference, route: str) -> Trial:
-    made = bench.make(suite, entry, reference, route)
-    outcome = bench.judge(reference, made, runtime_for(route), entry, route)
+def _try(version: str, bench: Bench, tried: SuiteRoute) -> Trial:
+    outcome = bench.judge(tried, bench.convert(tried), runtime_for(tried.route))
     return Trial(version, _OF_SIDES[outcome.state], outcome.subject.reason)
 
 
@@ -226,7 +227,7 @@ def list_releases(package: str, first: str, last: str) -> tuple[str, ...]:
     """Ask the package index for the releases from `first` to `last`, oldest first.
 
     Without pre-releases, without what was withdrawn, and without what does not run on this Python; the two ends are
-    taken as they are given.
+    taken as they are.
     """
     from packaging.version import InvalidVersion, Version
 
@@ -235,10 +236,10 @@ def list_releases(package: str, first: str, last: str) -> tuple[str, ...]:
     except InvalidVersion as error:
         raise ParityError(f"--bisect {package}: {error}; give versions as {package}==1.2.3") from error
     low, high = str(ends[0]), str(ends[1])
-    found = [high] if low != high else []
-    while version := _newest(f"{package}>{low},<{found[-1] if found else high}"):
-        found.append(version)
-    return (low, *reversed(found))
+    releases = [high] if low != high else []
+    while version := _newest(f"{package}>{low},<{releases[-1] if releases else high}"):
+        releases.append(version)
+    return (low, *reversed(releases))
 
 
 def _newest(requirement: str) -> str | None:
@@ -257,9 +258,9 @@ def _newest(requirement: str) -> str | None:
     raise ParityError(f"the package index was asked for {requirement} and gave no answer: {said}")
 
 
-def bisection_to_json(found: Bisection) -> str:
+def bisection_to_json(bisection: Bisection) -> str:
     """Write a bisection as JSON."""
-    return _adapter().dump_json(found, indent=2).decode() + "\n"
+    return _adapter().dump_json(bisection, indent=2).decode() + "\n"
 
 
 @cache

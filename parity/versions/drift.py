@@ -63,8 +63,8 @@ class Drift:
     @property
     def counts(self) -> dict[Kind, int]:
         """Count the images of each kind of change."""
-        found = Counter(change.kind for change in self.changes.values())
-        return {kind: found[kind] for kind in KINDS if found[kind]}
+        counts = Counter(change.kind for change in self.changes.values())
+        return {kind: counts[kind] for kind in KINDS if counts[kind]}
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _all_of(suite: Suite, leg: Leg, selection: Selection, reason: str | None, fo
         yield follow(suite.directory, replace(leg, subject=subject), reason, force)
 
 
-def to_json(found: Drifts, directory: Path) -> str:
+def to_json(drifts: Drifts, directory: Path) -> str:
     """Write what became of a suite; its files are named relative to `directory`, the suite file's."""
 
     def leg(drift: Drift) -> dict[str, Any]:
@@ -173,8 +173,8 @@ def to_json(found: Drifts, directory: Path) -> str:
 
     content = {
         "schema": SCHEMA,
-        "legs": [leg(drift) for drift in found.legs],
-        "unused": [path.relative_to(directory).as_posix() for path in found.unused],
-        "exit_code": found.exit_code,
+        "legs": [leg(drift) for drift in drifts.legs],
+        "unused": [path.relative_to(directory).as_posix() for path in drifts.unused],
+        "exit_code": drifts.exit_code,
     }
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

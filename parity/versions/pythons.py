@@ -20,8 +20,8 @@ def find_uv() -> Path | None:
 
         return Path(find_uv_bin())
     except (ImportError, FileNotFoundError):
-        found = shutil.which("uv")
-        return Path(found) if found else None
+        path = shutil.which("uv")
+        return Path(path) if path else None
 
 
 @cache
@@ -43,9 +43,9 @@ def _candidates(version: str) -> Iterator[Path]:
     yield from sorted(pyenv.glob(f"versions/{short}*/bin/python"), reverse=True)
     if uv := find_uv():
         command: list[str | Path] = [uv, "python", "find", "--managed-python", "--no-python-downloads", version]
-        found = subprocess.run(command, capture_output=True, text=True).stdout.strip()
-        if found:
-            yield Path(found)
+        path = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+        if path:
+            yield Path(path)
 
 
 def _is(version: str, interpreter: Path) -> bool:

@@ -37,7 +37,7 @@ class ImageChange:
 
     @property
     def worse(self) -> bool:
-        """Tell whether it fails now and did not, or fails in a worse way."""
+        """Tell whether it fails now and did not, or fails worse."""
         return self.new is not None and _CASE_BADNESS[self.new] > _CASE_BADNESS[self.old or "match"]
 
 
@@ -84,7 +84,7 @@ class RunDiff:
 
 
 def compare_runs(old: Run, new: Run) -> RunDiff:
-    """Compare two runs; a subject is found again by its model, its route (or file) and its backend."""
+    """Compare two runs; a subject is recognised by its model, its route (or file) and its backend."""
     before, after = _keyed(old), _keyed(new)
     subjects = tuple(_subject(key, before.get(key), after.get(key)) for key in dict.fromkeys([*after, *before]))
     stale = tuple(line for line in new.stale_known_issues if line not in old.stale_known_issues)
@@ -92,20 +92,20 @@ def compare_runs(old: Run, new: Run) -> RunDiff:
     return RunDiff(subjects, _environment(old, new), stale, counts)
 
 
-def diff_to_json(found: RunDiff) -> str:
+def diff_to_json(diff: RunDiff) -> str:
     """Write what changed as JSON."""
-    return _adapter().dump_json(found, indent=2).decode() + "\n"
+    return _adapter().dump_json(diff, indent=2).decode() + "\n"
 
 
 def _keyed(run: Run) -> dict[tuple[str, str, str, int], Subject]:
-    """Key subjects; those that share all names are told apart by their order."""
+    """Key subjects; their order tells those apart that share all names."""
     seen: Counter[tuple[str, str, str]] = Counter()
-    found = {}
+    keyed = {}
     for s in run.subjects:
         name = (s.model, way(s), s.backend)
-        found[(*name, seen[name])] = s
+        keyed[(*name, seen[name])] = s
         seen[name] += 1
-    return found
+    return keyed
 
 
 def _subject(key: tuple[str, str, str, int], old: Subject | None, new: Subject | None) -> SubjectDiff:

@@ -1,4 +1,4 @@
-"""Environments with other versions of converters: found or built, always whole, checked before use."""
+"""Environments with other versions of converters: reused or built, always whole, checked before use."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from parity.versions.toolchain_packages import installed, other_torch, unmet
 
 WORKER = Path(conversion.__file__).with_name("toolchain_worker.py")
 STATE = "toolchain.json"
-# Counted up when environments are built in another way, so that those of before are not taken for whole.
+# Counted up when environments are built otherwise, so that those of before are not taken for whole.
 FORMAT = 1
 LINES = 12
 # Before the converter or the runtime has its say: what fails there says nothing of it.
@@ -56,12 +56,12 @@ class ToolChainFailure:
 
     def __str__(self) -> str:
         """Put it into one line."""
-        told = self.last_lines[-1].strip() if self.last_lines else "nothing was said"
+        reason = self.last_lines[-1].strip() if self.last_lines else "nothing was said"
         limit = limit_of(" ".join(self.last_lines)) if self.stage == "convert" else None
         if limit:
             return f"{self.stage}: {limit}; take another route"
-        advice = hint(told)
-        return f"{self.stage}: {told}{f'; {advice}' if advice else ''}"
+        advice = hint(reason)
+        return f"{self.stage}: {reason}{f'; {advice}' if advice else ''}"
 
 
 class ToolChainError(ConversionError):
@@ -140,13 +140,13 @@ def health(home: Path) -> str | None:
             timeout=120,
             check=True,
         )
-        found = json.loads(ran.stdout)["answer"]
+        versions = json.loads(ran.stdout)["answer"]
     except (OSError, ValueError, LookupError, subprocess.SubprocessError) as error:
         return f"{home}: its interpreter does not run ({error})"
-    differing = [name for name, version in wanted.items() if found.get(name) != version]
+    differing = [name for name, version in wanted.items() if versions.get(name) != version]
     if differing:
         name = differing[0]
-        return f"{home}: {name} {wanted[name]} was installed there, and it has {found.get(name, 'none')}"
+        return f"{home}: {name} {wanted[name]} was installed there, and it has {versions.get(name, 'none')}"
     return None
 
 
@@ -164,10 +164,10 @@ def _build(toolchain: ToolChain, interpreter: Path, home: Path) -> None:
     """Build in a directory of its own and move it into place when it is whole."""
     free = shutil.disk_usage(home.parent).free
     if len(toolchain.kept) < len(KEPT) and free < TORCH_BYTES:
-        told = (
+        reason = (
             f"{home.parent}: another torch takes up to {TORCH_BYTES / 1e9:.0f} GB, and {free / 1e9:.0f} GB are free"
         )
-        raise ToolChainError(ToolChainFailure("install", (f"{told}; free some, or take the installed torch",)))
+        raise ToolChainError(ToolChainFailure("install", (f"{reason}; free some, or take the installed torch",)))
     with scratch_beside(home) as scratch:
         environment = scratch / "environment"
         _uv("install", ["venv", "--relocatable", "--python", interpreter, environment])
@@ -214,25 +214,25 @@ def _resolve(toolchain: ToolChain, interpreter: Path, scratch: Path) -> dict[str
     without.write_text("".join(f'{name} ; python_version < "0"\n' for name in toolchain.kept))
     arguments += ["--override", without]
     _uv("resolve", arguments, "\n".join(toolchain.packages))
-    found: dict[str, str] = {}
+    pinned: dict[str, str] = {}
     for line in pins.read_text(encoding="utf-8").splitlines():
         name, _, version = line.partition(";")[0].strip().partition("==")
-        found[normal(name)] = version
-    return found
+        pinned[normal(name)] = version
+    return pinned
 
 
-def _uv(stage: str, arguments: Sequence[str | Path], given: str = "") -> None:
+def _uv(stage: str, arguments: Sequence[str | Path], text: str = "") -> None:
     program = find_uv()
     if program is None:
         raise ToolChainError(ToolChainFailure(stage, ("uv is not installed; pip install uv",)))
     command = [program, "--quiet", "--no-python-downloads", *arguments]
     try:
         ran = subprocess.run(
-            [str(part) for part in command], input=given, capture_output=True, text=True, timeout=_BUILD_SECONDS
+            [str(part) for part in command], input=text, capture_output=True, text=True, timeout=_BUILD_SECONDS
         )
     except subprocess.TimeoutExpired as error:
-        told = f"uv {arguments[0]} took longer than {_BUILD_SECONDS} s"
-        raise ToolChainError(ToolChainFailure(stage, (told,))) from error
+        reason = f"uv {arguments[0]} took longer than {_BUILD_SECONDS} s"
+        raise ToolChainError(ToolChainFailure(stage, (reason,))) from error
     if ran.returncode:
         raise ToolChainError(
             ToolChainFailure(stage, last_lines(ran.stderr) or (f"uv ended with {ran.returncode}",))
@@ -249,5 +249,5 @@ def _interpreter(home: Path) -> Path:
 
 
 def _site_packages(home: Path) -> Path:
-    found = next(iter(home.glob("lib/python*/site-packages")), None)
-    return found or home / "Lib" / "site-packages"
+    directory = next(iter(home.glob("lib/python*/site-packages")), None)
+    return directory or home / "Lib" / "site-packages"

@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 @cache
 def installed() -> Mapping[str, str]:
     """List what the running environment has, name -> version, as an import would find it."""
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for package in distributions():
         if name := package.metadata["Name"]:
-            found.setdefault(normal(name), package.version)
-    return dict(sorted(found.items()))
+            versions.setdefault(normal(name), package.version)
+    return dict(sorted(versions.items()))
 
 
 def other_torch(packages: Iterable[Distribution]) -> str | None:
     """Say which package asks for another torch than the installed one; None where none does."""
     for package in packages:
         for wanted in _wants(package):
-            found = installed().get(normal(wanted.name), "")
-            if normal(wanted.name) in KEPT and not wanted.specifier.contains(found, prereleases=True):
+            version = installed().get(normal(wanted.name), "")
+            if normal(wanted.name) in KEPT and not wanted.specifier.contains(version, prereleases=True):
                 return (
                     f"{package.metadata['Name']} {package.version} asks for {wanted}, and a tool chain keeps the "
-                    f"installed {wanted.name} {found or '(none)'}; choose a version that goes with it, or name a "
+                    f"installed {wanted.name} {version or '(none)'}; choose a version that goes with it, or name a "
                     "torch too"
                 )
     return None
@@ -42,9 +42,9 @@ def unmet(pins: Mapping[str, str]) -> Iterator[str]:
     for package in distributions():
         name = normal(package.metadata["Name"] or "")
         for wanted in _wants(package) if name not in pins else ():
-            found = pins.get(normal(wanted.name))
-            if found and not wanted.specifier.contains(found, prereleases=True):
-                yield f"{name} {package.version} asks for {wanted.name}{wanted.specifier}, not {found}"
+            version = pins.get(normal(wanted.name))
+            if version and not wanted.specifier.contains(version, prereleases=True):
+                yield f"{name} {package.version} asks for {wanted.name}{wanted.specifier}, not {version}"
 
 
 def _wants(package: Distribution) -> Iterator[Requirement]:

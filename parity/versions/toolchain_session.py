@@ -39,7 +39,7 @@ class Session:
     def ask(self, verb: str, arguments: Mapping[str, Any], timeout: float) -> Any | ToolChainFailure:
         """Let the process do one of the worker's verbs and return its answer.
 
-        timeout: seconds until it is given up and killed.
+        timeout: seconds until it is killed.
         """
         stage = "start"
         try:

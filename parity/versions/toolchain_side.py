@@ -7,7 +7,7 @@ can hold.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,24 @@ if TYPE_CHECKING:
     from conversion import Classifier
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Name a failing artefact, and what it was judged by; JSON can hold all of it.
+
+    source: arguments of `make_classifier`. weights: the hash that its classifier must have.
+    names, files: of the images. tolerance: the largest |dp| allowed; None chooses by format and precision.
+    """
+
+    source: Mapping[str, Any]
+    weights: str
+    artifact: str
+    route: str
+    backend: str
+    names: Sequence[str]
+    files: Sequence[str]
+    tolerance: float | None
+
+
 def make_classifier(factory: str, arguments: Mapping[str, Any], name: str, directory: str) -> Classifier:
     """Load a classifier as `load_classifier` does."""
     return load_classifier(factory, arguments, name, Path(directory))
@@ -35,44 +53,32 @@ def make_classifier(factory: str, arguments: Mapping[str, Any], name: str, direc
 
 def predict(artifact: str, backend: str, pixels: str) -> dict[str, Any]:
     """Run an artefact on the pixels [N, H, W, 3] of a .npy file."""
-    found = find_backend(backend).load(open_artifact(artifact))(np.load(pixels))
+    prediction = find_backend(backend).load(open_artifact(artifact))(np.load(pixels))
     return {
         # As hexadecimal text, because JSON has neither NaN nor infinity.
-        "probabilities": [[float(p).hex() for p in row] for row in found.probabilities],
-        "labels": found.labels,
-        "top1": found.top1,
+        "probabilities": [[float(p).hex() for p in row] for row in prediction.probabilities],
+        "labels": prediction.labels,
+        "top1": prediction.top1,
     }
 
 
-def explain(
-    source: Mapping[str, Any],
-    weights: str,
-    artifact: str,
-    route: str,
-    backend: str,
-    names: Sequence[str],
-    files: Sequence[str],
-    tolerance: float | None,
-    pixels: str,
-    expected: str,
-) -> dict[str, Any]:
+def explain(failure: Mapping[str, Any], pixels: str, expected: str) -> dict[str, Any]:
     """Judge an artefact again with the runtime that is in here, and look for the causes where it fails.
 
-    source: arguments of `make_classifier`; weights: the hash that its classifier must have. names, files, pixels:
-    the images, these in a .npy file; expected: PyTorch's answers to them, in another. tolerance: the largest |dp|
-    allowed; None chooses by format and precision.
+    failure: the fields of a Failure. pixels: the images, in a .npy file; expected: PyTorch's answers, in another.
     """
     from conversion.provenance import weights_hash
 
-    classifier = make_classifier(**source)
-    if weights_hash(classifier) != weights:
+    failed = Failure(**failure)
+    classifier = make_classifier(**failed.source)
+    if weights_hash(classifier) != failed.weights:
         raise ParityError(f"{classifier.name}: the factory gives other weights every time it is called; seed it")
-    images = ImageSet(tuple(names), np.load(pixels), tuple(map(Path, files)))
+    images = ImageSet(tuple(failed.names), np.load(pixels), tuple(map(Path, failed.files)))
     reference = Reference(classifier, images, Prediction(np.load(expected), tuple(classifier.labels)))
-    opened = replace(open_artifact(artifact), route=route)
-    judging = Judging(None if tolerance is None else Tolerance(tolerance))
-    subject, answers = judge_with_prediction(reference, opened, backend, judging)
-    explained = Explainer()(subject, reference, opened, answers)
+    artifact = replace(open_artifact(failed.artifact), route=failed.route)
+    judging = Judging(None if failed.tolerance is None else Tolerance(failed.tolerance))
+    subject, answers = judge_with_prediction(reference, artifact, failed.backend, judging)
+    explained = Explainer()(subject, reference, artifact, answers)
     return {
         "guilty_hop": explained.guilty_hop,
         "diagnoses": [asdict(diagnosis) for diagnosis in explained.diagnoses],

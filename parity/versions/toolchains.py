@@ -4,7 +4,7 @@
         convert_in(session, classifier, source, route, directory) -> Artifact, or a ToolChainFailure
 
 The classifier does not cross: its factory is called again in there. What is converted must therefore be the same
-every time, and a factory that gives other weights in there is found out.
+every time, and a factory that gives other weights in there is noticed.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def convert_in(
 ) -> Artifact | ToolChainFailure:
     """Convert a classifier as `conversion.convert` does, but in a tool chain.
 
-    classifier: what the source gives in this process. timeout: seconds until the conversion is given up.
+    classifier: what the source gives in this process. timeout: seconds until the conversion is stopped.
     """
     find_route(route)
     axes = {"dynamic": dynamic, "bounds": bounds, "sizes": sizes}
@@ -96,11 +96,11 @@ def convert_in(
     if isinstance(answer, ToolChainFailure):
         return answer
     if answer["weights"] != weights_hash(classifier):
-        told = (
+        reason = (
             f"{classifier.name}: the factory gives other weights every time it is called (seed it, or load a "
             "checkpoint), so what the tool chain converted is another model"
         )
-        return ToolChainFailure("load", (told,))
+        return ToolChainFailure("load", (reason,))
     return _opened(Path(answer["path"]), route, answer["remark"])
 
 
@@ -120,12 +120,12 @@ def _convert_from_onnx(
     packages = {**package_versions(), **{name: inside[name] for name in CONVERTERS if name in inside}}
     try:
         opened = open_axes(classifier.preprocessing, **axes)
-        made = convert_by(recipe, classifier, directory, opened, packages)
+        artifact = convert_by(recipe, classifier, directory, opened, packages)
     except ToolChainError as error:
         return error.failure
     except ConversionError as error:  # the first half of the route, here
         return ToolChainFailure("convert", (str(error),))
-    return _opened(made.path, route, made.remark)
+    return _opened(artifact.path, route, artifact.remark)
 
 
 def _specification(session: Session, timeout: float, path: Path, **options: Any) -> Any:
@@ -136,13 +136,13 @@ def _specification(session: Session, timeout: float, path: Path, **options: Any)
 
     scratch = Path(tempfile.mkdtemp(prefix="coreml-parity-"))
     try:
-        given, made = scratch / "slimmed.onnx", scratch / "made.mlmodel"
-        onnx.save(slimmed(path), str(given))
-        request = {"onnx": str(given), "out": str(made), "options": options}
+        source, target = scratch / "slimmed.onnx", scratch / "made.mlmodel"
+        onnx.save(slimmed(path), str(source))
+        request = {"onnx": str(source), "out": str(target), "options": options}
         failure = session.ask("onnx_coreml", request, timeout)
         if isinstance(failure, ToolChainFailure):
             raise ToolChainError(failure)
-        return import_coremltools().utils.load_spec(str(made))
+        return import_coremltools().utils.load_spec(str(target))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -24,7 +24,8 @@ from parity.core.tolerance import Tolerance
 from parity.formats.attributes import changed_attributes
 from parity.formats.facts import artifact_digest, changed_facts, facts
 from parity.pipeline import load_entry
-from parity.versions.sides import Bench, Made, Outcome, Side, opened, runtime_for
+from parity.versions.bench import Bench, Conversion, Outcome, SuiteRoute, opened, runtime_for
+from parity.versions.side import Side
 from parity.versions.upgrade_verdicts import REGRESSIONS, UPGRADE_VERDICTS, SideState, UpgradeVerdict, judge_upgrade
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from conversion import Artifact
     from parity.backends.reference import Reference
-    from parity.suite.suite import ModelEntry, Suite
+    from parity.suite.suite import Suite
 
 SCHEMA = "parity-upgrade/1"
 TIMEOUT = 900.0
@@ -102,10 +103,10 @@ def upgrade(
     progress: Progress = lambda message, share: None,
     timeout: float = TIMEOUT,
 ) -> Upgrade:
-    """Convert the models of a suite on both sides, run what was made, and compare; empty selections mean all.
+    """Convert the models of a suite on both sides, run the artefacts, and compare; empty selections mean all.
 
     artifacts: where converted models and environments of tool chains are kept between runs.
-    timeout: seconds until one conversion in a tool chain is given up.
+    timeout: seconds until one conversion in a tool chain is stopped.
     """
     from parity.core.environment import environment
 
@@ -125,37 +126,35 @@ def upgrade(
             reference = load_entry(suite, entry)
             for route in its:
                 progress(f"{entry.name}: {route}", len(legs) / total)
-                legs.append(_leg(suite, entry, reference, route, before, after))
+                legs.append(_leg(SuiteRoute(suite, entry, reference, route), before, after))
         packages = {old.name: before.versions, new.name: after.versions}
         remarks = (*before.remarks, *after.remarks)
     summary: dict[str, int] = {verdict: sum(leg.verdict == verdict for leg in legs) for verdict in UPGRADE_VERDICTS}
     return Upgrade(old.name, new.name, tuple(legs), environment(), packages, remarks, summary)
 
 
-def _leg(
-    suite: Suite, entry: ModelEntry, reference: Reference, route: str, old_bench: Bench, new_bench: Bench
-) -> UpgradeLeg:
-    was, now = (bench.make(suite, entry, reference, route) for bench in (old_bench, new_bench))
-    backend = runtime_for(route)
-    before = old_bench.judge(reference, was, backend, entry, route)
-    after = new_bench.judge(reference, now, backend, entry, route)
+def _leg(tried: SuiteRoute, old_bench: Bench, new_bench: Bench) -> UpgradeLeg:
+    was, now = (bench.convert(tried) for bench in (old_bench, new_bench))
+    backend = runtime_for(tried.route)
+    before = old_bench.judge(tried, was, backend)
+    after = new_bench.judge(tried, now, backend)
     verdict, reason = judge_upgrade(before.subject, after.subject, before.state, after.state)
     new, changes = after.subject, tuple[str, ...]()
     if was.artifact and now.artifact:
         changes = changed_files(was.artifact, now.artifact)
     if verdict in REGRESSIONS and now.artifact:
-        new = new_bench.explain(suite, entry, reference, now.artifact, after)
+        new = new_bench.explain(tried, now.artifact, after)
         if was.artifact and artifact_digest(was.artifact) == artifact_digest(now.artifact):
             new = replace(new, diagnoses=(*_accused(old_bench, new_bench, before, after), *new.diagnoses))
     leg = UpgradeLeg(
-        *(entry.name, route, backend, verdict, reason, before.subject, new, changes),
+        *(tried.entry.name, tried.route, backend, verdict, reason, before.subject, new, changes),
         said=_said(old_bench, was) + _said(new_bench, now),
         before=before.state,
         after=after.state,
     )
     if before.answers is None or after.answers is None:
         return leg
-    between = _between(reference, before.answers, after.answers, new.tolerance)
+    between = _between(tried.reference, before.answers, after.answers, new.tolerance)
     if not between:
         return leg
     apart = [case.max_abs_diff for case in between if case.max_abs_diff is not None]
@@ -172,10 +171,10 @@ def _accused(old_bench: Bench, new_bench: Bench, before: Outcome, after: Outcome
         return
     apart = after.subject.max_abs_diff
     answered = "gives no answer to this file" if after.answers is None else "answers this file wrongly"
-    told = "" if apart is None else f", by up to {apart:.2g}"
+    difference = "" if apart is None else f", by up to {apart:.2g}"
     yield Diagnosis(
         known("v-runtime-regression"),
-        f"{package} {new} {answered}{told}; {package} {old} answers the same file as PyTorch does.",
+        f"{package} {new} {answered}{difference}; {package} {old} answers the same file as PyTorch does.",
         confirmed=True,
         fix=f"pip install {package}=={old}",
     )
@@ -198,14 +197,14 @@ def _between(reference: Reference, old: Prediction, new: Prediction, tolerance: 
     return compare(replace(old, labels=labels), new, Tolerance(tolerance), reference.images.names).cases
 
 
-def _said(bench: Bench, made: Made) -> tuple[str, ...]:
-    lines = made.failure.last_lines if made.failure else ()
+def _said(bench: Bench, conversion: Conversion) -> tuple[str, ...]:
+    lines = conversion.failure.last_lines if conversion.failure else ()
     return tuple(f"{bench.side.name}: {line}" for line in lines)
 
 
-def upgrade_to_json(found: Upgrade) -> str:
+def upgrade_to_json(upgrade: Upgrade) -> str:
     """Write an upgrade as JSON."""
-    return _adapter().dump_json(found, indent=2).decode() + "\n"
+    return _adapter().dump_json(upgrade, indent=2).decode() + "\n"
 
 
 @cache

@@ -72,7 +72,7 @@ def judge_upgrade(
     """Say whether the new side is better or worse than the old one, and why.
 
     before, after: the two sides' states; None reads them out of the subjects.
-    A difference counts from the tolerance on: within it both are as good as PyTorch, as far as can be told.
+    A difference counts from the tolerance on: within it both are as good as PyTorch, as far as can be known.
     """
     before, after = before or state_of(old), after or state_of(new)
     verdict = TABLE[before, after]

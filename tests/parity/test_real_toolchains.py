@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from parity.suite.suite import read_suite
-from parity.versions.sides import Side
+from parity.versions.side import Side
 from parity.versions.toolchains import ToolChain, ToolChainFailure, prepare, why_not
 from parity.versions.upgrade import upgrade
 from tests.parity import tiny

@@ -170,10 +170,10 @@ def _cuts(window: _Window, full: tuple[int, ...], sizes: tuple[int, ...]) -> lis
         return list(window.amounts)
     cuts: list[int] = []
     for axis, (size, n, stride) in enumerate(zip(full, sizes, window.stride, strict=True)):
-        given = window.amounts[2 * axis : 2 * axis + 2]
+        sides = window.amounts[2 * axis : 2 * axis + 2]
         total = size - (window.wanted[axis] if window.wanted else n * stride)
-        if window.wanted and not window.same and total == sum(given):
-            cuts += given
+        if window.wanted and not window.same and total == sum(sides):
+            cuts += sides
             continue
         # What is missing is added at the end.
         small = max(total, 0) // 2

@@ -19,8 +19,8 @@ def non_maximum_suppression(params: Any) -> Callable[..., _Four]:
     fixed = [params.iouThreshold, params.scoreThreshold, float(params.maxBoxes)]
     per_class = bool(params.perClassSuppression)
 
-    def run(boxes: torch.Tensor, scores: torch.Tensor, *given: torch.Tensor) -> _Four:
-        overlap, least, most = [one.item() for one in given] + fixed[len(given) :]
+    def run(boxes: torch.Tensor, scores: torch.Tensor, *limits: torch.Tensor) -> _Four:
+        overlap, least, most = [one.item() for one in limits] + fixed[len(limits) :]
         kept, kept_scores, indices, counts = choose(boxes, scores, overlap, least, int(most), per_class)
         return kept, kept_scores, indices.float(), counts.float()
 

@@ -50,13 +50,13 @@ class _Cell:
     step: Callable[..., _Tensors]
     reverse: bool
 
-    def run(self, x: torch.Tensor, given: Sequence[torch.Tensor]) -> _Tensors:
+    def run(self, x: torch.Tensor, initial: Sequence[torch.Tensor]) -> _Tensors:
         """Step through the sequence; return the outputs in the order of the steps, then the last states."""
         if x.ndim != 5:
             raise ValueError(f"a sequence is [Seq, Batch, C, 1, 1], not {list(x.shape)}")
         batch = x.shape[1]
         # Whatever the axes of size 1: for its `rnn`, coremltools writes a state as [Batch, H, 1, 1, 1].
-        states = [rows_of_batch(state.reshape(-1, self.size), batch) for state in given]
+        states = [rows_of_batch(state.reshape(-1, self.size), batch) for state in initial]
         states += [x.new_zeros(batch, self.size) for _ in range(self.states - len(states))]
         gates = F.linear(x.flatten(2), self.weight, self.bias)
         outputs: list[torch.Tensor] = []
@@ -69,8 +69,8 @@ class _Cell:
 def _one_way(cell: _Cell, sequence: bool) -> Callable[..., _Tensors]:
     """Make the layer of a single direction; in reverse the first output is that of the last element."""
 
-    def run(x: torch.Tensor, *given: torch.Tensor) -> _Tensors:
-        outputs, *states = cell.run(x, given)
+    def run(x: torch.Tensor, *initial: torch.Tensor) -> _Tensors:
+        outputs, *states = cell.run(x, initial)
         return _blobs(outputs if sequence else outputs[-1:], states)
 
     return run
@@ -89,8 +89,8 @@ def _nonlinearity(params: Any) -> _Function:
     function = getattr(filled, kind)
     if any(_DEFAULTS[kind]) and not (function.alpha or function.beta):
         function.alpha, function.beta = _DEFAULTS[kind]
-    made = activation(filled)
-    plain: _Function = made.run if isinstance(made, Prepared) or not callable(made) else made
+    kernel = activation(filled)
+    plain: _Function = kernel.run if isinstance(kernel, Prepared) or not callable(kernel) else kernel
     return plain
 
 
@@ -166,9 +166,9 @@ def bi_directional_lstm(params: Any) -> Callable[..., _Tensors]:
     forward = _lstm(params, params.activationsForwardLSTM, "activationsForwardLSTM", there, False)
     backward = _lstm(params, params.activationsBackwardLSTM, "activationsBackwardLSTM", back, True)
 
-    def run(x: torch.Tensor, *given: torch.Tensor) -> _Tensors:
-        ahead, *states = forward.run(x, given[:2])
-        behind, *others = backward.run(x, given[2:])
+    def run(x: torch.Tensor, *initial: torch.Tensor) -> _Tensors:
+        ahead, *states = forward.run(x, initial[:2])
+        behind, *others = backward.run(x, initial[2:])
         if params.params.sequenceOutput:
             outputs = torch.cat([ahead, behind.flip(0)], -1)
         else:

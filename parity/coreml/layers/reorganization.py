@@ -36,7 +36,7 @@ def reshape(params: Any) -> _Function:
         image = [height, width, channels] if last else [channels, height, width]
         x = x.movedim(-3, -1) if last else x
         if sequence:
-            # B stands between Seq and the image, so it steps aside while the elements are told off anew.
+            # B stands between Seq and the image, so it steps aside while the elements are counted off anew.
             y = x.movedim(1, 0).reshape(x.shape[1], *sequence, *image).movedim(0, 1)
         else:
             y = x.reshape(*x.shape[:-3], *image)

@@ -119,7 +119,7 @@ def crop_resize(params: Any) -> Callable[[torch.Tensor, torch.Tensor], torch.Ten
 
 
 def _spans(boxes_as: str, box: list[float]) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return ((top, bottom), (left, right)) of a box given in one of the four ways of BoxCoordinatesMode."""
+    """Return ((top, bottom), (left, right)) of a box in one of the four forms of BoxCoordinatesMode."""
     if boxes_as.endswith("WIDTH_FIRST"):
         box = [box[1], box[0], box[3], box[2]]
     if boxes_as.startswith("CORNERS"):

@@ -1,6 +1,6 @@
 """Writing into a tensor at indices. Source: NeuralNetwork.proto, scatter, scatterND and scatterAlongAxis.
 
-Updates are made one after the other, so that of two for the same place the second meets the result of the first.
+Updates happen one after the other, so that of two for the same place the second meets the result of the first.
 """
 
 from __future__ import annotations

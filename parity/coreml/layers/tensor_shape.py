@@ -141,6 +141,6 @@ def broadcast_to_like(params: Any) -> Callable[[torch.Tensor, torch.Tensor], tor
 def _broadcast(x: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     """Broadcast as a view, which takes no memory here; refuse what would take too much as a value of its own."""
     result = x.broadcast_to(tuple(shape))
-    if told := too_large(result.shape, result.element_size()):
-        raise ValueError(told)
+    if excess := too_large(result.shape, result.element_size()):
+        raise ValueError(excess)
     return result

@@ -26,8 +26,8 @@ def slice_dynamic(params: Any) -> Callable[..., torch.Tensor]:
     fixed = {name: [int(v) for v in getattr(params, name)] for name in _FIELDS[1:]}
 
     def run(x: torch.Tensor, begins: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
-        given = {name: integers(value) for name, value in zip(_FIELDS, (begins, *others), strict=False)}
-        return _slice(x, **fixed | given)
+        computed = {name: integers(value) for name, value in zip(_FIELDS, (begins, *others), strict=False)}
+        return _slice(x, **fixed | computed)
 
     return run
 

@@ -92,7 +92,7 @@ def silu(x: torch.Tensor) -> torch.Tensor:
 
 @op("softmax")
 def softmax(x: torch.Tensor, axis: int = -1) -> torch.Tensor:
-    """Normalise exp(x) along one axis, shifted by its maximum so that nothing overflows on the way."""
+    """Normalise exp(x) along one axis, shifted by its maximum so that nothing overflows."""
     return torch.softmax(x, axis)
 
 

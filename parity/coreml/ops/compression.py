@@ -78,11 +78,11 @@ def constexpr_lut_to_dense(
     length = lut.shape[-1]
     tables = _spread(lut, indices.shape).expand(*indices.shape, *lut.shape[-2:])
     places = indices.long()[..., None, None].expand(*indices.shape, 1, length)
-    found = tables.gather(-2, places).squeeze(-2)
+    entries = tables.gather(-2, places).squeeze(-2)
     if vector_axis is None or length == 1:
-        return found.squeeze(-1)
+        return entries.squeeze(-1)
     axis = vector_axis % indices.ndim
-    return found.movedim(-1, axis + 1).flatten(axis, axis + 1)
+    return entries.movedim(-1, axis + 1).flatten(axis, axis + 1)
 
 
 @op("constexpr_sparse_to_dense", since="iOS18", exact=True, constant=True)

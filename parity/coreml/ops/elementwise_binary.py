@@ -119,7 +119,7 @@ def power(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 @op("real_div")
 def real_div(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Divide x by y; integers have an integer quotient, without its fraction."""
-    # By way of float32, large integers would lose digits before the fraction is cut off.
+    # Through float32, large integers would lose digits before the fraction is cut off.
     return torch.div(x, y, rounding_mode=None if x.is_floating_point() else "trunc")
 
 

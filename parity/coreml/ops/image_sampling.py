@@ -140,7 +140,7 @@ def crop_resize(
 
     box_indices [N]: the image of each box, in order where absent. A box's ends are pixels, both inside the box.
     A box that ends before it starts is turned round. A point outside the image has pad_value; of the mode
-    UNALIGN_CORNERS it is mirrored at the image's edge pixel, which is what Apple's test of that mode found.
+    UNALIGN_CORNERS it is mirrored at the image's edge pixel, as Apple's test of that mode shows.
     """
     ends = boxes.double()
     if box_coordinate_mode.endswith("WIDTH_FIRST"):

@@ -29,7 +29,7 @@ def instance_norm(
     epsilon: float = 1e-5,
 ) -> torch.Tensor:
     """Normalise each channel of each example by its own mean and variance; x [N, C, *spatial]."""
-    # As one group per channel: F.instance_norm, made for training, refuses a single element.
+    # As one group per channel: F.instance_norm, meant for training, refuses a single element.
     return torch.group_norm(x, x.shape[1], gamma, beta, epsilon)
 
 
@@ -47,7 +47,7 @@ def layer_norm(
     beta: torch.Tensor | None = None,
     epsilon: float = 1e-5,
 ) -> torch.Tensor:
-    """Normalise over the axes, all of them where none are given; gamma and beta have the shape of these axes."""
+    """Normalise over the axes, all of them by default; gamma and beta have the shape of these axes."""
     normalised = sorted(axis % x.ndim for axis in (axes or range(x.ndim)))
     order = [axis for axis in range(x.ndim) if axis not in normalised] + normalised
     shape = [x.shape[axis] for axis in normalised]

@@ -58,7 +58,7 @@ def reduce_log_sum(x: torch.Tensor, axes: Axes = None, keep_dims: bool = False) 
 
 @op("reduce_log_sum_exp")
 def reduce_log_sum_exp(x: torch.Tensor, axes: Axes = None, keep_dims: bool = False) -> torch.Tensor:
-    """Compute the logarithm of the sum of exp(x), shifted by the maximum so that nothing overflows on the way."""
+    """Compute the logarithm of the sum of exp(x), shifted by the maximum so that nothing overflows."""
     return _real(x).logsumexp(_axes(x, axes), keepdim=keep_dims)
 
 
@@ -70,7 +70,7 @@ def reduce_max(x: torch.Tensor, axes: Axes = None, keep_dims: bool = False) -> t
 
 @op("reduce_mean")
 def reduce_mean(x: torch.Tensor, axes: Axes = None, keep_dims: bool = False) -> torch.Tensor:
-    """Average over the axes; all of them where none are given."""
+    """Average over the axes; all of them by default."""
     return _real(x).mean(_axes(x, axes), keepdim=keep_dims)
 
 

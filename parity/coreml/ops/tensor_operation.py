@@ -51,7 +51,7 @@ def cumsum(x: torch.Tensor, axis: int = 0, exclusive: bool = False, reverse: boo
 
 @op("fill")
 def fill(shape: tuple[int, ...], value: torch.Tensor | None = None) -> torch.Tensor:
-    """Make a tensor of one value, 0.0 where none is given."""
+    """Make a tensor of one value, 0.0 by default."""
     return torch.zeros(shape) if value is None else torch.full(shape, value.item(), dtype=value.dtype)
 
 

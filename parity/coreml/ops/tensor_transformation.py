@@ -80,7 +80,7 @@ def reshape_like(
 
 @op("reverse", exact=True)
 def reverse(x: torch.Tensor, axes: tuple[int, ...] | None = None) -> torch.Tensor:
-    """Turn the order of these axes, of all where none are given."""
+    """Turn the order of these axes, of all by default."""
     return x.flip(tuple(range(x.ndim)) if axes is None else axes)
 
 

@@ -85,7 +85,7 @@ class BlobFile:
 def release(array: np.ndarray) -> None:
     """Let go of the pages of a weight file that an array looks at: the system reads them again if need be.
 
-    What was made into a tensor is not in memory twice then.
+    What became a tensor is not in memory twice then.
     """
     owner: Any = array
     while isinstance(owner, np.ndarray):

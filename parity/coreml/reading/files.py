@@ -50,8 +50,8 @@ def _open_path(path: Path) -> ModelFile:
         raise CoreMLError(f"{path}: {why}")
     if is_compiled(path):
         raise CoreMLError(f"{path}: {COMPILED}")
-    if told := tell_first_pointer(path) if why else tell_pointer(path):
-        raise CoreMLError(f"{path}: {told}")
+    if pointer := tell_first_pointer(path) if why else tell_pointer(path):
+        raise CoreMLError(f"{path}: {pointer}")
     if not why:
         return ModelFile(_parse(path, path), None, str(path))
     try:

@@ -11,7 +11,7 @@ import torch
 
 from parity.core.errors import CoreMLError, UnsupportedOperationsError
 from parity.coreml.program import Graph, Node, Value
-from parity.coreml.reading.mil_binding import Reader, bind
+from parity.coreml.reading.mil_binding import Declared, Reader, Scope, bind
 from parity.coreml.reading.mil_types import check_block_types, check_constant_type, type_name
 from parity.coreml.reading.mil_values import Weights, read_constant, read_type
 from parity.coreml.registry import find_operation
@@ -78,7 +78,8 @@ def read_constants(specification: Any, path: str, weights_dir: Path | None) -> d
     for operation in function.block_specializations[function.opset].operations:
         if operation.type == "const" or operation.type.startswith("constexpr_"):
             outputs = _values(reader, operation.outputs)
-            _read_operation(reader, operation, outputs, constants, [], types, f"{path}: `{outputs[0].name}`")
+            declared = Declared(operation, outputs, f"{path}: `{outputs[0].name}`")
+            _read_operation(reader, declared, Scope(constants, types), [])
             types |= _types(reader, operation.outputs)
     arrays = ((name, getattr(value, "array", value)) for name, value in constants.items())
     return {name: np.asarray(array) for name, array in arrays if isinstance(array, np.ndarray | torch.Tensor)}
@@ -117,7 +118,7 @@ def _read_block(
                         f"{where}: the value `{value.name}` is defined twice; the file is damaged, convert again"
                     )
                 names.add(value.name)
-            _read_operation(reader, operation, outputs, constants, nodes, types, where)
+            _read_operation(reader, Declared(operation, outputs, where), Scope(constants, types), nodes)
             types |= _types(reader, operation.outputs)
         except CoreMLError:
             raise
@@ -130,19 +131,13 @@ def _read_block(
     return Graph(inputs, tuple(block.outputs), tuple(nodes), carried)
 
 
-def _read_operation(
-    reader: Reader,
-    operation: Any,
-    outputs: tuple[Value, ...],
-    constants: dict[str, Any],
-    nodes: list[Node],
-    types: Mapping[str, str],
-    where: str,
-) -> None:
-    name = outputs[0].name if outputs else operation.type
-    for value in outputs:
-        if told := declared_too_large(value):
-            raise CoreMLError(f"{where}: {told}")
+def _read_operation(reader: Reader, declared: Declared, scope: Scope, nodes: list[Node]) -> None:
+    """Read an operation: it becomes a constant of the scope, or one more node."""
+    operation, where, name = declared.operation, declared.where, declared.name
+    constants, types = scope.constants, scope.types
+    for value in declared.outputs:
+        if excess := declared_too_large(value):
+            raise CoreMLError(f"{where}: {excess}")
     if operation.type == "const":
         constants[name] = read_constant(operation.attributes["val"], reader.weights, name)
         check_constant_type(operation.outputs, operation.attributes["val"], where)
@@ -165,16 +160,12 @@ def _read_operation(
         planned = [make_block(block, reader.where) for block in blocks]
         if blocks and not reader.retyped:
             giving = [[known.get(n) for n in block.outputs] for block, known in zip(blocks, inside, strict=True)]
-            check_block_types(operation.type, giving, _declared(reader, operation), where)
-        node = bind(reader, operation, kernel, outputs, constants, planned, types, where)
+            check_block_types(operation.type, giving, list(_types(reader, operation.outputs).items()), where)
+        node = bind(reader, declared, kernel, scope, planned)
         if kernel.constant and not node.inputs:
-            constants |= _work_out(node)
+            constants.update(_work_out(node))
         else:
             nodes.append(node)
-
-
-def _declared(reader: Reader, operation: Any) -> list[tuple[str, str]]:
-    return list(_types(reader, operation.outputs).items())
 
 
 def _work_out(node: Node) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class Reader:
     """Carry what reading one function needs: where errors are, the weights, the operations that lack a kernel.
 
     retyped: declared types are not compared with those that operations give.
-    tensors: the constants that were made into tensors, by identity, as long as both live; several operations and
+    tensors: the constants that became tensors, by identity, as long as both live; several operations and
         blocks may want one.
     """
 
@@ -43,8 +43,8 @@ class Reader:
         """Make the tensor of a constant, once; what is no Constant is itself."""
         if not isinstance(value, Constant):
             return value
-        constant, made = self.tensors.get(id(value), (None, None))
-        tensor = made() if made and constant and constant() is value else None
+        constant, kept = self.tensors.get(id(value), (None, None))
+        tensor = kept() if kept and constant and constant() is value else None
         if tensor is None:
             tensor = carry(value.array, value.dtype)
             release(value.array)
@@ -52,43 +52,57 @@ class Reader:
         return tensor
 
 
-def bind(
-    reader: Reader,
-    operation: Any,
-    kernel: Kernel,
-    outputs: tuple[Value, ...],
-    constants: dict[str, Any],
-    blocks: list[Block],
-    types: Mapping[str, str],
-    where: str,
-) -> Node:
-    """Make a Node: constants go into the kernel's arguments now, the rest becomes the node's inputs.
+@dataclass(frozen=True)
+class Declared:
+    """Hold an operation of the file, with the values that it declares as its outputs.
 
-    types: of the values that the operation may read, by name.
+    where: how errors name it.
     """
-    name = outputs[0].name if outputs else operation.type
-    given = _arguments(operation, kernel)
-    unknown = sorted(set(given) - set(kernel.parameters))
-    absent = sorted(kernel.required - set(given))
+
+    operation: Any
+    outputs: tuple[Value, ...]
+    where: str
+
+    @property
+    def name(self) -> str:
+        """Name the operation by its first output."""
+        return self.outputs[0].name if self.outputs else str(self.operation.type)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Hold what an operation may read, by name: the constants that are known, and the types of all values."""
+
+    constants: dict[str, Any]
+    types: Mapping[str, str]
+
+
+def bind(reader: Reader, declared: Declared, kernel: Kernel, scope: Scope, blocks: list[Block]) -> Node:
+    """Make a Node: constants go into the kernel's arguments now, the rest becomes the node's inputs."""
+    operation, outputs, where, name = declared.operation, declared.outputs, declared.where, declared.name
+    arguments = _arguments(operation, kernel)
+    unknown = sorted(set(arguments) - set(kernel.parameters))
+    absent = sorted(kernel.required - set(arguments))
     if unknown or absent:
-        found = f"unknown {', '.join(unknown)}" if unknown else f"absent {', '.join(absent)}"
-        raise CoreMLError(f"{where}: {found}; {kernel.since} defines {', '.join(kernel.parameters)}")
+        mismatch = f"unknown {', '.join(unknown)}" if unknown else f"absent {', '.join(absent)}"
+        raise CoreMLError(f"{where}: {mismatch}; {kernel.since} defines {', '.join(kernel.parameters)}")
     if len(blocks) != (2 if kernel.wants_blocks else 0):
         raise CoreMLError(f"{where}: has {len(blocks)} block(s) inside; the file is damaged, convert again")
 
     fixed: dict[str, Any] = {"outputs": outputs} if kernel.wants_outputs else {}
     running: list[_Running] = []
     # In the kernel's order, so that what may be overwritten, its first parameter, is the node's first input.
-    for parameter in (p for p in kernel.parameters if p in given):
-        bindings = given[parameter]
+    for parameter in (p for p in kernel.parameters if p in arguments):
+        bindings = arguments[parameter]
         convert, many = _converter(kernel.parameters[parameter])
         if not many and len(bindings) != 1:
             raise CoreMLError(f"{where}: `{parameter}` takes one value, the file gives {len(bindings)}")
-        known = [_known(reader, binding, constants, name) for binding in bindings]
+        known = [_known(reader, binding, scope.constants, name) for binding in bindings]
         if any(value is _UNKNOWN for value in known):
             names = [named or f"{name}.{parameter}.{i}" for i, (named, _) in enumerate(bindings)]
             # A literal among values that are computed gets a name, and reaches the kernel as they do.
-            constants |= {n: k for n, (named, _), k in zip(names, bindings, known, strict=True) if not named}
+            literals = {n: k for n, (named, _), k in zip(names, bindings, known, strict=True) if not named}
+            scope.constants.update(literals)
             running.append(_Running(parameter, convert, many, tuple(names)))
             continue
         try:
@@ -100,7 +114,7 @@ def bind(
             raise CoreMLError(f"{where}: `{parameter}`: {error}") from error
 
     if not blocks and not reader.retyped:
-        _check_types(operation, kernel, given, fixed, types, where)
+        _check_types(declared, kernel, arguments, fixed, scope.types)
     operands = tuple(n for r in running for n in r.names)
 
     def runner(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
@@ -125,16 +139,16 @@ def bind(
 
 
 def _check_types(
-    operation: Any,
+    declared: Declared,
     kernel: Kernel,
-    given: Mapping[str, list[tuple[str, Any]]],
+    arguments: Mapping[str, list[tuple[str, Any]]],
     fixed: Mapping[str, Any],
     types: Mapping[str, str],
-    where: str,
 ) -> None:
+    operation, where = declared.operation, declared.where
     read: dict[str, str] = {}
-    for parameter in (p for p in kernel.parameters if given.get(p)):
-        named, literal = given[parameter][0]
+    for parameter in (p for p in kernel.parameters if arguments.get(p)):
+        named, literal = arguments[parameter][0]
         kind = types.get(named) if literal is None else type_name(literal.type, where)
         if kind is not None:
             read[parameter] = kind
@@ -144,13 +158,13 @@ def _check_types(
 
 def _arguments(operation: Any, kernel: Kernel) -> dict[str, list[tuple[str, Any]]]:
     """Collect an operation's arguments by parameter: the name of a value, or `` and a literal."""
-    given = {
+    arguments = {
         parameter: [(b.name, b.value if b.WhichOneof("binding") == "value" else None) for b in argument.arguments]
         for parameter, argument in operation.inputs.items()
     }
     # Up to iOS17 the operations on compressed weights have attributes where all others have inputs.
     literals = (parameter for parameter in kernel.parameters if parameter in operation.attributes)
-    return given | {parameter: [("", operation.attributes[parameter])] for parameter in literals}
+    return arguments | {parameter: [("", operation.attributes[parameter])] for parameter in literals}
 
 
 @dataclass(frozen=True)

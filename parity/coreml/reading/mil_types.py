@@ -38,10 +38,10 @@ def check_result_types(
     types: parameter -> type; known: parameter -> value, of those that are constants. outputs: name and declared
     type.
     """
-    given = RULES.get(kind, _as_first)(types, known)
-    for (name, declared), found in zip(outputs, given, strict=False):
-        if found is not None and declared != found:
-            raise _misdeclared(where, name, declared, found)
+    results = RULES.get(kind, _as_first)(types, known)
+    for (name, declared), computed in zip(outputs, results, strict=False):
+        if computed is not None and declared != computed:
+            raise _misdeclared(where, name, declared, computed)
 
 
 def check_block_types(
@@ -50,10 +50,10 @@ def check_block_types(
     """Do the same for an operation with blocks. blocks: the types that each of them gives; outputs: as above."""
     # A loop's condition gives a bool, and not what the loop does.
     giving = blocks[1:] if kind == "while_loop" else blocks
-    for given in giving:
-        for (name, declared), found in zip(outputs, given, strict=False):
-            if found is not None and declared != found:
-                raise _misdeclared(where, name, declared, found)
+    for results in giving:
+        for (name, declared), computed in zip(outputs, results, strict=False):
+            if computed is not None and declared != computed:
+                raise _misdeclared(where, name, declared, computed)
 
 
 def check_constant_type(outputs: Any, value: Any, where: str) -> None:
@@ -78,9 +78,9 @@ def _told(value_type: Any, where: str) -> str:
     return f"{dtype} {list(shape)}"
 
 
-def _misdeclared(where: str, name: str, declared: str, found: str) -> CoreMLError:
+def _misdeclared(where: str, name: str, declared: str, computed: str) -> CoreMLError:
     return CoreMLError(
-        f"{where}: its result `{name}` is declared {declared}, and the operation gives {found}; the file "
+        f"{where}: its result `{name}` is declared {declared}, and the operation gives {computed}; the file "
         "contradicts itself, convert again"
     )
 

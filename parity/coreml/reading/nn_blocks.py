@@ -27,8 +27,8 @@ def networks(layer: Any) -> list[Any]:
     return []
 
 
-def _layers(found: Iterable[Any]) -> Iterator[Any]:
-    for layer in found:
+def _layers(layers: Iterable[Any]) -> Iterator[Any]:
+    for layer in layers:
         yield layer
         for network in networks(layer):
             yield from _layers(network.layers)

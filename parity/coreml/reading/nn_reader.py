@@ -83,20 +83,20 @@ def _read_layer(reader: Reader, layer: Any, kind: str, where: str) -> None:
         raise CoreMLError(
             f"{where}: the input `{absent[0]}` is given by no layer before it; the file is damaged, convert again"
         )
-    found = find_layer(kind)
-    if kind == "branch" and found:
-        _read_branch(reader, layer, found, where)
-    elif kind == "loop" and found:
-        _read_loop(reader, layer, found, where)
+    registered = find_layer(kind)
+    if kind == "branch" and registered:
+        _read_branch(reader, layer, registered, where)
+    elif kind == "loop" and registered:
+        _read_loop(reader, layer, registered, where)
     else:
         inputs = tuple(reader.current[blob] for blob in layer.input)
         outputs = tuple(
             Value(_define(reader, blob, kind, where), "fp32") for blob in _written(reader, layer, where)
         )
-        if found is None:
+        if registered is None:
             reader.missing.setdefault(kind, []).append(layer.name)
         else:
-            reader.nodes.append(_prepare(reader, layer, found, inputs, outputs, where))
+            reader.nodes.append(_prepare(reader, layer, registered, inputs, outputs, where))
 
 
 def _written(reader: Reader, layer: Any, where: str) -> Sequence[str]:
@@ -124,10 +124,10 @@ def _define(reader: Reader, blob: str, kind: str, where: str) -> str:
     return reader.current[blob]
 
 
-def _make(layer: Any, found: Layer, where: str) -> Any:
-    params = getattr(layer, found.type)
+def _make(layer: Any, registered: Layer, where: str) -> Any:
+    params = getattr(layer, registered.type)
     try:
-        return found.make(params, layer=layer) if found.wants_layer else found.make(params)
+        return registered.make(params, layer=layer) if registered.wants_layer else registered.make(params)
     except ValueError as error:
         raise CoreMLError(f"{where}: {error}; the file is damaged, convert again") from error
 
@@ -144,27 +144,27 @@ def _check_arity(function: Callable[..., Any], count: int, where: str) -> None:
 
 
 def _prepare(
-    reader: Reader, layer: Any, found: Layer, inputs: tuple[str, ...], outputs: tuple[Value, ...], where: str
+    reader: Reader, layer: Any, registered: Layer, inputs: tuple[str, ...], outputs: tuple[Value, ...], where: str
 ) -> Node:
     """Make a layer's node: its weights are read and prepared here, once."""
-    made = _make(layer, found, where)
-    _check_arity(made.run if isinstance(made, Clamp | Prepared) else made, len(inputs), where)
-    clamped = isinstance(made, Clamp) and len(inputs) == len(outputs) == 1
+    kernel = _make(layer, registered, where)
+    _check_arity(kernel.run if isinstance(kernel, Clamp | Prepared) else kernel, len(inputs), where)
+    clamped = isinstance(kernel, Clamp) and len(inputs) == len(outputs) == 1
     if clamped:
         first, source = reader.clamps.get(inputs[0], (Clamp(), inputs[0]))
-        made, inputs = made.after(first), (source,)
-        reader.clamps[outputs[0].name] = (made, source)
+        kernel, inputs = kernel.after(first), (source,)
+        reader.clamps[outputs[0].name] = (kernel, source)
     # A tensor that is joined with itself cannot be overwritten while it is read.
-    two_forms = isinstance(made, Clamp | Prepared)
-    inplace = made.inplace if two_forms and len(set(inputs)) == len(inputs) else None
+    two_forms = isinstance(kernel, Clamp | Prepared)
+    inplace = kernel.inplace if two_forms and len(set(inputs)) == len(inputs) else None
     return Node(
         name=layer.name,
-        type=found.type,
+        type=registered.type,
         inputs=inputs,
         outputs=outputs,
-        run=runner(made.run if two_forms else made, len(outputs)),
+        run=runner(kernel.run if two_forms else kernel, len(outputs)),
         run_inplace=runner(inplace, len(outputs)) if inplace else None,
-        owns_result=not found.view,
+        owns_result=not registered.view,
         skippable=clamped,
     )
 
@@ -195,7 +195,7 @@ def _inside(reader: Reader, name: str, layers: Sequence[Any], current: Mapping[s
     )
 
 
-def _read_branch(reader: Reader, layer: Any, found: Layer, where: str) -> None:
+def _read_branch(reader: Reader, layer: Any, registered: Layer, where: str) -> None:
     if len(layer.input) != 1 or layer.output:
         raise CoreMLError(f"{where}: takes one input, the condition, and no outputs; convert again")
     sides = [network.layers for network in networks(layer)]
@@ -210,9 +210,10 @@ def _read_branch(reader: Reader, layer: Any, found: Layer, where: str) -> None:
         # A blob that only one side writes cannot be seen after the branch.
         or (reader.reads[blob] > inside[blob] and all(blob in child.current for child in children))
     ]
-    run = _make(layer, found, where)
+    run = _make(layer, registered, where)
     condition = reader.current[layer.input[0]]
-    _add(reader, layer.name, "branch", run, (condition,), [_side(child, gives) for child in children], gives, where)
+    node = _BlockNode(layer.name, "branch", (condition,), where)
+    _add(reader, node, run, [_side(child, gives) for child in children], gives)
 
 
 def _read_rest(reader: Reader, layers: Sequence[Any], name: str, where: str) -> None:
@@ -227,14 +228,14 @@ def _read_rest(reader: Reader, layers: Sequence[Any], name: str, where: str) -> 
         return blocks[left is not None]()
 
     graphs = [_side(rest, gives), _side(skipped, gives)]
-    _add(reader, f"after {name}", "branch", run, (reader.current[LEAVE],), graphs, gives, where)
+    _add(reader, _BlockNode(f"after {name}", "branch", (reader.current[LEAVE],), where), run, graphs, gives)
 
 
 def _side(child: Reader, gives: Sequence[str]) -> Graph:
     return child.graph((), gives, {blob: child.value(blob) for blob in gives})
 
 
-def _read_loop(reader: Reader, layer: Any, found: Layer, where: str) -> None:
+def _read_loop(reader: Reader, layer: Any, registered: Layer, where: str) -> None:
     condition, body = (network.layers for network in networks(layer))
     tested, done = writes(condition), writes(body)
     done.pop(LEAVE, None)
@@ -267,7 +268,8 @@ def _read_loop(reader: Reader, layer: Any, found: Layer, where: str) -> None:
     # A loop without a condition never asks for its flag.
     graphs = [_turn(test, inputs, flag or UNWRITTEN, variables), _turn(turn, inputs, LEAVE, variables)]
     operands = (*(reader.current[blob] for blob in layer.input), *(reader.value(blob) for blob in variables))
-    _add(reader, layer.name, "loop", _make(layer, found, where), operands, graphs, variables, where)
+    node = _BlockNode(layer.name, "loop", operands, where)
+    _add(reader, node, _make(layer, registered, where), graphs, variables)
 
 
 def _turn(child: Reader, inputs: tuple[Value, ...], first: str, variables: Sequence[str]) -> Graph:
@@ -275,21 +277,24 @@ def _turn(child: Reader, inputs: tuple[Value, ...], first: str, variables: Seque
     return child.graph(inputs, gives, {blob: child.value(blob) for blob in gives})
 
 
+@dataclass(frozen=True)
+class _BlockNode:
+    """Name the node of a layer with blocks, and what it reads itself; where: how errors name the layer."""
+
+    name: str
+    type: str
+    operands: tuple[str, ...]
+    where: str
+
+
 def _add(
-    reader: Reader,
-    name: str,
-    kind: str,
-    run: Callable[..., Any],
-    operands: tuple[str, ...],
-    graphs: Sequence[Graph],
-    gives: Sequence[str],
-    where: str,
+    reader: Reader, node: _BlockNode, run: Callable[..., Any], graphs: Sequence[Graph], gives: Sequence[str]
 ) -> None:
-    """Add the node of a layer with blocks; it gives a value to each of the blobs `gives`."""
-    outputs = tuple(Value(_define(reader, blob, kind, where), "fp32") for blob in gives)
+    """Add a node with blocks; it gives a value to each of the blobs `gives`."""
+    outputs = tuple(Value(_define(reader, blob, node.type, node.where), "fp32") for blob in gives)
     if reader.missing:
         return  # without its kernels a block cannot be planned, and reading goes on to name them all
     blocks = [make_block(graph, reader.path) for graph in graphs]
-    inputs = (*operands, *captured_by(blocks))
-    function = runner(with_blocks(run, blocks, len(operands)), len(outputs))
-    reader.nodes.append(Node(name, kind, inputs, outputs, function, owns_result=False))
+    inputs = (*node.operands, *captured_by(blocks))
+    function = runner(with_blocks(run, blocks, len(node.operands)), len(outputs))
+    reader.nodes.append(Node(node.name, node.type, inputs, outputs, function, owns_result=False))

@@ -70,8 +70,8 @@ def _free_names(graph: Graph) -> tuple[str, ...]:
     for node in graph.nodes:
         free |= dict.fromkeys(name for name in node.inputs if name not in known)
         known |= {value.name for value in node.outputs}
-    given = [graph.aliases.get(name, name) for name in graph.outputs]
-    return tuple(free | dict.fromkeys(name for name in given if name not in known))
+    sources = [graph.aliases.get(name, name) for name in graph.outputs]
+    return tuple(free | dict.fromkeys(name for name in sources if name not in known))
 
 
 def captured_by(blocks: Sequence[Block]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Shapes that do not fit, told when a model is loaded: Core ML plans it for its default sizes, and refuses there.
+"""Shapes that do not fit, reported at loading: Core ML plans a model for its default sizes, and refuses there.
 
 A prediction with other sizes might go well here, and would never on a device. What a program declares is compared
 as it stands. Sizes that an input leaves open get their defaults, in a run on zeros of what leads to the operations
@@ -22,7 +22,7 @@ from parity.coreml.running.plan import Plan, Step
 from parity.coreml.running.state import make_cells
 from parity.coreml.shapes import Shape, default_shape, image_sizes, name_shapes
 
-# Whether these run depends on the shapes of what they are given and on nothing else.
+# Whether these run depends on the shapes of their inputs and on nothing else.
 _JOINING = frozenset(
     # Of ML Programs.
     ["stack", "concat", "select", "matmul", "add", "sub", "mul", "real_div", "floor_div", "mod", "pow"]

@@ -21,7 +21,7 @@ from parity.coreml.running.state import State, make_cells
 from parity.coreml.shapes import array_shapes, name_shapes
 
 Inputs = Mapping[str, Any]
-# What an output may be that the description calls so; others are told by the prediction.
+# What an output may be that the description calls so; others are named by the prediction.
 _DESCRIBED: Mapping[str, Collection[str]] = {
     **dict.fromkeys(("multiArrayType", "imageType"), frozenset(CARRIERS)),
     "stringType": ("string",),
@@ -115,10 +115,10 @@ class Engine:
 def check_names(inputs: Inputs, description: Any, name: str) -> None:
     """Refuse inputs that the model does not have, and the absence of one that is not optional."""
     if not isinstance(inputs, Mapping):
-        found = type(inputs).__name__
-        raise CoreMLError(f"{name}: inputs are a dictionary by name, or a list of those; not a {found}")
+        kind = type(inputs).__name__
+        raise CoreMLError(f"{name}: inputs are a dictionary by name, or a list of those; not a {kind}")
     known = [f.name for f in description.input]
-    unknown = [given for given in inputs if given not in known]
+    unknown = [one for one in inputs if one not in known]
     if unknown:
         raise CoreMLError(f"{name}: no input `{unknown[0]}`; the model takes {', '.join(known) or 'none'}")
     absent = [f.name for f in description.input if f.name not in inputs and not f.type.isOptional]
@@ -191,18 +191,18 @@ def _description(model: ModelFile, function_name: str | None) -> Any:
     if not description.functions:
         return description
     wanted = function_name or description.defaultFunctionName
-    found = [function for function in description.functions if function.name == wanted]
-    if not found:
+    matching = [function for function in description.functions if function.name == wanted]
+    if not matching:
         names = ", ".join(function.name for function in description.functions)
         raise CoreMLError(f"{model.name}: no function `{wanted}`; the file has {names}")
-    return found[0]
+    return matching[0]
 
 
 def _check_sizes(inputs: Sequence[Value], name: str) -> None:
     """Refuse inputs and states that are too large as they are declared."""
     for value in inputs:
-        if told := declared_too_large(value):
-            raise CoreMLError(f"{name}: the input `{value.name}`: {told}")
+        if excess := declared_too_large(value):
+            raise CoreMLError(f"{name}: the input `{value.name}`: {excess}")
 
 
 def _check_interface(model: ModelFile, description: Any, graph: Graph) -> None:
@@ -211,9 +211,9 @@ def _check_interface(model: ModelFile, description: Any, graph: Graph) -> None:
         "input": ([f.name for f in description.input], [v.name for v in graph.inputs if not v.state]),
         "state": ([f.name for f in description.state], [v.name for v in graph.inputs if v.state]),
     }
-    for kind, (told, found) in described.items():
-        if sorted(told) != sorted(found):
-            odd = sorted(set(told) ^ set(found)) or told
+    for kind, (listed, actual) in described.items():
+        if sorted(listed) != sorted(actual):
+            odd = sorted(set(listed) ^ set(actual)) or listed
             raise CoreMLError(
                 f"{model.name}: the {kind} `{odd[0]}` stands only in the description or only in the program, or "
                 "twice; the file is damaged, convert again"

@@ -35,20 +35,20 @@ _GRAY_MODES = ("L", "1", "RGB", "RGBA")
 _COLOUR_MODES = (*_GRAY_MODES, "P", "LA", "CMYK", "YCbCr", "HSV", "LAB")
 
 
-def feed(feature: Any, given: Any, declared: Value, where: str) -> torch.Tensor:
+def feed(feature: Any, value: Any, declared: Value, where: str) -> torch.Tensor:
     """Turn one input into its tensor: an image into [1, C, H, W] with values 0..255, an array into its type.
 
     feature: the FeatureDescription of the model; declared: the input as the graph declares it.
     """
     kind = feature.type.WhichOneof("Type")
     try:
-        check_format(given)
+        check_format(value)
     except ImageError as error:
         raise CoreMLError(f"{where}: input `{feature.name}`: {error}") from error
     if kind == "imageType":
-        return settle(_image(feature, given, declared, where), declared.dtype)
+        return settle(_image(feature, value, declared, where), declared.dtype)
     if kind == "multiArrayType":
-        return settle(_array(feature, given, declared, where), declared.dtype)
+        return settle(_array(feature, value, declared, where), declared.dtype)
     raise CoreMLError(f"{where}: input `{feature.name}` has the type {kind}, which the evaluator does not take")
 
 
@@ -73,15 +73,15 @@ def feed_default(feature: Any, declared: Value, where: str) -> torch.Tensor:
     return feed(feature, whole, declared, where)
 
 
-def _image(feature: Any, given: Any, declared: Value, where: str) -> torch.Tensor:
+def _image(feature: Any, image: Any, declared: Value, where: str) -> torch.Tensor:
     image_type = feature.type.imageType
     sizes = image_sizes(image_type)
     wanted = f"{where}: input `{feature.name}` takes images of {name_sizes(sizes)} (width x height)"
-    if not hasattr(given, "convert"):
-        raise CoreMLError(f"{wanted} from PIL, not a {type(given).__name__}")
-    if not any(fits(given.size, size) for size in sizes):
-        raise CoreMLError(f"{wanted}, not {given.size[0]} x {given.size[1]}; resize it first")
-    pixels = torch.from_numpy(_pixels(given, image_type.colorSpace, wanted))
+    if not hasattr(image, "convert"):
+        raise CoreMLError(f"{wanted} from PIL, not a {type(image).__name__}")
+    if not any(fits(image.size, size) for size in sizes):
+        raise CoreMLError(f"{wanted}, not {image.size[0]} x {image.size[1]}; resize it first")
+    pixels = torch.from_numpy(_pixels(image, image_type.colorSpace, wanted))
     # In this order the strides say channels last, also for a batch of one.
     x = pixels[None, None] if pixels.ndim == 2 else pixels[None].permute(0, 3, 1, 2)
     if not fits(x.shape, declared.shape):
@@ -92,25 +92,25 @@ def _image(feature: Any, given: Any, declared: Value, where: str) -> torch.Tenso
     return x
 
 
-def _pixels(given: Any, space: int, wanted: str) -> np.ndarray:
+def _pixels(image: Any, space: int, wanted: str) -> np.ndarray:
     """Return the pixels of a PIL image in this colour space, [H, W] or [H, W, 3]; memory of its own."""
-    if space == _GRAYSCALE_FP16 and given.mode == "F":
+    if space == _GRAYSCALE_FP16 and image.mode == "F":
         with np.errstate(over="ignore"):
-            return np.asarray(given, np.float32).astype(np.float16).astype(np.float32)
+            return np.asarray(image, np.float32).astype(np.float16).astype(np.float32)
     gray = space in (_GRAYSCALE, _GRAYSCALE_FP16)
     modes = _GRAY_MODES if gray else _COLOUR_MODES
-    if given.mode not in modes:
+    if image.mode not in modes:
         # PIL would cut 16-bit and float pixels off at 255 without a word.
-        raise CoreMLError(f"{wanted} in a mode of 8 bits ({', '.join(modes)}), not {given.mode}; convert it first")
-    pixels = np.asarray(given.convert("L" if gray else "RGB"), dtype=np.float32)
+        raise CoreMLError(f"{wanted} in a mode of 8 bits ({', '.join(modes)}), not {image.mode}; convert it first")
+    pixels = np.asarray(image.convert("L" if gray else "RGB"), dtype=np.float32)
     return np.array(pixels[:, :, ::-1] if space == _BGR else pixels, order="C")
 
 
-def _array(feature: Any, given: Any, declared: Value, where: str) -> torch.Tensor:
+def _array(feature: Any, value: Any, declared: Value, where: str) -> torch.Tensor:
     wanted = f"{where}: input `{feature.name}` takes"
     described = _array_dtype(feature, where)
     try:
-        array = np.asarray(given)
+        array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise CoreMLError(f"{wanted} an array of {described}: {error}") from error
     if array.dtype.kind not in "biuf":
@@ -121,8 +121,8 @@ def _array(feature: Any, given: Any, declared: Value, where: str) -> torch.Tenso
         array = array.reshape([1] * len(declared.shape))
     if not any(fits(array.shape, shape) for shape in allowed):
         raise CoreMLError(f"{wanted} the shape {name_shapes(allowed)}, not {array.shape}")
-    if told := too_large(array.shape, NUMPY[declared.dtype].itemsize):
-        raise CoreMLError(f"{where}: input `{feature.name}`: {told}")
+    if excess := too_large(array.shape, NUMPY[declared.dtype].itemsize):
+        raise CoreMLError(f"{where}: input `{feature.name}`: {excess}")
     try:
         # What is too large for the type becomes infinite, as in a conversion on a device.
         with np.errstate(all="ignore"):
@@ -159,8 +159,8 @@ def answer(feature: Any, value: Any, where: str) -> Any:
     if plain is not None and isinstance(value, plain):
         return value
     tensor = isinstance(value, torch.Tensor)
-    found = f"a tensor of the shape {tuple(value.shape)}" if tensor else f"a {type(value).__name__}"
-    raise CoreMLError(f"{output} has the type {kind}, but the model computes {found}; convert again")
+    computed = f"a tensor of the shape {tuple(value.shape)}" if tensor else f"a {type(value).__name__}"
+    raise CoreMLError(f"{output} has the type {kind}, but the model computes {computed}; convert again")
 
 
 def _as_described(array: Any, value: torch.Tensor) -> torch.Tensor:

@@ -59,9 +59,9 @@ class Guard(TorchDispatchMode):
             results = func(*shaped, **{**named, **_on_meta(func)})
         for result in tree_flatten(results)[0]:
             if isinstance(result, torch.Tensor) and (
-                told := too_large(result.shape, result.element_size(), self.limit)
+                excess := too_large(result.shape, result.element_size(), self.limit)
             ):
-                raise ValueTooLargeError(told)
+                raise ValueTooLargeError(excess)
         self._passed.add(key)
 
 

@@ -35,7 +35,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """Hold a graph in the form in which it runs; made by `make_plan`.
+    """Hold a graph in the form in which it runs; `make_plan` makes it.
 
     traced: every node, one step each; `steps` leaves out what nothing reads.
     places: name -> place in a run's list of values; the graph's inputs have the first ones, in order.

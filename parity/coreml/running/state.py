@@ -35,7 +35,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class State:
-    """Hold the states of a model by name; all zero at first, changed by each prediction that it is given to."""
+    """Hold the states of a model by name; all zero at first, changed by each prediction that takes it."""
 
     model: str
     cells: Mapping[str, Cell]

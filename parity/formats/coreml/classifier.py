@@ -38,14 +38,14 @@ def classifier_predictions(
     probabilities = _probabilities_output(artifact, description)
 
     def predict(pixels: np.ndarray) -> Prediction:
-        found = list(answers(artifact, accepted, pixels, batch, once))
-        first = found[0][0][probabilities]
+        batches = list(answers(artifact, accepted, pixels, batch, once))
+        first = batches[0][0][probabilities]
         if not isinstance(first, dict):
-            arrays = [np.asarray(answer[probabilities]).reshape(batch, -1)[:count] for answer, count in found]
+            arrays = [np.asarray(answer[probabilities]).reshape(batch, -1)[:count] for answer, count in batches]
             return Prediction(np.concatenate(arrays), _labels(artifact), answer_shape=np.shape(first))
         labels = tuple(first)
-        rows = [[answer[probabilities][label] for label in labels] for answer, _ in found]
-        top1 = tuple(str(answer[named]) for answer, _ in found) if named else None
+        rows = [[answer[probabilities][label] for label in labels] for answer, _ in batches]
+        top1 = tuple(str(answer[named]) for answer, _ in batches) if named else None
         return Prediction(np.array(rows), tuple(str(label) for label in labels), top1)
 
     return predict

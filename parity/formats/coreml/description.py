@@ -57,9 +57,11 @@ def vision_gaps(artifact: Artifact, call: Call) -> str:
     ]
     # An image is one picture, and a dictionary one answer.
     open_batch = any(_takes_several(feature) for feature in arrays)
-    told = f"to Vision this file is no classifier: {', and '.join(parts)}{', for its batch is open' * open_batch}"
+    lacking = (
+        f"to Vision this file is no classifier: {', and '.join(parts)}{', for its batch is open' * open_batch}"
+    )
     how = "convert it for one image at a time, with" if open_batch else "pass"
-    return f"{told}; for an app {how} {call([str(feature.name) for feature in arrays], labelled)}"
+    return f"{lacking}; for an app {how} {call([str(feature.name) for feature in arrays], labelled)}"
 
 
 def _takes_several(feature: Any) -> bool:

@@ -31,11 +31,13 @@ def planned_graph(artifact: Artifact, evaluator: Evaluator, weights: Mapping[str
             output = node.inputs[0]
             continue
         known = settings.get(node.name)
-        told = {k: v for k, v in known.attributes.items() if isinstance(v, str)} if known else {}
+        attributes = {k: v for k, v in known.attributes.items() if isinstance(v, str)} if known else {}
         held, sources = weights.get(node.name, ({}, {}))
         inputs = tuple(name for name in node.inputs if name not in planned.constants)
         outputs = tuple(value.name for value in node.outputs)
-        operations.append(Operation(len(operations), node.name, node.type, inputs, outputs, told, held, sources))
+        operations.append(
+            Operation(len(operations), node.name, node.type, inputs, outputs, attributes, held, sources)
+        )
     return Graph(artifact.format, tuple(operations), planned.inputs[0].name, output)
 
 

@@ -1,4 +1,4 @@
-"""Run a Core ML file in the evaluator so that its inner values can be seen, or be given."""
+"""Run a Core ML file in the evaluator so that its inner values can be seen, or be replaced."""
 
 from __future__ import annotations
 
@@ -24,38 +24,38 @@ def open_trace(artifact: Artifact, optimised: bool) -> Trace:
     evaluator = Evaluator(artifact.path)
 
     def trace(pixels: np.ndarray) -> dict[str, np.ndarray]:
-        given = {feature.name: fed(feature, pixels[None]) for feature in evaluator.description.input}
-        return {**evaluator.feeds(given), **evaluator.trace(given)}
+        feeds = {feature.name: fed(feature, pixels[None]) for feature in evaluator.description.input}
+        return {**evaluator.feeds(feeds), **evaluator.trace(feeds)}
 
     return trace
 
 
 def open_with_values(artifact: Artifact, names: Sequence[str]) -> Answer:
-    """Open an engine that answers with some values given."""
-    engine, made = _engine(artifact, names)
+    """Open an engine that answers with some values replaced."""
+    engine, held = _engine(artifact, names)
     predict = classifier_predictions(artifact, engine.description, _inferring(engine.predict), 1)
 
-    def answer(pixels: np.ndarray, given: Mapping[str, np.ndarray]) -> Prediction:
-        made.clear()
-        made.update(given)
+    def answer(pixels: np.ndarray, overrides: Mapping[str, np.ndarray]) -> Prediction:
+        held.clear()
+        held.update(overrides)
         return predict(pixels)
 
     return answer
 
 
 def open_trace_with_values(artifact: Artifact, names: Sequence[str]) -> TraceWith:
-    """Open an engine that shows all values with some of them given."""
+    """Open an engine that shows all values with some of them replaced."""
     engine, held = _engine(artifact, names)
 
-    def traced(image: np.ndarray, made: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def traced(image: np.ndarray, overrides: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         import torch
 
         held.clear()
-        held.update(made)
+        held.update(overrides)
         feature = engine.description.input[0]
-        given = {feature.name: fed(feature, image[None])}
+        feeds = {feature.name: fed(feature, image[None])}
         with torch.inference_mode():
-            values = {**engine.feeds(given), **engine.trace(given)}
+            values = {**engine.feeds(feeds), **engine.trace(feeds)}
         return {name: value.numpy() for name, value in values.items() if isinstance(value, torch.Tensor)}
 
     return traced
@@ -79,23 +79,25 @@ def _engine(artifact: Artifact, names: Sequence[str]) -> tuple[Any, dict[str, np
     from parity.coreml.running.plan import make_plan
 
     engine = open_engine(open_model(artifact.path), None)
-    made: dict[str, np.ndarray] = {}
+    overrides: dict[str, np.ndarray] = {}
 
     def giving(node: Any) -> Any:
         places = [i for i, value in enumerate(node.outputs) if value.name in names]
         if not places:
             return node
 
-        def run(*given: Any) -> tuple[Any, ...]:
-            found = list(node.run(*given))
+        def run(*inputs: Any) -> tuple[Any, ...]:
+            results = list(node.run(*inputs))
             for place in places:
-                own = found[place]
-                if node.outputs[place].name in made:
-                    found[place] = torch.from_numpy(made[node.outputs[place].name]).to(own.dtype).reshape(own.shape)
-            return tuple(found)
+                own = results[place]
+                if node.outputs[place].name in overrides:
+                    results[place] = (
+                        torch.from_numpy(overrides[node.outputs[place].name]).to(own.dtype).reshape(own.shape)
+                    )
+            return tuple(results)
 
         return replace(node, run=run, run_inplace=None, zeros=None, padded=None)
 
     graph = engine.plan.graph
     nodes = tuple(giving(node) for node in graph.nodes)
-    return replace(engine, plan=make_plan(replace(graph, nodes=nodes), engine.name)), made
+    return replace(engine, plan=make_plan(replace(graph, nodes=nodes), engine.name)), overrides

@@ -56,12 +56,12 @@ def _block(weights: Weights, block: Any, constants: dict[str, str | np.ndarray])
 
 def _value(weights: Weights, value: Any, name: str) -> str | np.ndarray:
     """Read a constant: text where somebody chose it (a stride, a mode), numbers where somebody learned them."""
-    found = read_constant(value, weights, name)
-    if not isinstance(found, Constant):
-        return as_text(list(found) if isinstance(found, tuple) else found)
-    if found.array.ndim and found.array.dtype.kind == "f":
-        return found.array
-    return as_text(found.array.tolist())
+    constant = read_constant(value, weights, name)
+    if not isinstance(constant, Constant):
+        return as_text(list(constant) if isinstance(constant, tuple) else constant)
+    if constant.array.ndim and constant.array.dtype.kind == "f":
+        return constant.array
+    return as_text(constant.array.tolist())
 
 
 def content(path: Path) -> Content:

@@ -57,8 +57,8 @@ def replace_input(
 def set_weight(model: Any, operation: str, place: str, array: np.ndarray) -> None:
     """Add a constant of the type of the old one, fp32 where that was compressed, and let the operation read it."""
     _, operations = _function(model)
-    index, found = _find(operations, operation)
-    binding = found.inputs[place].arguments[0]
+    index, message = _find(operations, operation)
+    binding = message.inputs[place].arguments[0]
     kind = _FP32
     known = _types(model).get(binding.name) if binding.WhichOneof("binding") == "name" else binding.value.type
     if known is not None:
@@ -72,21 +72,21 @@ def set_weight(model: Any, operation: str, place: str, array: np.ndarray) -> Non
 def set_attribute(model: Any, operation: str, name: str, setting: Any) -> None:
     """Add a constant and let the operation read it."""
     _, operations = _function(model)
-    index, found = _find(operations, operation)
+    index, message = _find(operations, operation)
     if setting is None:
-        del found.inputs[name]
+        del message.inputs[name]
         return
     array: Any = setting
     if not isinstance(setting, str):
         array = np.asarray(setting)
         if array.dtype.kind == "f":
-            array = array.astype(np.float16 if _is_half(model, found) else np.float32)
+            array = array.astype(np.float16 if _is_half(model, message) else np.float32)
         elif array.dtype.kind in "iu":
             array = array.astype(np.int32)
     added: list[Any] = []
     constant = _const(model, added, f"repaired_{operation}_{name}", array)
-    del found.inputs[name]
-    found.inputs[name].arguments.add().name = constant
+    del message.inputs[name]
+    message.inputs[name].arguments.add().name = constant
     operations.insert(index, added[0])
 
 
@@ -115,16 +115,16 @@ def labels(model: Any) -> Sequence[str] | None:
     value = binding.value
     if binding.WhichOneof("binding") == "name":
         value = _find(operations, binding.name)[1].attributes["val"]
-    found = read_constant(value, Weights("", None), "classes")
-    return [str(one) for one in (found.array.tolist() if isinstance(found, Constant) else found)]
+    constant = read_constant(value, Weights("", None), "classes")
+    return [str(one) for one in (constant.array.tolist() if isinstance(constant, Constant) else constant)]
 
 
 def bypass(model: Any, operation: str) -> None:
     """Take an operation out."""
     function, operations = _function(model)
-    _, found = _find(operations, operation)
-    source, result = found.inputs["x"].arguments[0].name, found.outputs[0].name
-    operations.remove(found)
+    _, message = _find(operations, operation)
+    source, result = message.inputs["x"].arguments[0].name, message.outputs[0].name
+    operations.remove(message)
     for other in operations:
         _rename(other, result, source)
     block = function.block_specializations[function.opset]
@@ -196,9 +196,9 @@ def _classify(operations: Any) -> tuple[int, Any]:
 
 def _types(model: Any) -> dict[str, Any]:
     function, operations = _function(model)
-    found = {one.name: one.type for one in function.inputs}
-    found |= {one.name: one.type for operation in operations for one in operation.outputs}
-    return found
+    types = {one.name: one.type for one in function.inputs}
+    types |= {one.name: one.type for operation in operations for one in operation.outputs}
+    return types
 
 
 def _is_half(model: Any, operation: Any) -> bool:

@@ -31,17 +31,17 @@ def _layer_weights(layer: Any) -> dict[str, np.ndarray]:
     if kind is None:
         return {}
     params = getattr(layer, kind)
-    found: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     for field, value in params.ListFields():
         if getattr(field.message_type, "name", "") != "WeightParams":
             continue
         shape = _layer_shape(kind, params, field.name)
         axes = (1,) if kind == "convolution" and params.isDeconvolution else (0,)
         try:
-            found[field.name] = read_weights(value, shape or (len(value.floatValue),), field.name, axes).numpy()
+            arrays[field.name] = read_weights(value, shape or (len(value.floatValue),), field.name, axes).numpy()
         except ValueError:
             continue  # of a layer whose shapes are not known here: the audit does without
-    return found
+    return arrays
 
 
 def _layer_shape(kind: str, params: Any, name: str) -> tuple[int, ...]:

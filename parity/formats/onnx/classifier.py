@@ -47,9 +47,9 @@ def classifier_predictions(
         return np.asarray(run(output, {image: as_tensor(pixels)}))
 
     def predict(pixels: np.ndarray) -> Prediction:
-        found = list(answers(artifact, accepted, pixels, batch, once))
-        rows = [_flat(row)[:count] for row, count in found]
-        return Prediction(np.concatenate(rows), labels or None, answer_shape=found[0][0].shape)
+        batches = list(answers(artifact, accepted, pixels, batch, once))
+        rows = [_flat(row)[:count] for row, count in batches]
+        return Prediction(np.concatenate(rows), labels or None, answer_shape=batches[0][0].shape)
 
     return predict
 

@@ -35,13 +35,15 @@ def operations(artifact: Artifact) -> Iterator[Operation]:
     for node in graph.node:
         if node.op_type == "Constant":
             continue
-        found: dict[str, str | np.ndarray] = {
+        attributes: dict[str, str | np.ndarray] = {
             attribute.name: _setting(onnx.helper.get_attribute_value(attribute)) for attribute in node.attribute
         }
         for place, name in enumerate(node.input):
             if name in weights:
-                found[f"input[{place}]"] = onnx.numpy_helper.to_array(weights[name])
-        yield Operation(node.op_type, node.name or node.output[0], found, tuple(node.input), tuple(node.output))
+                attributes[f"input[{place}]"] = onnx.numpy_helper.to_array(weights[name])
+        yield Operation(
+            node.op_type, node.name or node.output[0], attributes, tuple(node.input), tuple(node.output)
+        )
 
 
 def _setting(value: Any) -> str:

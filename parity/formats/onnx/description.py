@@ -42,5 +42,5 @@ def sizes_of(value: Any) -> Shape:
 
 
 def vision_told(artifact: Artifact) -> str:
-    """Say nothing: Vision is given Core ML files alone."""
+    """Say nothing: Vision takes Core ML files alone."""
     return ""

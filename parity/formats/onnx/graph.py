@@ -104,16 +104,16 @@ def _worked_out(model: Any, node: Any, constants: Mapping[str, np.ndarray]) -> d
     if node.op_type == "DequantizeLinear":
         return {node.output[0]: _dequantised(node, list(feeds.values()))}
     try:
-        found = ReferenceEvaluator(_alone(model, node)).run(None, feeds)
+        results = ReferenceEvaluator(_alone(model, node)).run(None, feeds)
     except Exception:  # onnx's own, NumPy's: without this weight the rest can be read all the same
         return {}
-    return dict(zip(node.output, found, strict=True))
+    return dict(zip(node.output, results, strict=True))
 
 
-def _dequantised(node: Any, given: Sequence[np.ndarray]) -> np.ndarray:
+def _dequantised(node: Any, arrays: Sequence[np.ndarray]) -> np.ndarray:
     """Widen quantised numbers; onnx.reference does so from opset 19 on alone."""
-    numbers, scale = given[0].astype(np.float32), given[1]
-    zero = given[2].astype(np.float32) if len(given) > 2 else np.zeros_like(scale)
+    numbers, scale = arrays[0].astype(np.float32), arrays[1]
+    zero = arrays[2].astype(np.float32) if len(arrays) > 2 else np.zeros_like(scale)
     axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
     shape = [-1 if place == axis % numbers.ndim else 1 for place in range(numbers.ndim)] if scale.size > 1 else []
     widened: np.ndarray = (numbers - zero.reshape(shape)) * scale.reshape(shape)

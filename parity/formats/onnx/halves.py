@@ -1,4 +1,4 @@
-"""What computes in 16 bits in an ONNX ModelProto: found, and widened."""
+"""What computes in 16 bits in an ONNX ModelProto: listed, and widened."""
 
 from __future__ import annotations
 

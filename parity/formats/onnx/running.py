@@ -1,4 +1,4 @@
-"""Run an ONNX file so that its inner values can be seen, or be given."""
+"""Run an ONNX file so that its inner values can be seen, or be replaced."""
 
 from __future__ import annotations
 
@@ -34,40 +34,40 @@ def open_trace(artifact: Artifact, optimised: bool) -> Trace:
     def trace(pixels: np.ndarray) -> dict[str, np.ndarray]:
         fed = np.repeat(as_tensor(pixels[None]), batch, axis=0)
         with refusals(f"{artifact.path}: ONNX Runtime cannot run it"):
-            found = session.run(names, {image.name: fed})
-        return {image.name: fed, **{n: v for n, v in zip(names, found, strict=True) if isinstance(v, np.ndarray)}}
+            values = session.run(names, {image.name: fed})
+        return {image.name: fed, **{n: v for n, v in zip(names, values, strict=True) if isinstance(v, np.ndarray)}}
 
     return trace
 
 
 def open_with_values(artifact: Artifact, names: Sequence[str]) -> Answer:
-    """Open a session that answers with some values given."""
+    """Open a session that answers with some values replaced."""
     session, inputs = _session(artifact, names, everything=False)
     outputs = {value.name: value.shape for value in session.get_outputs()}
     feeds: dict[str, np.ndarray] = {}
     predict = classifier_predictions(
-        artifact, inputs, outputs, lambda output, given: session.run([output], {**given, **feeds})[0], 1
+        artifact, inputs, outputs, lambda output, image_feed: session.run([output], {**image_feed, **feeds})[0], 1
     )
 
-    def answer(pixels: np.ndarray, made: Mapping[str, np.ndarray]) -> Prediction:
+    def answer(pixels: np.ndarray, overrides: Mapping[str, np.ndarray]) -> Prediction:
         feeds.clear()
-        feeds.update(made)
+        feeds.update(overrides)
         return predict(pixels)
 
     return answer
 
 
 def open_trace_with_values(artifact: Artifact, names: Sequence[str]) -> TraceWith:
-    """Open a session that shows all values with some of them given."""
+    """Open a session that shows all values with some of them replaced."""
     session, inputs = _session(artifact, names, everything=True)
     listed = [value.name for value in session.get_outputs()]
     image_name = next(iter(inputs))
 
-    def traced(image: np.ndarray, made: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def traced(image: np.ndarray, overrides: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         fed = as_tensor(image[None])
         with refusals(f"{artifact.path}: ONNX Runtime cannot run it"):
-            found = session.run(listed, {image_name: fed, **made})
-        return {image_name: fed, **dict(zip(listed, found, strict=True)), **made}
+            values = session.run(listed, {image_name: fed, **overrides})
+        return {image_name: fed, **dict(zip(listed, values, strict=True)), **overrides}
 
     return traced
 
@@ -86,14 +86,14 @@ def _session(artifact: Artifact, names: Sequence[str], everything: bool) -> tupl
         model.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, None))
     for value in [v for v in model.graph.output if v.name in names]:
         # A graph's output cannot be its input as well.
-        fresh = f"{value.name} (given)"
+        fresh = f"{value.name} (replaced)"
         model.graph.node.append(onnx.helper.make_node("Identity", [value.name], [fresh]))
         value.name = fresh
     if everything:
         _ask_for_all(model)
     session = open_session(model.SerializeToString(), UNOPTIMISED)
-    given = {v.name: v.shape for v in session.get_inputs() if v.name not in names and v.name not in weights}
-    return session, given
+    inputs = {v.name: v.shape for v in session.get_inputs() if v.name not in names and v.name not in weights}
+    return session, inputs
 
 
 def _ask_for_all(model: Any) -> None:

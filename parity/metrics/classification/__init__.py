@@ -6,7 +6,7 @@ from parity.core.metric import Metric
 from parity.core.tolerance import differences
 from parity.metrics.classification.cases import measure
 from parity.metrics.classification.labels import aligned
-from parity.metrics.classification.soundness import contradictions
+from parity.metrics.classification.probability_soundness import contradictions
 from parity.metrics.classification.sums import summed_exactly
 from parity.metrics.classification.variety import variety_of
 

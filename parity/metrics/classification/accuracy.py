@@ -58,9 +58,9 @@ def count_accuracy(cases: Iterable[Case], places: Mapping[str, int]) -> Counts:
 
 def add_counts(first: Counts, second: Counts) -> Counts:
     """Add counts up; unlike `+` this keeps sums below zero, of what a candidate gives for probabilities."""
-    found = Counter(first)
-    found.update(second)
-    return found
+    counts = Counter(first)
+    counts.update(second)
+    return counts
 
 
 def accuracy_of(counts: Counts, labels: Sequence[str]) -> Accuracy | None:
@@ -144,10 +144,10 @@ def _calibration(counts: Counts, side: Side) -> Calibration:
 
 
 def _worst(counts: Counts, labels: Sequence[str]) -> tuple[ClassAccuracy, ...]:
-    found = [
+    classes = [
         ClassAccuracy(label, images, counts["class", label, "reference"], counts["class", label, "candidate"])
         for label in labels
         if (images := counts["class", label, "images"])
     ]
-    wrong = [one for one in found if one.candidate < one.images]
+    wrong = [one for one in classes if one.candidate < one.images]
     return tuple(sorted(wrong, key=lambda one: (one.candidate / one.images, -one.images))[:WORST_CLASSES])

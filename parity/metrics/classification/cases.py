@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from conversion.task import CLASS_PROBABILITIES, PROBABILITIES, OutputSpec
-from parity.core.cases import cases_of
+from conversion.task import OutputSpec
 from parity.core.metric import Measurement
-from parity.core.results import NO_ANSWER, Answer, Case, ClassPair
+from parity.core.results import NO_ANSWER, Answer, ClassPair
 
 # How many classes of an image are looked at, and shown.
 SHOWN = 5
@@ -21,33 +20,15 @@ _CHUNK = 256
 _SMALLEST = 6e-8
 
 
-def make_cases(
-    images: Sequence[str],
-    labels: Sequence[str],
-    expected: np.ndarray,
-    found: np.ndarray,
-    named: Sequence[str] | None,
-    tolerance: float,
-    truths: Sequence[str | None] | None = None,
-) -> list[Case]:
-    """Compare answers to images, row by row; a row's case does not depend on the rows beside it.
-
-    expected, found: float64 [images, classes], columns in the order of `labels`. named: the label that the
-    candidate's model itself gave each image. truths: what each image shows, where that is known.
-    """
-    spec = OutputSpec(CLASS_PROBABILITIES, PROBABILITIES, tuple(labels))
-    return list(cases_of(images, [(spec, measure(spec, expected, found, named))], tolerance, truths))
-
-
 def measure(
-    spec: OutputSpec, expected: np.ndarray, found: np.ndarray, named: Sequence[str | None] | None
+    spec: OutputSpec, expected: np.ndarray, actual: np.ndarray, named: Sequence[str | None] | None
 ) -> Iterator[Measurement]:
     """Measure each image: the largest |dp|, the two labels, and the margin between them."""
     places = {label: place for place, label in enumerate(spec.labels)}
     for start in range(0, len(expected), _CHUNK):
         part = slice(start, start + _CHUNK)
         names = named[part] if named is not None else [None] * len(expected[part])
-        yield from _measurements(spec.labels, places, expected[part], found[part], names)
+        yield from _measurements(spec.labels, places, expected[part], actual[part], names)
 
 
 class _Measured(NamedTuple):
@@ -68,14 +49,14 @@ def _measurements(
     labels: Sequence[str],
     places: dict[str, int],
     expected: np.ndarray,
-    found: np.ndarray,
+    actual: np.ndarray,
     named: Sequence[str | None],
 ) -> Iterator[Measurement]:
-    lost, bad = ((~np.isfinite(rows)).sum(axis=1) for rows in (expected, found))
+    lost, bad = ((~np.isfinite(rows)).sum(axis=1) for rows in (expected, actual))
     sound = (lost == 0) & (bad == 0)
-    measured = iter(_measure(*((expected, found) if sound.all() else (expected[sound], found[sound]))))
+    measured = iter(_measure(*((expected, actual) if sound.all() else (expected[sound], actual[sound]))))
     for row, name in enumerate(named):
-        answers = (expected[row], found[row])
+        answers = (expected[row], actual[row])
         if sound[row]:
             yield _measurement(labels, places, *answers, name, next(measured))
             continue
@@ -96,19 +77,19 @@ def _measurement(
     labels: Sequence[str],
     places: dict[str, int],
     expected: np.ndarray,
-    found: np.ndarray,
+    actual: np.ndarray,
     named: str | None,
     measured: _Measured,
 ) -> Measurement:
     best, top, worst = measured.best, measured.top, measured.worst
     own = places.get(named) if named is not None else None
-    if own is not None and found[own] == found[top]:
+    if own is not None and actual[own] == actual[top]:
         top = own  # of equal probabilities the model may name any
-    candidate = Answer(labels[top], float(found[top]))
+    candidate = Answer(labels[top], float(actual[top]))
     reason = ""
     if named is not None and named != labels[top]:
         reason = f"the model names {named!r}, but its own most probable class is {labels[top]!r}"
-        candidate = Answer(named, None if own is None else float(found[own]))
+        candidate = Answer(named, None if own is None else float(actual[own]))
     return Measurement(
         measured.distance,
         top == best,
@@ -120,39 +101,41 @@ def _measurement(
             "kl": measured.kl,
             "worst_label": labels[worst],
             "worst_reference": float(expected[worst]),
-            "worst_candidate": float(found[worst]),
+            "worst_candidate": float(actual[worst]),
             "top5_overlap": len({*measured.first} & {*measured.second}) / len(measured.first),
             "snr_db": measured.snr,
             "psnr_db": measured.psnr,
             # What judges the case again, with these numbers alone, needs what the reference says of both labels.
-            "top": _top(labels, expected, found, {*measured.first, *measured.second, top}),
+            "top": _top(labels, expected, actual, {*measured.first, *measured.second, top}),
         },
     )
 
 
-def _top(labels: Sequence[str], expected: np.ndarray, found: np.ndarray, listed: set[int]) -> tuple[ClassPair, ...]:
+def _top(
+    labels: Sequence[str], expected: np.ndarray, actual: np.ndarray, listed: set[int]
+) -> tuple[ClassPair, ...]:
     """List the classes that are among the most probable of either, the reference's first."""
     ordered = sorted(listed)
-    pairs = zip(ordered, expected[ordered].tolist(), found[ordered].tolist(), strict=True)
+    pairs = zip(ordered, expected[ordered].tolist(), actual[ordered].tolist(), strict=True)
     ranked = sorted(pairs, key=lambda pair: -pair[1])
     return tuple(ClassPair(labels[place], e, f if isfinite(f) else None) for place, e, f in ranked)
 
 
-def _measure(expected: np.ndarray, found: np.ndarray) -> Iterator[_Measured]:
+def _measure(expected: np.ndarray, actual: np.ndarray) -> Iterator[_Measured]:
     """Measure finite rows, all at once."""
     if not len(expected):
         return
     # Rows are summed alike, however many there are and whatever array they were a part of.
-    expected, found = np.ascontiguousarray(expected), np.ascontiguousarray(found)
-    difference = np.abs(found - expected)
+    expected, actual = np.ascontiguousarray(expected), np.ascontiguousarray(actual)
+    difference = np.abs(actual - expected)
     noise = difference**2
-    first, second = (_most_probable(rows) for rows in (expected, found))
+    first, second = (_most_probable(rows) for rows in (expected, actual))
     columns = (
         first[:, 0],
         second[:, 0],
         difference.argmax(axis=1),
         difference.max(axis=1),
-        _kl(expected, found),
+        _kl(expected, actual),
         _decibel((expected**2).sum(axis=1), noise.sum(axis=1)),
         _decibel(np.abs(expected).max(axis=1) ** 2, noise.mean(axis=1)),
         first,
@@ -166,16 +149,16 @@ def _most_probable(rows: np.ndarray) -> np.ndarray:
     """Find the columns of the largest numbers of each row, of equal ones the first: [images, at most 5]."""
     left = rows.copy()
     every = np.arange(len(rows))
-    found = []
+    columns = []
     for _ in range(min(SHOWN, rows.shape[1])):
-        found.append(left.argmax(axis=1))
-        left[every, found[-1]] = -np.inf
-    return np.stack(found, axis=1)
+        columns.append(left.argmax(axis=1))
+        left[every, columns[-1]] = -np.inf
+    return np.stack(columns, axis=1)
 
 
-def _kl(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
+def _kl(expected: np.ndarray, actual: np.ndarray) -> np.ndarray:
     present = expected > 0
-    ratio = np.divide(expected, np.maximum(found, _SMALLEST), out=np.ones_like(expected), where=present)
+    ratio = np.divide(expected, np.maximum(actual, _SMALLEST), out=np.ones_like(expected), where=present)
     summed: np.ndarray = (np.where(present, expected, 0.0) * np.log(ratio)).sum(axis=1)
     return summed
 

@@ -46,7 +46,7 @@ def _spread(cases: Sequence[Case]) -> tuple[float, float]:
             exactly = (max(said) - min(said)) / 2
             least, most = max(least, exactly), max(most, exactly)
             continue
-        # Among the cases that do not name it, found at once: no more are passed over than name it.
+        # Among the cases that do not name it, counted at once: no more are passed over than name it.
         low, high = (bounds[next(p for p in order if p not in naming)] for order in (rising, reversed(rising)))
         least, most = max(least, (max(said) - min(*said, low)) / 2), max(most, max(*said, high) / 2)
     return least, most

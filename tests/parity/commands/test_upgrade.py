@@ -13,9 +13,9 @@ import pytest
 
 from parity.cli import main
 from parity.core.results import Diagnosis, Environment, Subject
-from parity.suite.suite import ModelEntry, Suite
 from parity.versions import bisect, upgrade
-from parity.versions.sides import Bench, Made, Side
+from parity.versions.bench import Bench, Conversion, SuiteRoute
+from parity.versions.side import Side
 from parity.versions.toolchains import ToolChain, ToolChainFailure
 from parity.versions.upgrade import Upgrade, UpgradeLeg
 from tests.parity.commands.command import lay_out
@@ -55,12 +55,12 @@ def opened(place: Path, monkeypatch: pytest.MonkeyPatch) -> list[Side]:
     sides: list[Side] = []
 
     class Making(Bench):
-        def make(self, suite: Suite, entry: ModelEntry, reference: Any, route: str) -> Made:
+        def convert(self, tried: SuiteRoute) -> Conversion:
             for version, failure in FAILURES.items():
                 if version in str(self.side.toolchain):
-                    return Made(failure=failure)
-            wrong = "1.17.0" in str(self.side.toolchain) and entry.name == "tiny"
-            return Made(converted(route, shifted) if wrong else converted(route))
+                    return Conversion(failure=failure)
+            wrong = "1.17.0" in str(self.side.toolchain) and tried.entry.name == "tiny"
+            return Conversion(converted(tried.route, shifted) if wrong else converted(tried.route))
 
     def open_one(side: Side, directory: Path, timeout: float) -> Any:
         sides.append(side)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -216,51 +214,6 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, before: str) -> None:
     assert [(path.name, path.read_text(encoding="utf-8")) for path in tmp_path.iterdir()] == (
         [("r.json", "old")] if before else []
     )
-
-
-def test_what_the_disk_does_not_confirm_is_not_moved_into_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    file = tmp_path / "r.json"
-    file.write_text("old", encoding="utf-8")
-    monkeypatch.setattr("os.fsync", refuse)
-    with pytest.raises(ParityError, match=r"r\.json: cannot be written \(No space left on device\)"):
-        write_whole(file, [b"new"])
-    assert [path.read_text(encoding="utf-8") for path in tmp_path.iterdir()] == ["old"]
-
-
-def test_an_interruption_leaves_what_was_there(tmp_path: Path) -> None:
-    def chunks() -> Iterator[bytes]:
-        yield b"new"
-        raise KeyboardInterrupt
-
-    file = tmp_path / "r.json"
-    file.write_text("old", encoding="utf-8")
-    with pytest.raises(KeyboardInterrupt):
-        write_whole(file, chunks())
-    assert [path.read_text(encoding="utf-8") for path in tmp_path.iterdir()] == ["old"]
-
-
-def test_permissions_and_links_stay(tmp_path: Path) -> None:
-    file, link, dangling = tmp_path / "r.json", tmp_path / "link", tmp_path / "dangling"
-    file.write_text("old", encoding="utf-8")
-    file.chmod(0o640)
-    link.symlink_to("r.json")
-    dangling.symlink_to("later")
-    before = os.umask(0o027)
-    try:
-        for path in (link, dangling, tmp_path / "new"):
-            write_whole(path, [b"new"])
-    finally:
-        os.umask(before)
-
-    assert (file.read_bytes(), stat.S_IMODE(file.stat().st_mode)) == (b"new", 0o640)
-    assert link.readlink() == Path("r.json")
-    assert (tmp_path / "later").read_bytes() == b"new"
-    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o640  # 0o666 without what umask takes
 
 
 def test_a_device_is_written_to() -> None:

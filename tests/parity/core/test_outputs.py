@@ -16,7 +16,7 @@ from parity.core.cases import judge_case_again
 from parity.core.compare import assert_parity
 from parity.core.metric import METRICS, Measurement, Metric, metric_of
 from parity.core.results import Environment, Prediction, Run, Subject, summarise
-from parity.core.soundness import check_run
+from parity.core.results_soundness import check_run
 from parity.core.variety import bounds_of
 from tests.parity.tasks import DENSE, DEPTH, MASK, dense
 

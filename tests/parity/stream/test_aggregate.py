@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from parity import Tolerance, compare
 from parity.core.results import Environment, Prediction, Run, from_json, to_json
-from parity.metrics.classification.cases import make_cases
 from parity.metrics.classification.variety import variety_of
 from parity.stream.aggregate import NAMED, WORST, Totals, aggregate, totals_of
 from parity.stream.job import Shard
 from parity.stream.lines import Header, HeadLeg, HeadModel, Line, pack
 from parity.suite.suite import KnownIssueEntry
+from tests.parity.metrics.classification.classified import make_cases
 
 LABELS = ("ant", "bee", "cat", "dog")
 PLACES = {label: place for place, label in enumerate(LABELS)}
@@ -45,7 +45,7 @@ def lines(
         places = [place for place in head.places(number) if place not in unreadable]
         truth = [truths[place] if truths else None for place in places]
         cases = make_cases(
-            [f"{p}.png" for p in places], LABELS, expected[places], found[places], None, TOLERANCE, truth
+            [f"{p}.png" for p in places], LABELS, (expected[places], found[places]), TOLERANCE, truth
         )
         rows = dict(zip(places, cases, strict=True))
         batch = [
@@ -97,7 +97,7 @@ def test_the_verdict_is_that_of_all_answers_at_once(drawn: tuple[np.ndarray, np.
 @settings(max_examples=40)
 @given(answered(), st.integers(0, 9), st.integers(0, 9))
 def test_totals_add_up(drawn: tuple[np.ndarray, np.ndarray], first: int, second: int) -> None:
-    cases = make_cases([str(i) for i in range(len(drawn[0]))], LABELS, *drawn, None, TOLERANCE)
+    cases = make_cases([str(i) for i in range(len(drawn[0]))], LABELS, drawn, TOLERANCE)
     indexed = list(enumerate(cases))
     cuts = sorted((first, second))
     a, b, c = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from parity.stream.lines import Header, HeadLeg, HeadModel
 from parity.stream.merging import merge_cases
 from parity.suite.models import load_classifier
 from parity.suite.suite import KnownIssueEntry
+from tests.parity.full_disk import small_files
 from tests.parity.stream.jobs import BATCH, PICTURES, SUITE, job_over, picture, save_pictures, save_suite
 from tests.parity.stream.test_journal import BATCHES, HEADER, LEG, write
 
@@ -113,6 +115,31 @@ def test_a_new_header_keeps_a_journal_that_is_not_whole(tmp_path: Path) -> None:
     whole = tmp_path / "whole.cases.jsonl"
     write(whole, other)
     assert path.read_bytes() == whole.read_bytes()
+
+
+def test_a_new_header_leaves_permissions_and_links_as_they_are(tmp_path: Path) -> None:
+    path, link = tmp_path / "r.cases.jsonl", tmp_path / "link.cases.jsonl"
+    write(path)
+    path.chmod(0o640)
+    link.symlink_to(path.name)
+
+    write(link, replace(HEADER, known_issues=(ISSUE,)))
+
+    assert link.readlink() == Path(path.name)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert read_header(path).known_issues == (ISSUE,)
+
+
+def test_a_new_header_that_the_disk_does_not_take_leaves_the_journal(tmp_path: Path) -> None:
+    path = tmp_path / "r.cases.jsonl"
+    write(path)
+    before = path.read_bytes()
+
+    with small_files(len(before) - 1), pytest.raises(ParityError, match="File too large.*what is done is kept"):
+        write(path, replace(HEADER, known_issues=(ISSUE,)))
+
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
 
 
 def test_while_another_run_writes_no_header_is_put_before_it(tmp_path: Path) -> None:

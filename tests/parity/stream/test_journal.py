@@ -270,6 +270,51 @@ def test_two_processes_do_not_write_one_journal(tmp_path: Path) -> None:
     with open_journal(path, HEADER), pytest.raises(ParityError, match="another run writes it"):
         write(path)
 
+    assert write(path) == 0
+
+
+def test_two_names_of_one_journal_have_one_lock(tmp_path: Path) -> None:
+    path, link = tmp_path / "r.cases.jsonl", tmp_path / "link.cases.jsonl"
+    link.symlink_to(path.name)
+
+    with open_journal(path, HEADER), pytest.raises(ParityError) as raised:
+        write(link)
+
+    assert str(raised.value) == f"{link}: another run writes it; wait for its end, or give another --json"
+
+
+def test_the_lock_lies_beside_a_journal_while_it_is_written(tmp_path: Path) -> None:
+    path, lock = tmp_path / "r.cases.jsonl", tmp_path / "r.cases.jsonl.lock"
+
+    with open_journal(path, HEADER):
+        assert lock.is_file()
+    assert not lock.exists()
+
+    with pytest.raises(KeyboardInterrupt), open_journal(path, HEADER):
+        raise KeyboardInterrupt
+    assert not lock.exists()
+
+
+def test_a_lock_that_a_killed_run_left_stops_nobody(tmp_path: Path, whole: bytes) -> None:
+    path, lock = tmp_path / "r.cases.jsonl", tmp_path / "r.cases.jsonl.lock"
+    lock.touch()
+
+    assert write(path) == 0
+
+    assert path.read_bytes() == whole
+    assert not lock.exists()
+
+
+def test_where_no_lock_can_lie_the_journal_is_named_and_kept(tmp_path: Path, whole: bytes) -> None:
+    path = tmp_path / "r.cases.jsonl"
+    path.write_bytes(whole)
+    (tmp_path / "r.cases.jsonl.lock").mkdir()
+
+    with pytest.raises(ParityError, match=rf"^{path}: cannot be written \(.*\); what is done is kept"):
+        write(path)
+
+    assert path.read_bytes() == whole
+
 
 # Read by those who judge
 

@@ -125,6 +125,7 @@ def test_a_run_that_was_killed_twice_ends_with_the_same_bytes(place: Path, work:
         command = [sys.executable, "-c", KILLED, str(place), str(batches)]
         done = subprocess.run(command, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, check=False)
         assert done.returncode == -signal.SIGKILL
+        assert (place / "killed.cases.jsonl.lock").is_file()
     job = job_over(place / "pictures", place, cases=place / "killed.cases.jsonl")
     assert job.cases is not None
     # Batches 0, 1, 2 and the first image of the next, below the header.
@@ -133,6 +134,7 @@ def test_a_run_that_was_killed_twice_ends_with_the_same_bytes(place: Path, work:
     done_now = write_cases(job, work)
 
     assert done_now.cases.read_bytes() == whole
+    assert not (place / "killed.cases.jsonl.lock").exists()
     assert "3 of 6 batches were done before; --fresh starts anew" in done_now.remarks[0]
 
 

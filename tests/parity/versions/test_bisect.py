@@ -17,6 +17,7 @@ from parity.core.errors import ParityError
 from parity.core.results import Subject
 from parity.suite.suite import ModelEntry, Suite
 from parity.versions import bisect as module
+from parity.versions.bench import Conversion, Outcome, SuiteRoute
 from parity.versions.bisect import (
     Bisection,
     History,
@@ -28,7 +29,6 @@ from parity.versions.bisect import (
     list_releases,
     search,
 )
-from parity.versions.sides import Made, Outcome
 
 LETTERS: dict[str, State] = {
     "g": "good",
@@ -186,14 +186,14 @@ class Bench:
     def __init__(self, version: str) -> None:
         self.version, self.remarks = version, (f"remark on {version}",)
 
-    def make(self, suite: Suite, entry: ModelEntry, reference: Any, route: str) -> Made:
-        return Made()
+    def convert(self, tried: SuiteRoute) -> Conversion:
+        return Conversion()
 
-    def judge(self, reference: Any, made: Made, backend: str, entry: ModelEntry, route: str) -> Outcome:
-        subject = Subject(entry.name, route, "", backend, "fp32", "pass")
+    def judge(self, tried: SuiteRoute, made: Conversion, backend: str) -> Outcome:
+        subject = Subject(tried.entry.name, tried.route, "", backend, "fp32", "pass")
         if self.version == "1":
             return Outcome(replace(subject, verdict="skipped", reason="resolve: no wheel"), None, "untried")
-        if entry.name == "bad" and self.version in ("2", "3"):
+        if tried.entry.name == "bad" and self.version in ("2", "3"):
             return Outcome(replace(subject, verdict="fail", reason="flips"), None, "wrong")
         return Outcome(subject, None, "right")
 

@@ -59,7 +59,7 @@ def explained(directory: Path, weights: str, file: Path) -> dict[str, Any]:
         np.save(directory / "expected.npy", module(pixels).numpy())
     np.save(directory / "pixels.npy", images.pixels)
     source = {"factory": "models.py:tiny", "arguments": {}, "name": "tiny", "directory": str(directory)}
-    request = {
+    failure = {
         "source": source,
         "weights": weights,
         "artifact": str(file),
@@ -68,6 +68,9 @@ def explained(directory: Path, weights: str, file: Path) -> dict[str, Any]:
         "names": images.names,
         "files": [],
         "tolerance": 1e-5,
+    }
+    request = {
+        "failure": failure,
         "pixels": str(directory / "pixels.npy"),
         "expected": str(directory / "expected.npy"),
     }

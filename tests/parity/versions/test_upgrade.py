@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from conversion import Artifact
-from parity.backends.reference import Reference
 from parity.core.errors import ParityError
 from parity.core.results import Environment, Prediction, Subject
 from parity.judging import judge_with_prediction
-from parity.suite.suite import ModelEntry, Suite, read_suite
+from parity.suite.suite import Suite, read_suite
 from parity.versions import upgrade as module
-from parity.versions.sides import Bench, Made, Outcome, Side
+from parity.versions.bench import Bench, Conversion, Outcome, SuiteRoute
+from parity.versions.side import Side
 from parity.versions.toolchains import ToolChain, ToolChainFailure
 from parity.versions.upgrade import Upgrade, UpgradeLeg, changed_files, upgrade, upgrade_to_json
 from tests.parity import tiny as tiny_module
@@ -47,29 +47,31 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Suite:
 class Making(Bench):
     """A side that makes what a test says."""
 
-    made: Callable[[str], Made]
+    made: Callable[[str], Conversion]
 
-    def make(self, suite: Suite, entry: ModelEntry, reference: Reference, route: str) -> Made:
-        return type(self).made(route)
+    def convert(self, tried: SuiteRoute) -> Conversion:
+        return type(self).made(tried.route)
 
 
-def sides(monkeypatch: pytest.MonkeyPatch, old: Callable[[str], Made], new: Callable[[str], Made]) -> None:
+def sides(
+    monkeypatch: pytest.MonkeyPatch, old: Callable[[str], Conversion], new: Callable[[str], Conversion]
+) -> None:
     """Open benches that make what the two functions give for a route."""
     made = {OLD.name: old, NEW.name: new}
 
     def opened(side: Side, directory: Path, timeout: float) -> Any:
-        kind = type("Made", (Making,), {"made": staticmethod(made[side.name])})
+        kind = type("Maker", (Making,), {"made": staticmethod(made[side.name])})
         return nullcontext(kind(side, directory, timeout))
 
     monkeypatch.setattr(module, "opened", opened)
 
 
-def good(route: str) -> Made:
-    return Made(converted(route))
+def good(route: str) -> Conversion:
+    return Conversion(converted(route))
 
 
-def wrong(route: str) -> Made:
-    return Made(converted(route, shifted))
+def wrong(route: str) -> Conversion:
+    return Conversion(converted(route, shifted))
 
 
 def test_the_same_from_both_is_the_same(suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -130,7 +132,7 @@ def test_a_conversion_that_crashes_is_a_result_with_its_last_lines(
     suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     crash = ToolChainFailure("convert", ("Segmentation fault", "the process was killed by SIGSEGV"))
-    sides(monkeypatch, good, lambda route: Made(failure=crash))
+    sides(monkeypatch, good, lambda route: Conversion(failure=crash))
 
     found = upgrade(suite, OLD, NEW, models=["tiny"], artifacts=tmp_path)
 
@@ -151,7 +153,7 @@ UNLOADED = ToolChainFailure("load", ("ImportError: cannot import name 'runtime_v
 def test_wrong_numbers_where_an_error_was_are_worse_and_their_cause_is_looked_for(
     suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failure: ToolChainFailure
 ) -> None:
-    sides(monkeypatch, lambda route: Made(failure=failure), wrong)
+    sides(monkeypatch, lambda route: Conversion(failure=failure), wrong)
 
     found = upgrade(suite, OLD, NEW, models=["tiny"], artifacts=tmp_path)
 
@@ -188,7 +190,7 @@ def test_errors_on_either_side(
     code: int,
 ) -> None:
     old_made, new_made = (
-        (lambda route, failure=failure: Made(failure=failure)) if failure else good for failure in (old, new)
+        (lambda route, failure=failure: Conversion(failure=failure)) if failure else good for failure in (old, new)
     )
     sides(monkeypatch, old_made, new_made)
 
@@ -212,7 +214,7 @@ def test_two_sides_that_are_wrong_alike_got_no_worse(
 def test_a_side_that_cannot_be_tried_does_not_hide_that_the_other_is_wrong(
     suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    sides(monkeypatch, lambda route: Made(failure=UNLOADED), wrong)
+    sides(monkeypatch, lambda route: Conversion(failure=UNLOADED), wrong)
 
     (leg,) = upgrade(suite, OLD, NEW, models=["tiny"], artifacts=tmp_path).legs
 
@@ -222,7 +224,7 @@ def test_a_side_that_cannot_be_tried_does_not_hide_that_the_other_is_wrong(
 def test_what_was_skipped_on_both_sides_proves_nothing(
     suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    sides(monkeypatch, lambda route: Made(skipped="no Python 3.7 here"), good)
+    sides(monkeypatch, lambda route: Conversion(skipped="no Python 3.7 here"), good)
 
     found = upgrade(suite, OLD, NEW, models=["tiny"], artifacts=tmp_path)
 
@@ -311,9 +313,9 @@ def test_sides_that_answer_in_other_shapes_are_not_compared_with_each_other(
 ) -> None:
     sides(monkeypatch, good, good)
 
-    def narrow(self: Bench, reference: Reference, made: Made, *rest: Any) -> Outcome:
+    def narrow(self: Bench, tried: SuiteRoute, made: Conversion, backend: str) -> Outcome:
         assert made.artifact is not None
-        judged, _ = judge_with_prediction(reference, made.artifact, "onnxruntime")
+        judged, _ = judge_with_prediction(tried.reference, made.artifact, "onnxruntime")
         return Outcome(judged, Prediction(np.zeros((6, 3))), "right")
 
     monkeypatch.setattr(Bench, "judge", narrow)

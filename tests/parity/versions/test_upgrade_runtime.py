@@ -16,7 +16,8 @@ import pytest
 from parity.core.results import Diagnosis
 from parity.suite.suite import read_suite
 from parity.versions import upgrade as module
-from parity.versions.sides import Bench, Outcome, Side, find_side
+from parity.versions.bench import Bench, Outcome, SuiteRoute
+from parity.versions.side import Side, find_side
 from parity.versions.toolchains import Environment, Session, ToolChain, ToolChainFailure
 from parity.versions.upgrade import Upgrade, upgrade
 from tests.parity import tiny
@@ -179,7 +180,7 @@ def test_where_the_runtime_cannot_be_asked_no_other_is_accused(
 
     outcome = Outcome(replace(subject, guilty_hop=""), answers, "wrong")
     bench = Broken(side, suite_file.parent, 60, session)
-    explained = bench.explain(suite, suite.models[0], reference, artifact, outcome)
+    explained = bench.explain(SuiteRoute(suite, suite.models[0], reference, "onnx-torchscript"), artifact, outcome)
 
     assert (explained.diagnoses, explained.guilty_hop) == ((), "")
     assert explained.unexplained == f"the cause cannot be looked for with the packages of this side: {told}"

@@ -22,7 +22,7 @@ from parity.metrics.classification.accuracy import (
     paired_interval,
     wilson,
 )
-from parity.metrics.classification.cases import make_cases
+from tests.parity.metrics.classification.classified import make_cases
 
 LABELS = tuple("abcdefgh")
 PLACES = {label: place for place, label in enumerate(LABELS)}
@@ -99,7 +99,7 @@ Answered = list[tuple[list[float], list[float], str | None, str | None]]
 def cases_of(drawn: Answered) -> list[Case]:
     expected, found = (np.array([row[place] for row in drawn]) for place in (0, 1))
     truths = [truth for _, _, truth, _ in drawn]
-    return make_cases([str(i) for i in range(len(drawn))], LABELS, expected, found, None, 0.1, truths)
+    return make_cases([str(i) for i in range(len(drawn))], LABELS, (expected, found), 0.1, truths)
 
 
 def naive(rows: Sequence[Sequence[float]], truths: Sequence[str]) -> tuple[int, int, float]:
@@ -199,7 +199,7 @@ def test_the_worst_classes_come_first_and_perfect_ones_not_at_all() -> None:
 
 def test_no_finite_answer_is_a_wrong_one_of_the_candidate_alone() -> None:
     expected = np.array([[0.1, 0.7, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0]])
-    cases = make_cases(["x"], LABELS, expected, np.full((1, 8), math.nan), None, 0.1, ["c"])
+    cases = make_cases(["x"], LABELS, (expected, np.full((1, 8), math.nan)), 0.1, ["c"])
 
     found = accuracy_of(count_accuracy(cases, PLACES), LABELS)
 

@@ -1,11 +1,11 @@
-"""The two sides of an upgrade: the installed converters, or a tool chain; opened, asked, closed."""
+"""A side of an upgrade at work: opened, asked to convert, to predict and to explain, and closed."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,21 +14,19 @@ import numpy as np
 from conversion.errors import ConversionError
 from conversion.routes import ROUTES, convert
 from conversion.toolchain_worker import raised_while_importing
-from parity.backends import backends_for, find_backend, runtimes
+from parity.backends import backends_for, find_backend
 from parity.core.environment import environment
-from parity.core.errors import ParityError
 from parity.core.results import Diagnosis, Divergence, Prediction, Subject
 from parity.diagnosis.causes import Explainer
 from parity.formats import format_of
 from parity.judging import Judging, judge_prediction, judge_with_prediction
-from parity.suite.toolchain import normal, requirement
+from parity.versions.side import Side
 from parity.versions.toolchain_packages import installed
+from parity.versions.toolchain_side import Failure
 from parity.versions.toolchains import (
-    TOOLCHAINS,
     Environment,
     Session,
     Source,
-    ToolChain,
     ToolChainFailure,
     convert_in,
     lacks_route,
@@ -42,56 +40,20 @@ if TYPE_CHECKING:
     from parity.backends.reference import Reference
     from parity.suite.suite import ModelEntry, Suite
 
-INSTALLED = "installed"
+
+@dataclass(frozen=True)
+class SuiteRoute:
+    """Name a model of a suite by a route, with what PyTorch answers to its images: what each side is tried on."""
+
+    suite: Suite
+    entry: ModelEntry
+    reference: Reference
+    route: str
 
 
 @dataclass(frozen=True)
-class Side:
-    """Name one side: a tool chain, or what is installed (None)."""
-
-    name: str
-    toolchain: ToolChain | None = None
-
-    @property
-    def packages(self) -> tuple[str, ...]:
-        """List the names of the packages that the tool chain has other versions of."""
-        listed = self.toolchain.packages if self.toolchain else ()
-        return tuple(normal(requirement(package).name) for package in listed)
-
-    @property
-    def converts(self) -> bool:
-        """Tell whether conversions take place in the tool chain; those of a mere runtime need not."""
-        return self.toolchain is not None and not set(self.packages) <= set(runtimes())
-
-    def runs(self, backend: str) -> bool:
-        """Tell whether a backend's predictions are made in the tool chain."""
-        return any(runtimes().get(package) == backend for package in self.packages)
-
-
-def find_side(requested: Sequence[str], named: Mapping[str, ToolChain]) -> Side:
-    """Make a side of what a user wrote: `installed`, a tool chain's name, or requirements (`onnx==1.17.0`).
-
-    named: the suite's tool chains; those of TOOLCHAINS are known without it.
-    """
-    known = {**TOOLCHAINS, **named}
-    if list(requested) == [INSTALLED]:
-        return Side(INSTALLED)
-    for name in requested:
-        if name in known and len(requested) == 1:
-            return Side(name, known[name])
-        if name in known or name == INSTALLED:
-            raise ParityError(f"{' and '.join(requested)}: {name} is a whole tool chain; give it alone")
-        if not any(sign in name for sign in "=<>~"):
-            raise ParityError(
-                f"{name}: neither PACKAGE==VERSION nor a tool chain (tool chains: {', '.join(known)}, {INSTALLED})"
-            )
-    name = " ".join(sorted(requested))
-    return Side(name, ToolChain(name, tuple(requested)))
-
-
-@dataclass(frozen=True)
-class Made:
-    """Hold what one side made of one model by one route: an artefact, or why there is none.
+class Conversion:
+    """Hold the artefact of one model by one route on one side, or why there is none.
 
     said: the last lines of a tool chain that failed. skipped: why it was not tried.
     """
@@ -142,61 +104,58 @@ class Bench:
         """List what has to be said of the tool chain."""
         return tuple(f"{self.side.name}: {remark}" for remark in self.session.remarks) if self.session else ()
 
-    def make(self, suite: Suite, entry: ModelEntry, reference: Reference, route: str) -> Made:
+    def convert(self, tried: SuiteRoute) -> Conversion:
         """Convert a model of the suite by a route; a failure is a result."""
+        entry, route = tried.entry, tried.route
         chain = self.side.toolchain
         if self.skipped or self.failure:
-            return Made(failure=self.failure, skipped=self.skipped)
+            return Conversion(failure=self.failure, skipped=self.skipped)
         if chain and self.side.converts and (reason := lacks_route(chain, route)):
-            return Made(skipped=reason)
+            return Conversion(skipped=reason)
         axes = (entry.dynamic, entry.bounds, entry.sizes)
         if self.session is None or not self.side.converts:
             try:
-                return Made(convert(reference.classifier, route, self.directory, *axes))
+                return Conversion(convert(tried.reference.classifier, route, self.directory, *axes))
             except ConversionError as error:
                 stage = "load" if raised_while_importing(error) else "convert"
-                return Made(failure=ToolChainFailure(stage, (str(error),)))
-        source = Source("parity.versions.toolchain_side:make_classifier", _factory(suite, entry))
-        made = convert_in(
-            self.session, reference.classifier, source, route, self.directory, *axes, timeout=self.timeout
+                return Conversion(failure=ToolChainFailure(stage, (str(error),)))
+        source = Source("parity.versions.toolchain_side:make_classifier", _factory(tried))
+        artifact = convert_in(
+            self.session, tried.reference.classifier, source, route, self.directory, *axes, timeout=self.timeout
         )
-        return Made(failure=made) if isinstance(made, ToolChainFailure) else Made(made)
+        return Conversion(failure=artifact) if isinstance(artifact, ToolChainFailure) else Conversion(artifact)
 
-    def judge(
-        self, reference: Reference, made: Made, backend: str, entry: ModelEntry, route: str, scale: float = 1.0
-    ) -> Outcome:
-        """Run what was made on a backend and compare it with PyTorch."""
-        judging = Judging(entry.tolerance.get(route), scale)
-        if made.artifact is None:
-            subject = Subject(
-                entry.name, route, "", backend, entry.recipe(route).precision or "", "skipped", made.skipped
-            )
-            return _failed(subject, made.failure) if made.failure else Outcome(subject, None, "skipped")
+    def judge(self, tried: SuiteRoute, conversion: Conversion, backend: str) -> Outcome:
+        """Run an artefact on a backend and compare it with PyTorch."""
+        entry, reference, route = tried.entry, tried.reference, tried.route
+        artifact, judging = conversion.artifact, Judging(entry.tolerance.get(route))
+        if artifact is None:
+            precision = entry.recipe(route).precision or ""
+            subject = Subject(entry.name, route, "", backend, precision, "skipped", conversion.skipped)
+            return _failed(subject, conversion.failure) if conversion.failure else Outcome(subject, None, "skipped")
         if not self._runs(backend):
-            subject, answers = judge_with_prediction(reference, made.artifact, backend, judging)
+            subject, answers = judge_with_prediction(reference, artifact, backend, judging)
             # The runtime is not what is being tried: that it does not take the file is the file's fault.
             return Outcome(subject, answers, "nonsense" if subject.verdict == "error" else state_of(subject))
-        request = {"artifact": str(made.artifact.path.absolute()), "backend": backend}
-        found = self._ask_parity("predict", request, {"pixels": reference.images.pixels})
-        if isinstance(found, ToolChainFailure):
-            subject = Subject(entry.name, route, made.artifact.path.name, backend, made.artifact.precision, "error")
-            return _failed(subject, found)
-        rows = [[float.fromhex(p) for p in row] for row in found["probabilities"]]
-        answers = Prediction(np.array(rows), _names(found["labels"]), _names(found["top1"]))
-        subject = judge_prediction(reference, made.artifact, backend, answers, judging)
+        request = {"artifact": str(artifact.path.absolute()), "backend": backend}
+        answer = self._ask_parity("predict", request, {"pixels": reference.images.pixels})
+        if isinstance(answer, ToolChainFailure):
+            subject = Subject(entry.name, route, artifact.path.name, backend, artifact.precision, "error")
+            return _failed(subject, answer)
+        rows = [[float.fromhex(p) for p in row] for row in answer["probabilities"]]
+        answers = Prediction(np.array(rows), _names(answer["labels"]), _names(answer["top1"]))
+        subject = judge_prediction(reference, artifact, backend, answers, judging)
         # Which hop is to blame was looked for with the installed runtime, which did not give these answers.
         subject = replace(subject, guilty_hop="")
         return Outcome(subject, answers, state_of(subject))
 
-    def explain(
-        self, suite: Suite, entry: ModelEntry, reference: Reference, artifact: Artifact, outcome: Outcome
-    ) -> Subject:
+    def explain(self, tried: SuiteRoute, artifact: Artifact, outcome: Outcome) -> Subject:
         """Put causes into a side's subject, looked for with the packages of that side.
 
         Where its own runtime gave the answers, and cannot be asked again, nothing is looked for: another runtime
         would accuse itself.
         """
-        subject, images = outcome.subject, reference.images
+        subject, reference, images = outcome.subject, tried.reference, tried.reference.images
         own_runtime = self._runs(subject.backend)
         if not own_runtime and not self._reads_otherwise(artifact):
             return Explainer()(subject, reference, artifact, outcome.answers)
@@ -205,25 +164,25 @@ class Bench:
             return replace(subject, unexplained=_UNEXPLAINED.format("its torch is not the reference's"))
         from conversion.provenance import weights_hash
 
-        request = {
-            "source": _factory(suite, entry),
-            "weights": weights_hash(reference.classifier),
-            "artifact": str(artifact.path.absolute()),
-            "route": artifact.route,
-            "backend": subject.backend,
-            "names": images.names,
-            "files": [str(Path(file).absolute()) for file in images.files],
-            "tolerance": subject.tolerance,
-        }
+        failure = Failure(
+            source=_factory(tried),
+            weights=weights_hash(reference.classifier),
+            artifact=str(artifact.path.absolute()),
+            route=artifact.route,
+            backend=subject.backend,
+            names=images.names,
+            files=[str(Path(file).absolute()) for file in images.files],
+            tolerance=subject.tolerance,
+        )
         arrays = {"pixels": images.pixels, "expected": np.asarray(reference.prediction.probabilities)}
-        found = self._ask_parity("explain", request, arrays)
-        if isinstance(found, ToolChainFailure):
-            return replace(subject, unexplained=_UNEXPLAINED.format(found))
-        where = found["first_divergence"]
+        answer = self._ask_parity("explain", {"failure": asdict(failure)}, arrays)
+        if isinstance(answer, ToolChainFailure):
+            return replace(subject, unexplained=_UNEXPLAINED.format(answer))
+        where = answer["first_divergence"]
         return replace(
             subject,
-            guilty_hop=found["guilty_hop"],
-            diagnoses=tuple(Diagnosis(**diagnosis) for diagnosis in found["diagnoses"]),
+            guilty_hop=answer["guilty_hop"],
+            diagnoses=tuple(Diagnosis(**diagnosis) for diagnosis in answer["diagnoses"]),
             first_divergence=Divergence(**where) if where else None,
         )
 
@@ -253,13 +212,14 @@ class Bench:
 _UNEXPLAINED = "the cause cannot be looked for with the packages of this side: {}"
 
 
-def _factory(suite: Suite, entry: ModelEntry) -> dict[str, Any]:
-    """Write down how another process makes the classifier of an entry: arguments of `make_classifier`."""
+def _factory(tried: SuiteRoute) -> dict[str, Any]:
+    """Write down how another process makes the classifier: arguments of `make_classifier`."""
+    entry = tried.entry
     return {
         "factory": entry.factory,
         "arguments": dict(entry.arguments),
         "name": entry.name,
-        "directory": str(suite.directory.absolute()),
+        "directory": str(tried.suite.directory.absolute()),
     }
 
 

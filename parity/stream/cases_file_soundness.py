@@ -19,7 +19,7 @@ from parity.core.cases import judge_case_again
 from parity.core.errors import ParityError
 from parity.core.noise import SAVED_ROUNDING, SAVED_SUMS
 from parity.core.results import Case
-from parity.core.soundness import contradictions
+from parity.core.results_soundness import contradictions
 
 if TYPE_CHECKING:
     from parity.metrics.classification.variety import ClassVariety
@@ -57,13 +57,13 @@ def header_trouble(header: Header) -> Iterator[str]:
         if name not in models:
             yield f"a leg is of model {name}, and the models are {', '.join(models) or 'none'}"
     for leg in header.legs:
-        told = f"{leg.model} by {leg.route} on {leg.backend}"
+        leg_name = f"{leg.model} by {leg.route} on {leg.backend}"
         if leg.verdict == "pass":
-            yield f"{told} is said to pass without a case"
+            yield f"{leg_name} is said to pass without a case"
         if leg.verdict is None and (leg.tolerance is None or not 0 < leg.tolerance < 1):
-            yield f"the tolerance of {told} is {leg.tolerance}, and a tolerance is between 0 and 1"
+            yield f"the tolerance of {leg_name} is {leg.tolerance}, and a tolerance is between 0 and 1"
         if leg.spots < 0:
-            yield f"{told} sees {leg.spots} images"
+            yield f"{leg_name} sees {leg.spots} images"
 
 
 class LineCheck:
@@ -81,8 +81,8 @@ class LineCheck:
 
         What cannot be true is a ParityError.
         """
-        for number, told in _batch_trouble(self._header, self._labels, lines):
-            raise ParityError(f"{path}:{first + number}: contradicts itself: {told}; run anew")
+        for number, trouble in _batch_trouble(self._header, self._labels, lines):
+            raise ParityError(f"{path}:{first + number}: contradicts itself: {trouble}; run anew")
         for line in lines:
             name = line.image.encode("utf-8", "surrogatepass")
             self._names.append(int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little"))
@@ -118,14 +118,14 @@ Labels = Mapping[str, Mapping[str, int]]
 def _batch_trouble(header: Header, labels: Labels, lines: Sequence[Line]) -> Iterator[tuple[int, str]]:
     """Say what cannot be true of the lines of a batch: (which of them, what)."""
     for number, line in enumerate(lines):
-        yield from ((number, told) for told in _line_trouble(header, labels, line))
+        yield from ((number, trouble) for trouble in _line_trouble(header, labels, line))
         if number < len(lines) - 1 and (line.varieties or line.spots):
             yield number, f"{line.image} ends no batch, and has what the answers of one are like"
     last = len(lines) - 1
     readable = [line for line in lines if not line.unreadable]
     spotted = [line for line in readable if any(header.running[n].spots for n in header.seeing(line.index))]
     for what, packed, those in (("varieties", lines[-1].varieties, readable), ("spots", lines[-1].spots, spotted)):
-        yield from ((last, f"{what} {told}") for told in _varieties_trouble(header, labels, those, packed))
+        yield from ((last, f"{what} {trouble}") for trouble in _varieties_trouble(header, labels, those, packed))
 
 
 def _line_trouble(header: Header, labels: Labels, line: Line) -> Iterator[str]:
@@ -135,19 +135,19 @@ def _line_trouble(header: Header, labels: Labels, line: Line) -> Iterator[str]:
         return
     for number, case in zip(seeing, line.cases, strict=True):
         leg = header.running[number]
-        told = f"{leg.model} by {leg.route} on {leg.backend}"
+        leg_name = f"{leg.model} by {leg.route} on {leg.backend}"
         if case.image != line.image:
-            yield f"{told}: the image is {line.image} there, and {case.image} in its case"
+            yield f"{leg_name}: the image is {line.image} there, and {case.image} in its case"
         if case.truth not in (None, line.truth):
-            yield f"{told}: {line.image} shows {line.truth!r} there, and {case.truth!r} in its case"
+            yield f"{leg_name}: {line.image} shows {line.truth!r} there, and {case.truth!r} in its case"
         yield from (
-            f"{told}: label {name!r:.60} is none of its model's" for name in _strangers(case, labels[leg.model])
+            f"{leg_name}: label {name!r:.60} is none of its model's" for name in _strangers(case, labels[leg.model])
         )
-        yield from (f"{told}: {what}" for what in contradictions(case))
+        yield from (f"{leg_name}: {what}" for what in contradictions(case))
 
 
 def _strangers(case: Case, labels: Mapping[str, int]) -> Iterator[str]:
-    """List the labels of a case that its model does not have; a file may name others itself, which is told."""
+    """List the labels of a case that its model does not have; a file may name others itself, and says so."""
     answers = [(case.reference, case.reference.probability is None), (case.candidate, bool(case.reason))]
     named = [answer.label for answer, excused in answers if not excused]
     named += [pair.label for pair in case.top]
@@ -165,20 +165,20 @@ def _varieties_trouble(
         yield f"has {len(packed)} entries, and the models are {len(header.models)}"
         return
     for model, one in zip(header.models, packed, strict=False):
-        told, count = f"of {model.name}", len(model.labels)
+        whose, count = f"of {model.name}", len(model.labels)
         try:
             variety = unpack(one, count)
         except ValueError as error:
-            yield f"{told} cannot be read: {error}"
+            yield f"{whose} cannot be read: {error}"
             continue
         if variety.images != len(lines):
-            yield f"{told} is of {variety.images} images, and the batch has {len(lines)}"
+            yield f"{whose} is of {variety.images} images, and the batch has {len(lines)}"
         if not variety.classes or not all(0 <= place < count for place in variety.classes):
-            yield f"{told} has the classes {list(variety.classes)}, and there are {count}"
+            yield f"{whose} has the classes {list(variety.classes)}, and there are {count}"
         else:
             cases = [case for line in lines for case in _first_case(header, line, model.name)]
-            yield from (f"{told} {what}" for what in _bounds_trouble(variety))
-            yield from (f"{told} {what}" for what in _against_cases(variety, labels[model.name], cases))
+            yield from (f"{whose} {what}" for what in _bounds_trouble(variety))
+            yield from (f"{whose} {what}" for what in _against_cases(variety, labels[model.name], cases))
 
 
 def _first_case(header: Header, line: Line, model: str) -> list[Case]:

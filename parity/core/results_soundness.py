@@ -24,11 +24,13 @@ from parity.core.tally import tally_of
 def check_run(path: Path, run: Run) -> None:
     """Raise ParityError for a results.json that contradicts itself."""
     for place, subject in enumerate(run.subjects):
-        for told in _subject(subject):
+        for trouble in _subject(subject):
             name = f"{subject.model} by {way(subject)} on {subject.backend}"
-            raise ParityError(f"{path}: subjects.{place}, {name}: {told}; write it anew by the run that it is of")
-    for told in _run(run):
-        raise ParityError(f"{path}: {told}; write it anew by the run that it is of")
+            raise ParityError(
+                f"{path}: subjects.{place}, {name}: {trouble}; write it anew by the run that it is of"
+            )
+    for trouble in _run(run):
+        raise ParityError(f"{path}: {trouble}; write it anew by the run that it is of")
 
 
 def contradictions(case: Case) -> Iterator[str]:
@@ -88,7 +90,7 @@ def _subject(s: Subject) -> Iterator[str]:
         if times > 1:
             yield f"{image} is there {times} times, and an image is counted once"
     for case in s.cases:
-        yield from (f"{case.image}: {told}" for told in contradictions(case))
+        yield from (f"{case.image}: {trouble}" for trouble in contradictions(case))
     yield from _counted(s) if s.counts else _listed(s)
     if s.verdict == "pass" and (not s.images or s.tolerance is None):
         yield f"verdict is pass, with {s.images} images and a tolerance of {s.tolerance}"
@@ -149,11 +151,11 @@ def _accuracy(accuracy: Accuracy, images: int) -> Iterator[str]:
     for side in ("reference", "candidate"):
         for top in ("top1", "top5"):
             share: Share = getattr(getattr(accuracy, side), top)
-            told = f"accuracy.{side}.{top} is {share.count} of {share.total}, a share of {share.share}"
+            claim = f"accuracy.{side}.{top} is {share.count} of {share.total}, a share of {share.share}"
             if not 0 <= share.count <= share.total or share.total != accuracy.images:
-                yield f"{told}, and accuracy.images is {accuracy.images}"
+                yield f"{claim}, and accuracy.images is {accuracy.images}"
             elif share.total and not isclose(share.share, share.count / share.total, abs_tol=SAVED_ROUNDING):
-                yield told
+                yield claim
 
 
 def _counts(counts: Mapping[str, int] | Mapping[CaseVerdict, int]) -> str:

@@ -1,4 +1,4 @@
-"""The two sides of an upgrade."""
+"""A side of an upgrade, named, opened and at work."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from parity.backends.reference import Reference, make_reference
 from parity.core.errors import ParityError
 from parity.suite.images import load_images
 from parity.suite.suite import ModelEntry, Suite
-from parity.versions import sides
-from parity.versions.sides import Bench, Made, Side, find_side, opened, runtime_for
+from parity.versions import bench as module
+from parity.versions import side as side_module
+from parity.versions.bench import Bench, Conversion, SuiteRoute, opened, runtime_for
+from parity.versions.side import Side, find_side
 from parity.versions.toolchains import TOOLCHAINS, Environment, ToolChain, ToolChainFailure
 from tests.parity.tiny import converted, pictures, tiny
 
@@ -42,6 +44,10 @@ class Answering:
     def ask(self, verb: str, arguments: Mapping[str, Any], timeout: float) -> Any:
         self.asked.append((verb, arguments))
         return self.answer(arguments) if callable(self.answer) else self.answer
+
+
+def tried(reference: Reference, route: str, entry: ModelEntry = ENTRY) -> SuiteRoute:
+    return SuiteRoute(SUITE, entry, reference, route)
 
 
 def bench(directory: Path, answer: Any, *packages: str) -> Bench:
@@ -89,7 +95,7 @@ def test_the_factory_is_called_in_the_tool_chain_as_the_suite_says(tmp_path: Pat
     failure = ToolChainFailure("convert", ("no",))
     there = bench(tmp_path, failure)
 
-    assert there.make(SUITE, ENTRY, reference, "onnx") == Made(failure=failure)
+    assert there.convert(tried(reference, "onnx")) == Conversion(failure=failure)
     ((verb, arguments),) = there.session.asked  # type: ignore[union-attr]
     assert verb == "convert"
     assert arguments["source"] == {
@@ -107,8 +113,8 @@ def test_installed_converts_here_and_a_failure_is_a_result(tmp_path: Path, refer
     here = Bench(Side("installed"), tmp_path, 60)
     impossible = replace(ENTRY, dynamic="batch", bounds=[1, 2])
 
-    made = here.make(SUITE, ENTRY, reference, "onnx")
-    failed = here.make(SUITE, impossible, reference, "onnx-coreml")
+    made = here.convert(tried(reference, "onnx"))
+    failed = here.convert(tried(reference, "onnx-coreml", impossible))
 
     assert made.artifact is not None
     assert made.artifact.path.is_file()
@@ -120,16 +126,16 @@ def test_what_could_not_be_built_makes_nothing(tmp_path: Path, reference: Refere
     failure = ToolChainFailure("install", ("disk full",))
     side = Side("old", ToolChain("old", ()))
 
-    broken = Bench(side, tmp_path, 60, failure=failure).make(SUITE, ENTRY, reference, "onnx")
-    skipped = Bench(side, tmp_path, 60, skipped="no Python 3.7 here").make(SUITE, ENTRY, reference, "onnx")
+    broken = Bench(side, tmp_path, 60, failure=failure).convert(tried(reference, "onnx"))
+    skipped = Bench(side, tmp_path, 60, skipped="no Python 3.7 here").convert(tried(reference, "onnx"))
 
-    assert broken == Made(failure=failure)
-    assert skipped == Made(skipped="no Python 3.7 here")
+    assert broken == Conversion(failure=failure)
+    assert skipped == Conversion(skipped="no Python 3.7 here")
     here = Bench(Side("installed"), tmp_path, 60)
-    untried = here.judge(reference, broken, "onnxruntime", ENTRY, "onnx")
+    untried = here.judge(tried(reference, "onnx"), broken, "onnxruntime")
     assert (untried.subject.verdict, untried.subject.reason) == ("skipped", "install: disk full")
     assert (untried.answers, untried.state) == (None, "untried")
-    passed_over = here.judge(reference, skipped, "onnxruntime", ENTRY, "onnx")
+    passed_over = here.judge(tried(reference, "onnx"), skipped, "onnxruntime")
     assert (passed_over.subject.verdict, passed_over.subject.reason) == ("skipped", "no Python 3.7 here")
     assert (passed_over.answers, passed_over.state) == (None, "skipped")
 
@@ -137,7 +143,7 @@ def test_what_could_not_be_built_makes_nothing(tmp_path: Path, reference: Refere
 def test_a_route_that_a_chain_lacks_is_skipped(tmp_path: Path, reference: Reference) -> None:
     old = Bench(Side("2020", TOOLCHAINS["2020"]), tmp_path, 60, Answering(None))  # type: ignore[arg-type]
 
-    assert "there conversions start from ONNX" in old.make(SUITE, ENTRY, reference, "mlprogram").skipped
+    assert "there conversions start from ONNX" in old.convert(tried(reference, "mlprogram")).skipped
 
 
 def in_this_process(arguments: Mapping[str, Any]) -> Any:
@@ -155,13 +161,13 @@ def test_predictions_of_a_runtime_in_a_tool_chain_lose_nothing(
     tmp_path: Path, reference: Reference, route: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend = runtime_for(route)
-    monkeypatch.setattr(sides, "runtimes", lambda: {"onnxruntime": backend})
+    monkeypatch.setattr(side_module, "runtimes", lambda: {"onnxruntime": backend})
     there = bench(tmp_path, in_this_process, "onnxruntime==1.22.0")
     here = Bench(Side("installed"), tmp_path, 60)
-    made = Made(converted(route))
+    made = Conversion(converted(route))
 
-    outcome = there.judge(reference, made, backend, ENTRY, route)
-    expected = here.judge(reference, made, backend, ENTRY, route)
+    outcome = there.judge(tried(reference, route), made, backend)
+    expected = here.judge(tried(reference, route), made, backend)
 
     answers, answers_here = outcome.answers, expected.answers
     assert outcome.subject == expected.subject
@@ -177,7 +183,9 @@ def test_numbers_that_are_none_cross_too(tmp_path: Path, reference: Reference) -
     answer = {"probabilities": [["nan", "inf"] + ["0x0p+0"] * 6] * 6, "labels": None, "top1": None}
     there = bench(tmp_path, answer, "onnxruntime==1.22.0")
 
-    outcome = there.judge(reference, Made(converted("onnx-torchscript")), "onnxruntime", ENTRY, "onnx-torchscript")
+    outcome = there.judge(
+        tried(reference, "onnx-torchscript"), Conversion(converted("onnx-torchscript")), "onnxruntime"
+    )
 
     assert (outcome.subject.verdict, outcome.state) == ("fail", "wrong")
     assert outcome.subject.reason == "6 error of 6 image(s)"
@@ -198,7 +206,7 @@ def test_a_runtime_that_breaks_is_a_result(
 ) -> None:
     there = bench(tmp_path, failure, "onnxruntime==1.22.0")
 
-    outcome = there.judge(reference, Made(converted("onnx-torchscript")), "onnxruntime", ENTRY, "onnx")
+    outcome = there.judge(tried(reference, "onnx"), Conversion(converted("onnx-torchscript")), "onnxruntime")
 
     assert (outcome.subject.verdict, outcome.answers, outcome.state) == (verdict, None, state)
     assert outcome.subject.reason == str(failure)
@@ -221,7 +229,7 @@ def test_how_a_conversion_failed_is_a_state(
 ) -> None:
     here = Bench(Side("installed"), tmp_path, 60)
 
-    assert here.judge(reference, Made(failure=failure), "onnxruntime", ENTRY, "onnx").state == state
+    assert here.judge(tried(reference, "onnx"), Conversion(failure=failure), "onnxruntime").state == state
 
 
 def test_a_file_that_the_same_runtime_does_not_take_is_nonsense(tmp_path: Path, reference: Reference) -> None:
@@ -229,7 +237,7 @@ def test_a_file_that_the_same_runtime_does_not_take_is_nonsense(tmp_path: Path, 
     artifact = replace(converted("onnx-torchscript"), path=tmp_path / "tiny.onnx")
     here = Bench(Side("installed"), tmp_path, 60)
 
-    assert here.judge(reference, Made(artifact), "onnxruntime", ENTRY, "onnx").state == "nonsense"
+    assert here.judge(tried(reference, "onnx"), Conversion(artifact), "onnxruntime").state == "nonsense"
 
 
 def test_versions_and_remarks_are_the_tool_chains(tmp_path: Path) -> None:
@@ -243,17 +251,17 @@ def test_versions_and_remarks_are_the_tool_chains(tmp_path: Path) -> None:
 def test_opening_says_what_stands_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     side = Side("old", ToolChain("old", (), "3.7"))
     failure = ToolChainFailure("resolve", ("none",))
-    monkeypatch.setattr(sides, "why_not", lambda chain: "no Python 3.7 here")
+    monkeypatch.setattr(module, "why_not", lambda chain: "no Python 3.7 here")
     with opened(side, tmp_path, 60) as found:
         assert found.skipped == "no Python 3.7 here"
 
-    monkeypatch.setattr(sides, "why_not", lambda chain: None)
-    monkeypatch.setattr(sides, "prepare", lambda chain, directory: failure)
+    monkeypatch.setattr(module, "why_not", lambda chain: None)
+    monkeypatch.setattr(module, "prepare", lambda chain, directory: failure)
     with opened(side, tmp_path, 60) as found:
         assert found.failure == failure
 
     monkeypatch.setattr(
-        sides, "prepare", lambda chain, directory: replace(ENVIRONMENT, packages={"at": str(directory)})
+        module, "prepare", lambda chain, directory: replace(ENVIRONMENT, packages={"at": str(directory)})
     )
     with opened(side, tmp_path, 60) as found:
         assert found.versions == {"at": str(tmp_path / "toolchains")}
