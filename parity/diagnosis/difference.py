@@ -124,20 +124,19 @@ def _channels(tensor: torch.Tensor) -> torch.Tensor:
 def _permutation(value: torch.Tensor, expected: torch.Tensor, allowed: float) -> Difference | None:
     import torch
 
+    from parity.diagnosis.pairing import pair
+
     if value.ndim < 2:
         return None
     a, e = _channels(value), _channels(expected)
     if not 2 <= len(a) <= _MOST_CHANNELS:
         return None
     a, e = (t[:, :: max(1, t.shape[1] // 4096)] for t in (a, e))
-    distance = torch.cdist(a, e)
-    order = distance.argmin(1)
-    moved = [i for i, j in enumerate(order.tolist()) if i != j]
-    if not moved or len(set(order.tolist())) != len(order):
+    order = pair(torch.cdist(a, e).numpy())
+    moved = [i for i, j in enumerate(order) if i != j]
+    if not moved or not _explains(a - e[order], a, e, allowed):
         return None
-    if not _explains(a - e[order], a, e, allowed):
-        return None
-    message = f"{len(moved)} of {len(a)} channels changed places ({_arrows(moved, order.tolist())})"
+    message = f"{len(moved)} of {len(a)} channels changed places ({_arrows(moved, order)})"
     figures: dict[str, float | tuple[float, ...]] = {
         "relative": _relative(value, expected),
         "channels": tuple(map(float, moved)),

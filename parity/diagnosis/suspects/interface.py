@@ -14,6 +14,7 @@ import numpy as np
 from parity.core.refusals import EXPECTED
 from parity.core.results import Prediction
 from parity.diagnosis.fixes import fix
+from parity.diagnosis.pairing import pair
 from parity.diagnosis.repair import Repair, relabelled
 from parity.diagnosis.suspects import Suspect
 from parity.formats import format_of
@@ -214,7 +215,8 @@ def match_columns(probabilities: np.ndarray, expected: np.ndarray) -> list[int] 
     every = np.arange(len(columns))
     order: list[int] = columns[every, apart.argmin(axis=1)].tolist()
     if len(set(order)) < len(order):
-        order = _one_to_one(apart, columns)
+        # The pairing of hundreds of thousands would take hours.
+        order = pair(apart) if first.shape[1] <= _EXHAUSTIVE else _one_to_one(apart, columns)
     nearest = np.abs(first[:, order] - second).max(axis=0)
     return order if float(np.median(nearest)) < 0.05 else None
 

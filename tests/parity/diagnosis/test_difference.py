@@ -94,6 +94,15 @@ def test_a_permutation_is_told_by_what_moved(order: list[int]) -> None:
         assert (difference.kind, difference.figures["channels"]) == ("channel permutation", moved)
 
 
+def test_channels_that_are_dead_hide_no_permutation() -> None:
+    expected = EXPECTED.clone()
+    expected[:, [1, 3]] = 0
+
+    difference = described(expected[:, [2, 1, 0, 3, 4]], expected)
+
+    assert (difference.kind, difference.figures["channels"]) == ("channel permutation", (0, 2))
+
+
 @given(st.floats(0.1, 10).filter(lambda scale: abs(scale - 1) > 0.01))
 @settings(max_examples=15, deadline=None)
 def test_a_scale_is_told_by_its_size(scale: float) -> None:
