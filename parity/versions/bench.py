@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from conversion.errors import ConversionError
-from conversion.routes import ROUTES, convert
+from conversion.routes import convert
 from conversion.toolchain_worker import raised_while_importing
 from parity.backends import backends_for, find_backend
+from parity.backends.bound import bind
 from parity.core.environment import environment
 from parity.core.results import Diagnosis, Divergence, Prediction, Subject
 from parity.diagnosis.causes import Explainer
@@ -29,6 +30,7 @@ from parity.versions.toolchains import (
     Source,
     ToolChainFailure,
     convert_in,
+    convert_own_in,
     lacks_route,
     prepare,
     why_not,
@@ -37,6 +39,7 @@ from parity.versions.upgrade_verdicts import SideState, state_of
 
 if TYPE_CHECKING:
     from conversion import Artifact
+    from conversion.recipe import Route
     from parity.backends.reference import Reference
     from parity.suite.suite import ModelEntry, Suite
 
@@ -49,6 +52,11 @@ class SuiteRoute:
     entry: ModelEntry
     reference: Reference
     route: str
+
+    @property
+    def recipe(self) -> Route:
+        """How the route converts."""
+        return self.entry.recipe(self.route)
 
 
 @dataclass(frozen=True)
@@ -110,20 +118,22 @@ class Bench:
         chain = self.side.toolchain
         if self.skipped or self.failure:
             return Conversion(failure=self.failure, skipped=self.skipped)
+        if chain and self.side.converts and tried.recipe.finished:
+            return Conversion(skipped=f"{route} is a finished file, which no converter makes anew")
         if chain and self.side.converts and (reason := lacks_route(chain, route)):
             return Conversion(skipped=reason)
-        axes = (entry.dynamic, entry.bounds, entry.sizes)
+        classifier = tried.reference.classifier
         if self.session is None or not self.side.converts:
-            try:
-                return Conversion(convert(tried.reference.classifier, route, self.directory, *axes))
-            except ConversionError as error:
-                stage = "load" if raised_while_importing(error) else "convert"
-                return Conversion(failure=ToolChainFailure(stage, (str(error),)))
-        source = Source("parity.versions.toolchain_side:make_classifier", _factory(tried))
-        artifact = convert_in(
-            self.session, tried.reference.classifier, source, route, self.directory, *axes, timeout=self.timeout
-        )
-        return Conversion(failure=artifact) if isinstance(artifact, ToolChainFailure) else Conversion(artifact)
+            artifact = _convert_here(tried, self.directory)
+        elif tried.recipe.key:
+            artifact = convert_own_in(self.session, classifier, _own(tried), self.directory, self.timeout)
+        else:
+            source = Source("parity.versions.toolchain_side:make_classifier", _factory(tried))
+            axes = (entry.dynamic, entry.bounds, entry.sizes)
+            artifact = convert_in(self.session, classifier, source, route, self.directory, *axes, self.timeout)
+        if isinstance(artifact, ToolChainFailure):
+            return Conversion(failure=artifact)
+        return Conversion(bind(artifact, classifier.task) if route in entry.converters else artifact)
 
     def judge(self, tried: SuiteRoute, conversion: Conversion, backend: str) -> Outcome:
         """Run an artefact on a backend and compare it with PyTorch."""
@@ -212,6 +222,21 @@ class Bench:
 _UNEXPLAINED = "the cause cannot be looked for with the packages of this side: {}"
 
 
+def _convert_here(tried: SuiteRoute, directory: Path) -> Artifact | ToolChainFailure:
+    entry = tried.entry
+    recipe = entry.converters.get(tried.route, tried.route)
+    try:
+        return convert(tried.reference.classifier, recipe, directory, entry.dynamic, entry.bounds, entry.sizes)
+    except ConversionError as error:
+        stage = "load" if raised_while_importing(error) else "convert"
+        return ToolChainFailure(stage, (str(error),))
+
+
+def _own(tried: SuiteRoute) -> dict[str, Any]:
+    """Write down how another process converts by a route of the suite's own: arguments of `convert_own`."""
+    return {"suite": str(tried.suite.path.absolute()), "model": tried.entry.name, "route": tried.route}
+
+
 def _factory(tried: SuiteRoute) -> dict[str, Any]:
     """Write down how another process makes the classifier: arguments of `make_classifier`."""
     entry = tried.entry
@@ -248,9 +273,9 @@ def opened(side: Side, directory: Path, timeout: float) -> Iterator[Bench]:
                 yield Bench(side, directory, timeout, stack.enter_context(Session(built)))
 
 
-def runtime_for(route: str) -> str:
+def runtime_for(route: Route) -> str:
     """Choose the backend of a route: the first that runs its format here."""
-    able = backends_for(ROUTES[route].format)
+    able = backends_for(route.format)
     return next((name for name in able if find_backend(name).why_not() is None), able[0])
 
 

@@ -137,7 +137,7 @@ def bisect(
         known = tuple(done[releases[i]][place] for i in sorted(states))
         bad, fixed, summary = conclude(releases, known)
         histories.append(
-            History(tried.entry.name, tried.route, runtime_for(tried.route), known, bad, fixed, summary)
+            History(tried.entry.name, tried.route, runtime_for(tried.recipe), known, bad, fixed, summary)
         )
     return Bisection(package, releases, tuple(histories), tuple(remarks))
 
@@ -211,7 +211,7 @@ def _passed_over(releases: Sequence[str], before: Trial, after: Trial) -> str:
 
 
 def _try(version: str, bench: Bench, tried: SuiteRoute) -> Trial:
-    outcome = bench.judge(tried, bench.convert(tried), runtime_for(tried.route))
+    outcome = bench.judge(tried, bench.convert(tried), runtime_for(tried.recipe))
     return Trial(version, _OF_SIDES[outcome.state], outcome.subject.reason)
 
 

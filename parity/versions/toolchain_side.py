@@ -6,6 +6,8 @@ can hold.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,6 +25,7 @@ from parity.diagnosis.causes import Explainer
 from parity.judging import Judging, judge_with_prediction
 from parity.suite.images import ImageSet
 from parity.suite.models import load_classifier
+from parity.suite.suite import read_suite
 
 if TYPE_CHECKING:
     from conversion import Classifier
@@ -49,6 +52,21 @@ class Failure:
 def make_classifier(factory: str, arguments: Mapping[str, Any], name: str, directory: str) -> Classifier:
     """Load a classifier as `load_classifier` does."""
     return load_classifier(factory, arguments, name, Path(directory))
+
+
+def convert_own(suite: str, model: str, route: str, directory: str) -> dict[str, str]:
+    """Convert a model of a suite by a route of the suite's own, with the converters that are found here."""
+    from conversion.provenance import weights_hash
+    from conversion.routes import convert
+
+    # A command of the suite is a process of its own, and finds packages as this one does.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    read = read_suite(Path(suite))
+    entry = next(entry for entry in read.models if entry.name == model)
+    classifier = load_classifier(entry.factory, entry.arguments, entry.name, read.directory)
+    recipe = entry.recipe(route)
+    artifact = convert(classifier, recipe, directory, entry.dynamic, entry.bounds, entry.sizes)
+    return {"path": str(artifact.path), "weights": weights_hash(classifier), "remark": artifact.remark}
 
 
 def predict(artifact: str, backend: str, pixels: str) -> dict[str, Any]:

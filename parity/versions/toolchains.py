@@ -96,12 +96,35 @@ def convert_in(
     if isinstance(answer, ToolChainFailure):
         return answer
     if answer["weights"] != weights_hash(classifier):
-        reason = (
-            f"{classifier.name}: the factory gives other weights every time it is called (seed it, or load a "
-            "checkpoint), so what the tool chain converted is another model"
-        )
-        return ToolChainFailure("load", (reason,))
+        return _other_weights(classifier)
     return _opened(Path(answer["path"]), route, answer["remark"])
+
+
+def convert_own_in(
+    session: Session, classifier: Classifier, own: Mapping[str, Any], directory: Path, timeout: float
+) -> Artifact | ToolChainFailure:
+    """Convert a classifier in a tool chain by a route of a suite's own.
+
+    own: arguments of parity.versions.toolchain_side.convert_own, without the directory.
+    """
+    request = {
+        "function": "parity.versions.toolchain_side:convert_own",
+        "arguments": {**own, "directory": str(directory.absolute())},
+    }
+    answer = session.ask("call", request, timeout)
+    if isinstance(answer, ToolChainFailure):
+        return replace(answer, stage="convert") if answer.stage == "run" else answer
+    if answer["weights"] != weights_hash(classifier):
+        return _other_weights(classifier)
+    return _opened(Path(answer["path"]), own["route"], answer["remark"])
+
+
+def _other_weights(classifier: Classifier) -> ToolChainFailure:
+    reason = (
+        f"{classifier.name}: the factory gives other weights every time it is called (seed it, or load a "
+        "checkpoint), so what the tool chain converted is another model"
+    )
+    return ToolChainFailure("load", (reason,))
 
 
 def _convert_from_onnx(

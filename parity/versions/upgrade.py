@@ -135,7 +135,7 @@ def upgrade(
 
 def _leg(tried: SuiteRoute, old_bench: Bench, new_bench: Bench) -> UpgradeLeg:
     was, now = (bench.convert(tried) for bench in (old_bench, new_bench))
-    backend = runtime_for(tried.route)
+    backend = runtime_for(tried.recipe)
     before = old_bench.judge(tried, was, backend)
     after = new_bench.judge(tried, now, backend)
     verdict, reason = judge_upgrade(before.subject, after.subject, before.state, after.state)

@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conversion import ROUTES
+from conversion.own import finished_route
 from parity.backends.reference import Reference, make_reference
 from parity.core.errors import ParityError
 from parity.suite.images import load_images
-from parity.suite.suite import ModelEntry, Suite
+from parity.suite.suite import ModelEntry, Suite, read_suite
 from parity.versions import bench as module
 from parity.versions import side as side_module
 from parity.versions.bench import Bench, Conversion, SuiteRoute, opened, runtime_for
 from parity.versions.side import Side, find_side
 from parity.versions.toolchains import TOOLCHAINS, Environment, ToolChain, ToolChainFailure
+from tests.parity.team import lay_out_team
 from tests.parity.tiny import converted, pictures, tiny
 
 NAMED = {"spring": ToolChain("spring", ("onnx==1.17.0",))}
@@ -160,7 +163,7 @@ def in_this_process(arguments: Mapping[str, Any]) -> Any:
 def test_predictions_of_a_runtime_in_a_tool_chain_lose_nothing(
     tmp_path: Path, reference: Reference, route: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backend = runtime_for(route)
+    backend = runtime_for(ROUTES[route])
     monkeypatch.setattr(side_module, "runtimes", lambda: {"onnxruntime": backend})
     there = bench(tmp_path, in_this_process, "onnxruntime==1.22.0")
     here = Bench(Side("installed"), tmp_path, 60)
@@ -177,6 +180,50 @@ def test_predictions_of_a_runtime_in_a_tool_chain_lose_nothing(
     np.testing.assert_array_equal(answers.probabilities, answers_here.probabilities)
     assert (answers.labels, answers.top1) == (answers_here.labels, answers_here.top1)
     assert there.session.asked  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if tmp_path.parent not in Path(path).parents])
+    for name in ("tools", "scaling", "models"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setenv("PYTHONPATH", "")  # it is set for the commands of a tool chain
+    return read_suite(lay_out_team(tmp_path) / "parity.toml")
+
+
+@pytest.mark.parametrize("route", ["ship", "by-command"])
+def test_a_route_of_ones_own_converts_in_the_tool_chain(
+    route: str, tmp_path: Path, reference: Reference, team: Suite
+) -> None:
+    there = bench(tmp_path / "kept", in_this_process)
+    here = Bench(Side("installed"), tmp_path / "kept", 60)
+    own = SuiteRoute(team, team.models[0], reference, route)
+
+    conversion = there.convert(own)
+
+    assert conversion.failure is None
+    assert conversion.artifact is not None
+    assert (conversion.artifact.route, conversion.artifact.output) == (route, "probabilities")
+    assert there.session.asked[-1][1]["arguments"] == {  # type: ignore[union-attr]
+        "suite": str(tmp_path / "parity.toml"),
+        "model": "tiny",
+        "route": route,
+        "directory": str(tmp_path / "kept"),
+    }
+    assert here.convert(own).artifact == conversion.artifact
+    assert there.judge(own, conversion, runtime_for(own.recipe)).subject.verdict == "pass"
+
+
+def test_a_finished_file_is_converted_by_nobody(tmp_path: Path, reference: Reference) -> None:
+    path = converted("onnx-torchscript").path
+    entry = replace(ENTRY, converters={"tiny.onnx": finished_route("tiny.onnx", path)})
+    finished = SuiteRoute(SUITE, entry, reference, "tiny.onnx")
+
+    assert "tiny.onnx is a finished file" in bench(tmp_path, in_this_process).convert(finished).skipped
+    # Where the runtime alone is another, it is what runs.
+    alone = bench(tmp_path, in_this_process, "onnxruntime==1.22.0").convert(finished)
+    assert alone.artifact is not None
+    assert (alone.artifact.path, alone.artifact.route) == (path, "tiny.onnx")
 
 
 def test_numbers_that_are_none_cross_too(tmp_path: Path, reference: Reference) -> None:
