@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from conversion.errors import ConversionError
@@ -57,7 +56,7 @@ class Task:
 
 def classification(labels: tuple[str, ...]) -> Task:
     """Make the task of a classifier: logits in, one probability for each label out."""
-    return Task((OutputSpec(CLASS_PROBABILITIES, PROBABILITIES, labels),), _softmax, partial(_check_logits, labels))
+    return Task((OutputSpec(CLASS_PROBABILITIES, PROBABILITIES, labels),), _softmax, _Logits(labels))
 
 
 def _softmax(logits: Any) -> Any:
@@ -66,25 +65,31 @@ def _softmax(logits: Any) -> Any:
     return torch.softmax(logits, dim=1)
 
 
-def _check_logits(labels: tuple[str, ...], name: str, logits: Any) -> None:
-    import torch
+@dataclass(frozen=True)
+class _Logits:
+    """Refuse what is no logits of these labels."""
 
-    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or logits.shape[0] != NOISE:
-        what = f"shape {list(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise ConversionError(
-            f"{name}: for {NOISE} images the module answers {what}; a classifier answers "
-            f"logits of shape [{NOISE}, classes]. Wrap the module so that its forward returns just that tensor"
-        )
-    if logits.dtype not in (torch.float32, torch.float64):
-        raise ConversionError(
-            f"{name}: the module's logits are of {logits.dtype}; a classifier answers numbers of fp32: "
-            "let its forward return them, with .float() where they are of another type"
-        )
-    try:
-        check_labels(labels, logits.shape[1])
-    except ConversionError as error:
-        raise ConversionError(f"{name}: {error}") from None
-    _refuse_softmax(name, logits)
+    labels: tuple[str, ...]
+
+    def __call__(self, name: str, logits: Any) -> None:
+        import torch
+
+        if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or logits.shape[0] != NOISE:
+            what = f"shape {list(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
+            raise ConversionError(
+                f"{name}: for {NOISE} images the module answers {what}; a classifier answers "
+                f"logits of shape [{NOISE}, classes]. Wrap the module so that its forward returns just that tensor"
+            )
+        if logits.dtype not in (torch.float32, torch.float64):
+            raise ConversionError(
+                f"{name}: the module's logits are of {logits.dtype}; a classifier answers numbers of fp32: "
+                "let its forward return them, with .float() where they are of another type"
+            )
+        try:
+            check_labels(self.labels, logits.shape[1])
+        except ConversionError as error:
+            raise ConversionError(f"{name}: {error}") from None
+        _refuse_softmax(name, logits)
 
 
 def _refuse_softmax(name: str, logits: Any) -> None:
