@@ -162,17 +162,18 @@ def test_a_group_has_one_worker(project: Project) -> None:
 
 
 def test_a_model_is_loaded_and_run_once_for_all_images(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    import parity.judging
     import parity.pipeline
 
     calls: list[str] = []
-    for name in ("load_entry", "judge_with_prediction"):
-        original = getattr(parity.pipeline, name)
+    for home, name in ((parity.pipeline, "load_entry"), (parity.judging, "judge_with_prediction")):
+        original = getattr(home, name)
 
         def counted(*given: object, name: str = name, original: object = original) -> object:
             calls.append(name)
             return original(*given)  # type: ignore[operator]
 
-        monkeypatch.setattr(parity.pipeline, name, counted)
+        monkeypatch.setattr(home, name, counted)
     project.suite(GOOD)
 
     project.run("parity.toml").assert_outcomes(passed=6)
