@@ -18,6 +18,8 @@ ALL = os.environ.get("FAULTS") == "all"
 # How many of each test file's injections and controls; a control converts and compares many times.
 SAMPLE = {"test_catalogue.py": 8}
 OTHERS = 1
+# Half a minute for each control: `make faults` alone takes them.
+LARGE = ("resnet18", "shufflenet_v2", "vision_transformer")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -27,7 +29,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if ALL or any("::" in argument for argument in config.args):
         return
     files = {path: [item.nodeid for item in ours if item.path == path] for path in {item.path for item in ours}}
-    chosen = set().union(*(sample(names, SAMPLE.get(path.name, OTHERS)) for path, names in files.items()))
+    small = {path: [n for n in names if not any(large in n for large in LARGE)] for path, names in files.items()}
+    chosen = set().union(*(sample(names, SAMPLE.get(path.name, OTHERS)) for path, names in small.items()))
     left_out = [item for item in ours if item.nodeid not in chosen]
     config.hook.pytest_deselected(items=left_out)
     dropped = set(map(id, left_out))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.parity.plugin.project import ALONE, XDIST, XDIST_ANYHOW, Project
+from tests.parity.plugin.project import ALONE, XDIST, Project
 
 WEAK = "[models.weak]\nCOLOURS\narguments = {converted = [1.0, 0.5, 1.0]}\n"
 GOOD = "[models.good]\nCOLOURS\n"
@@ -21,7 +21,7 @@ def stale(model: str, backend: str, what: str, route: str = "onnx-torchscript") 
     return f"*known issue (model {model}, route {route}, backend {backend}: green is halved) {what}*"
 
 
-@pytest.mark.parametrize("mode", [ALONE, XDIST, XDIST_ANYHOW], ids=["alone", "xdist", "xdist-anyhow"])
+@pytest.mark.parametrize("mode", [ALONE, XDIST], ids=["alone", "xdist"])
 def test_all_that_can_become_of_an_entry(project: Project, mode: tuple[str, ...]) -> None:
     # Two that are alive, one that names a leg and one with a wildcard; one of each that is gone; one for nothing.
     entries = [

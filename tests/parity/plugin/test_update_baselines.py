@@ -41,7 +41,7 @@ def answers(red: int, green: int, blue: int, *top: tuple[str, float]) -> dict[st
     return {"pixels": hashlib.sha256(bytes([red, green, blue] * 64)).hexdigest(), "top": top}
 
 
-@pytest.mark.parametrize("mode", [ALONE, XDIST, XDIST_ANYHOW], ids=["alone", "xdist", "xdist-anyhow"])
+@pytest.mark.parametrize("mode", [ALONE, XDIST_ANYHOW], ids=["alone", "xdist-anyhow"])
 def test_files_are_written_with_the_flag_and_named(project: Project, mode: tuple[str, ...]) -> None:
     project.suite(GOOD)
 
