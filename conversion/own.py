@@ -28,6 +28,7 @@ from uuid import uuid4
 
 from conversion.artifact import Format, Precision
 from conversion.errors import ConversionError
+from conversion.files.digests import file_digest
 from conversion.recipe import Route
 
 if TYPE_CHECKING:
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from conversion.shapes import OpenAxes
 
 FORMATS: Mapping[str, Format] = {".onnx": "onnx", ".mlpackage": "mlprogram", ".mlmodel": "neuralnetwork"}
-# What a callable may ask for, by the names of its parameters.
-PARAMETERS = ("classifier", "module", "example", "labels", "preprocessing", "path")
 # What a word of a command may hold.
 PLACEHOLDERS = ("weights", "labels", "output")
 # Lines that a failed command wrote last, as far as they are shown.
@@ -46,7 +45,7 @@ _LAST_LINES = 3
 
 @dataclass(frozen=True)
 class Callback:
-    """Name a callable of the user's that converts; what it wants stands in PARAMETERS.
+    """Name a callable of the user's that converts; it takes what its parameters name.
 
     title: as the user wrote it, `tools/to_coreml.py:convert`.
     load: imports it; raises what is wrong with it.
@@ -256,11 +255,13 @@ def _contents(patterns: Sequence[str], directory: Path) -> str:
     digest = hashlib.sha256()
     for path in dict.fromkeys(_matching(patterns, directory)):
         digest.update(f"{path.relative_to(directory) if path.is_relative_to(directory) else path}\0".encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        digest.update(file_digest(path).encode())
     return digest.hexdigest()
 
 
 def _matching(patterns: Sequence[str], directory: Path) -> Iterator[Path]:
     for pattern in patterns:
         names = sorted(glob.glob(pattern, root_dir=directory, recursive=True))  # noqa: PTH207 - takes absolute ones too
-        yield from (path for name in names if (path := directory / name).is_file())
+        for path in (directory / name for name in names):
+            inside = sorted(path.rglob("*")) if path.is_dir() else [path]  # a package is a directory
+            yield from (file for file in inside if file.is_file())

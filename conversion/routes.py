@@ -7,7 +7,7 @@ import hashlib
 import re
 import shutil
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -80,9 +80,15 @@ def find_route(name: str, own: Mapping[str, Route] | None = None) -> Route:
     routes = {**ROUTES, **(own or {})}
     if name in routes:
         return routes[name]
+    raise ConversionError(tell_unknown(name, routes))
+
+
+def tell_unknown(name: str, known: Iterable[str]) -> str:
+    """Say that no route has a name, which the nearest is, and which there are."""
+    routes = list(known)
     near = difflib.get_close_matches(name, routes, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    raise ConversionError(f"unknown route `{name}`{hint} (routes: {', '.join(routes)})")
+    return f"unknown route `{name}`{hint} (routes: {', '.join(routes)})"
 
 
 def convert(

@@ -16,7 +16,7 @@ LOG = "convert.log"
 def write_digests(directory: Path) -> None:
     """Keep the digests of all files in a directory but the log."""
     files = [path for path in sorted(directory.rglob("*")) if path.is_file() and path.name not in (FILE, LOG)]
-    digests = {path.relative_to(directory).as_posix(): _digest(path) for path in files}
+    digests = {path.relative_to(directory).as_posix(): file_digest(path) for path in files}
     (directory / FILE).write_text(json.dumps(digests, indent=2) + "\n", encoding="utf-8")
 
 
@@ -31,13 +31,14 @@ def damage(directory: Path) -> str:
         if not path.is_file():
             return f"{name} is missing"
         try:
-            if _digest(path) != digest:
+            if file_digest(path) != digest:
                 return f"{name} has other content"
         except OSError as error:
             return f"{name} cannot be read, {error.strerror or error}"
     return "" if digests else f"{FILE} names no file"
 
 
-def _digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """Hash the content of a file: SHA-256 as text."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

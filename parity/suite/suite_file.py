@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import string
 from pathlib import Path
@@ -19,7 +18,7 @@ from pydantic import (
 )
 
 from conversion.own import FORMATS, PLACEHOLDERS
-from conversion.routes import ROUTES
+from conversion.routes import ROUTES, tell_unknown
 from conversion.shapes import Dynamic
 
 # A directory is called after it.
@@ -29,9 +28,7 @@ CONVERTER_NAME = r"[A-Za-z][\w.-]*"
 def _known_route(name: str, info: ValidationInfo) -> str:
     known = [*ROUTES, *(info.context or ())]
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"unknown route `{name}`{hint} (routes: {', '.join(known)})")
+        raise ValueError(tell_unknown(name, known))
     return name
 
 

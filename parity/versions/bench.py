@@ -63,7 +63,7 @@ class SuiteRoute:
 class Conversion:
     """Hold the artefact of one model by one route on one side, or why there is none.
 
-    said: the last lines of a tool chain that failed. skipped: why it was not tried.
+    failure: of the tool chain. skipped: why it was not tried.
     """
 
     artifact: Artifact | None = None

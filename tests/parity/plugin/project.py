@@ -19,6 +19,7 @@ addopts = --strict-markers --strict-config -p no:cacheprovider
 filterwarnings =
     error
     ignore::DeprecationWarning:torch.*
+    ignore:Module already imported so cannot be rewritten:pytest.PytestAssertRewriteWarning
 """
 # In one process, and in two that share the work.
 ALONE, XDIST, XDIST_ANYHOW = (), ("-n2", "--dist", "loadgroup"), ("-n2",)
