@@ -230,10 +230,15 @@ def convert_entry(classifier: Classifier, entry: ModelEntry, route: str, directo
     """Convert a model of the suite as its entry says; a conversion that fails is a subject that says why."""
     try:
         with user_code(classifier.name):
-            recipe = entry.converters.get(route, route)
-            artifact = convert(classifier, recipe, directory, entry.dynamic, entry.bounds, entry.sizes)
+            return artifact_of(classifier, entry, route, directory)
     except ConversionError as error:
         return Subject(entry.name, route, "", "-", entry.recipe(route).precision or "", "error", str(error))
+
+
+def artifact_of(classifier: Classifier, entry: ModelEntry, route: str, directory: Path) -> Artifact:
+    """Convert as `convert_entry` does; raises ConversionError."""
+    recipe = entry.converters.get(route, route)
+    artifact = convert(classifier, recipe, directory, entry.dynamic, entry.bounds, entry.sizes)
     # What their own converter left is a file from anywhere, with outputs of any name.
     return bind(artifact, classifier.task) if route in entry.converters else artifact
 

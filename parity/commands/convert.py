@@ -9,7 +9,11 @@ import click
 
 @click.command("convert")
 @click.argument("model")
-@click.option("--route", required=True, help="onnx, onnx-torchscript, mlprogram, mlprogram-fp32, onnx-coreml.")
+@click.option(
+    "--route",
+    required=True,
+    help="One of ours (onnx, onnx-torchscript, mlprogram, mlprogram-fp32, onnx-coreml) or of the suite file.",
+)
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Directory for the result."
 )
@@ -21,12 +25,13 @@ def convert(model: str, route: str, out: Path, suite: Path | None) -> int:
     with progress_bar() as progress:
         progress("loading PyTorch", None)
         from conversion.routes import convert, find_route
-        from parity.suite.models import find_classifier
+        from parity.suite.models import find_classifier, find_entry
 
-        find_route(route)
+        # Only a suite file has routes of its own.
+        recipe = find_route(route) if ":" in model else find_entry(model, suite)[1].recipe(route)
         classifier = find_classifier(model, suite)
         progress(f"{classifier.name}: converting by {route}", None)
-        artifact = convert(classifier, route, out)
+        artifact = convert(classifier, recipe, out)
     if artifact.remark:
         click.echo(f"parity: {artifact.remark}", err=True)
     click.echo(artifact.path)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import glob
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,16 +22,11 @@ def read_converters(parsed: SuiteFile, directory: Path) -> Mapping[str, Route]:
     return {name: _route(name, table, directory) for name, table in parsed.converters.items()}
 
 
-def finished_files(patterns: Sequence[str], directory: Path) -> Mapping[str, Route]:
+def finished_files(names: Iterable[str], directory: Path) -> Mapping[str, Route]:
     """Make a route of each finished file, by its path as the suite file would name it.
 
-    A pattern that matches nothing stands for itself: that the file is not there is an error of the run.
+    That a file is not there is an error of the run.
     """
-    names = {
-        name: None
-        for pattern in patterns
-        for name in sorted(glob.glob(pattern, root_dir=directory, recursive=True)) or [pattern]  # noqa: PTH207 - takes absolute ones too
-    }
     return {name: finished_route(name, directory / name) for name in names}
 
 

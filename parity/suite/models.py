@@ -18,14 +18,21 @@ from parity.core.file_kinds import tell_kind
 
 if TYPE_CHECKING:
     from conversion import Classifier
+    from parity.suite.suite import ModelEntry, Suite
 
 
 def find_classifier(model: str, suite: Path | None) -> Classifier:
     """Load MODEL as a command takes it: a name in the suite file where it has no colon, a factory otherwise."""
-    from parity.suite.suite import find_suite, read_suite
-
     if ":" in model:
         return load_classifier(model)
+    read, entry = find_entry(model, suite)
+    return load_classifier(entry.factory, entry.arguments, entry.name, read.directory)
+
+
+def find_entry(model: str, suite: Path | None) -> tuple[Suite, ModelEntry]:
+    """Look a name up in a suite file."""
+    from parity.suite.suite import find_suite, read_suite
+
     # A name that is also a file's is first of all a name, where there is a suite.
     kind = tell_kind(Path(model)) if why_no_file(model) in ("", DIRECTORY) else ""
     strange = ParityError(
@@ -40,7 +47,7 @@ def find_classifier(model: str, suite: Path | None) -> Classifier:
         raise
     for entry in models.models:
         if entry.name == model:
-            return load_classifier(entry.factory, entry.arguments, entry.name, models.directory)
+            return models, entry
     if kind:
         raise strange
     raise ParityError(f"{models.path}: no model `{model}` (models: {', '.join(e.name for e in models.models)})")

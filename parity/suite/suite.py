@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from conversion.files.regular_files import MISSING, why_no_file
 from parity.core.errors import ParityError
 from parity.core.file_kinds import tell_kind
 from parity.core.tolerance import Tolerance
+from parity.suite.patterns import matching
 
 if TYPE_CHECKING:
     from conversion.recipe import Route
@@ -192,7 +192,7 @@ def _models(parsed: SuiteFile, directory: Path) -> Iterator[ModelEntry]:
 
     converters = read_converters(parsed, directory)
     for name, model in parsed.models.items():
-        finished = finished_files(model.artifacts, directory)
+        finished = finished_files(matching(model.artifacts, directory), directory)
         # Whoever lists finished files, and no routes, wants nothing converted.
         routes = model.routes or parsed.routes or (() if finished else DEFAULT_ROUTES)
         yield ModelEntry(
@@ -208,13 +208,6 @@ def _models(parsed: SuiteFile, directory: Path) -> Iterator[ModelEntry]:
             model.dynamic,
             model.bounds,
             model.sizes,
-            tuple(_files(model.records or parsed.records, directory)),
+            tuple(directory / name for name in matching(model.records or parsed.records, directory)),
             {**converters, **finished},
         )
-
-
-def _files(patterns: Sequence[str], directory: Path) -> Iterator[Path]:
-    """Find the files of patterns, sorted; a pattern that finds none stands for itself, so that it is told of."""
-    for pattern in dict.fromkeys(patterns):
-        names = sorted(glob.glob(pattern, root_dir=directory, recursive=True))  # noqa: PTH207 - takes absolute ones too
-        yield from (directory / name for name in names or [pattern])

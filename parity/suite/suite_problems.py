@@ -15,14 +15,14 @@ from conversion.errors import ImageError
 from conversion.files.regular_files import why_no_file
 from conversion.images import find_images
 from parity.core.errors import ParityError
+from parity.suite.patterns import matching
 from parity.suite.suite_file import SuiteFile, Table
 
 
 def validate(path: Path, content: Mapping[str, Any]) -> SuiteFile:
     """Validate a parsed TOML file; everything that is wrong is told in one ParityError, a line each."""
     try:
-        own = content.get("converters")
-        parsed = SuiteFile.model_validate(content, context=list(own) if isinstance(own, Mapping) else [])
+        parsed = SuiteFile.model_validate(content, context=list(_own_routes(content, path.parent)))
     except ValidationError as error:
         problems = [_told(problem) for problem in error.errors()]
         raise _refused(path, [*dict.fromkeys(problems), *_missing_files(content, path.parent)]) from error
@@ -35,6 +35,15 @@ def validate(path: Path, content: Mapping[str, Any]) -> SuiteFile:
     if missing := [*problems, *_missing_files(content, path.parent)]:
         raise _refused(path, missing)
     return parsed
+
+
+def _own_routes(content: Mapping[str, Any], directory: Path) -> Iterator[str]:
+    """Name the routes of the file's own: converters, and finished files."""
+    yield from (name for name, _ in _tables(content.get("converters")))
+    for _, model in _tables(content.get("models")):
+        artifacts = model.get("artifacts")
+        patterns = [one for one in artifacts if isinstance(one, str)] if isinstance(artifacts, list) else []
+        yield from matching(patterns, directory)
 
 
 def _refused(path: Path, problems: Sequence[str]) -> ParityError:

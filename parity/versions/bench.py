@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from conversion.errors import ConversionError
-from conversion.routes import convert
 from conversion.toolchain_worker import raised_while_importing
 from parity.backends import backends_for, find_backend
-from parity.backends.bound import bind
 from parity.core.environment import environment
 from parity.core.results import Diagnosis, Divergence, Prediction, Subject
 from parity.diagnosis.causes import Explainer
 from parity.formats import format_of
 from parity.judging import Judging, judge_prediction, judge_with_prediction
+from parity.pipeline import artifact_of
 from parity.versions.side import Side
 from parity.versions.toolchain_packages import installed
 from parity.versions.toolchain_side import Failure
@@ -133,7 +132,7 @@ class Bench:
             artifact = convert_in(self.session, classifier, source, route, self.directory, *axes, self.timeout)
         if isinstance(artifact, ToolChainFailure):
             return Conversion(failure=artifact)
-        return Conversion(bind(artifact, classifier.task) if route in entry.converters else artifact)
+        return Conversion(artifact)
 
     def judge(self, tried: SuiteRoute, conversion: Conversion, backend: str) -> Outcome:
         """Run an artefact on a backend and compare it with PyTorch."""
@@ -223,10 +222,8 @@ _UNEXPLAINED = "the cause cannot be looked for with the packages of this side: {
 
 
 def _convert_here(tried: SuiteRoute, directory: Path) -> Artifact | ToolChainFailure:
-    entry = tried.entry
-    recipe = entry.converters.get(tried.route, tried.route)
     try:
-        return convert(tried.reference.classifier, recipe, directory, entry.dynamic, entry.bounds, entry.sizes)
+        return artifact_of(tried.reference.classifier, tried.entry, tried.route, directory)
     except ConversionError as error:
         stage = "load" if raised_while_importing(error) else "convert"
         return ToolChainFailure(stage, (str(error),))

@@ -23,6 +23,7 @@ from parity.core.results import Prediction
 from parity.core.tolerance import Tolerance
 from parity.diagnosis.causes import Explainer
 from parity.judging import Judging, judge_with_prediction
+from parity.pipeline import artifact_of
 from parity.suite.images import ImageSet
 from parity.suite.models import load_classifier
 from parity.suite.suite import read_suite
@@ -57,15 +58,13 @@ def make_classifier(factory: str, arguments: Mapping[str, Any], name: str, direc
 def convert_own(suite: str, model: str, route: str, directory: str) -> dict[str, str]:
     """Convert a model of a suite by a route of the suite's own, with the converters that are found here."""
     from conversion.provenance import weights_hash
-    from conversion.routes import convert
 
     # A command of the suite is a process of its own, and finds packages as this one does.
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     read = read_suite(Path(suite))
     entry = next(entry for entry in read.models if entry.name == model)
     classifier = load_classifier(entry.factory, entry.arguments, entry.name, read.directory)
-    recipe = entry.recipe(route)
-    artifact = convert(classifier, recipe, directory, entry.dynamic, entry.bounds, entry.sizes)
+    artifact = artifact_of(classifier, entry, route, Path(directory))
     return {"path": str(artifact.path), "weights": weights_hash(classifier), "remark": artifact.remark}
 
 

@@ -23,6 +23,7 @@ from conversion.neuralnetwork import convert_onnx_coreml, slimmed
 from conversion.provenance import CONVERTERS, package_versions, weights_hash
 from conversion.routes import ROUTES, convert_by, find_route
 from conversion.shapes import Dynamic, open_axes
+from parity.backends.bound import bind
 from parity.suite.toolchain import ToolChain as ToolChain
 from parity.versions.toolchain_environment import Environment as Environment
 from parity.versions.toolchain_environment import ToolChainError as ToolChainError
@@ -116,7 +117,8 @@ def convert_own_in(
         return replace(answer, stage="convert") if answer.stage == "run" else answer
     if answer["weights"] != weights_hash(classifier):
         return _other_weights(classifier)
-    return _opened(Path(answer["path"]), own["route"], answer["remark"])
+    artifact = _opened(Path(answer["path"]), own["route"], answer["remark"])
+    return artifact if isinstance(artifact, ToolChainFailure) else bind(artifact, classifier.task)
 
 
 def _other_weights(classifier: Classifier) -> ToolChainFailure:

@@ -203,7 +203,7 @@ def test_what_it_raises_is_one_line(raised: BaseException, told: str, tmp_path: 
 
 def test_it_is_kept_until_something_that_decides_it_changes(team: Path) -> None:
     def made() -> Artifact:
-        return convert(tiny(), by_export(team, depends=["labels.txt", "data/*.bin"]), team / "kept")
+        return convert(tiny(), by_export(team, depends=["labels.txt", "data/*"]), team / "kept")
 
     first = made()
     assert made().path == first.path
@@ -221,7 +221,13 @@ def test_it_is_kept_until_something_that_decides_it_changes(team: Path) -> None:
 
     (team / "data").mkdir()
     (team / "data" / "a.bin").write_bytes(b"a")
-    assert made().path != third.path
+    fourth = made()
+    assert fourth.path != third.path
+
+    # A package is a directory.
+    (team / "data" / "base.mlpackage").mkdir()
+    (team / "data" / "base.mlpackage" / "weight.bin").write_bytes(b"a")
+    assert made().path != fourth.path
 
     (team / "unrelated.txt").write_text("x", encoding="utf-8")
     assert len({made().path for _ in range(2)}) == 1

@@ -85,6 +85,17 @@ def test_every_command_knows_it(command: tuple[str, ...], code: int, parity: Par
 
 
 @pytest.mark.usefixtures("team")
+def test_it_converts_by_hand(parity: Parity) -> None:
+    done = parity("convert", "tiny", "--route", "ship", "--out", "out")
+
+    assert (done.code, done.err) == (0, "")
+    assert Path(done.out.strip()).is_file()
+    assert (
+        "unknown route `shop`; did you mean ship?" in parity("convert", "tiny", "--route", "shop", "--out", "o").err
+    )
+
+
+@pytest.mark.usefixtures("team")
 def test_baselines_hold_for_it(parity: Parity) -> None:
     selected = ("--route", "ship", "--backend", "onnxruntime")
 
@@ -115,7 +126,8 @@ def test_finished_files_are_routes_by_their_paths(parity: Parity, monkeypatch: p
     shutil.copytree(converted("mlprogram-fp32").path, "tiny.mlpackage")
     Path("parity.toml").write_text(
         'images = ["photos/*.png"]\n[models.tiny]\nfactory = "models.py:tiny"\n'
-        'artifacts = ["build/*.onnx", "tiny.mlpackage", "later.mlmodel"]\n',
+        'artifacts = ["build/*.onnx", "tiny.mlpackage", "later.mlmodel"]\n'
+        '[models.tiny.tolerance."build/tiny.onnx"]\nprobability = 0.002\n',
         encoding="utf-8",
     )
     forget(monkeypatch)
@@ -130,6 +142,8 @@ def test_finished_files_are_routes_by_their_paths(parity: Parity, monkeypatch: p
         ("later.mlmodel", "-"): "error",
     }
     assert "later.mlmodel: no such file" in done.out
+    subjects = json.loads(Path("results.json").read_text(encoding="utf-8"))["subjects"]
+    assert {s["tolerance"] for s in subjects if s["route"] == "build/tiny.onnx"} == {0.002}
 
     one = ("--route", "build/tiny.onnx", "--backend", "onnxruntime")
     assert parity("baseline", "record", "--reason", "first", *one).code == 0
