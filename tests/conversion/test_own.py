@@ -20,35 +20,18 @@ from conversion.own import Callback, Command, own_route, save_result
 from conversion.recipe import Route
 from tests.conversion.classifiers import LABELS, answers, expected, photos, tiny
 from tests.conversion.test_artifact import onnx_file
+from tests.parity.team import TOOLS
 
-# What a team has: an export that normalises and ends in softmax, written without this package.
-EXPORT = """
-import torch
-from helper import FACTOR
-
-class Shipped(torch.nn.Module):
-    def __init__(self, module, preprocessing):
-        super().__init__()
-        self.module = module
-        self.mean = torch.tensor(preprocessing.mean).reshape(3, 1, 1)
-        self.std = torch.tensor(preprocessing.std).reshape(3, 1, 1)
-
-    def forward(self, image):
-        return torch.softmax(FACTOR * self.module((image / 255 - self.mean) / self.std), 1)
-
-def convert(module, example, preprocessing, path, opset=17):
-    names = {"input_names": ["image"], "output_names": ["classLabelProbs"], "dynamic_axes": {"image": {0: "n"}}}
-    shipped = Shipped(module, preprocessing).eval()
-    torch.onnx.export(shipped, (example,), str(path), opset_version=opset, dynamo=False, **names)
-"""
+# The names that the answers of these tests are read by.
+EXPORT = TOOLS.replace('"photo"', '"image"').replace('"probabilities"', '"classLabelProbs"')
 
 
 @pytest.fixture
 def team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Lay out a team's directory, whose files can be imported."""
     monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "helper.py").write_text("FACTOR = 1.0\n", encoding="utf-8")
-    (tmp_path / "export.py").write_text(EXPORT, encoding="utf-8")
+    (tmp_path / "scaling.py").write_text("FACTOR = 1.0\n", encoding="utf-8")
+    (tmp_path / "tools.py").write_text(EXPORT, encoding="utf-8")
     (tmp_path / "labels.txt").write_text("one\n", encoding="utf-8")
     return tmp_path
 
@@ -61,10 +44,10 @@ def loaded(directory: Path, name: str = "convert") -> Callable[[], Callable[...,
         import sys
 
         importlib.invalidate_caches()
-        for module in ("export", "helper"):
+        for module in ("tools", "scaling"):
             sys.modules.pop(module, None)
         shutil.rmtree(directory / "__pycache__", ignore_errors=True)
-        function: Callable[..., Any] = getattr(importlib.import_module("export"), name)
+        function: Callable[..., Any] = getattr(importlib.import_module("tools"), name)
         return function
 
     return load
@@ -72,7 +55,7 @@ def loaded(directory: Path, name: str = "convert") -> Callable[[], Callable[...,
 
 def by_export(directory: Path, **options: Any) -> Route:
     return own_route(
-        "ship", Callback("export.py:convert", loaded(directory)), ".onnx", directory=directory, **options
+        "ship", Callback("tools.py:convert", loaded(directory)), ".onnx", directory=directory, **options
     )
 
 
@@ -209,7 +192,7 @@ def test_it_is_kept_until_something_that_decides_it_changes(team: Path) -> None:
     assert made().path == first.path
 
     # A helper that only the converter imports.
-    (team / "helper.py").write_text("FACTOR = 0.5\n", encoding="utf-8")
+    (team / "scaling.py").write_text("FACTOR = 0.5\n", encoding="utf-8")
     second = made()
     assert second.path != first.path
     pixels = photos(2)
