@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from conversion.contract import ASSUMED, Contract
 from conversion.errors import ConversionError
 from conversion.files.git_lfs import tell_pointer
 from conversion.files.model_files import GIVE, external_files, why_no_model, why_no_weights
@@ -31,6 +32,7 @@ class Artifact:
     intermediate: the file that the route went through (torch -> ONNX -> Core ML), if any.
     output: which of its outputs holds the probabilities, where the file's own names do not say it; empty: they do.
     bound: pairs of an output's name in a task that is no classifier's, and its name in the file.
+    contract: what the file does itself, and what is left to the app.
     remark: what somebody should know of how it came about, where there is anything.
     """
 
@@ -42,12 +44,29 @@ class Artifact:
     intermediate: Path | None = None
     output: str = ""
     bound: tuple[tuple[str, str], ...] = ()
+    contract: Contract = ASSUMED
     remark: str = field(default="", compare=False)
 
 
-def open_artifact(path: str | Path) -> Artifact:
-    """Look at a file that somebody converted and say what it is; what cannot be read is a ConversionError."""
-    path = Path(path)
+def open_artifact(path: str | Path, contract: Contract = ASSUMED) -> Artifact:
+    """Look at a file that somebody converted and say what it is; what cannot be read is a ConversionError.
+
+    contract: what somebody says of it; it goes before what the file's provenance says.
+    """
+    return under(contract, _open(Path(path)))
+
+
+def under(contract: Contract, artifact: Artifact) -> Artifact:
+    """Put an artefact under a contract; where that says nothing of what the file computes, its own stays."""
+    if contract == ASSUMED:
+        return artifact
+    if contract.source == "assumed":
+        own = artifact.contract
+        contract = replace(contract, inside=own.inside, range=own.range, source=own.source)
+    return replace(artifact, contract=contract, output=contract.output or artifact.output)
+
+
+def _open(path: Path) -> Artifact:
     why = why_no_file(path)
     if why == MISSING:
         raise ConversionError(f"{path}: no such file; {GIVE}")
@@ -154,6 +173,7 @@ def _artifact(
         precision,
         route=provenance.route if provenance else "-",
         provenance=provenance,
+        contract=provenance.contract if provenance else ASSUMED,
         intermediate=intermediate if intermediate and _is_whole(intermediate) else None,
     )
 

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from conversion.artifact import Format, Precision
+from conversion.contract import ASSUMED, Contract
 from conversion.errors import ConversionError
 from conversion.files.digests import file_digest
 from conversion.recipe import Route
@@ -77,11 +78,13 @@ def own_route(
     precision: Precision | None = None,
     depends: Sequence[str] = (),
     directory: Path = Path(),
+    contract: Contract = ASSUMED,
 ) -> Route:
     """Make a route of a team's own conversion.
 
     suffix: of the file that it writes, one of FORMATS. precision: of its arithmetic; None reads it from the file.
     depends: files and patterns, relative to `directory`, whose content decides the result too.
+    contract: what the file does itself, where somebody says it.
     """
     write, sources, options = (
         (partial(_call, conversion), partial(_reached, conversion), {"convert": conversion.title})
@@ -92,16 +95,16 @@ def own_route(
     def key() -> str:
         return f"{sources()}\0{_contents(depends, directory)}"
 
-    return Route(name, FORMATS[suffix], precision, suffix, write, options, key)
+    return Route(name, FORMATS[suffix], precision, suffix, write, options, key, contract=contract)
 
 
-def finished_route(name: str, path: Path) -> Route:
+def finished_route(name: str, path: Path, contract: Contract = ASSUMED) -> Route:
     """Make a route of a file that somebody else converts: it is opened as it is, where it is."""
 
     def write(classifier: Classifier, path: Path, provenance: Provenance, opened: OpenAxes) -> None:
         raise AssertionError(f"{path} is not converted")
 
-    return Route(name, FORMATS[path.suffix], None, path.suffix, write, finished=path)
+    return Route(name, FORMATS[path.suffix], None, path.suffix, write, finished=path, contract=contract)
 
 
 def _call(callback: Callback, classifier: Classifier, path: Path, provenance: Provenance, opened: OpenAxes) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from conversion.classifier import Preprocessing
+from conversion.contract import STEPS, Contract, Step, state
 from conversion.errors import ConversionError
 from conversion.files.json_text import parse_json
 from conversion.fingerprint.reach import reach
@@ -44,6 +45,7 @@ class Provenance:
 
     weights: SHA-256 of the source module's weights, by name (see `weights_hash`).
     labels: class names in the order of the outputs; for ONNX, whose format has none, this is where they stand.
+    inside: of the steps from pixels to probabilities, those that the file does itself (see conversion.contract).
     """
 
     model: str
@@ -53,6 +55,12 @@ class Provenance:
     packages: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     preprocessing: Preprocessing | None = None
+    inside: tuple[Step, ...] = STEPS
+
+    @property
+    def contract(self) -> Contract:
+        """What the file does itself."""
+        return Contract(self.inside)
 
     def to_json(self) -> str:
         """Write as one JSON text, keys sorted."""
@@ -65,6 +73,7 @@ class Provenance:
                 "packages": dict(self.packages),
                 "labels": list(self.labels),
                 "preprocessing": asdict(self.preprocessing) if self.preprocessing else None,
+                "inside": list(self.inside),
             },
             sort_keys=True,
             ensure_ascii=False,
@@ -85,6 +94,8 @@ class Provenance:
                     "options": dict(content["options"]),
                     "packages": dict(content["packages"]),
                     "labels": tuple(content["labels"]),
+                    # Files of before it was written do all of it.
+                    "inside": state(content.get("inside", STEPS)).inside,
                     "preprocessing": Preprocessing(**{k: _tuples(v) for k, v in steps.items()}) if steps else None,
                 }
             )

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from conversion.contract import ASSUMED, Contract
+
 if TYPE_CHECKING:
     from conversion.artifact import Format, Precision
     from conversion.classifier import Classifier
@@ -23,6 +25,7 @@ class Route:
     key: what decides it too and is worked out when a model is converted: digests of the user's code and files.
         None: the file is one of ours, which carries its provenance.
     finished: a file that is there already; nothing is converted.
+    contract: what its file does itself, where somebody says it.
     """
 
     name: str
@@ -33,3 +36,4 @@ class Route:
     options: Mapping[str, str] = field(default_factory=dict)
     key: Callable[[], str] | None = None
     finished: Path | None = None
+    contract: Contract = ASSUMED

@@ -110,7 +110,7 @@ def convert(
     """
     recipe = route if isinstance(route, Route) else find_route(route)
     if recipe.finished:
-        return replace(open_artifact(recipe.finished), route=recipe.name)
+        return replace(open_artifact(recipe.finished, recipe.contract), route=recipe.name)
     return convert_by(recipe, classifier, directory, open_axes(classifier.preprocessing, dynamic, bounds, sizes))
 
 
@@ -171,12 +171,14 @@ def convert_by(
 def _artifact(recipe: Route, path: Path, provenance: Provenance) -> Artifact:
     """Say what a route made: of a file that is not ours, what the file itself says."""
     if recipe.key:
-        artifact = open_artifact(path)
+        artifact = open_artifact(path, recipe.contract)
         return replace(artifact, route=recipe.name, precision=recipe.precision or artifact.precision)
     assert recipe.precision is not None
     intermediate = path.with_suffix(".onnx")
     between = intermediate if recipe.suffix != ".onnx" and intermediate.is_file() else None
-    return Artifact(path, recipe.format, recipe.precision, recipe.name, provenance, between)
+    return Artifact(
+        *(path, recipe.format, recipe.precision, recipe.name, provenance, between), contract=provenance.contract
+    )
 
 
 @dataclass(frozen=True)

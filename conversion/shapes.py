@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
+from conversion.contract import Layout
 from conversion.errors import ConversionError
 from conversion.files.json_text import parse_json
 from conversion.files.packages import read_specification
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 Dynamic = Literal["batch", "size"]
 AXES = ("batch", "channels", "height", "width")
 
+# Channels of an image.
+_COLOURS = 3
 # How many images a model takes at once when the batch is open and nobody says how far.
 _BATCH = (1, 16)
 # ArrayFeatureType and ImageFeatureType write an open end as a number below zero; ONNX as a name.
@@ -158,12 +161,12 @@ def _read_onnx(artifact: Artifact) -> InputShapes:
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]
     dims = inputs[0].type.tensor_type.shape.dim if inputs else []
-    return onnx_input_shapes(artifact, [dim.dim_value or None for dim in dims])
+    return onnx_input_shapes(artifact, [dim.dim_value if dim.dim_value > 0 else None for dim in dims])
 
 
 def _read_coreml(artifact: Artifact) -> InputShapes:
     features = read_specification(artifact.path).description.input
-    return coreml_input_shapes(features[0]) if features else InputShapes(())
+    return coreml_input_shapes(features[0], artifact.contract.layout) if features else InputShapes(())
 
 
 # The one place of this package that depends on what is read: of the formats, these alone describe an input.
@@ -174,8 +177,31 @@ _READERS: Mapping[Format, Callable[[Artifact], InputShapes]] = {
 }
 
 
+def layout_of(dims: Sequence[Any], layout: str = "") -> Layout:
+    """Say where the channels of an array stand: as somebody says, else where its shape has 3 of them, else NCHW.
+
+    dims: a number where the size is fixed, anything else where it is open; with a batch axis or without.
+    """
+    if layout:
+        return cast(Layout, layout)
+    image = list(dims[-3:])
+    return "NHWC" if len(image) == 3 and image[2] == _COLOURS and image[0] != _COLOURS else "NCHW"
+
+
+def in_nchw(dims: Sequence[Any], layout: str = "") -> list[Any]:
+    """Put the sizes of an array in the order NCHW, or CHW."""
+    if len(dims) < 3 or layout_of(dims, layout) == "NCHW":
+        return list(dims)
+    *batch, height, width, channels = dims
+    return [*batch, channels, height, width]
+
+
 def onnx_input_shapes(artifact: Artifact, dims: Sequence[Any]) -> InputShapes:
-    """Say which shapes an ONNX input takes; dims: a number where the size is fixed, anything else where open."""
+    """Say which shapes an ONNX input takes, in the order NCHW whatever its layout.
+
+    dims: of the file; a number where the size is fixed, anything else where it is open.
+    """
+    dims = in_nchw(dims, artifact.contract.layout)
     options = artifact.provenance.options if artifact.provenance else {}
     asked = OpenAxes.from_json(options.get("open", "{}"))
     bounds = {0: asked.batch, 2: asked.height, 3: asked.width}
@@ -188,11 +214,11 @@ def onnx_input_shapes(artifact: Artifact, dims: Sequence[Any]) -> InputShapes:
     return InputShapes(tuple((*axes[:2], *map(_fixed, size)) for size in asked.sizes), _size(dims[2:]))
 
 
-def coreml_input_shapes(feature: Any) -> InputShapes:
+def coreml_input_shapes(feature: Any, layout: str = "") -> InputShapes:
     """Say which shapes a Core ML input takes, an image as [1, 3, H, W] (or 1 channel where it is grey).
 
-    An array without a batch axis counts as a batch of one.
-    feature: a FeatureDescription of Model.proto.
+    An array without a batch axis counts as a batch of one; one of another layout is told in the order NCHW.
+    feature: a FeatureDescription of Model.proto. layout: of an array, where somebody says it.
     """
     if feature.type.WhichOneof("Type") == "imageType":
         image = feature.type.imageType
@@ -200,14 +226,16 @@ def coreml_input_shapes(feature: Any) -> InputShapes:
         pictures = [(_fixed(1), _fixed(channels), *size) for size in _image_sizes(image)]
         return InputShapes(tuple(pictures), _size((image.height, image.width)))
     array = feature.type.multiArrayType
+    layout = layout_of(array.shape, layout)
     kind = array.WhichOneof("ShapeFlexibility")
     if kind == "shapeRange":
-        options = [tuple(_ends(size) for size in array.shapeRange.sizeRanges)]
+        options = [[_ends(size) for size in array.shapeRange.sizeRanges]]
     else:
         listed = (array, *array.enumeratedShapes.shapes)
-        options = [tuple(_fixed(int(size)) for size in one.shape) for one in listed if one.shape]
-    taken = dict.fromkeys(options)
-    return InputShapes(tuple((_fixed(1), *o) if len(o) == 3 else o for o in taken), _size(array.shape[-2:]))
+        options = [[_fixed(int(size)) for size in one.shape] for one in listed if one.shape]
+    taken = dict.fromkeys(tuple(in_nchw(option, layout)) for option in options)
+    own = in_nchw(list(array.shape), layout)[-2:]
+    return InputShapes(tuple((_fixed(1), *o) if len(o) == 3 else o for o in taken), _size(own))
 
 
 def _size(sizes: Sequence[Any]) -> tuple[int, int] | None:

@@ -19,6 +19,7 @@ from parity.backends.outputs import mapping_told, shape_told
 from parity.backends.recorded import Recorded
 from parity.backends.reference import Reference
 from parity.backends.vision import vision_told
+from parity.contract.words import contract_told, unstated_told
 from parity.core.compare import compare, with_exact_sums
 from parity.core.errors import ParityError
 from parity.core.measuring import outputs_of
@@ -41,12 +42,14 @@ class Judging:
     scale: multiplies whichever tolerance holds.
     batch: how many images an artefact is given at once.
     records: files of predictions that were made elsewhere, each judged as a backend of its own.
+    strict: whether a contract that nobody states is inconclusive.
     """
 
     tolerance: Tolerance | None = None
     scale: float = 1.0
     batch: int = 1
     records: tuple[Path, ...] = ()
+    strict: bool = False
 
 
 BY_DEFAULT = Judging()
@@ -122,6 +125,8 @@ def judge_prediction(
         comparison = replace(comparison, required_tolerance=None)
         if comparison.verdict == "pass":
             comparison = replace(comparison, verdict="inconclusive", reason=NOISE)
+    if judging.strict and comparison.verdict == "pass" and (unstated := unstated_told(artifact)):
+        comparison = replace(comparison, verdict="inconclusive", reason=unstated)
     judged = with_comparison(subject, comparison)
     if comparison.verdict == "fail":
         costly = too_costly(artifact.precision, allowed, comparison.max_abs_diff)
@@ -150,7 +155,7 @@ def _unjudged(reference: Reference, artifact: Artifact, backend: str) -> Subject
 def remarks_on(artifact: Artifact) -> tuple[str, ...]:
     """Say what strikes about a file before it is run: which output was read, what Vision misses."""
     vision = "" if artifact.bound else vision_told(artifact)  # Vision's own kind of answer is a classifier's
-    return tuple(filter(None, (artifact.remark, mapping_told(artifact), vision)))
+    return tuple(filter(None, (artifact.remark, contract_told(artifact), mapping_told(artifact), vision)))
 
 
 def open_backend(name: str, records: Sequence[Path], reference: Reference) -> Backend:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conversion.artifact import Artifact, open_artifact
+from conversion.artifact import Artifact, open_artifact, under
+from conversion.contract import ASSUMED, Contract
 from conversion.errors import ConversionError
 from conversion.guards.torch_defaults import with_torch_defaults
 from conversion.guards.user_code import user_code
@@ -22,12 +23,13 @@ from conversion.routes import convert
 from parity.backends import backends_for, limited
 from parity.backends.bound import bind
 from parity.backends.reference import Reference, make_reference
+from parity.contract.settle import settled
 from parity.core.environment import environment
 from parity.core.results import Prediction, Run, Subject, summarise
 from parity.core.tolerance import Tolerance
 from parity.diagnosis.causes import Explainer
 from parity.diagnosis.siblings import Sibling, with_siblings
-from parity.formats.feeding import check_batch, no_larger_than
+from parity.formats.feeding import check_batch, fitting_batch
 from parity.judging import BY_DEFAULT, Judging, judge_with_prediction, open_backend
 from parity.suite.images import load_images
 from parity.suite.known_issues import mark_known_issues
@@ -53,11 +55,13 @@ class RunOptions:
     artifacts: where converted models are kept between runs.
     tolerance_scale: multiplies every tolerance.
     explain: whether the causes of what fails are looked for.
+    strict: whether a contract that nobody states is inconclusive.
     """
 
     artifacts: Path = Path(".parity")
     tolerance_scale: float = 1.0
     explain: bool = True
+    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,8 @@ def check(
     records: Sequence[Path] = (),
     explain: bool = True,
     time_limit: float | None = None,
+    contract: Contract = ASSUMED,
+    strict: bool = False,
 ) -> Run:
     """Compare artefacts with the model that they were made from, on every backend that runs their format.
 
@@ -98,21 +104,24 @@ def check(
     records: files of predictions that were made elsewhere, each judged as a backend of its own.
     explain: look for the causes of what fails. time_limit: seconds that an artefact may take on a backend, which
     then runs in a process of its own; None: in this process, as long as it takes.
+    contract: what the artefacts do themselves (conversion.contract.state); where nobody says it, it is measured.
+    strict: a contract that was measured is inconclusive, and does not pass.
     Bad input raises ParityError or ConversionError.
     """
     listed = [artifacts] if isinstance(artifacts, Artifact | str | Path) else artifacts
-    opened = [bind(a if isinstance(a, Artifact) else open_artifact(a), classifier.task) for a in listed]
+    stated = [under(contract, a if isinstance(a, Artifact) else open_artifact(a)) for a in listed]
     allowed = Tolerance(tolerance) if isinstance(tolerance, int | float) else tolerance
     preprocessing = classifier.preprocessing
     if size is not None:
         preprocessing = replace(preprocessing, size=size, resize=size)
     reference = make_reference(classifier, load_images(images, preprocessing))
+    opened = (settled(bind(artifact, classifier.task), classifier, lambda: reference) for artifact in stated)
     legs = (
         leg
         for artifact in opened
         for leg in judge_artifact(
             *(reference, artifact, backends),
-            Judging(allowed, tolerance_scale, batch, tuple(records)),
+            Judging(allowed, tolerance_scale, batch, tuple(records), strict),
             explain,
         )
     )
@@ -131,14 +140,16 @@ def run(
     tolerance_scale: float = 1.0,
     explain: bool = True,
     time_limit: float | None = None,
+    strict: bool = False,
 ) -> Run:
     """Convert the models of a suite by their routes and compare every artefact; empty selections mean all.
 
-    artifacts: where converted models are kept between runs. time_limit: as `check` takes it. A conversion that
-    fails is a subject with the verdict `error`; a suite that asks for what does not exist raises ParityError.
+    artifacts: where converted models are kept between runs. time_limit, strict: as `check` takes them.
+    A conversion that fails is a subject with the verdict `error`; a suite that asks for what does not exist raises
+    ParityError.
     """
     selection = Selection(tuple(models), tuple(routes), tuple(backends))
-    legs = run_legs(suite, selection, RunOptions(artifacts, tolerance_scale, explain), progress)
+    legs = run_legs(suite, selection, RunOptions(artifacts, tolerance_scale, explain, strict), progress)
     with limited.time_limit(time_limit):
         subjects, thumbnails = _gather(legs)
     marked, stale = mark_known_issues(subjects, suite.known_issues, partial=selection.is_partial)
@@ -191,7 +202,7 @@ def judge_artifact(
 ) -> Iterator[Leg]:
     """Run an artefact on its backends and compare each with the reference; explain: say why what fails does."""
     explainer = Explainer(explain)
-    batch = no_larger_than(reference.images.pixels, check_batch(judging.batch), artifact)
+    batch = fitting_batch(reference.images.pixels, check_batch(judging.batch), artifact)
     judging = replace(judging, batch=batch)
     for name in backends or ():
         open_backend(name, judging.records, reference)
@@ -226,11 +237,17 @@ def load_entry(suite: Suite, entry: ModelEntry) -> Reference:
         return make_reference(classifier, load_images(entry.images, classifier.preprocessing, suite.directory))
 
 
-def convert_entry(classifier: Classifier, entry: ModelEntry, route: str, directory: Path) -> Artifact | Subject:
-    """Convert a model of the suite as its entry says; a conversion that fails is a subject that says why."""
+def convert_entry(
+    classifier: Classifier, entry: ModelEntry, route: str, directory: Path, reference: Callable[[], Reference]
+) -> Artifact | Subject:
+    """Convert a model of the suite as its entry says; a conversion that fails is a subject that says why.
+
+    reference: gives PyTorch's answers, by which a contract is measured that nobody states.
+    """
     try:
         with user_code(classifier.name):
-            return artifact_of(classifier, entry, route, directory)
+            artifact = artifact_of(classifier, entry, route, directory)
+            return settled(artifact, classifier, reference)
     except ConversionError as error:
         return Subject(entry.name, route, "", "-", entry.recipe(route).precision or "", "error", str(error))
 
@@ -250,11 +267,11 @@ def _run_model(
     reference = load_entry(suite, entry)
     for route in selection.routes_of(entry):
         step(f"{entry.name}: converting by {route}")
-        converted = convert_entry(reference.classifier, entry, route, options.artifacts)
+        converted = convert_entry(reference.classifier, entry, route, options.artifacts, lambda: reference)
         if isinstance(converted, Subject):
             yield Leg(converted, reference)
         else:
-            judging = judging_of(entry, route, options.tolerance_scale)
+            judging = replace(judging_of(entry, route, options.tolerance_scale), strict=options.strict)
             yield from judge_artifact(reference, converted, selection.backends, judging, options.explain, step)
 
 

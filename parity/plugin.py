@@ -41,6 +41,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--parity-tolerance-scale", type=float, default=1.0, metavar="FACTOR", help="multiply every tolerance"
     )
     group.addoption(
+        "--parity-strict",
+        action="store_true",
+        help="do not pass what a file does itself where nobody states it (`inside`)",
+    )
+    group.addoption(
         "--parity-time-limit",
         type=float,
         metavar="SECONDS",

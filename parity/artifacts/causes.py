@@ -15,6 +15,7 @@ from parity.backends import RECORDED, backends_for, find_backend
 from parity.backends.outputs import settle_output
 from parity.backends.recorded import source_of
 from parity.backends.reference import Reference, make_reference
+from parity.contract.settle import settled
 from parity.core.environment import environment
 from parity.core.errors import ParityError
 from parity.core.results import Prediction, Run, summarise
@@ -58,6 +59,7 @@ def look_into(
     """
     reference = make_reference(classifier, load_images(images, classifier.preprocessing))
     artifact = settle_output(artifact, len(classifier.labels))
+    artifact = settled(artifact, classifier, lambda: reference)
     judging = Judging(None if tolerance is None else Tolerance(tolerance))
     explainer = Explainer(thorough=True)
     if record is None:

@@ -98,7 +98,8 @@ class Bench:
         directory = Path(tempfile.mkdtemp(dir=self.scratch))
         artifact = edited(self.original.artifact, [mutant.edit], directory)
         # Labels of ONNX stand in the note of where a file comes from, which is read anew.
-        artifact = replace(open_artifact(artifact.path), route=artifact.route)
+        anew = open_artifact(artifact.path)
+        artifact = replace(artifact, provenance=anew.provenance, precision=anew.precision)
         return MutantRun(self, mutant, artifact)
 
     def judge(self, reference: Prediction, answers: Prediction, names: Sequence[str]) -> Comparison:

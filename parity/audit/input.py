@@ -56,6 +56,9 @@ def mutants(original: Original) -> Iterator[Mutant]:
 def affine(original: Original, scale: Sequence[float] | np.ndarray, bias: Sequence[float] | np.ndarray) -> Edit:
     """Make the edit that gives the network image * scale + bias in the place of the image, per channel."""
     image = original.graph.input
+    # What the app makes of the pixels before the file is theirs too: it stays, and the pixels are changed below it.
+    ends = zip(scale, bias, *original.artifact.contract.affine(), strict=True)
+    scale, bias = zip(*((s, k * b + c * (1 - s)) for s, b, k, c in ends), strict=True)
     readers = [operation.name for operation in original.graph.operations]
 
     def edit(model: Editable) -> None:

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from parity.audit.bench import Bench, Broken, MutantRun, largest_move
 from parity.audit.findings import Audit, AuditLeg, MutantFinding, summarise
 from parity.audit.mutant import Mutant, Original
 from parity.backends import backends_for
+from parity.backends.reference import Reference
 from parity.core.environment import environment
 from parity.core.errors import ParityError
 from parity.core.results import FAILING_CASES, Comparison, Prediction, Subject
@@ -66,7 +68,7 @@ def audit_suite(
         for place, route in enumerate(chosen):
             share = (index + place / len(chosen)) / len(entries)
             progress(f"{entry.name}: converting by {route}", share)
-            artifact = convert_entry(reference.classifier, entry, route, artifacts)
+            artifact = convert_entry(reference.classifier, entry, route, artifacts, partial(_same, reference))
             if isinstance(artifact, Subject):
                 legs.append(_unaudited(suite, artifact))
                 continue
@@ -76,6 +78,10 @@ def audit_suite(
                 legs.append(_audit_leg(suite, original, backend, judging_of(entry, route), faults, step))
     audited = caught_elsewhere(tuple(legs))
     return Audit(environment(), audited, summarise(audited))
+
+
+def _same(reference: Reference) -> Reference:
+    return reference
 
 
 def check_patterns(faults: Sequence[str]) -> None:

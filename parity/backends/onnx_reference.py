@@ -13,6 +13,7 @@ from parity.backends import About, CannotRunError
 from parity.backends.onnx_sizes import check_sizes
 from parity.core.errors import ParityError
 from parity.formats.onnx.classifier import classifier_predictions
+from parity.formats.onnx.inputs import graph_inputs
 
 if TYPE_CHECKING:
     from onnx.reference.op_run import OpRun
@@ -58,7 +59,6 @@ def load(artifact: Artifact, batch: int = 1) -> Predict:
         raise _lacking(artifact, error) from error
     except Exception as error:  # protobuf's, onnx's and NumPy's own
         raise ParityError(f"{artifact.path}: onnx.reference cannot load it: {error}") from error
-    weights = {tensor.name for tensor in model.graph.initializer}
 
     def run(output: str, feeds: Mapping[str, np.ndarray]) -> Any:
         try:
@@ -66,9 +66,8 @@ def load(artifact: Artifact, batch: int = 1) -> Predict:
         except NotImplementedError as error:
             raise _lacking(artifact, error) from error
 
-    inputs = {value.name: _dims(value) for value in model.graph.input if value.name not in weights}
     outputs = {value.name: _dims(value) for value in model.graph.output}
-    return classifier_predictions(artifact, inputs, outputs, run, batch)
+    return classifier_predictions(artifact, graph_inputs(model), outputs, run, batch)
 
 
 def _lacking(artifact: Artifact, error: NotImplementedError) -> CannotRunError:

@@ -11,6 +11,7 @@ from parity.backends import About, CannotRunError
 from parity.backends.onnx_sizes import check_sizes
 from parity.core.errors import ParityError
 from parity.formats.onnx.classifier import classifier_predictions
+from parity.formats.onnx.inputs import session_inputs
 from parity.formats.onnx.session import open_session
 
 if TYPE_CHECKING:
@@ -54,9 +55,8 @@ def load(
         except Lacking as error:
             raise _lacking(artifact, error) from error
 
-    inputs = {value.name: value.shape for value in session.get_inputs()}
     outputs = {value.name: value.shape for value in session.get_outputs()}
-    return classifier_predictions(artifact, inputs, outputs, run, batch)
+    return classifier_predictions(artifact, session_inputs(session), outputs, run, batch)
 
 
 def _lacking(artifact: Artifact, error: Exception) -> CannotRunError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +20,7 @@ from conversion.guards.torch_defaults import with_torch_defaults
 from conversion.images import find_images, read_pixels
 from parity.backends import RECORDED, Predict, backends_for, find_backend
 from parity.backends.pytorch import load_reference
+from parity.backends.reference import Reference, make_reference
 from parity.calibration import noise
 from parity.calibration.noise import Noise, Source, measure
 from parity.calibration.proposals import CONFIDENCE, FACTOR, Proposal, check_quantile, images_needed, propose
@@ -32,12 +33,13 @@ from parity.calibration.sources import (
     fp16_sources,
     pytorch_sources,
 )
+from parity.contract.settle import IMAGES
 from parity.core.environment import environment
 from parity.core.results import Environment, Subject
 from parity.core.schemas import written_schema
 from parity.core.tolerance import tolerances_for
 from parity.pipeline import Progress, convert_entry, no_progress
-from parity.suite.images import SMALLEST, unique_names
+from parity.suite.images import SMALLEST, load_images, unique_names
 from parity.suite.models import load_classifier
 from parity.suite.suite import ALL, Selection
 
@@ -110,7 +112,7 @@ def calibrate(
                 proposals.append(Proposal(entry.name, route, "-", precision, reason=pytorch.trouble))
                 continue
             step(f"{entry.name}: converting by {route}", 0)
-            artifact = convert_entry(classifier, entry, route, artifacts)
+            artifact = convert_entry(classifier, entry, route, artifacts, partial(_reference, classifier, paths))
             if isinstance(artifact, Subject):
                 proposals.append(Proposal(entry.name, route, "-", artifact.precision, reason=artifact.reason))
                 continue
@@ -118,6 +120,12 @@ def calibrate(
             proposals += _calibrate_artifact(bench, pytorch, noises, artifact, backends, quantile)
         measured.append(ModelNoise(entry.name, tuple(unique_names(paths)), tuple(noises.values()), pytorch.trouble))
     return Calibration(quantile, tuple(measured), tuple(proposals), environment())
+
+
+def _reference(classifier: Classifier, paths: Sequence[Path]) -> Reference:
+    """Let PyTorch answer for as many of the images as a contract is measured on."""
+    step = max(1, len(paths) // IMAGES)
+    return make_reference(classifier, load_images(list(paths[::step][:IMAGES]), classifier.preprocessing))
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from parity.commands.options import AT_ONCE, BACKEND, IMAGES, NO_EXPLAIN, SCALE, TIME_LIMIT
+from parity.commands.options import (
+    AT_ONCE,
+    BACKEND,
+    IMAGES,
+    NO_EXPLAIN,
+    SCALE,
+    STRICT,
+    TIME_LIMIT,
+    contract_options,
+)
 from parity.commands.outputs import begin_work
 from parity.commands.reporting import Reports, report, report_options
+
+if TYPE_CHECKING:
+    from conversion.contract import Contract
 
 
 def _size(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
@@ -38,6 +51,8 @@ def _size(context: click.Context, parameter: click.Parameter, text: str | None) 
     help="Judge these predictions too, made elsewhere by `parity record`; repeatable.",
 )
 @click.option("--suite", type=click.Path(path_type=Path), help="Suite file that MODEL is a name of.")
+@contract_options
+@STRICT
 @NO_EXPLAIN
 @report_options
 def check(
@@ -52,6 +67,8 @@ def check(
     records: tuple[Path, ...],
     suite: Path | None,
     no_explain: bool,
+    strict: bool,
+    contract: Contract,
     reports: Reports,
 ) -> int:
     """Compare artefacts that somebody already converted with the model that they were made from.
@@ -78,5 +95,7 @@ def check(
         run = check(
             *(classifier, opened, list(images), chosen, allowed, tolerance_scale, batch, size, records),
             explain=not no_explain,
+            contract=contract,
+            strict=strict,
         )
     return report(run, reports)

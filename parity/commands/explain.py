@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from parity.commands.options import IMAGES, TIME_LIMIT
+from parity.commands.options import IMAGES, TIME_LIMIT, contract_options
 from parity.commands.outputs import begin_work, json_option, save
 
 if TYPE_CHECKING:
+    from conversion.contract import Contract
     from parity.core.destination import Destination
 
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--tolerance", type=float, help="Largest |dp| allowed; the default depends on the precision.")
 @click.option("--suite", type=click.Path(path_type=Path), help="Suite file that MODEL is a name of.")
 @click.option("--verbose", "-v", is_flag=True, help="Print too which parts of the search broke.")
+@contract_options
 @TIME_LIMIT
 @json_option("results.json with all that was found", "parity-run")
 def explain(
@@ -38,6 +40,7 @@ def explain(
     tolerance: float | None,
     suite: Path | None,
     verbose: bool,
+    contract: Contract,
     json_file: Destination | None,
 ) -> int:
     """Say why an artefact does not agree with the model it was made from, and where the two part.
@@ -55,7 +58,7 @@ def explain(
         from parity.artifacts.causes import look_into
         from parity.suite.models import find_classifier
 
-        opened = open_artifact(artifact)
+        opened = open_artifact(artifact, contract)
         begin_work(json_file)
         classifier = find_classifier(model, suite)
         progress(f"{classifier.name}: looking for causes", None)

@@ -50,6 +50,41 @@ def selection_options(command: _Command) -> _Command:
 NO_EXPLAIN = click.option("--no-explain", is_flag=True, help="Do not look for the causes of what fails.")
 
 
+def contract_options(command: _Command) -> _Command:
+    """Give a command what states a file's contract; it gets that as one `contract`."""
+
+    @click.option(
+        "--inside",
+        metavar="STEPS",
+        help="What the file does itself: of normalise,softmax,labels, or `none`; the rest is done as the app must. "
+        "Where nobody says it, the file's own declaration does, or else a measurement.",
+    )
+    @click.option("--range", "range_", metavar="RANGE", help="Of what goes in: 0..255, 0..1 or -1..1.")
+    @click.option("--layout", metavar="LAYOUT", help="Of an array that goes in: NCHW or NHWC.")
+    @click.option("--input", "input_", metavar="NAME", help="What the file calls the image.")
+    @click.option("--output", "output_", metavar="NAME", help="Which of the file's outputs is the answer.")
+    @wraps(command)
+    def with_contract(
+        inside: str | None,
+        range_: str | None,
+        layout: str | None,
+        input_: str | None,
+        output_: str | None,
+        **options: Any,
+    ) -> Any:
+        from conversion.contract import parse_inside, state
+
+        steps = None if inside is None else parse_inside(inside)
+        return command(contract=state(steps, range_, layout, input_, output_), **options)
+
+    return with_contract  # type: ignore[return-value]
+
+
+STRICT = click.option(
+    "--strict", is_flag=True, help="Do not pass what a file does itself where nobody states it: inconclusive."
+)
+
+
 class Finite(click.FloatRange):
     """Take a number of a range; click's own lets NaN pass, which is in none."""
 

@@ -12,6 +12,7 @@ from parity.commands.options import (
     AT_ONCE,
     NO_EXPLAIN,
     SCALE,
+    STRICT,
     SUITE,
     TIME_LIMIT,
     Finite,
@@ -42,6 +43,7 @@ STREAMED: dict[str, Any] = {
 @selection_options
 @SCALE
 @TIME_LIMIT
+@STRICT
 @NO_EXPLAIN
 @click.option("--images", type=click.Path(path_type=Path), help="Run on all images below this directory instead.")
 @click.option("--labels", type=click.Path(path_type=Path), help="What they show: CSV file,label or JSON.")
@@ -58,6 +60,7 @@ def run(
     selection: Selection,
     tolerance_scale: float,
     no_explain: bool,
+    strict: bool,
     images: Path | None,
     reports: Reports,
     artifacts: Path,
@@ -72,7 +75,7 @@ def run(
     chosen_options = {name: value for name, value in streamed.items() if value is not None}
     if images is not None:
         options = STREAMED | chosen_options | vars(selection)
-        options |= {"tolerance_scale": tolerance_scale, "artifacts": artifacts}
+        options |= {"tolerance_scale": tolerance_scale, "artifacts": artifacts, "strict": strict}
         return _run_streamed(suite, images, reports, options, not no_explain)
     if chosen_options:
         raise click.UsageError(f"--{next(iter(chosen_options)).replace('_', '-')} goes with --images")
@@ -87,6 +90,7 @@ def run(
             progress=progress,
             tolerance_scale=tolerance_scale,
             explain=not no_explain,
+            strict=strict,
         )
     return report(judged, reports)
 

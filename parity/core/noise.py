@@ -84,6 +84,12 @@ REFERENCE = 1e-5
 # Two ways of rounding pixels differ by less than noise of one bit does, times this.
 PIXELS_ROUNDED = 2.0
 
+# The contract
+
+# Where no contract restores parity, another than that of our own conversions counts if it leaves less than this
+# share of the mean |dp|: to numbers of another range a network answers nearly the same whatever it is shown.
+CONTRACT_NEARER = 0.5
+
 # Weights
 
 # Relative to the size of the weight: below this it is the same, up to the order in which somebody folded.

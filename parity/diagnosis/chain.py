@@ -138,11 +138,12 @@ def unoptimised(artifact: Artifact) -> Predict:
     """Load an ONNX file into ONNX Runtime without any rewriting of its graph."""
     from parity.formats.onnx import session as runtime
     from parity.formats.onnx.classifier import classifier_predictions
+    from parity.formats.onnx.inputs import session_inputs
 
     session = runtime.open_session(str(artifact.path), runtime.UNOPTIMISED)
     return classifier_predictions(
         artifact,
-        {value.name: value.shape for value in session.get_inputs()},
+        session_inputs(session),
         {value.name: value.shape for value in session.get_outputs()},
         lambda output, feeds: session.run([output], feeds)[0],
         _batch(session.get_inputs()[0].shape),

@@ -27,7 +27,12 @@ class File:
 
     @cached_property
     def labels(self) -> tuple[str, ...] | None:
-        """The labels in the file, in the order of its outputs; None where it has none."""
+        """The labels in the file, in the order of its outputs; None where it has none.
+
+        Whole numbers are what the contract says that they stand for.
+        """
+        if self.artifact.contract.names:
+            return self.artifact.contract.names
         try:
             return self.editable.labels()
         except EXPECTED:  # a damaged file: others say so

@@ -128,7 +128,7 @@ def _names(ours: Graph, theirs: Graph) -> dict[str, str]:
 def _predict(reference: Reference, tolerance: Tolerance, artifact: Artifact) -> Precision:
     graph = read_graph(artifact)
     model = open_model(artifact.path)
-    ranges = largest_values(graph, evaluator_in(model, lambda name: False), reference.images.pixels)
+    ranges = largest_values(artifact, graph, evaluator_in(model, lambda name: False), reference.images.pixels)
     constants = lost_constants(graph)
     apart = _measure(reference, artifact, model, tolerance)
     whole = apart(())
@@ -140,11 +140,11 @@ def _predict(reference: Reference, tolerance: Tolerance, artifact: Artifact) -> 
     return Precision(ranges, constants, keep, left, whole, tolerance.probability)
 
 
-def largest_values(graph: Graph, evaluator: Evaluator, pixels: np.ndarray) -> tuple[Range, ...]:
+def largest_values(artifact: Artifact, graph: Graph, evaluator: Evaluator, pixels: np.ndarray) -> tuple[Range, ...]:
     """Measure the largest |value| of every operation over the images, as an evaluator computes it."""
     largest: dict[str, float] = {}
     for image in pixels:
-        feeds = {feature.name: fed(feature, image[None]) for feature in evaluator.description.input}
+        feeds = {feature.name: fed(artifact, feature, image[None]) for feature in evaluator.description.input}
         for name, value in evaluator.trace(feeds).items():
             if value.dtype.kind == "f" and value.size:
                 highest = float(np.abs(value).max())

@@ -58,6 +58,9 @@ class Format(Protocol):
     def read_outputs(self, artifact: Artifact, /) -> tuple[str, dict[str, Shape]]:
         """Read the declared output of probabilities, empty without one, and all that may hold them."""
 
+    def numbered_classes(self, artifact: Artifact, /) -> list[int] | None:
+        """Read class labels that are whole numbers; None where they are texts, or the format has none."""
+
     def vision_told(self, artifact: Artifact, /) -> str:
         """Say what Apple's Vision misses in a file; empty where nothing."""
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from conversion.errors import ConversionError
-from conversion.shapes import read_input_shapes
+from conversion.shapes import layout_of, read_input_shapes
 from parity.core.errors import ParityError
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from conversion.shapes import InputShapes
 
 
+_FP32 = np.dtype(np.float32)
 # What the runtimes count the elements of an axis with.
 MOST_AT_ONCE = 2**31 - 1
 
@@ -57,19 +58,26 @@ def check_batch(batch: int) -> int:
     return batch
 
 
-def no_larger_than(pixels: np.ndarray, batch: int, artifact: Artifact) -> int:
+# Whoever fixes a batch fixes a small one; the first image that is missing fills it up.
+MOST_FIXED = 64
+
+
+def fitting_batch(pixels: np.ndarray, batch: int, artifact: Artifact) -> int:
     """Return the batch for these images: all of them at most, unless the file takes this batch and no smaller one.
 
+    One by one, where nobody asks for more, becomes as many as a file takes whose batch is fixed.
     pixels: uint8 [N, H, W, 3].
     """
-    fewer = max(len(pixels), 1)
-    if batch <= fewer:
-        return batch
+    fewer = min(batch, max(len(pixels), 1))
     height, width = pixels.shape[1:3]
     with suppress(ConversionError, ParityError):  # a damaged file, of which the backends say more
         accepted = read_input_shapes(artifact)
-        if (batch, 3, height, width) in accepted and (fewer, 3, height, width) not in accepted:
+        if (fewer, 3, height, width) in accepted:
+            return fewer
+        if (batch, 3, height, width) in accepted:
             return batch
+        if batch == 1:
+            return accepted.images_at_once(MOST_FIXED, 1, (height, width)) or batch
     return fewer
 
 
@@ -89,6 +97,19 @@ def check_shape(artifact: Artifact, accepted: InputShapes, pixels: np.ndarray, b
         )
 
 
-def as_tensor(pixels: np.ndarray) -> np.ndarray:
-    """Turn uint8 pixels [N, H, W, 3] into what a network reads: float32 [N, 3, H, W], 0..255."""
-    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)).astype(np.float32)
+def as_array(
+    artifact: Artifact, pixels: np.ndarray, dims: Sequence[Any], dtype: np.dtype[Any] = _FP32
+) -> np.ndarray:
+    """Make what an array input takes of pixels, uint8 [N, H, W, 3], by the file's contract.
+
+    dims: of the input; three of them are an image without a batch. dtype: of its numbers.
+    """
+    planes = artifact.contract.fill(pixels)
+    if dtype.kind in "iu" and planes.dtype.kind == "f" and not artifact.contract.takes_pixels:
+        raise ParityError(
+            f"{artifact.path}: takes whole numbers ({dtype}), and is said to be fed fractions; the only range of "
+            "whole numbers is 0..255, with `normalise` inside"
+        )
+    if layout_of(dims, artifact.contract.layout) == "NHWC":
+        planes = planes.transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(planes[0] if len(dims) == 3 else planes).astype(dtype, copy=False)

@@ -28,7 +28,7 @@ from parity.stream.cases_file import read_header
 from parity.stream.decoding import Decoder, same_pixels
 from parity.stream.job import Job, Shard
 from parity.stream.journal import open_journal
-from parity.stream.legs import images_at_once, load_models
+from parity.stream.legs import Sample, images_at_once, load_models
 from parity.stream.lines import Explained, Header, LegExplained
 from parity.stream.listing import ImageList, list_images, shown
 from parity.stream.running import Progress
@@ -121,7 +121,7 @@ def _artefact(failed: _Failed, places: Sequence[int], entry: ModelEntry, classif
     """Explain an artefact. places: its failing legs."""
     job, header, images = failed.job, failed.header, failed.images
     route = header.legs[places[0]].route
-    artifact = convert_entry(classifier, entry, route, job.artifacts)
+    artifact = convert_entry(classifier, entry, route, job.artifacts, lambda: Sample(classifier, images).reference)
     if isinstance(artifact, Subject):
         raise ParityError(artifact.reason)
     chosen = choose([failed.run.subjects[place] for place in places], images)

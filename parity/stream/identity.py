@@ -10,7 +10,7 @@ may change: then the journal gets the new header, and what was computed stays.
     what the images show (--labels or directories)       the name of the file that says so
     weights, code, labels, preprocessing of each model   where the suite file lies, and models that were not asked
     which legs run, and which are skipped or broken      the texts that say why, and remarks on files
-    every artefact, by its operations and weights        where it is kept, when it was converted
+    every artefact, by its operations, weights, contract where it is kept, when it was converted
     tolerances (`parity judge` judges by others)         the texts and costs that say where they come from
     which images a spot check sees                       --workers, --engine, --max-unreadable, the reports
     batch, PyTorch's threads, shard                      known issues of the suite: they are matched at the end
@@ -38,6 +38,7 @@ _TOLD: tuple[tuple[str, str, str], ...] = (
     (r"models\.(\d+)\.labels", "the labels of {model} changed", ""),
     (r"models", "the models are others", "ask for the same --model"),
     (r"legs\.(\d+)\.digest", "the artefact of {leg} is another", ""),
+    (r"legs\.(\d+)\.contract", "what {leg} is said to do itself changed (`inside`)", ""),
     (r"legs\.(\d+)\.tolerance", "the tolerance of {leg} changed", "`parity judge` judges results by another"),
     (r"legs\.(\d+)\.spots", "{leg} sees other images", "ask for the same --backend"),
     (r"legs\.(\d+)\.verdict", "{leg} ran there and does not here, or the other way round", ""),

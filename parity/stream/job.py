@@ -35,6 +35,7 @@ class Job:
     cases: the journal; None keeps it below `artifacts` until the run is done.
     fresh: start anew where there is a journal. workers: processes that decode; 0 decodes in this one.
     threads: of PyTorch, where they are not to be as many as it chooses here.
+    strict: whether a contract that nobody states is inconclusive.
     time_limit: for each artefact and batch; None stands for the one that holds where the job is run.
     """
 
@@ -52,6 +53,7 @@ class Job:
     cases: Path | None = None
     fresh: bool = False
     threads: int | None = None
+    strict: bool = False
     time_limit: TimeLimit | None = None
 
 

@@ -15,6 +15,9 @@ from conversion.shapes import read_input_shapes
 from parity.backends import Predict, backends_for, find_backend, record_names
 from parity.backends.outputs import shape_told
 from parity.backends.pytorch import check_repeatable, load_reference
+from parity.backends.reference import Reference, make_reference
+from parity.contract.settle import IMAGES
+from parity.contract.words import contract_shown, unstated_told
 from parity.core.measuring import exact_numbers
 from parity.core.results import Prediction, Subject
 from parity.core.tolerance import Tolerance, measure_fp16_cost, measure_fp32_cost, scaled, tolerances_for
@@ -26,7 +29,7 @@ from parity.stream.decoding import Decoder, same_pixels
 from parity.stream.job import Job
 from parity.stream.lines import HeadLeg
 from parity.stream.listing import ImageList, shown
-from parity.suite.images import NOISE, are_noise
+from parity.suite.images import NOISE, ImageSet, are_noise
 from parity.suite.models import load_classifier
 from parity.suite.suite import ModelEntry, Suite
 
@@ -118,6 +121,12 @@ class Sample:
         losses = (exact_numbers(spec, reference.outputs[spec.name])[1] for spec in reference.measured)
         return max(float(loss.max()) for loss in losses)
 
+    @cached_property
+    def reference(self) -> Reference:
+        """Return PyTorch's answers to as many of them as a contract is measured on."""
+        pixels = self.pixels[:: max(1, len(self.pixels) // IMAGES)][:IMAGES]
+        return make_reference(self.classifier, ImageSet(tuple(map(str, range(len(pixels)))), pixels))
+
     def _cost(self, measure: Callable[[Classifier, np.ndarray, np.ndarray], float], pixels: np.ndarray) -> float:
         if not len(pixels):
             return 0.0
@@ -155,7 +164,7 @@ def live_model(
     remarks: list[str] = []
     for route in (r for r in entry.routes if not job.routes or r in job.routes):
         step(f"{entry.name}: converting by {route}")
-        conversion = convert_entry(classifier, entry, route, job.artifacts)
+        conversion = convert_entry(classifier, entry, route, job.artifacts, lambda: sample.reference)
         if isinstance(conversion, Subject):
             legs.append(LiveLeg(_stopped(conversion)))
             continue
@@ -190,6 +199,8 @@ def _live_leg(job: Job, entry: ModelEntry, artifact: Artifact, backend: str, sam
     if aligned is None or aligned.shape != (1, len(labels)):
         mismatch = trouble or f"an output of shape {list(answer.probabilities.shape)}, not {[1, len(labels)]}"
         return LiveLeg(_stopped(replace(subject, verdict="fail", reason=mismatch)))
+    if job.strict and (unstated := unstated_told(artifact)):
+        return LiveLeg(_stopped(replace(subject, verdict="inconclusive", reason=unstated)))
     if are_noise(sample.pixels):
         return LiveLeg(_stopped(replace(subject, verdict="inconclusive", reason=NOISE)))
     allowed = _tolerance(job, entry, artifact, sample)
@@ -204,6 +215,7 @@ def _live_leg(job: Job, entry: ModelEntry, artifact: Artifact, backend: str, sam
         verdict=None,
         spots=spots_of(job, backend, len(sample.images)),
         cost=allowed.cost,
+        contract=contract_shown(artifact.contract),
         remarks=tuple(filter(None, (*remarks_on(lasting), shape_told(artifact, answer.answer_shape)))),
     )
     return LiveLeg(head, predict)

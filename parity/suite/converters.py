@@ -7,14 +7,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from conversion.contract import ASSUMED
 from conversion.errors import ConversionError
 from conversion.own import Callback, Command, finished_route, own_route
 from parity.core.errors import ParityError
 from parity.suite.models import load_callable
+from parity.suite.patterns import matching
 
 if TYPE_CHECKING:
     from conversion.recipe import Route
-    from parity.suite.suite_file import ConverterTable, SuiteFile
+    from parity.suite.suite_file import ArtifactTable, ConverterTable, SuiteFile
 
 
 def read_converters(parsed: SuiteFile, directory: Path) -> Mapping[str, Route]:
@@ -22,12 +24,17 @@ def read_converters(parsed: SuiteFile, directory: Path) -> Mapping[str, Route]:
     return {name: _route(name, table, directory) for name, table in parsed.converters.items()}
 
 
-def finished_files(names: Iterable[str], directory: Path) -> Mapping[str, Route]:
+def finished_files(entries: Iterable[str | ArtifactTable], directory: Path) -> Mapping[str, Route]:
     """Make a route of each finished file, by its path as the suite file would name it.
 
-    That a file is not there is an error of the run.
+    That a file is not there is an error of the run. One that several entries name is as the last says.
     """
-    return {name: finished_route(name, directory / name) for name in names}
+    routes: dict[str, Route] = {}
+    for entry in entries:
+        pattern, contract = (entry, ASSUMED) if isinstance(entry, str) else (entry.path, entry.contract())
+        for name in matching([pattern], directory):
+            routes[name] = finished_route(name, directory / name, contract)
+    return routes
 
 
 def _route(name: str, table: ConverterTable, directory: Path) -> Route:
@@ -35,7 +42,9 @@ def _route(name: str, table: ConverterTable, directory: Path) -> Route:
         conversion: Callback | Command = Callback(table.convert, partial(_load, table.convert, directory))
     else:
         conversion = Command(tuple(table.command or ()), directory.absolute(), table.timeout)
-    return own_route(name, conversion, table.suffix, table.precision, table.depends, directory)
+    return own_route(
+        *(name, conversion, table.suffix, table.precision, table.depends, directory), contract=table.contract()
+    )
 
 
 def _load(reference: str, directory: Path) -> Callable[..., Any]:

@@ -192,7 +192,7 @@ def _models(parsed: SuiteFile, directory: Path) -> Iterator[ModelEntry]:
 
     converters = read_converters(parsed, directory)
     for name, model in parsed.models.items():
-        finished = finished_files(matching(model.artifacts, directory), directory)
+        finished = finished_files(model.artifacts, directory)
         # Whoever lists finished files, and no routes, wants nothing converted.
         routes = model.routes or parsed.routes or (() if finished else DEFAULT_ROUTES)
         yield ModelEntry(

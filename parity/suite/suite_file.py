@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import string
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -17,6 +17,8 @@ from pydantic import (
     model_validator,
 )
 
+from conversion.contract import RANGES, STEPS, Contract, Layout, state
+from conversion.errors import ConversionError
 from conversion.own import FORMATS, PLACEHOLDERS
 from conversion.routes import ROUTES, tell_unknown
 from conversion.shapes import Dynamic
@@ -116,6 +118,44 @@ class ToleranceTable(Table):
     probability: Annotated[float, Field(gt=0, lt=1)]
 
 
+class ContractTable(Table):
+    """What a file does itself, and how it is fed; see conversion.contract."""
+
+    inside: Annotated[
+        list[str] | None,
+        WithJsonSchema({"type": "array", "items": {"enum": list(STEPS)}}),
+        Field(description="What the file does itself: the app does the rest. Measured where nobody says it."),
+    ] = None
+    range: Annotated[
+        str | None,
+        WithJsonSchema({"enum": list(RANGES)}),
+        Field(description="Of the numbers that go in, where the file normalises them itself."),
+    ] = None
+    layout: Annotated[
+        str | None, WithJsonSchema({"enum": list(get_args(Layout))}), Field(description="Of an array that goes in.")
+    ] = None
+    input: Annotated[str | None, Field(description="What the file calls the image.")] = None
+    output: Annotated[str | None, Field(description="Which of its outputs is the answer.")] = None
+
+    @model_validator(mode="after")
+    def _states_a_contract(self) -> Self:
+        try:
+            self.contract()
+        except ConversionError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    def contract(self) -> Contract:
+        """Return what is stated."""
+        return state(self.inside, self.range, self.layout, self.input, self.output)
+
+
+class ArtifactTable(ContractTable):
+    """An entry of `artifacts` that says what its files do themselves."""
+
+    path: Annotated[str, AfterValidator(_is_model_file), Field(description="A file, or a glob.")]
+
+
 class ModelTable(Table):
     """[models.NAME]"""
 
@@ -142,12 +182,12 @@ class ModelTable(Table):
     sizes: Annotated[list[Size] | None, Field(description="Every [height, width], in the place of bounds.")] = None
     records: Annotated[list[str], Field(description="Predictions made elsewhere: files or globs of records.")] = []
     artifacts: Annotated[
-        list[Annotated[str, AfterValidator(_is_model_file)]],
-        Field(description="Finished files, or globs; each is a route of its own."),
+        list[Annotated[str, AfterValidator(_is_model_file)] | ArtifactTable],
+        Field(description="Finished files, or globs, or tables of them; each file is a route of its own."),
     ] = []
 
 
-class ConverterTable(Table):
+class ConverterTable(ContractTable):
     """[converters.NAME]: a route of your own; either `convert` or `command`."""
 
     convert: Annotated[

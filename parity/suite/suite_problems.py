@@ -42,8 +42,9 @@ def _own_routes(content: Mapping[str, Any], directory: Path) -> Iterator[str]:
     yield from (name for name, _ in _tables(content.get("converters")))
     for _, model in _tables(content.get("models")):
         artifacts = model.get("artifacts")
-        patterns = [one for one in artifacts if isinstance(one, str)] if isinstance(artifacts, list) else []
-        yield from matching(patterns, directory)
+        entries = artifacts if isinstance(artifacts, list) else []
+        patterns = [one.get("path") if isinstance(one, dict) else one for one in entries]
+        yield from matching([one for one in patterns if isinstance(one, str)], directory)
 
 
 def _refused(path: Path, problems: Sequence[str]) -> ParityError:

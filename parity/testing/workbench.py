@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +41,7 @@ class Workbench:
     def __init__(self, config: pytest.Config) -> None:
         self.artifacts: Path = config.getoption("parity_artifacts") or config.rootpath / ".parity"
         self.scale: float = config.getoption("parity_tolerance_scale")
+        self.strict: bool = config.getoption("parity_strict")
         self.time_limit: float | None = config.getoption("parity_time_limit")
         update: bool = config.getoption("parity_update_baselines")
         self.force: bool = config.getoption("parity_force")
@@ -91,11 +93,11 @@ class Workbench:
             return Drift(Subject(entry.name, route, "", "-", entry.recipe(route).precision or "", "error", reason))
         at = (suite.path, entry.name, route)
         if at not in self._made:
-            self._made[at] = convert_entry(reference.classifier, entry, route, self.artifacts)
+            self._made[at] = convert_entry(reference.classifier, entry, route, self.artifacts, lambda: reference)
         artifact = self._made[at]
         if isinstance(artifact, Subject):  # the conversion failed
             return Drift(artifact)
-        judging = judging_of(entry, route, self.scale)
+        judging = replace(judging_of(entry, route, self.scale), strict=self.strict)
         subject, prediction = judge_with_prediction(reference, artifact, backend, judging)
         explainer = self._explainers.setdefault(at, Explainer())
         subject = explainer(subject, reference, artifact, prediction)

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conversion.artifact import under
+from conversion.contract import ASSUMED, Contract
 from conversion.errors import ConversionError
 from conversion.toolchain_worker import raised_while_importing
 from parity.backends import backends_for, find_backend
+from parity.contract.settle import settled
 from parity.core.environment import environment
 from parity.core.results import Diagnosis, Divergence, Prediction, Subject
 from parity.diagnosis.causes import Explainer
@@ -111,8 +114,11 @@ class Bench:
         """List what has to be said of the tool chain."""
         return tuple(f"{self.side.name}: {remark}" for remark in self.session.remarks) if self.session else ()
 
-    def convert(self, tried: SuiteRoute) -> Conversion:
-        """Convert a model of the suite by a route; a failure is a result."""
+    def convert(self, tried: SuiteRoute, held: Contract = ASSUMED) -> Conversion:
+        """Convert a model of the suite by a route; a failure is a result.
+
+        held: the contract of the other side's file, which this side's is held to; nobody's: its own.
+        """
         entry, route = tried.entry, tried.route
         chain = self.side.toolchain
         if self.skipped or self.failure:
@@ -126,13 +132,18 @@ class Bench:
             artifact = _convert_here(tried, self.directory)
         elif tried.recipe.key:
             artifact = convert_own_in(self.session, classifier, _own(tried), self.directory, self.timeout)
+            if not isinstance(artifact, ToolChainFailure):
+                artifact = under(tried.recipe.contract, artifact)
         else:
             source = Source("parity.versions.toolchain_side:make_classifier", _factory(tried))
             axes = (entry.dynamic, entry.bounds, entry.sizes)
             artifact = convert_in(self.session, classifier, source, route, self.directory, *axes, self.timeout)
         if isinstance(artifact, ToolChainFailure):
             return Conversion(failure=artifact)
-        return Conversion(artifact)
+        try:
+            return Conversion(settled(under(held, artifact), classifier, lambda: tried.reference))
+        except ConversionError as error:
+            return Conversion(failure=ToolChainFailure("convert", (str(error),)))
 
     def judge(self, tried: SuiteRoute, conversion: Conversion, backend: str) -> Outcome:
         """Run an artefact on a backend and compare it with PyTorch."""
@@ -146,7 +157,11 @@ class Bench:
             subject, answers = judge_with_prediction(reference, artifact, backend, judging)
             # The runtime is not what is being tried: that it does not take the file is the file's fault.
             return Outcome(subject, answers, "nonsense" if subject.verdict == "error" else state_of(subject))
-        request = {"artifact": str(artifact.path.absolute()), "backend": backend}
+        request = {
+            "artifact": str(artifact.path.absolute()),
+            "backend": backend,
+            "contract": _contract_of(artifact),
+        }
         answer = self._ask_parity("predict", request, {"pixels": reference.images.pixels})
         if isinstance(answer, ToolChainFailure):
             subject = Subject(entry.name, route, artifact.path.name, backend, artifact.precision, "error")
@@ -182,6 +197,7 @@ class Bench:
             names=images.names,
             files=[str(Path(file).absolute()) for file in images.files],
             tolerance=subject.tolerance,
+            contract=_contract_of(artifact),
         )
         arrays = {"pixels": images.pixels, "expected": np.asarray(reference.prediction.probabilities)}
         answer = self._ask_parity("explain", {"failure": asdict(failure)}, arrays)
@@ -227,6 +243,11 @@ def _convert_here(tried: SuiteRoute, directory: Path) -> Artifact | ToolChainFai
     except ConversionError as error:
         stage = "load" if raised_while_importing(error) else "convert"
         return ToolChainFailure(stage, (str(error),))
+
+
+def _contract_of(artifact: Artifact) -> dict[str, Any]:
+    """Write a contract down, with the output that is read: what JSON can hold."""
+    return {**asdict(artifact.contract), "output": artifact.output}
 
 
 def _own(tried: SuiteRoute) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from conversion.contract import ASSUMED, Contract
 from parity.core.errors import ParityError
 from parity.pipeline import load_entry
 from parity.suite.toolchain import ToolChain
@@ -120,6 +121,7 @@ def bisect(
         if not routes or route in routes
     ]
     remarks: dict[str, None] = {}
+    held: dict[tuple[str, str], Contract] = {}
     done: dict[str, list[Trial]] = {}
 
     def trials(version: str) -> list[Trial]:
@@ -127,7 +129,7 @@ def bisect(
             progress(f"{package} {version}", len(done) / len(releases))
             side = Side(f"{package} {version}", ToolChain(f"{package} {version}", (f"{package}=={version}",)))
             with opened(side, artifacts, timeout) as bench:
-                done[version] = [_try(version, bench, tried) for tried in work]
+                done[version] = [_try(version, bench, tried, held) for tried in work]
                 remarks.update(dict.fromkeys(bench.remarks))
         return done[version]
 
@@ -210,8 +212,13 @@ def _passed_over(releases: Sequence[str], before: Trial, after: Trial) -> str:
     return f" (between them, not to be judged: {', '.join(between)})" if between else ""
 
 
-def _try(version: str, bench: Bench, tried: SuiteRoute) -> Trial:
-    outcome = bench.judge(tried, bench.convert(tried), runtime_for(tried.recipe))
+def _try(version: str, bench: Bench, tried: SuiteRoute, held: dict[tuple[str, str], Contract]) -> Trial:
+    """Try one release. held: by model and route, the contract of a file that was right; others are held to it."""
+    key = (tried.entry.name, tried.route)
+    conversion = bench.convert(tried, held.get(key, ASSUMED))
+    outcome = bench.judge(tried, conversion, runtime_for(tried.recipe))
+    if conversion.artifact and outcome.state == "right":
+        held.setdefault(key, conversion.artifact.contract)
     return Trial(version, _OF_SIDES[outcome.state], outcome.subject.reason)
 
 

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from conversion.artifact import open_artifact
+from conversion.contract import Contract
 from parity.backends import find_backend
 from parity.backends.reference import Reference
 from parity.core.errors import ParityError
 from parity.core.results import Prediction
 from parity.core.tolerance import Tolerance
 from parity.diagnosis.causes import Explainer
+from parity.formats.feeding import fitting_batch
 from parity.judging import Judging, judge_with_prediction
 from parity.pipeline import artifact_of
 from parity.suite.images import ImageSet
@@ -48,6 +50,7 @@ class Failure:
     names: Sequence[str]
     files: Sequence[str]
     tolerance: float | None
+    contract: Mapping[str, Any]
 
 
 def make_classifier(factory: str, arguments: Mapping[str, Any], name: str, directory: str) -> Classifier:
@@ -68,15 +71,25 @@ def convert_own(suite: str, model: str, route: str, directory: str) -> dict[str,
     return {"path": str(artifact.path), "weights": weights_hash(classifier), "remark": artifact.remark}
 
 
-def predict(artifact: str, backend: str, pixels: str) -> dict[str, Any]:
-    """Run an artefact on the pixels [N, H, W, 3] of a .npy file."""
-    prediction = find_backend(backend).load(open_artifact(artifact))(np.load(pixels))
+def predict(artifact: str, backend: str, pixels: str, contract: Mapping[str, Any]) -> dict[str, Any]:
+    """Run an artefact on the pixels [N, H, W, 3] of a .npy file. contract: the fields of its Contract."""
+    opened = replace(open_artifact(artifact), **_under(contract))
+    batch = fitting_batch(np.load(pixels), 1, opened)
+    prediction = find_backend(backend).load(opened, batch)(np.load(pixels))
     return {
         # As hexadecimal text, because JSON has neither NaN nor infinity.
         "probabilities": [[float(p).hex() for p in row] for row in prediction.probabilities],
         "labels": prediction.labels,
         "top1": prediction.top1,
     }
+
+
+def _under(contract: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a contract back from JSON: what an Artifact has of it."""
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in contract.items()
+    }
+    return {"contract": Contract(**fields), "output": contract["output"]}
 
 
 def explain(failure: Mapping[str, Any], pixels: str, expected: str) -> dict[str, Any]:
@@ -92,7 +105,7 @@ def explain(failure: Mapping[str, Any], pixels: str, expected: str) -> dict[str,
         raise ParityError(f"{classifier.name}: the factory gives other weights every time it is called; seed it")
     images = ImageSet(tuple(failed.names), np.load(pixels), tuple(map(Path, failed.files)))
     reference = Reference(classifier, images, Prediction(np.load(expected), tuple(classifier.labels)))
-    artifact = replace(open_artifact(failed.artifact), route=failed.route)
+    artifact = replace(open_artifact(failed.artifact), route=failed.route, **_under(failed.contract))
     judging = Judging(None if failed.tolerance is None else Tolerance(failed.tolerance))
     subject, answers = judge_with_prediction(reference, artifact, failed.backend, judging)
     explained = Explainer()(subject, reference, artifact, answers)

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from conversion.contract import ASSUMED
 from parity.backends import runtimes
 from parity.core.compare import compare
 from parity.core.errors import ParityError
@@ -134,7 +135,8 @@ def upgrade(
 
 
 def _leg(tried: SuiteRoute, old_bench: Bench, new_bench: Bench) -> UpgradeLeg:
-    was, now = (bench.convert(tried) for bench in (old_bench, new_bench))
+    was = old_bench.convert(tried)
+    now = new_bench.convert(tried, was.artifact.contract if was.artifact else ASSUMED)
     backend = runtime_for(tried.recipe)
     before = old_bench.judge(tried, was, backend)
     after = new_bench.judge(tried, now, backend)

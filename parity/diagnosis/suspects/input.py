@@ -248,7 +248,7 @@ def _mixed(examination: Examination, image: np.ndarray, repair: Repair) -> Itera
 def _repair(examination: Examination, entry: Entry) -> Repair:
     statistics = examination.reference.classifier.preprocessing
     mean, std = np.array(statistics.mean, np.float64), np.array(statistics.std, np.float64)
-    scale, bias = [float(x) for x in 1 / (255 * std)], [float(x) for x in -mean / std]
+    scale, bias = examination.file.artifact.contract.of_input(1 / (255 * std), -mean / std)
     return Repair(edit=lambda model: model.replace_input(entry.value, entry.readers, scale, bias))
 
 

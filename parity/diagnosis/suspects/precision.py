@@ -97,9 +97,10 @@ def _largest(examination: Examination) -> tuple[str, float]:
     from parity.formats.coreml.classifier import fed
     from parity.formats.mlprogram.retyped import evaluator_in_fp32
 
-    evaluator = evaluator_in_fp32(examination.file.artifact.path)
+    artifact = examination.file.artifact
+    evaluator = evaluator_in_fp32(artifact.path)
     pixels = examination.pixels[min(examination.screen[0], len(examination.pixels) - 1)]
-    values = evaluator.trace({f.name: fed(f, pixels[None]) for f in evaluator.description.input})
+    values = evaluator.trace({f.name: fed(artifact, f, pixels[None]) for f in evaluator.description.input})
     sizes = {
         name: float(np.abs(value).max(initial=0.0)) for name, value in values.items() if value.dtype.kind == "f"
     }

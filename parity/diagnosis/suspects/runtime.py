@@ -16,7 +16,6 @@ from parity.diagnosis import chain
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
 from parity.formats import find_format
-from parity.formats.onnx.description import image_of
 
 if TYPE_CHECKING:
     from conversion import Artifact
@@ -118,7 +117,7 @@ def _operation(examination: Examination, one: str, other: str) -> str:
 
 
 def _values(artifact: Artifact, runtime: str, pixels: np.ndarray) -> dict[str, np.ndarray]:
-    from parity.formats.feeding import as_tensor
+    from parity.formats.onnx.inputs import feed, graph_inputs
     from parity.formats.trace import open_trace
 
     if runtime != "onnx-reference":
@@ -128,9 +127,9 @@ def _values(artifact: Artifact, runtime: str, pixels: np.ndarray) -> dict[str, n
     from parity.backends.onnx_reference import evaluator_of
 
     model = onnx.load(str(artifact.path))
-    image = image_of(model)
-    batch = image.type.tensor_type.shape.dim[0].dim_value or 1
-    fed = {image.name: np.repeat(as_tensor(pixels[None]), batch, axis=0)}
+    inputs = graph_inputs(model)
+    (image,) = inputs.values()
+    fed = feed(artifact, inputs, np.repeat(pixels[None], image.shape[0] or 1, axis=0))
     values: dict[str, Any] = evaluator_of(model).run(None, fed, intermediate=True)
     return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 

@@ -11,7 +11,7 @@ from conversion.shapes import coreml_input_shapes
 from parity.core.errors import ParityError
 from parity.core.results import Prediction
 from parity.formats.bound import bound_predictions
-from parity.formats.feeding import answers, as_tensor
+from parity.formats.feeding import answers, as_array
 from parity.formats.outputs import OutputNotFoundError, pick_output
 
 if TYPE_CHECKING:
@@ -28,25 +28,30 @@ def classifier_predictions(
     """
     feature = _only_input(artifact, description)
     named: str = description.predictedFeatureName
-    accepted = coreml_input_shapes(feature)
+    accepted = coreml_input_shapes(feature, artifact.contract.layout)
 
     def once(pixels: np.ndarray) -> Mapping[str, Any]:
-        return run({feature.name: fed(feature, pixels)})
+        return run({feature.name: fed(artifact, feature, pixels)})
 
     if artifact.bound:
         return bound_predictions(artifact, accepted, [str(one.name) for one in description.output], once, batch)
     probabilities = _probabilities_output(artifact, description)
+    names = artifact.contract.names
+
+    def name(label: Any) -> str:
+        return names[label] if isinstance(label, int) and 0 <= label < len(names) else str(label)
 
     def predict(pixels: np.ndarray) -> Prediction:
         batches = list(answers(artifact, accepted, pixels, batch, once))
         first = batches[0][0][probabilities]
         if not isinstance(first, dict):
             arrays = [np.asarray(answer[probabilities]).reshape(batch, -1)[:count] for answer, count in batches]
-            return Prediction(np.concatenate(arrays), _labels(artifact), answer_shape=np.shape(first))
+            rows = artifact.contract.finish(np.concatenate(arrays))
+            return Prediction(rows, _labels(artifact), answer_shape=np.shape(first))
         labels = tuple(first)
-        rows = [[answer[probabilities][label] for label in labels] for answer, _ in batches]
-        top1 = tuple(str(answer[named]) for answer, _ in batches) if named else None
-        return Prediction(np.array(rows), tuple(str(label) for label in labels), top1)
+        rows = np.array([[answer[probabilities][label] for label in labels] for answer, _ in batches])
+        top1 = tuple(name(answer[named]) for answer, _ in batches) if named else None
+        return Prediction(artifact.contract.finish(rows), tuple(name(label) for label in labels), top1)
 
     return predict
 
@@ -55,6 +60,11 @@ def _only_input(artifact: Artifact, description: Any) -> Any:
     if len(description.input) != 1:
         names = ", ".join(feature.name for feature in description.input) or "none"
         raise ParityError(f"{artifact.path}: a classifier takes one image; this model takes {names}")
+    wanted = artifact.contract.input
+    if wanted and wanted != description.input[0].name:
+        raise ParityError(
+            f"{artifact.path}: no input is called `{wanted}`; this model takes {description.input[0].name}"
+        )
     return description.input[0]
 
 
@@ -83,14 +93,16 @@ def _probabilities_output(artifact: Artifact, description: Any) -> str:
     return pick_output(shapes, artifact, "classLabelProbs")
 
 
-def fed(feature: Any, pixels: np.ndarray) -> Any:
-    """Make what an input takes of the pixels of a batch, uint8 [N, H, W, 3]."""
+def fed(artifact: Artifact, feature: Any, pixels: np.ndarray) -> Any:
+    """Make what an input takes of the pixels of a batch, uint8 [N, H, W, 3], by the file's contract.
+
+    An image is pixels, whatever the contract says: Core ML has no other.
+    """
     if feature.type.WhichOneof("Type") == "imageType":
         from PIL import Image
 
         return Image.fromarray(pixels[0])
-    tensor = as_tensor(pixels)
-    return tensor[0] if len(feature.type.multiArrayType.shape) == 3 else tensor
+    return as_array(artifact, pixels, list(feature.type.multiArrayType.shape))
 
 
 def _labels(artifact: Artifact) -> tuple[str, ...] | None:

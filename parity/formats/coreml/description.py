@@ -41,6 +41,18 @@ def read_outputs(artifact: Artifact) -> tuple[str, dict[str, Shape]]:
     return str(description.predictedProbabilitiesName) or alone, shapes
 
 
+def numbered_classes(artifact: Artifact) -> list[int] | None:
+    """Read the class labels of a classifier whose answer is a whole number, in the order of its outputs."""
+    description = open_model(artifact.path).specification.description
+    kinds = {feature.name: feature.type.WhichOneof("Type") for feature in description.output}
+    if kinds.get(description.predictedFeatureName) != "int64Type":
+        return None
+    from parity.formats import format_of
+
+    edit = format_of(artifact).edit
+    return [int(label) for label in edit.labels(edit.read(artifact)) or ()]
+
+
 def vision_gaps(artifact: Artifact, call: Call) -> str:
     """Say what Vision misses in a file, and what to convert it with; empty where it is a classifier."""
     try:

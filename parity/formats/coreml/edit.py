@@ -34,7 +34,12 @@ def save(artifact: Artifact, model: Any, path: Path) -> None:
     file.write_bytes(model.SerializeToString())
 
 
-def swap_channels(model: Any) -> None:
+def takes_image(model: Any) -> bool:
+    """Say whether the input is declared an image, not an array."""
+    return str(model.description.input[0].type.WhichOneof("Type")) == "imageType"
+
+
+def declare_bgr(model: Any) -> None:
     """Declare the image to be of blue, green, red."""
     model.description.input[0].type.imageType.colorSpace = BGR
 

@@ -24,7 +24,7 @@ def open_trace(artifact: Artifact, optimised: bool) -> Trace:
     evaluator = Evaluator(artifact.path)
 
     def trace(pixels: np.ndarray) -> dict[str, np.ndarray]:
-        feeds = {feature.name: fed(feature, pixels[None]) for feature in evaluator.description.input}
+        feeds = {feature.name: fed(artifact, feature, pixels[None]) for feature in evaluator.description.input}
         return {**evaluator.feeds(feeds), **evaluator.trace(feeds)}
 
     return trace
@@ -53,7 +53,7 @@ def open_trace_with_values(artifact: Artifact, names: Sequence[str]) -> TraceWit
         held.clear()
         held.update(overrides)
         feature = engine.description.input[0]
-        feeds = {feature.name: fed(feature, image[None])}
+        feeds = {feature.name: fed(artifact, feature, image[None])}
         with torch.inference_mode():
             values = {**engine.feeds(feeds), **engine.trace(feeds)}
         return {name: value.numpy() for name, value in values.items() if isinstance(value, torch.Tensor)}

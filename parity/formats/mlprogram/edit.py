@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from conversion.shapes import in_nchw, layout_of
 from parity.coreml.reading.mil import default_function
-from parity.formats.coreml.edit import BGR, RGB
+from parity.formats.coreml.edit import BGR, RGB, declare_bgr, takes_image
 from parity.formats.coreml.edit import declare_rgb as declare_rgb
 from parity.formats.coreml.edit import declares_bgr as declares_bgr
 from parity.formats.coreml.edit import halves as halves
@@ -16,7 +17,6 @@ from parity.formats.coreml.edit import read as read
 from parity.formats.coreml.edit import save as save
 from parity.formats.coreml.edit import stop_training as stop_training
 from parity.formats.coreml.edit import strange_input_type as strange_input_type
-from parity.formats.coreml.edit import swap_channels as swap_channels
 from parity.formats.coreml.edit import take_channels_first as take_channels_first
 from parity.formats.coreml.edit import take_floats as take_floats
 from parity.formats.coreml.edit import training_norms as training_norms
@@ -29,7 +29,10 @@ _BOOL, _STRING, _FP16, _FP32, _INT32 = 1, 2, 10, 11, 23
 def replace_input(
     model: Any, value: str, readers: Sequence[str], scale: Sequence[float], bias: Sequence[float]
 ) -> None:
-    """Put casts, a mul and an add behind the image, in fp32."""
+    """Put casts, a mul and an add behind the image, in fp32.
+
+    Where the image has its channels last and `value` stands behind the transposition, so do these.
+    """
     function, operations = _function(model)
     image = function.inputs[0]
     image_type = model.description.input[0].type.imageType
@@ -37,11 +40,19 @@ def replace_input(
         image_type.colorSpace = RGB
     wanted = _types(model)[value].tensorType.dataType
     shape = [int(d.constant.size) for d in image.type.tensorType.dimensions]
-    channels = [1] * (len(shape) - 3) + [3, 1, 1]
+    last = not takes_image(model) and layout_of(shape) == "NHWC"
+    turned = last and value != image.name
+    channels = [1] * (len(shape) - 3) + ([1, 1, 3] if last and not turned else [3, 1, 1])
     added: list[Any] = []
     current = image.name
     if image.type.tensorType.dataType != _FP32:
         current = _cast(model, added, current, "fp32", shape)
+    if turned:
+        batch = list(range(len(shape) - 3))
+        order = [*batch, *(len(batch) + axis for axis in (2, 0, 1))]
+        shape = in_nchw(shape)
+        perm = _const(model, added, "repaired_perm", np.array(order, np.int32))
+        current = _operation(model, added, "transpose", {"x": current, "perm": perm}, _FP32, shape)
     for kind, numbers in (("mul", scale), ("add", bias)):
         constant = _const(model, added, f"repaired_{kind}", np.array(numbers, np.float32).reshape(channels))
         current = _operation(model, added, kind, {"x": current, "y": constant}, _FP32, shape)
@@ -50,6 +61,26 @@ def replace_input(
     for operation in operations:
         if operation.outputs and operation.outputs[0].name in readers:
             _rename(operation, value, current)
+    for index, operation in enumerate(added):
+        operations.insert(index, operation)
+
+
+def swap_channels(model: Any) -> None:
+    """Declare an image to be of blue, green, red; an array is reversed along its channels."""
+    if takes_image(model):
+        declare_bgr(model)
+        return
+    function, operations = _function(model)
+    image = function.inputs[0]
+    shape = [int(d.constant.size) for d in image.type.tensorType.dimensions]
+    axis = len(shape) - (1 if layout_of(shape) == "NHWC" else 3)
+    added: list[Any] = []
+    axes = _const(model, added, "swapped_axes", np.array([axis], np.int32))
+    reversed_ = _operation(
+        model, added, "reverse", {"x": image.name, "axes": axes}, image.type.tensorType.dataType, shape
+    )
+    for operation in operations:
+        _rename(operation, image.name, reversed_)
     for index, operation in enumerate(added):
         operations.insert(index, operation)
 

@@ -1,6 +1,7 @@
 """NeuralNetwork: Core ML's older format, of layers that hold their weights."""
 
 from parity.formats.coreml.description import declared_input as declared_input
+from parity.formats.coreml.description import numbered_classes as numbered_classes
 from parity.formats.coreml.description import read_outputs as read_outputs
 from parity.formats.coreml.graph import reshape_targets as reshape_targets
 from parity.formats.coreml.running import open_trace as open_trace

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.formats.coreml.edit import BGR, RGB
+from parity.formats.coreml.edit import BGR, RGB, declare_bgr, takes_image
 from parity.formats.coreml.edit import declare_rgb as declare_rgb
 from parity.formats.coreml.edit import declares_bgr as declares_bgr
 from parity.formats.coreml.edit import halves as halves
@@ -15,7 +15,6 @@ from parity.formats.coreml.edit import read as read
 from parity.formats.coreml.edit import save as save
 from parity.formats.coreml.edit import stop_training as stop_training
 from parity.formats.coreml.edit import strange_input_type as strange_input_type
-from parity.formats.coreml.edit import swap_channels as swap_channels
 from parity.formats.coreml.edit import take_channels_first as take_channels_first
 from parity.formats.coreml.edit import take_floats as take_floats
 from parity.formats.coreml.edit import training_norms as training_norms
@@ -44,6 +43,24 @@ def replace_input(
     layer.scale.hasBias = True
     layer.scale.shapeBias.extend([3, 1, 1])
     layer.scale.bias.floatValue.extend(bias)
+    network.layers.insert(0, layer)
+
+
+def swap_channels(model: Any) -> None:
+    """Declare an image to be of blue, green, red; of an array the channels are exchanged by a layer."""
+    if takes_image(model):
+        declare_bgr(model)
+        return
+    network, feature = network_of(model), model.description.input[0]
+    for layer in network.layers:
+        layer.input[:] = ["swapped channels" if name == feature.name else name for name in layer.input]
+    layer = type(network.layers[0])()
+    layer.name = "swapped channels"
+    layer.input.append(feature.name)
+    layer.output.append("swapped channels")
+    # Counted from the end: a network's arrays may have axes of the format's own before them.
+    rank = max(len(feature.type.multiArrayType.shape), 4)
+    layer.reverse.reverseDim.extend([place == rank - 3 for place in range(rank)])
     network.layers.insert(0, layer)
 
 

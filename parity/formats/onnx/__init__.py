@@ -5,6 +5,7 @@ from parity.formats.onnx import settings as settings
 from parity.formats.onnx.content import content as content
 from parity.formats.onnx.content import operations as operations
 from parity.formats.onnx.description import declared_input as declared_input
+from parity.formats.onnx.description import numbered_classes as numbered_classes
 from parity.formats.onnx.description import read_outputs as read_outputs
 from parity.formats.onnx.description import vision_told as vision_told
 from parity.formats.onnx.graph import read_graph as read_graph

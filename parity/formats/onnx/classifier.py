@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from conversion.shapes import onnx_input_shapes
-from parity.core.errors import ParityError
 from parity.core.results import Prediction
 from parity.formats.bound import bound_predictions
-from parity.formats.feeding import answers, as_tensor
+from parity.formats.feeding import answers
+from parity.formats.onnx.inputs import Dims, Input, feed, image_name
 from parity.formats.outputs import pick_output
 
 if TYPE_CHECKING:
     from conversion import Artifact
 
-# A number where the size is fixed, anything else where it is open.
-Dims = Sequence[Any]
-
 
 def classifier_predictions(
     artifact: Artifact,
-    inputs: Mapping[str, Dims],
+    inputs: Mapping[str, Input],
     outputs: Mapping[str, Dims],
     run: Callable[[str, Mapping[str, np.ndarray]], Any],
     batch: int,
@@ -32,11 +29,10 @@ def classifier_predictions(
 
     run: takes an output's name and the feeds, gives the output. batch: how many images go in at once.
     """
-    image = _image(artifact, inputs)
-    accepted = onnx_input_shapes(artifact, inputs[image])
+    accepted = onnx_input_shapes(artifact, inputs[image_name(artifact, inputs)].dims)
 
     def every(pixels: np.ndarray) -> Mapping[str, Any]:
-        return {name: run(name, {image: as_tensor(pixels)}) for _, name in artifact.bound}
+        return {name: run(name, feed(artifact, inputs, pixels)) for _, name in artifact.bound}
 
     if artifact.bound:
         return bound_predictions(artifact, accepted, outputs, every, batch)
@@ -44,12 +40,12 @@ def classifier_predictions(
     labels = artifact.provenance.labels if artifact.provenance else ()
 
     def once(pixels: np.ndarray) -> np.ndarray:
-        return np.asarray(run(output, {image: as_tensor(pixels)}))
+        return np.asarray(run(output, feed(artifact, inputs, pixels)))
 
     def predict(pixels: np.ndarray) -> Prediction:
         batches = list(answers(artifact, accepted, pixels, batch, once))
-        rows = [_flat(row)[:count] for row, count in batches]
-        return Prediction(np.concatenate(rows), labels or None, answer_shape=batches[0][0].shape)
+        rows = np.concatenate([_flat(row)[:count] for row, count in batches])
+        return Prediction(artifact.contract.finish(rows), labels or None, answer_shape=batches[0][0].shape)
 
     return predict
 
@@ -58,17 +54,6 @@ def _flat(answer: np.ndarray) -> np.ndarray:
     """Read [N, classes, 1, 1] as [N, classes]: they are the same numbers."""
     behind = answer.shape[2:]
     return answer.reshape(answer.shape[:2]) if behind and set(behind) == {1} else answer
-
-
-def _image(artifact: Artifact, inputs: Mapping[str, Dims]) -> str:
-    """Check that a model has one input, an image [N, 3, H, W], and return its name."""
-    shapes = {name: _shape(dims) for name, dims in inputs.items()}
-    if len(shapes) != 1 or [(len(s), s[1:2]) for s in shapes.values()] not in ([(4, (3,))], [(4, (None,))]):
-        listed = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items()) or "none"
-        raise ParityError(
-            f"{artifact.path}: a classifier takes one image [N, 3, height, width]; this model takes {listed}"
-        )
-    return next(iter(shapes))
 
 
 def _shape(dims: Dims) -> tuple[int | None, ...]:

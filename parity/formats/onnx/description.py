@@ -41,6 +41,11 @@ def sizes_of(value: Any) -> Shape:
     return tuple(dim.dim_value or None for dim in value.type.tensor_type.shape.dim)
 
 
+def numbered_classes(artifact: Artifact) -> list[int] | None:
+    """Read none: the format has no labels."""
+    return None
+
+
 def vision_told(artifact: Artifact) -> str:
     """Say nothing: Vision takes Core ML files alone."""
     return ""

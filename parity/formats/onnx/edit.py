@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from parity.formats.onnx.description import image_of
+from conversion.shapes import layout_of
+from parity.formats.onnx.description import image_of, sizes_of
 from parity.formats.onnx.halves import halves as halves
 from parity.formats.onnx.halves import widen as widen
 
@@ -36,20 +37,41 @@ def save(artifact: Artifact, model: Any, path: Path) -> None:
 def replace_input(
     model: Any, value: str, readers: Sequence[str], scale: Sequence[float], bias: Sequence[float]
 ) -> None:
-    """Put a Mul and an Add behind the image."""
+    """Put a Mul and an Add behind the image; a Cast before them where it is of whole numbers.
+
+    Where the image has its channels last and `value` stands behind the transposition, so do these.
+    """
     from onnx import TensorProto, helper
 
     image = image_of(model)
-    half = image.type.tensor_type.elem_type == TensorProto.FLOAT16
-    dtype = np.float16 if half else np.float32
-    names = [_fresh(model, f"repaired {part}") for part in ("scale", "bias", "scaled", "input")]
-    for name, numbers in zip(names, (scale, bias), strict=False):
-        _add(model, name, np.array(numbers, dtype).reshape(1, 3, 1, 1))
+    kind = image.type.tensor_type.elem_type
+    dtype = np.float16 if kind == TensorProto.FLOAT16 else np.float32
+    last = channels_last(image)
+    turned = last and value != image.name
+    channels = (1, 1, 1, 3) if last and not turned else (1, 3, 1, 1)
+    parts = ("scale", "bias", "floats", "planes", "scaled", "input")
+    scales, biases, floats, planes, scaled, result = (_fresh(model, f"repaired {part}") for part in parts)
+    for name, numbers in ((scales, scale), (biases, bias)):
+        _add(model, name, np.array(numbers, dtype).reshape(channels))
     for node in model.graph.node:
         if _name(node) in readers:
-            node.input[:] = [names[3] if name == value else name for name in node.input]
-    model.graph.node.insert(0, helper.make_node("Mul", [image.name, names[0]], [names[2]], names[2]))
-    model.graph.node.insert(1, helper.make_node("Add", [names[2], names[1]], [names[3]], names[3]))
+            node.input[:] = [result if name == value else name for name in node.input]
+    added, current = [], image.name
+    if kind not in (TensorProto.FLOAT, TensorProto.FLOAT16):
+        added.append(helper.make_node("Cast", [current], [floats], floats, to=TensorProto.FLOAT))
+        current = floats
+    if turned:
+        added.append(helper.make_node("Transpose", [current], [planes], planes, perm=[0, 3, 1, 2]))
+        current = planes
+    added.append(helper.make_node("Mul", [current, scales], [scaled], scaled))
+    added.append(helper.make_node("Add", [scaled, biases], [result], result))
+    for place, node in enumerate(added):
+        model.graph.node.insert(place, node)
+
+
+def channels_last(image: Any) -> bool:
+    """Say whether an image, a ValueInfoProto, is [N, H, W, 3]."""
+    return layout_of(sizes_of(image)) == "NHWC"
 
 
 def insert_behind_image(model: Any, kind: str, constant: np.ndarray | None = None, **attributes: Any) -> None:
@@ -165,7 +187,8 @@ def set_softmax_axis(model: Any, operation: str, axis: int) -> None:
 
 def swap_channels(model: Any) -> None:
     """Gather the channels backwards."""
-    insert_behind_image(model, "Gather", np.array([2, 1, 0], np.int64), axis=1)
+    axis = 3 if channels_last(image_of(model)) else 1
+    insert_behind_image(model, "Gather", np.array([2, 1, 0], np.int64), axis=axis)
 
 
 def fix_shape(model: Any, shape: Sequence[int]) -> None:

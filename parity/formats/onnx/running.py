@@ -9,9 +9,8 @@ import numpy as np
 
 from parity.core.refusals import refusals
 from parity.core.results import Prediction
-from parity.formats.feeding import as_tensor
 from parity.formats.onnx.classifier import classifier_predictions
-from parity.formats.onnx.description import image_of
+from parity.formats.onnx.inputs import Input, feed, graph_inputs, session_inputs
 from parity.formats.onnx.session import UNOPTIMISED, open_session
 from parity.formats.trace import Answer, Trace, TraceWith
 
@@ -24,18 +23,19 @@ def open_trace(artifact: Artifact, optimised: bool) -> Trace:
     import onnx
 
     model = onnx.load(str(artifact.path))
-    image = image_of(model)
-    batch = image.type.tensor_type.shape.dim[0].dim_value or 1
+    inputs = graph_inputs(model)
+    (image,) = inputs.values()
+    batch = image.shape[0] or 1
     _ask_for_all(model)
     with refusals(f"{artifact.path}: ONNX Runtime cannot show the values inside"):
         session = open_session(model.SerializeToString(), "ORT_ENABLE_ALL" if optimised else UNOPTIMISED)
     names = [value.name for value in session.get_outputs()]
 
     def trace(pixels: np.ndarray) -> dict[str, np.ndarray]:
-        fed = np.repeat(as_tensor(pixels[None]), batch, axis=0)
+        fed = feed(artifact, inputs, np.repeat(pixels[None], batch, axis=0))
         with refusals(f"{artifact.path}: ONNX Runtime cannot run it"):
-            values = session.run(names, {image.name: fed})
-        return {image.name: fed, **{n: v for n, v in zip(names, values, strict=True) if isinstance(v, np.ndarray)}}
+            values = session.run(names, fed)
+        return {**fed, **{n: v for n, v in zip(names, values, strict=True) if isinstance(v, np.ndarray)}}
 
     return trace
 
@@ -61,18 +61,17 @@ def open_trace_with_values(artifact: Artifact, names: Sequence[str]) -> TraceWit
     """Open a session that shows all values with some of them replaced."""
     session, inputs = _session(artifact, names, everything=True)
     listed = [value.name for value in session.get_outputs()]
-    image_name = next(iter(inputs))
 
     def traced(image: np.ndarray, overrides: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        fed = as_tensor(image[None])
+        fed = feed(artifact, inputs, image[None])
         with refusals(f"{artifact.path}: ONNX Runtime cannot run it"):
-            values = session.run(listed, {image_name: fed, **overrides})
-        return {image_name: fed, **dict(zip(listed, values, strict=True)), **overrides}
+            values = session.run(listed, {**fed, **overrides})
+        return {**fed, **dict(zip(listed, values, strict=True)), **overrides}
 
     return traced
 
 
-def _session(artifact: Artifact, names: Sequence[str], everything: bool) -> tuple[Any, dict[str, Any]]:
+def _session(artifact: Artifact, names: Sequence[str], everything: bool) -> tuple[Any, dict[str, Input]]:
     """Open a session in which some values are inputs; inputs: the others."""
     import onnx
 
@@ -92,8 +91,7 @@ def _session(artifact: Artifact, names: Sequence[str], everything: bool) -> tupl
     if everything:
         _ask_for_all(model)
     session = open_session(model.SerializeToString(), UNOPTIMISED)
-    inputs = {v.name: v.shape for v in session.get_inputs() if v.name not in names and v.name not in weights}
-    return session, inputs
+    return session, session_inputs(session, {*names, *weights})
 
 
 def _ask_for_all(model: Any) -> None:

@@ -13,7 +13,7 @@ from conversion.shapes import Axis, InputShapes
 from parity import check
 from parity.backends import Predict, onnxruntime
 from parity.core.errors import ParityError
-from parity.formats.feeding import no_larger_than
+from parity.formats.feeding import fitting_batch
 from parity.stream.running import run_shard
 from tests.parity.stream.jobs import job_over
 from tests.parity.tiny import converted, pictures, tiny
@@ -37,9 +37,9 @@ def test_a_batch_is_at_most_the_number_of_images(monkeypatch: pytest.MonkeyPatch
 
 def test_a_file_that_takes_one_batch_alone_gets_it(tmp_path: Path) -> None:
     eight = convert(tiny(), "mlprogram-fp32", tmp_path, dynamic="batch", bounds=(8, 8))
-    assert no_larger_than(PIXELS, 8, eight) == 8
-    assert no_larger_than(PIXELS, 10**7, eight) == 4  # refused, for neither is taken
-    assert no_larger_than(PIXELS, 2, converted("onnx")) == 2
+    assert fitting_batch(PIXELS, 8, eight) == 8
+    assert fitting_batch(PIXELS, 10**7, eight) == 4  # refused, for neither is taken
+    assert fitting_batch(PIXELS, 2, converted("onnx")) == 2
 
 
 @pytest.mark.parametrize("batch", [0, -1, 2**63, 2.0, True, "4"])

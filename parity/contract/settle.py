@@ -1,0 +1,225 @@
+"""Which contract an artefact is judged by: the one that is stated, that the file declares, or that restores parity.
+
+A contract is measured only of a file of which nobody says anything, and only among those that its own declaration
+leaves open: an image is pixels, a classifier's dictionary is probabilities, and the classic recipe's names promise
+both. So a fault in a file that says what it is stays a fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from conversion.contract import STEPS, Contract, Range, Step, with_statistics
+from conversion.errors import ConversionError
+from parity.backends import BACKENDS, find_backend
+from parity.core.compare import compare
+from parity.core.errors import ParityError
+from parity.core.noise import CONTRACT_NEARER
+from parity.core.refusals import EXPECTED
+from parity.core.results import Prediction
+from parity.core.tolerance import Tolerance
+from parity.formats import format_of
+from parity.formats.editing import open_editable
+from parity.formats.feeding import fitting_batch
+from parity.formats.outputs import WANTED
+
+if TYPE_CHECKING:
+    from conversion import Artifact, Model
+    from conversion.task import Task
+    from parity.backends.reference import Reference
+    from parity.formats.description import DeclaredInput
+
+# What the classic recipe calls the image; with WANTED behind it, the file is one of that recipe.
+_RECIPE_INPUT = "image"
+# A measurement looks at no more images: each candidate runs on all of them.
+IMAGES = 16
+
+
+def settled(artifact: Artifact, model: Model, reference: Callable[[], Reference]) -> Artifact:
+    """Put an artefact under the contract that it is judged by.
+
+    reference: gives PyTorch's answers, where they are needed to measure it.
+    Raises ConversionError where what is stated of the artefact contradicts what it declares.
+    """
+    contract = with_statistics(artifact.contract, model.preprocessing)
+    artifact = replace(artifact, contract=contract)
+    if artifact.provenance and contract == artifact.provenance.contract:
+        return artifact
+    try:
+        declared = format_of(artifact).declared_input(artifact)
+        if contract.source != "assumed":
+            names = _numbered(artifact, model.task)
+            _check(artifact, declared)
+            return replace(artifact, contract=replace(contract, names=names))
+        candidates = list(possible(artifact, declared, model.task))
+    except (ParityError, StopIteration, IndexError):  # damaged, or without an input: the backends say more
+        return artifact
+    if len(candidates) == 1:
+        contract = replace(candidates[0], source="declared")
+    else:
+        contract = _measured(reference(), artifact, candidates)
+    return replace(artifact, contract=contract)
+
+
+def possible(artifact: Artifact, declared: DeclaredInput, task: Task) -> Iterator[Contract]:
+    """List the contracts that a file's declaration leaves open, the one of our own conversions first."""
+    named = _numbered(artifact, task)
+    probabilities, shapes = format_of(artifact).read_outputs(artifact)
+    read = artifact.output or (WANTED if WANTED in shapes else "")
+    promises = bool(probabilities) or read == WANTED or bool(artifact.bound)
+    whole = replace(artifact.contract, inside=STEPS, names=named)
+    inputs = [whole]
+    if not (declared.color_space or _is_whole_numbers(declared) or (promises and declared.name == _RECIPE_INPUT)):
+        inputs += _other_inputs(whole)
+    yield from inputs
+    if not promises:
+        yield from (replace(one, inside=_without(one.inside, "softmax")) for one in inputs)
+
+
+def _other_inputs(whole: Contract) -> Iterator[Contract]:
+    """List how else an array may be fed, without those that come to the same."""
+    ranges: tuple[Range, ...] = ("0..1", "-1..1")
+    options = [
+        replace(whole, inside=_without(whole.inside, "normalise")),
+        *(replace(whole, range=one) for one in ranges),
+    ]
+    seen = [_affine(whole)]
+    for option in options:
+        if not any(np.allclose(_affine(option), other, rtol=1e-9) for other in seen):
+            seen.append(_affine(option))
+            yield option
+
+
+def _affine(contract: Contract) -> np.ndarray:
+    return np.array(contract.affine())
+
+
+def _without(inside: Sequence[Step], step: Step) -> tuple[Step, ...]:
+    return tuple(one for one in inside if one != step)
+
+
+def _is_whole_numbers(declared: DeclaredInput) -> bool:
+    return "int" in declared.type
+
+
+def _numbered(artifact: Artifact, task: Task) -> tuple[str, ...]:
+    """Return the classes' names where the file's own labels are their places, as whole numbers."""
+    places = format_of(artifact).numbered_classes(artifact)
+    names = task.labels
+    return names if places == list(range(len(names))) else ()
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """Hold what a file answers under a contract. far: the mean |dp| over images and classes."""
+
+    contract: Contract
+    far: float
+    holds: bool
+
+
+def _measured(reference: Reference, artifact: Artifact, candidates: Sequence[Contract]) -> Contract:
+    """Choose the contract that restores parity, the whole one where it does; else the one that comes nearest.
+
+    One that restores nothing counts only where it comes much nearer: what is wrong besides is then told of the file
+    as it is meant.
+    """
+    tried = list(_tried(reference, artifact, candidates))
+    if not tried:  # it does not run: the backends say why
+        return candidates[0]
+    first = tried[0]
+    holding = [one for one in tried if one.holds]
+    if first.holds and first.contract == candidates[0]:
+        return replace(first.contract, source="measured")
+    best = min(holding or tried, key=lambda one: one.far)
+    whole = next((one.far for one in tried if one.contract == candidates[0]), np.inf)
+    if not holding and not best.far < CONTRACT_NEARER * whole:
+        return candidates[0]
+    return replace(best.contract, source="measured")
+
+
+def _tried(reference: Reference, artifact: Artifact, candidates: Sequence[Contract]) -> Iterator[_Tried]:
+    """Run the file under each contract, those that differ behind it on the same answers."""
+    backend = next((name for name in BACKENDS if _runs(name, artifact)), None)
+    if backend is None or not reference.images.names:
+        return
+    step = max(1, len(reference.images.names) // IMAGES)
+    pixels = reference.images.pixels[::step]
+    batch = fitting_batch(pixels, 1, artifact)
+    raw: dict[bytes, Prediction | None] = {}
+    for contract in candidates:
+        key = _affine(contract).tobytes()
+        if key not in raw:
+            as_it_is = replace(contract, inside=(*_without(contract.inside, "softmax"), "softmax"))
+            raw[key] = _answers(replace(artifact, contract=as_it_is), backend, pixels, batch)
+        answers = raw[key]
+        if answers is not None:
+            yield _compared(reference, artifact, contract, answers, step)
+
+
+def _runs(name: str, artifact: Artifact) -> bool:
+    backend = find_backend(name)
+    return artifact.format in backend.FORMATS and not backend.ABOUT.slow and backend.why_not() is None
+
+
+def _answers(artifact: Artifact, backend: str, pixels: np.ndarray, batch: int) -> Prediction | None:
+    try:
+        return find_backend(backend).load(artifact, batch)(pixels)
+    except EXPECTED:
+        return None
+
+
+def _compared(
+    reference: Reference, artifact: Artifact, contract: Contract, answers: Prediction, step: int
+) -> _Tried:
+    expected = _every(reference.prediction, step)
+    if not artifact.bound:
+        answers = replace(answers, probabilities=contract.finish(np.asarray(answers.probabilities)))
+    names = reference.images.names[::step]
+    holds = False
+    # Any that the artefact may be judged by: the last one is the widest.
+    for allowed in reference.tolerances(artifact):
+        comparison = compare(expected, answers, allowed, names)
+        holds = comparison.verdict != "fail"
+        if holds or (comparison.max_abs_diff or 1.0) > _widest(allowed):
+            break
+    return _Tried(contract, _far(expected, answers), holds)
+
+
+# What is further off than any tolerance allows needs no measuring of what rounding costs.
+def _widest(allowed: Tolerance) -> float:
+    return 100 * allowed.probability
+
+
+def _every(prediction: Prediction, step: int) -> Prediction:
+    if step == 1:
+        return prediction
+    return replace(prediction, outputs={name: rows[::step] for name, rows in prediction.outputs.items()})
+
+
+def _far(expected: Prediction, answers: Prediction) -> float:
+    """Measure how far answers are on the whole; infinite where they cannot be compared."""
+    pairs = [(rows, answers.outputs.get(name)) for name, rows in expected.outputs.items()]
+    if any(other is None or np.shape(other) != np.shape(rows) for rows, other in pairs):
+        return float("inf")
+    with np.errstate(all="ignore"):
+        means = [float(np.abs(np.asarray(other, np.float64) - rows).mean()) for rows, other in pairs]
+    return max((mean if np.isfinite(mean) else float("inf") for mean in means), default=float("inf"))
+
+
+def _check(artifact: Artifact, declared: DeclaredInput) -> None:
+    """Refuse a stated contract that the file's own declaration contradicts."""
+    contract, path = artifact.contract, artifact.path
+    if declared.color_space and not contract.takes_pixels:
+        raise ConversionError(
+            f"{path}: its input `{declared.name}` is declared an image, which is pixels 0..255, and `inside` says "
+            "that the app normalises; add `normalise`, or convert it with ct.TensorType"
+        )
+    if artifact.provenance is None and "labels" in contract.inside and not open_editable(artifact).labels():
+        raise ConversionError(
+            f"{path}: `inside` names `labels`, and the file has none; leave `labels` out, or convert it with them"
+        )
