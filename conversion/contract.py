@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 Step = Literal["normalise", "softmax", "labels"]
 Range = Literal["0..255", "0..1", "-1..1"]
 Layout = Literal["NCHW", "NHWC"]
-# Who says it: a suite file, a command or the provenance; the file, by the types that it declares; a measurement; or
-# nobody yet.
-Source = Literal["stated", "declared", "measured", "assumed"]
+# Who says it: a suite file, a command or the provenance; the file, by the types that it declares; a measurement,
+# which restores parity or comes nearest to it; or nobody yet.
+Source = Literal["stated", "declared", "measured", "nearest", "assumed"]
 
 STEPS: tuple[Step, ...] = get_args(Step)
 # Range -> scale and offset of a pixel 0..255.
@@ -99,8 +99,7 @@ class Contract:
             return [scale] * 3, [offset] * 3
         if not self.mean:
             raise ConversionError(
-                "the file is fed a normalised image, and nobody says by which mean and std; give the model that it "
-                "was made from, or --mean and --std"
+                "the file is fed a normalised image, and nobody says by which mean and std: state them too"
             )
         pairs = list(zip(self.mean, self.std, strict=True))
         return [1 / (255 * std) for _, std in pairs], [-mean / std for mean, std in pairs]

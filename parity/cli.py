@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, str] = {
     "calibrate": "parity.commands.calibrate:calibrate",
     "check": "parity.commands.check:check",
     "compare-runs": "parity.commands.compare_runs:compare_runs",
+    "contract": "parity.commands.contract:contract",
     "convert": "parity.commands.convert:convert",
     "doctor": "parity.commands.doctor:doctor",
     "explain": "parity.commands.explain:explain",

@@ -203,6 +203,9 @@ def judge_artifact(
     """Run an artefact on its backends and compare each with the reference; explain: say why what fails does."""
     explainer = Explainer(explain)
     batch = fitting_batch(reference.images.pixels, check_batch(judging.batch), artifact)
+    if batch > judging.batch:
+        fixed = f"it takes {batch} images at once: those that are missing are repeats of the last"
+        artifact = replace(artifact, remark="; ".join(filter(None, (artifact.remark, fixed))))
     judging = replace(judging, batch=batch)
     for name in backends or ():
         open_backend(name, judging.records, reference)

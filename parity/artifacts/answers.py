@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -11,12 +11,15 @@ import numpy as np
 
 from conversion.artifact import Artifact, open_artifact
 from conversion.classifier import Preprocessing
+from conversion.contract import ASSUMED, Contract, with_statistics
 from conversion.guards.torch_defaults import with_torch_defaults
 from conversion.shapes import input_size
 from parity.backends import backends_for, find_backend
+from parity.contract.words import app_part
 from parity.core.errors import ParityError
 from parity.core.results import Prediction
 from parity.formats import format_of
+from parity.formats.feeding import fitting_batch
 from parity.suite.images import load_images
 
 # ImageNet's habit: the crop is 224 of a shorter side of 256 pixels.
@@ -43,15 +46,33 @@ class TopAnswer:
 
 
 @with_torch_defaults
-def predict_top(path: Path, images: Sequence[str], top: int = 5, backend: str | None = None) -> Iterator[TopAnswer]:
-    """Predict for each image; images go through the preprocessing that the artefact's provenance names."""
-    artifact = open_artifact(path)
+def predict_top(
+    path: Path,
+    images: Sequence[str],
+    top: int = 5,
+    backend: str | None = None,
+    contract: Contract = ASSUMED,
+) -> Iterator[TopAnswer]:
+    """Predict for each image; images go through the preprocessing that the artefact's provenance names.
+
+    contract: what the file does itself; the rest is done here, as the app must.
+    """
+    artifact = open_alone(path, contract)
     name = choose_backend(artifact, backend)
     pictures = load_images(list(images), preprocessing_of(artifact))
-    predict = find_backend(name).load(artifact)
+    predict = find_backend(name).load(artifact, fitting_batch(pictures.pixels[:1], 1, artifact))
     fed = cache(lambda: fed_pixels(artifact))
     for image, pixels in zip(pictures.names, pictures.pixels, strict=True):
         yield _answer(artifact, image, name, predict(pixels[None]), top, fed)
+
+
+def open_alone(path: str | Path, contract: Contract = ASSUMED) -> Artifact:
+    """Open an artefact without the model that it was made from, under a contract that somebody states.
+
+    What the app normalises by is what is stated, else of the artefact's own preprocessing, else ImageNet's.
+    """
+    artifact = open_artifact(path, contract)
+    return replace(artifact, contract=with_statistics(artifact.contract, preprocessing_of(artifact)))
 
 
 def preprocessing_of(artifact: Artifact) -> Preprocessing:
@@ -92,6 +113,8 @@ def why_no_probabilities(row: np.ndarray) -> str:
 def fed_pixels(artifact: Artifact) -> str:
     """Say how pixels go into a file: their range and type, and what the file declares its input to be."""
     image = format_of(artifact).declared_input(artifact)
+    if not artifact.contract.takes_pixels:
+        return f"as {app_part(replace(artifact.contract, inside=(*artifact.contract.inside, 'softmax')))}"
     if image.color_space:
         return f"as an 8-bit image, uint8 0..255; the file declares `{image.name}` as an image, {image.color_space}"
     return f"as float32 0..255, red, green, blue; the file declares `{image.name}` as an array of {image.type}"
@@ -115,7 +138,8 @@ def _answer(
             "converted without its softmax; convert it with the softmax inside, or apply one to them"
         )
     if no_probabilities or not made_here:
-        remarks.append(f"the pixels went in {fed()}; it normalises them itself, or nobody does")
+        rest = "; it normalises them itself, or nobody does" if artifact.contract.takes_pixels else ""
+        remarks.append(f"the pixels went in {fed()}{rest}")
     if not made_here:
         preprocessing = preprocessing_of(artifact)
         height, width = preprocessing.size

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from conversion.artifact import Artifact, open_artifact
+from conversion.artifact import Artifact
+from conversion.contract import ASSUMED, Contract
 from conversion.guards.torch_defaults import with_torch_defaults
-from parity.artifacts.answers import choose_backend, preprocessing_of
+from parity.artifacts.answers import choose_backend, open_alone, preprocessing_of
 from parity.backends import find_backend, limited
 from parity.core.environment import cpu, environment, operating_system
 from parity.core.errors import ParityError
@@ -30,14 +31,19 @@ from parity.suite.records import (
 
 @with_torch_defaults
 def record(
-    paths: Sequence[str | Path], images: Any, backend: str | None = None, compute_unit: str | None = None
+    paths: Sequence[str | Path],
+    images: Any,
+    backend: str | None = None,
+    compute_unit: str | None = None,
+    contract: Contract = ASSUMED,
 ) -> RecordFile:
     """Run artefacts on images, and note what answered what; images go through the artefact's own preprocessing.
 
     backend: the first that runs here, unless named. compute_unit: a name of coremltools.ComputeUnit, for
-        coreml-native alone; CPU_ONLY unless named. Bad input raises ParityError or ConversionError.
+        coreml-native alone; CPU_ONLY unless named. contract: what the artefacts do themselves.
+    Bad input raises ParityError or ConversionError.
     """
-    artifacts = [open_artifact(path) for path in paths]
+    artifacts = [open_alone(path, contract) for path in paths]
     chosen = [choose_backend(artifact, backend) for artifact in artifacts]
     if compute_unit:
         for name in chosen:

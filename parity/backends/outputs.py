@@ -36,8 +36,9 @@ def mapping_told(artifact: Artifact) -> str:
     shapes = read_outputs(artifact)[1]
     others = [name for name in shapes if name != artifact.output]
     among = f"; the others are {', '.join(f'`{name}`' for name in others)}" if others else ""
+    what = "the probabilities" if "softmax" in artifact.contract.inside else "the logits"
     return (
-        f"the output `{artifact.output}` is read as the probabilities, for its shape "
+        f"the output `{artifact.output}` is read as {what}, for its shape "
         f"{told_shape(shapes.get(artifact.output, ()))} (none is called {WANTED}{among})"
     )
 

@@ -50,6 +50,19 @@ def selection_options(command: _Command) -> _Command:
 NO_EXPLAIN = click.option("--no-explain", is_flag=True, help="Do not look for the causes of what fails.")
 
 
+def _three(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[float, ...]:
+    """Read a number for each channel."""
+    if text is None:
+        return ()
+    try:
+        numbers = tuple(float(word) for word in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != 3 or not all(map(isfinite, numbers)) or (parameter.name == "std" and min(numbers) <= 0):
+        raise click.BadParameter(f"{text!r}: give three numbers, red, green and blue, as 0.485,0.456,0.406")
+    return numbers
+
+
 def contract_options(command: _Command) -> _Command:
     """Give a command what states a file's contract; it gets that as one `contract`."""
 
@@ -60,6 +73,8 @@ def contract_options(command: _Command) -> _Command:
         "Where nobody says it, the file's own declaration does, or else a measurement.",
     )
     @click.option("--range", "range_", metavar="RANGE", help="Of what goes in: 0..255, 0..1 or -1..1.")
+    @click.option("--mean", metavar="R,G,B", callback=_three, help="What the app subtracts from pixels 0..1.")
+    @click.option("--std", metavar="R,G,B", callback=_three, help="What the app divides by then.")
     @click.option("--layout", metavar="LAYOUT", help="Of an array that goes in: NCHW or NHWC.")
     @click.option("--input", "input_", metavar="NAME", help="What the file calls the image.")
     @click.option("--output", "output_", metavar="NAME", help="Which of the file's outputs is the answer.")
@@ -67,6 +82,8 @@ def contract_options(command: _Command) -> _Command:
     def with_contract(
         inside: str | None,
         range_: str | None,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
         layout: str | None,
         input_: str | None,
         output_: str | None,
@@ -75,7 +92,7 @@ def contract_options(command: _Command) -> _Command:
         from conversion.contract import parse_inside, state
 
         steps = None if inside is None else parse_inside(inside)
-        return command(contract=state(steps, range_, layout, input_, output_), **options)
+        return command(contract=state(steps, range_, layout, input_, output_, mean, std), **options)
 
     return with_contract  # type: ignore[return-value]
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from parity.commands.options import TIME_LIMIT
+from parity.commands.options import TIME_LIMIT, contract_options
 from parity.commands.process import tell
+
+if TYPE_CHECKING:
+    from conversion.contract import Contract
 
 
 @click.command("predict")
@@ -15,8 +19,9 @@ from parity.commands.process import tell
 @click.argument("images", nargs=-1, required=True)
 @click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="How many classes to print.")
 @click.option("--backend", help="By default the first that runs here.")
+@contract_options
 @TIME_LIMIT
-def predict(artifact: Path, images: tuple[str, ...], top: int, backend: str | None) -> int:
+def predict(artifact: Path, images: tuple[str, ...], top: int, backend: str | None, contract: Contract) -> int:
     """Run any artefact on images, on any system, and print the most probable classes.
 
     Where the numbers are no probabilities, or the file has no labels, that is said: beside the image, and below.
@@ -26,7 +31,7 @@ def predict(artifact: Path, images: tuple[str, ...], top: int, backend: str | No
 
     remarks: dict[str, None] = {}
     code = 0
-    for answer in predict_top(artifact, images, top, backend):
+    for answer in predict_top(artifact, images, top, backend, contract):
         if answer.no_answer:
             tell(f"parity: {answer.image} on {answer.backend}: no answer: {answer.no_answer}")
             code = 1

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from parity.commands.options import IMAGES, TIME_LIMIT
+from parity.commands.options import IMAGES, TIME_LIMIT, contract_options
 from parity.commands.outputs import Output, begin_work, output_options, save
 
 if TYPE_CHECKING:
+    from conversion.contract import Contract
     from parity.core.destination import Destination
 
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 @IMAGES
 @TIME_LIMIT
 @output_options(Output("--out", "parity-record", "File to write, JSON.", required=True))
+@contract_options
 @click.option("--backend", help="By default the first that runs here; on a Mac that is Apple's runtime.")
 @click.option(
     "--compute-unit",
@@ -31,6 +33,7 @@ def record(
     out_file: Destination,
     backend: str | None,
     compute_unit: str | None,
+    contract: Contract,
 ) -> int:
     """Run artefacts here and write their answers, to be checked anywhere with `parity check --record`."""
     from parity.report.progress import progress_bar
@@ -41,7 +44,7 @@ def record(
         from parity.suite.records import to_json
 
         begin_work(out_file)
-        recording = answers_of(artifacts, list(images), backend, compute_unit)
+        recording = answers_of(artifacts, list(images), backend, compute_unit, contract)
     if unwritten := save(out_file, lambda: to_json(recording)):
         return unwritten
     for one in recording.records:

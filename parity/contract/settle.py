@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from conversion.contract import STEPS, Contract, Range, Step, with_statistics
+from conversion.contract import STEPS, Contract, Range, Source, Step, with_statistics
 from conversion.errors import ConversionError
 from parity.backends import BACKENDS, find_backend
+from parity.backends.bound import bind
+from parity.backends.reference import Reference, make_reference
 from parity.core.compare import compare
 from parity.core.errors import ParityError
 from parity.core.noise import CONTRACT_NEARER
@@ -26,11 +28,12 @@ from parity.formats import format_of
 from parity.formats.editing import open_editable
 from parity.formats.feeding import fitting_batch
 from parity.formats.outputs import WANTED
+from parity.suite.images import ImageSet, load_images
 
 if TYPE_CHECKING:
     from conversion import Artifact, Model
+    from conversion.classifier import Preprocessing
     from conversion.task import Task
-    from parity.backends.reference import Reference
     from parity.formats.description import DeclaredInput
 
 # What the classic recipe calls the image; with WANTED behind it, the file is one of that recipe.
@@ -46,16 +49,19 @@ def settled(artifact: Artifact, model: Model, reference: Callable[[], Reference]
     Raises ConversionError where what is stated of the artefact contradicts what it declares.
     """
     contract = with_statistics(artifact.contract, model.preprocessing)
-    artifact = replace(artifact, contract=contract)
+    artifact = replace(artifact, contract=contract, output=contract.output or artifact.output)
     if artifact.provenance and contract == artifact.provenance.contract:
         return artifact
     try:
         declared = format_of(artifact).declared_input(artifact)
+        if not contract.layout and declared.layout != "NCHW":
+            contract = replace(contract, layout=declared.layout)
+            artifact = replace(artifact, contract=contract)
         if contract.source != "assumed":
             names = _numbered(artifact, model.task)
             _check(artifact, declared)
             return replace(artifact, contract=replace(contract, names=names))
-        candidates = list(possible(artifact, declared, model.task))
+        candidates = list(possible(artifact, declared, model))
     except (ParityError, StopIteration, IndexError):  # damaged, or without an input: the backends say more
         return artifact
     if len(candidates) == 1:
@@ -65,26 +71,41 @@ def settled(artifact: Artifact, model: Model, reference: Callable[[], Reference]
     return replace(artifact, contract=contract)
 
 
-def possible(artifact: Artifact, declared: DeclaredInput, task: Task) -> Iterator[Contract]:
+def agreed(artifact: Artifact, model: Model, images: Sequence[str]) -> tuple[Artifact, bool]:
+    """Settle an artefact's contract, and say whether it is known.
+
+    images: paths, directories and globs of what it is measured on; without them nothing is measured.
+    """
+    bound = bind(artifact, model.task)
+    empty = np.zeros((0, *model.preprocessing.size, 3), np.uint8)
+    pictures = load_images(images, model.preprocessing) if images else ImageSet((), empty)
+    settled_one = settled(bound, model, lambda: make_reference(model, pictures))
+    return settled_one, settled_one.contract.source not in ("assumed", "nearest")
+
+
+def possible(artifact: Artifact, declared: DeclaredInput, model: Model) -> Iterator[Contract]:
     """List the contracts that a file's declaration leaves open, the one of our own conversions first."""
-    named = _numbered(artifact, task)
+    named = _numbered(artifact, model.task)
     probabilities, shapes = format_of(artifact).read_outputs(artifact)
     read = artifact.output or (WANTED if WANTED in shapes else "")
     promises = bool(probabilities) or read == WANTED or bool(artifact.bound)
-    whole = replace(artifact.contract, inside=STEPS, names=named)
+    # Labels are read, and never measured.
+    labelled = bool(named) or (format_of(artifact).HAS_LABELS and bool(open_editable(artifact).labels()))
+    inside = STEPS if labelled else _without(STEPS, "labels")
+    whole = replace(artifact.contract, inside=inside, names=named)
     inputs = [whole]
     if not (declared.color_space or _is_whole_numbers(declared) or (promises and declared.name == _RECIPE_INPUT)):
-        inputs += _other_inputs(whole)
+        inputs += _other_inputs(whole, model.preprocessing)
     yield from inputs
     if not promises:
         yield from (replace(one, inside=_without(one.inside, "softmax")) for one in inputs)
 
 
-def _other_inputs(whole: Contract) -> Iterator[Contract]:
+def _other_inputs(whole: Contract, preprocessing: Preprocessing) -> Iterator[Contract]:
     """List how else an array may be fed, without those that come to the same."""
     ranges: tuple[Range, ...] = ("0..1", "-1..1")
     options = [
-        replace(whole, inside=_without(whole.inside, "normalise")),
+        with_statistics(replace(whole, inside=_without(whole.inside, "normalise")), preprocessing),
         *(replace(whole, range=one) for one in ranges),
     ]
     seen = [_affine(whole)]
@@ -136,10 +157,11 @@ def _measured(reference: Reference, artifact: Artifact, candidates: Sequence[Con
     if first.holds and first.contract == candidates[0]:
         return replace(first.contract, source="measured")
     best = min(holding or tried, key=lambda one: one.far)
+    source: Source = "measured" if holding else "nearest"
     whole = next((one.far for one in tried if one.contract == candidates[0]), np.inf)
     if not holding and not best.far < CONTRACT_NEARER * whole:
         return candidates[0]
-    return replace(best.contract, source="measured")
+    return replace(best.contract, source=source)
 
 
 def _tried(reference: Reference, artifact: Artifact, candidates: Sequence[Contract]) -> Iterator[_Tried]:

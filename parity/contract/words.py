@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from conversion.contract import Contract
-from conversion.shapes import layout_of
 
 if TYPE_CHECKING:
     from conversion import Artifact
@@ -17,8 +16,9 @@ _RANGES = {"0..255": "pixels 0..255", "0..1": "x/255", "-1..1": "x/127.5 - 1"}
 _KNOWN = {
     "stated": "as is stated",
     "declared": "as the file declares it",
-    "measured": "as nobody states it, and as measured on these images",
-    "assumed": "as of our own conversions, for nobody states it, and nothing was measured",
+    "measured": "as measured on these images, for nobody states it",
+    "nearest": "as comes nearest on these images, for nobody states it, and nothing restores parity",
+    "assumed": "as our own conversions do it, for nobody states it, and nothing was measured",
 }
 
 
@@ -75,11 +75,16 @@ def contract_told(artifact: Artifact) -> str:
     contract = artifact.contract
     numbered = "its class labels are whole numbers, taken for places in the list of classes; the app must do so"
     parts = [numbered] if contract.names else []
-    if not contract.is_whole:
-        known = _KNOWN[contract.source]
-        how = f" (state it: {_statement(contract)})" if contract.source == "measured" else ""
+    if not contract.is_whole or contract.layout:
+        known = known_told(contract)
+        how = f" (state it: {_statement(contract)})" if contract.source in ("measured", "nearest") else ""
         parts.insert(0, f"the app must, {known}: {app_part(contract)}{how}")
     return "; ".join(parts)
+
+
+def known_told(contract: Contract) -> str:
+    """Say how a contract is known."""
+    return _KNOWN[contract.source]
 
 
 def _statement(contract: Contract) -> str:
@@ -91,15 +96,9 @@ def _statement(contract: Contract) -> str:
 def unstated_told(artifact: Artifact) -> str:
     """Say that nobody states what a file does itself; empty where somebody does, or the file declares it."""
     contract = artifact.contract
-    if contract.source not in ("measured", "assumed"):
+    if contract.source in ("stated", "declared"):
         return ""
     return (
         f"nobody states what the file does itself; measured, the app must: {app_part(contract)}; state it by "
         f"{_statement(contract)} in the suite file, or --inside"
     )
-
-
-def layout_told(artifact: Artifact, dims: list[int]) -> str:
-    """Say which layout is read from a file's shape; empty where it is NCHW, or somebody says it."""
-    layout = layout_of(dims, artifact.contract.layout)
-    return "" if layout == "NCHW" or artifact.contract.layout else f"channels last, {layout}, by its shape {dims}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from conversion.shapes import coreml_input_shapes
+from conversion.shapes import coreml_input_shapes, layout_of
 from parity.core.errors import ParityError
 from parity.coreml.reading.files import open_model
 from parity.formats.description import DeclaredInput
@@ -25,7 +25,8 @@ def declared_input(artifact: Artifact) -> DeclaredInput:
         image = feature.type.imageType
         return DeclaredInput(feature.name, "uint8", image.ColorSpace.Name(image.colorSpace))
     array = feature.type.multiArrayType
-    return DeclaredInput(feature.name, array.ArrayDataType.Name(array.dataType).lower())
+    kind = array.ArrayDataType.Name(array.dataType).lower()
+    return DeclaredInput(feature.name, kind, layout=layout_of(list(array.shape)))
 
 
 def read_outputs(artifact: Artifact) -> tuple[str, dict[str, Shape]]:

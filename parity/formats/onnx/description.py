@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from conversion.shapes import layout_of
 from parity.formats.description import DeclaredInput
 from parity.formats.outputs import Shape
 
@@ -18,7 +19,8 @@ def declared_input(artifact: Artifact) -> DeclaredInput:
     import onnx
 
     image = image_of(onnx.load(str(artifact.path), load_external_data=False))
-    return DeclaredInput(image.name, onnx.TensorProto.DataType.Name(image.type.tensor_type.elem_type).lower())
+    kind = onnx.TensorProto.DataType.Name(image.type.tensor_type.elem_type).lower()
+    return DeclaredInput(image.name, kind, layout=layout_of(sizes_of(image)))
 
 
 def read_outputs(artifact: Artifact) -> tuple[str, dict[str, Shape]]:

@@ -263,7 +263,7 @@ def test_numbers_that_are_not_finite_are_no_answer(
 ) -> None:
     answers = iter([np.full((1, 8), np.nan), np.eye(8)[:1], np.array([[np.inf, *np.zeros(7)]])])
 
-    def load(artifact: Artifact) -> Any:
+    def load(artifact: Artifact, batch: int) -> Any:
         return lambda pixels: Prediction(next(answers).astype(np.float32), LABELS)
 
     monkeypatch.setattr("parity.backends.onnxruntime.load", load)
