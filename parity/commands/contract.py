@@ -31,8 +31,8 @@ def contract(
 ) -> int:
     """Say what the app must do before and behind an artefact, and write the lines that do it.
 
-    Exit codes: 0 it is known, 2 the input is bad, 3 nobody states it, and no contract restores parity on --images, or
-    none are given.
+    Exit codes: 0 it is known, 2 the input is bad, 3 it is not: nobody states it, and there are no --images, or no
+    contract restores parity on them.
     """
     from conversion.artifact import open_artifact
     from parity.contract.code import deployment, python_lines, swift_lines

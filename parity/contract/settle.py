@@ -7,13 +7,14 @@ both. So a fault in a file that says what it is stays a fault.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from conversion.contract import STEPS, Contract, Range, Source, Step, with_statistics
+from conversion.contract import STEPS, Contract, Range, Step, with_statistics
 from conversion.errors import ConversionError
 from parity.backends import BACKENDS, find_backend
 from parity.backends.bound import bind
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 # What the classic recipe calls the image; with WANTED behind it, the file is one of that recipe.
 _RECIPE_INPUT = "image"
+# An output of such a name promises that softmax is inside.
+_PROBABILITIES = re.compile("prob|softmax", re.IGNORECASE)
 # A measurement looks at no more images: each candidate runs on all of them.
 IMAGES = 16
 
@@ -87,14 +90,15 @@ def possible(artifact: Artifact, declared: DeclaredInput, model: Model) -> Itera
     """List the contracts that a file's declaration leaves open, the one of our own conversions first."""
     named = _numbered(artifact, model.task)
     probabilities, shapes = format_of(artifact).read_outputs(artifact)
-    read = artifact.output or (WANTED if WANTED in shapes else "")
-    promises = bool(probabilities) or read == WANTED or bool(artifact.bound)
+    read = artifact.output or (WANTED if WANTED in shapes else next(iter(shapes), ""))
+    promises = bool(probabilities) or bool(artifact.bound) or bool(_PROBABILITIES.search(read))
     # Labels are read, and never measured.
     labelled = bool(named) or (format_of(artifact).HAS_LABELS and bool(open_editable(artifact).labels()))
     inside = STEPS if labelled else _without(STEPS, "labels")
     whole = replace(artifact.contract, inside=inside, names=named)
     inputs = [whole]
-    if not (declared.color_space or _is_whole_numbers(declared) or (promises and declared.name == _RECIPE_INPUT)):
+    of_recipe = read == WANTED and declared.name == _RECIPE_INPUT
+    if not (declared.color_space or _is_whole_numbers(declared) or of_recipe):
         inputs += _other_inputs(whole, model.preprocessing)
     yield from inputs
     if not promises:
@@ -152,25 +156,30 @@ def _measured(reference: Reference, artifact: Artifact, candidates: Sequence[Con
     tried = list(_tried(reference, artifact, candidates))
     if not tried:  # it does not run: the backends say why
         return candidates[0]
-    first = tried[0]
-    holding = [one for one in tried if one.holds]
-    if first.holds and first.contract == candidates[0]:
-        return replace(first.contract, source="measured")
-    best = min(holding or tried, key=lambda one: one.far)
-    source: Source = "measured" if holding else "nearest"
-    whole = next((one.far for one in tried if one.contract == candidates[0]), np.inf)
-    if not holding and not best.far < CONTRACT_NEARER * whole:
-        return candidates[0]
-    return replace(best.contract, source=source)
+    if holding := [one for one in tried if one.holds]:
+        own = [one for one in holding if one.contract == candidates[0]]
+        return replace(min(own or holding, key=lambda one: one.far).contract, source="measured")
+    # Red and blue exchanged is the one fault that hides how an image was to be scaled.
+    tried += _tried(reference, artifact, candidates, swapped=True)
+    best = min(tried, key=lambda one: one.far)
+    own_far = min((one.far for one in tried if one.contract == candidates[0]), default=np.inf)
+    if best.far < CONTRACT_NEARER * own_far:
+        return replace(best.contract, source="nearest")
+    return candidates[0]
 
 
-def _tried(reference: Reference, artifact: Artifact, candidates: Sequence[Contract]) -> Iterator[_Tried]:
-    """Run the file under each contract, those that differ behind it on the same answers."""
+def _tried(
+    reference: Reference, artifact: Artifact, candidates: Sequence[Contract], swapped: bool = False
+) -> Iterator[_Tried]:
+    """Run the file under each contract, those that differ behind it on the same answers.
+
+    swapped: show it blue where red is.
+    """
     backend = next((name for name in BACKENDS if _runs(name, artifact)), None)
     if backend is None or not reference.images.names:
         return
     step = max(1, len(reference.images.names) // IMAGES)
-    pixels = reference.images.pixels[::step]
+    pixels = reference.images.pixels[::step, ..., :: -1 if swapped else 1]
     batch = fitting_batch(pixels, 1, artifact)
     raw: dict[bytes, Prediction | None] = {}
     for contract in candidates:
