@@ -11,6 +11,7 @@ from tests.faults.architectures import ARCHITECTURES
 from tests.faults.catalogue import FAULTS, Fault
 from tests.faults.file_catalogue import FILE_FAULTS
 from tests.faults.measuring import Outcome, measure
+from tests.faults.without_effect import NO_EFFECT, NO_PLACE
 
 NETWORKS = tuple(name for name in ARCHITECTURES if name not in ("efficientnet_lite0", "shufflenet_v2"))
 # Files are broken in fewer: each fault in three of these, in turn.
@@ -49,10 +50,19 @@ def test_a_fault_is_detected_and_named(
     fault: Fault = BY_NAME[name]
     found = measure(fault, network, format_name, directory)
     if isinstance(found, str):
+        assert network in NO_PLACE.get(name, ()), f"{found}; if that is so, it belongs into NO_PLACE"
         pytest.skip(found)
     assert isinstance(found, Outcome)
     request.node.user_properties.append(("fault_outcome", asdict(found)))
     if not found.effective:
+        assert (network, format_name) in NO_EFFECT.get(name, ()), "it changes nothing, and is not in NO_EFFECT"
         pytest.skip(f"changes nothing: a control; {'; '.join(found.told)}")
     assert found.detected, found.told
     assert found.named, "\n".join(found.told)
+
+
+def test_what_is_expected_without_effect_is_injected() -> None:
+    injected = _injections()
+
+    assert all(any(one[:2] == (name, n) for one in injected) for name, its in NO_PLACE.items() for n in its)
+    assert all((name, *place) in injected for name, places in NO_EFFECT.items() for place in places)
