@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conversion.contract import ASSUMED
 from conversion.errors import ConversionError
 from conversion.own import Callback, Command, finished_route, own_route
 from parity.core.errors import ParityError
@@ -24,16 +23,15 @@ def read_converters(parsed: SuiteFile, directory: Path) -> Mapping[str, Route]:
     return {name: _route(name, table, directory) for name, table in parsed.converters.items()}
 
 
-def finished_files(entries: Iterable[str | ArtifactTable], directory: Path) -> Mapping[str, Route]:
+def finished_files(entries: Iterable[ArtifactTable], directory: Path) -> Mapping[str, Route]:
     """Make a route of each finished file, by its path as the suite file would name it.
 
     That a file is not there is an error of the run. One that several entries name is as the last says.
     """
     routes: dict[str, Route] = {}
     for entry in entries:
-        pattern, contract = (entry, ASSUMED) if isinstance(entry, str) else (entry.path, entry.contract())
-        for name in matching([pattern], directory):
-            routes[name] = finished_route(name, directory / name, contract)
+        for name in matching([entry.path], directory):
+            routes[name] = finished_route(name, directory / name, entry.contract())
     return routes
 
 

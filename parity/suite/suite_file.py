@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationInfo,
@@ -156,6 +157,10 @@ class ArtifactTable(ContractTable):
     path: Annotated[str, AfterValidator(_is_model_file), Field(description="A file, or a glob.")]
 
 
+def _named_alone(entry: Any) -> Any:
+    return {"path": entry} if isinstance(entry, str) else entry
+
+
 class ModelTable(Table):
     """[models.NAME]"""
 
@@ -182,7 +187,7 @@ class ModelTable(Table):
     sizes: Annotated[list[Size] | None, Field(description="Every [height, width], in the place of bounds.")] = None
     records: Annotated[list[str], Field(description="Predictions made elsewhere: files or globs of records.")] = []
     artifacts: Annotated[
-        list[Annotated[str, AfterValidator(_is_model_file)] | ArtifactTable],
+        list[Annotated[ArtifactTable, BeforeValidator(_named_alone)]],
         Field(description="Finished files, or globs, or tables of them; each file is a route of its own."),
     ] = []
 
@@ -262,9 +267,12 @@ def json_schema() -> dict[str, Any]:
     ours = {"enum": list(ROUTES)}
     model = {"routes": {"items": ours}, "tolerance": {"propertyNames": ours}}
     without = {"routes": {"items": ours}, "models": {"additionalProperties": {"properties": model}}}
+    schema = SuiteFile.model_json_schema()
+    artifacts = schema["$defs"]["ModelTable"]["properties"]["artifacts"]
+    artifacts["items"] = {"anyOf": [{"type": "string"}, artifacts["items"]]}
     return {
         "$schema": dialect,
-        **SuiteFile.model_json_schema(),
+        **schema,
         "title": "coreml-parity suite",
         "if": {"not": {"required": ["converters"]}},
         "then": {"properties": without},

@@ -183,7 +183,7 @@ def refused(path: Path, changes: tuple[str, str]) -> str:
         (("[converters.ship]", '[converters."../up"]'), "a letter first; not '../up'"),
         (
             ('routes = ["onnx', 'artifacts = ["a.tflite"]\nroutes = ["onnx'),
-            "[models.tiny] artifacts[0]: a.tflite names no",
+            "[models.tiny.artifacts[0]] path: a.tflite names no",
         ),
         (('"scaling.py"]', '"scalings.py"]'), "[converters.by-command] depends: no file"),
     ],
