@@ -25,7 +25,7 @@ from tests.parity.tiny import LABELS
 # The smallest part of the suite.
 TINY = ("--model", "tiny", "--route", "onnx-torchscript", "--backend", "onnxruntime")
 COMMANDS = (
-    *("run", "check", "convert", "predict", "ops", "doctor"),
+    *("run", "check", "contract", "convert", "predict", "ops", "doctor"),
     *("baseline", "record", "upgrade", "calibrate", "judge", "compare-runs", "merge", "explain", "audit", "faults"),
 )
 NESTED = (("baseline", "record"), ("baseline", "check"))

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from conversion.contract import ASSUMED, Contract
 from parity.cli import main
 from parity.core.results import Diagnosis, Environment, Subject
 from parity.versions import bisect, upgrade
@@ -55,7 +56,7 @@ def opened(place: Path, monkeypatch: pytest.MonkeyPatch) -> list[Side]:
     sides: list[Side] = []
 
     class Making(Bench):
-        def convert(self, tried: SuiteRoute) -> Conversion:
+        def convert(self, tried: SuiteRoute, held: Contract = ASSUMED) -> Conversion:
             for version, failure in FAILURES.items():
                 if version in str(self.side.toolchain):
                     return Conversion(failure=failure)

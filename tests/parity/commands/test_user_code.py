@@ -73,7 +73,7 @@ def test_a_factory_that_exits_is_one_line_and_exit_code_2(
     arguments: tuple[str, ...], parity: Parity, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # An artefact need not be there, nor a tool chain: the model comes first.
-    monkeypatch.setattr("conversion.artifact.open_artifact", lambda path: path)
+    monkeypatch.setattr("conversion.artifact.open_artifact", lambda path, *contract: path)
     monkeypatch.setattr("parity.backends.selection.check_backends", lambda *given: None)
 
     code, out, err = parity(*arguments)

@@ -50,7 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
         reference.fp32_cost = 0.0  # there is no module to measure
         return reference
 
-    def convert_entry(classifier: Any, entry: ModelEntry, route: str, directory: Path) -> Artifact:
+    def convert_entry(classifier: Any, entry: ModelEntry, route: str, directory: Path, reference: Any) -> Artifact:
         return Artifact(directory / f"{entry.name}.onnx", "onnx", "fp32", route)
 
     def load(artifact: Artifact, batch: int = 1) -> Predict:
