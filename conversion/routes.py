@@ -67,6 +67,14 @@ ROUTES: Mapping[str, Route] = {
             partial(convert_mlprogram, precision="fp32"),
             {"precision": "fp32"},
         ),
+        Route(
+            "mlprogram-export",
+            "mlprogram",
+            "fp16",
+            ".mlpackage",
+            partial(convert_mlprogram, precision="fp16", frontend="export"),
+            {"precision": "fp16", "frontend": "export"},
+        ),
         Route("onnx-coreml", "neuralnetwork", "fp32", ".mlmodel", convert_onnx_coreml, {"opset": str(OPSET)}),
     )
 }
