@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from conversion.errors import ConversionError
-from conversion.files.regular_files import why_no_file
+from conversion.files.regular_files import MISSING, why_no_file
 
 _QUANTIZER, _PALETTIZER, _PRUNER = "OpLinearQuantizerConfig", "OpPalettizerConfig", "OpMagnitudePrunerConfig"
 # Classes of coremltools.optimize.coreml -> the function that takes them.
@@ -93,7 +93,7 @@ SCHEMES: tuple[Scheme, ...] = (
     Scheme(
         "int8, int4",
         "int8",
-        "integers, a scale for each channel",
+        "integers, a scale for each channel; int4 from iOS18 on",
         re.compile(r"int(\d+)"),
         _integers,
         _nearest_integers,
@@ -101,7 +101,7 @@ SCHEMES: tuple[Scheme, ...] = (
     Scheme(
         "int8-blockN, int4-blockN",
         "int4-block32",
-        "integers, a scale for each block of N weights",
+        "integers, a scale for each block of N weights, from iOS18 on",
         re.compile(r"int(\d+)-block(\d+)"),
         _integers,
         _nearest_integers,
@@ -109,7 +109,7 @@ SCHEMES: tuple[Scheme, ...] = (
     Scheme(
         f"palettize-Nbit with N of {', '.join(map(str, _BITS))}",
         "palettize-6bit",
-        "a palette of 2^N values",
+        "a palette of 2^N values; 3 bits from iOS18 on",
         re.compile(r"palettize-(\d+)bit"),
         _palette,
         _nearest_palette,
@@ -193,7 +193,8 @@ def _read_file(text: str, path: Path) -> Compression:
     import yaml
 
     if why := why_no_file(path):
-        raise ConversionError(f"{path}: {why}; it is to hold settings of coremltools.optimize")
+        what = "no such file" if why == MISSING else why
+        raise ConversionError(f"{path}: {what}; it is to hold settings of coremltools.optimize")
     content = path.read_bytes()
     try:
         settings = yaml.safe_load(content)
@@ -235,14 +236,12 @@ def _functions(compression: Compression) -> set[str]:
 
 def compress(ct: Any, model: Any, compression: Compression) -> Any:
     """Compress the weights of a Core ML model; raises ConversionError where coremltools cannot, or does nothing."""
-    optimize = importlib.import_module("coremltools.optimize.coreml")
     (function,) = _functions(compression)
     try:
+        optimize = importlib.import_module("coremltools.optimize.coreml")
         # It takes the settings apart.
         settings = optimize.OptimizationConfig.from_dict(copy.deepcopy(dict(compression.settings)))
         compressed = getattr(optimize, function)(model, settings)
-    except ConversionError:
-        raise
     except Exception as error:
         said = "; ".join(dict.fromkeys(_messages(error)))
         raise ConversionError(

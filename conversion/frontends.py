@@ -44,6 +44,26 @@ def exported(ct: Any, module: Any, example: Any, opened: OpenAxes) -> Any:
         return program.run_decompositions(_decompositions())
 
 
+def tell_lost(ct: Any, program: Any, model: Any) -> str:
+    """Say what coremltools lost of a program of torch.export without a word; empty where nothing is known of it.
+
+    coremltools 9.0 reads the setting of GELU where a trace has it, and a program of torch.export has it elsewhere.
+    model: what ct.convert made of it.
+    """
+    import torch
+
+    nodes = [node for node in program.graph.nodes if node.target is torch.ops.aten.gelu.default]
+    wanted = sum(node.kwargs.get("approximate") == "tanh" for node in nodes)
+    kept = [operation.mode.val for operation in model._mil_program.functions["main"].find_ops(op_type="gelu")]
+    lost = wanted - kept.count("TANH_APPROXIMATION")
+    if lost <= 0:
+        return ""
+    return (
+        f"coremltools {ct.__version__} made {lost} GELU of approximate=\"tanh\" exact, which torch.export told it "
+        '[g-gelu-variant]; torch.jit.trace (frontend = "trace") keeps the tanh'
+    )
+
+
 def _open_axes(opened: OpenAxes) -> tuple[int, ...]:
     if opened.batch:
         return (0,)

@@ -12,7 +12,7 @@ from conversion.artifact import Precision
 from conversion.compression import Compression, compress, operations_of
 from conversion.deployed import deployed_module, example_pixels
 from conversion.errors import ConversionError
-from conversion.frontends import Frontend, exported, traced
+from conversion.frontends import Frontend, exported, tell_lost, traced
 from conversion.guards.quiet import import_coremltools
 from conversion.provenance import KEY, Provenance
 from conversion.shapes import OpenAxes
@@ -33,18 +33,19 @@ def convert_mlprogram(
     target: str | None = None,
     compression: Compression | None = None,
     keep_fp32: Sequence[str] = (),
-) -> None:
+) -> str:
     """Convert with coremltools; image in, `classLabel` and `classLabelProbs` out.
 
     With an open batch the input is an array [N, 3, H, W] of pixels 0..255, and the one output `classLabelProbs` is
     [N, classes]: Core ML's image is one picture, and its classifier's dictionary one answer.
     target: a name of ct.target; None leaves it to coremltools. keep_fp32: types or names of operations that are not
-    computed in fp16.
+    computed in fp16. Returns a remark on what coremltools lost, empty where nothing is known to be.
     """
     ct = import_coremltools()
     nameable: set[str] = set()
+    program = _program(ct, classifier, opened, frontend)
     model = ct.convert(
-        _program(ct, classifier, opened, frontend),
+        program,
         **(_several(ct, classifier, opened) if opened.batch else _single(ct, classifier, opened)),
         convert_to="mlprogram",
         minimum_deployment_target=_target(ct, target),
@@ -53,6 +54,7 @@ def convert_mlprogram(
         skip_model_load=True,
     )
     _check_kept(keep_fp32, nameable, model)
+    remark = tell_lost(ct, program, model) if frontend == "export" else ""
     if compression:
         model = compress(ct, model, compression)
     specification = model.get_spec()
@@ -61,6 +63,7 @@ def convert_mlprogram(
         ct.utils.rename_feature(specification, dictionary, PROBABILITIES)
     specification.description.metadata.userDefined[KEY] = provenance.to_json()
     ct.models.MLModel(specification, weights_dir=model.weights_dir, skip_model_load=True).save(str(path))
+    return remark
 
 
 def _program(ct: Any, classifier: Classifier, opened: OpenAxes, frontend: Frontend) -> Any:

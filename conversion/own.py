@@ -92,7 +92,8 @@ def own_route(
     def key() -> str:
         return f"{sources()}\0{_contents(depends, directory)}"
 
-    return Route(name, FORMATS[suffix], precision, suffix, write, options, key)
+    about = f"calls {conversion.title}" if isinstance(conversion, Callback) else f"runs `{_shown(conversion)}`"
+    return Route(name, FORMATS[suffix], precision, suffix, write, options, key, about=about)
 
 
 def finished_route(name: str, path: Path) -> Route:
@@ -101,7 +102,7 @@ def finished_route(name: str, path: Path) -> Route:
     def write(classifier: Classifier, path: Path, provenance: Provenance, opened: OpenAxes) -> None:
         raise AssertionError(f"{path} is not converted")
 
-    return Route(name, FORMATS[path.suffix], None, path.suffix, write, finished=path)
+    return Route(name, FORMATS[path.suffix], None, path.suffix, write, finished=path, about="a finished file")
 
 
 def _call(callback: Callback, classifier: Classifier, path: Path, provenance: Provenance, opened: OpenAxes) -> None:

@@ -25,11 +25,16 @@ def is_before(target: str, other: str) -> bool:
     return years.index(TARGETS[target]) < years.index(TARGETS[other])
 
 
+def same_year(ios: str, target: str | None) -> str:
+    """Return the target of an iOS's year for the system of another target; None stands for iOS."""
+    return next(name for name, year in TARGETS.items() if year == ios and _system(name) == _system(target or ios))
+
+
 def nearest_target(text: str) -> str:
     """Return the target that was meant: of the same system the nearest version; empty where nothing is like it."""
     written = re.fullmatch(r"([A-Za-z]+?)[\s_-]*(\d+)(?:[._]\d+)?", text.strip())
     if written:
-        own = [name for name in TARGETS if name.rstrip("0123456789").lower() == written[1].lower()]
+        own = [name for name in TARGETS if _system(name).lower() == written[1].lower()]
         if own:
             return min(own, key=lambda name: abs(_version(name) - int(written[2])))
     return next(iter(difflib.get_close_matches(text, TARGETS, n=1)), "")
@@ -37,3 +42,7 @@ def nearest_target(text: str) -> str:
 
 def _version(name: str) -> int:
     return int(re.sub(r"\D", "", name))
+
+
+def _system(name: str) -> str:
+    return name.rstrip("0123456789")

@@ -22,7 +22,7 @@ from conversion.frontends import FRONTENDS, Frontend
 from conversion.mlprogram import convert_mlprogram
 from conversion.recipe import Route
 from conversion.routes import ROUTES, tell_unknown
-from conversion.targets import TARGETS, is_before, nearest_target
+from conversion.targets import TARGETS, is_before, nearest_target, same_year
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,8 @@ def _weights_problems(weights: str, target: str | None, directory: Path) -> Iter
     # Where nobody asks for a target, coremltools takes iOS15, and makes it iOS16 for weights that it compresses.
     if (target is None or target in TARGETS) and is_before(target or "iOS16", needed):
         asked = f"for {target}" if target else "without a target"
-        yield f'{weights} is not possible {asked}: {why} need {needed}; give target = "{needed}" or later'
+        able = same_year(needed, target)
+        yield f'{weights} is not possible {asked}, but from {able} on ({why}); give target = "{able}"'
 
 
 def variant_route(
@@ -165,7 +166,7 @@ def variant_route(
         raise ConversionError(f"{key}: {problem}")
     route = ROUTES[base]
     if not any(options.values()):
-        return replace(route, name=name, options={**route.options, "base": base})
+        return replace(route, name=name, options={**route.options, "base": base}, about=f"as {base}")
     compression = read_compression(weights, directory) if weights else None
     assert route.precision is not None
     chosen = cast(Frontend, frontend or route.options.get("frontend", "trace"))
@@ -186,7 +187,9 @@ def variant_route(
         "settings": compression.digest if compression else "",
         "keep_fp32": json.dumps(list(keep_fp32)) if keep_fp32 else "",
     }
+    changes = ", ".join(f"{option} = {json.dumps(value)}" for option, value in options.items() if value)
     return Route(
         *(name, route.format, route.precision, route.suffix, write),
         {option: value for option, value in recorded.items() if value},
+        about=f"as {base}, but {changes}",
     )
