@@ -190,8 +190,7 @@ def _examples() -> list[str]:
 
 
 def _read_file(text: str, path: Path) -> Compression:
-    import yaml
-
+    yaml = importlib.import_module("yaml")
     if why := why_no_file(path):
         what = "no such file" if why == MISSING else why
         raise ConversionError(f"{path}: {what}; it is to hold settings of coremltools.optimize")

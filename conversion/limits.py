@@ -118,7 +118,7 @@ def _is_able(route: Route, limit: Limit) -> bool:
     if limit.fixed == "target":
         return _LATER_TARGET[route.format]
     if limit.fixed == "frontend":
-        return route.options.get("frontend") != "export" and _LATER_TARGET[route.format]
+        return route.format == "onnx"  # what coremltools lacks, it lacks for a trace too
     if "opset" in route.options:
         return 0 < limit.since <= int(route.options["opset"])
     translate = _TRANSLATORS.get(route.format)

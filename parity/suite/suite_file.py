@@ -159,7 +159,7 @@ class ModelTable(Table):
 # Keys of [converters.NAME] that belong together: a conversion of one's own, and a variant of a route of ours.
 _OWN = ("convert", "command", "suffix", "precision", "depends", "timeout")
 _VARIANT = ("base", *OPTIONS)
-_KINDS = [{"required": ["convert", "suffix"]}, {"required": ["command", "suffix"]}, {"required": ["base"]}]
+_KINDS: Any = [{"required": ["convert", "suffix"]}, {"required": ["command", "suffix"]}, {"required": ["base"]}]
 
 
 class ConverterTable(Table):

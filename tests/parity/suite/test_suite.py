@@ -115,7 +115,7 @@ def model(more: str = "", factory: str = 'factory = "models.py:net"', images: st
     return f"{images}\n[models.net]\n{factory}\n{more}"
 
 
-ROUTES = "(routes: onnx, onnx-torchscript, mlprogram, mlprogram-fp32, onnx-coreml)"
+ROUTES = "(routes: onnx, onnx-torchscript, mlprogram, mlprogram-fp32, mlprogram-export, onnx-coreml)"
 MODEL_KEYS = "(keys: factory, arguments, routes, images, tolerance, dynamic, bounds, sizes, records, artifacts)"
 
 
