@@ -118,7 +118,7 @@ def _fault(operation: Operation, differences: Mapping[str, Any]) -> str:
 def _fix(examination: Examination, step: Step, differences: Mapping[str, tuple[Any, Any]]) -> str:
     """Write what to do instead, where the tool that wrote the file is known to lose a setting."""
     wants_tanh = any("tanh" in str(wanted).lower() for _, wanted in differences.values())
-    if step.type != "gelu" or not wants_tanh:
+    if step.whole != "gelu" or not wants_tanh:
         return ""
     return fix("tanh of GELU", examination.file.artifact.format)
 
