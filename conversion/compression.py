@@ -209,7 +209,9 @@ def _read_file(text: str, path: Path) -> Compression:
         if setting == "config_type" and kind not in _FUNCTIONS:
             near = difflib.get_close_matches(str(kind), _FUNCTIONS, n=1)
             meant = f"; did you mean {near[0]}?" if near else ""
-            raise ConversionError(f"{path}: unknown config_type `{kind}`{meant} (there are: {', '.join(_FUNCTIONS)})")
+            raise ConversionError(
+                f"{path}: unknown config_type `{kind}`{meant} (there are: {', '.join(_FUNCTIONS)})"
+            )
     compression = Compression(text, settings, hashlib.sha256(content).hexdigest())
     if len(_functions(compression)) > 1:
         raise ConversionError(

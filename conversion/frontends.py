@@ -59,7 +59,7 @@ def tell_lost(ct: Any, program: Any, model: Any) -> str:
     if lost <= 0:
         return ""
     return (
-        f"coremltools {ct.__version__} made {lost} GELU of approximate=\"tanh\" exact, which torch.export told it "
+        f'coremltools {ct.__version__} made {lost} GELU of approximate="tanh" exact, which torch.export told it '
         '[g-gelu-variant]; torch.jit.trace (frontend = "trace") keeps the tanh'
     )
 

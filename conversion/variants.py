@@ -124,7 +124,10 @@ def problems(base: str, options: Mapping[str, Any], directory: Path = Path()) ->
     present = {name: value for name, value in options.items() if value not in (None, [], ())}
     for name, value in present.items():
         if not OPTIONS[name].has(ROUTES[base]):
-            yield name, f"the base {base} does not have it{_why_not(name, base)}; these have: {', '.join(bases(name))}"
+            yield (
+                name,
+                f"the base {base} does not have it{_why_not(name, base)}; these have: {', '.join(bases(name))}",
+            )
         elif problem := OPTIONS[name].problem(value):
             yield name, problem
         elif name == "weights":

@@ -186,11 +186,13 @@ class ConverterTable(Table):
     depends: Annotated[list[str], Field(description="Files and globs that decide the result too.")] = []
     timeout: Annotated[float, Field(gt=0, description="Seconds that the command may take.")] = 900
     base: Annotated[
-        str | None, WithJsonSchema({"enum": list(ROUTES)}), Field(description="The route that this is a variant of.")
+        str | None,
+        WithJsonSchema({"enum": list(ROUTES)}),
+        Field(description="The route that this is a variant of."),
     ] = None
-    target: Annotated[
-        str | None, WithJsonSchema({"enum": list(TARGETS)}), Field(description=_about("target"))
-    ] = None
+    target: Annotated[str | None, WithJsonSchema({"enum": list(TARGETS)}), Field(description=_about("target"))] = (
+        None
+    )
     frontend: Annotated[
         str | None, WithJsonSchema({"enum": list(FRONTENDS)}), Field(description=_about("frontend"))
     ] = None
@@ -211,7 +213,7 @@ class ConverterTable(Table):
             )
         if variant and self.base is None:
             raise ValueError(
-                f"`{variant[0]}` is of a variant; name the route that it varies: base = \"{bases(variant[0])[0]}\""
+                f'`{variant[0]}` is of a variant; name the route that it varies: base = "{bases(variant[0])[0]}"'
             )
         if not variant and (self.convert is None) == (self.command is None):
             raise ValueError(

@@ -128,9 +128,7 @@ def test_a_file_of_settings_is_read_with_what_it_needs(
         ),
     ],
 )
-def test_a_file_that_holds_no_settings_is_refused_in_a_line(
-    content: str | None, told: str, tmp_path: Path
-) -> None:
+def test_a_file_that_holds_no_settings_is_refused_in_a_line(content: str | None, told: str, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "x.yaml").write_text(content, encoding="utf-8")
     with pytest.raises(ConversionError) as refused:

@@ -39,7 +39,9 @@ def test_what_is_kept_is_no_remark(approximate: str, route: str, tmp_path: Path)
 
 def test_an_old_coremltools_says_what_it_lacks() -> None:
     old = SimpleNamespace(__version__="7.2")
-    with pytest.raises(ConversionError, match=r'coremltools 7\.2 cannot .* \(frontend = "export"\); versions from 8'):
+    with pytest.raises(
+        ConversionError, match=r'coremltools 7\.2 cannot .* \(frontend = "export"\); versions from 8'
+    ):
         exported(old, torch.nn.Identity(), torch.zeros(1), OpenAxes())
 
 

@@ -110,7 +110,11 @@ def computed_in(artifact: Artifact, kind: str) -> set[int]:
             {"target": "iOS17"},
             "target: the base onnx does not have it; these have: mlprogram, mlprogram-fp32, mlprogram-export",
         ),
-        ("onnx-coreml", {"weights": "int8"}, "weights: the base onnx-coreml does not have it; these have: mlprogram"),
+        (
+            "onnx-coreml",
+            {"weights": "int8"},
+            "weights: the base onnx-coreml does not have it; these have: mlprogram",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_variant_is_said_in_a_line(base: str, options: dict[str, Any], told: str) -> None:
@@ -150,7 +154,11 @@ def test_the_options_are_part_of_the_key(tmp_path: Path) -> None:
 def test_a_variant_without_options_is_its_base_by_another_name() -> None:
     route = variant_route("plain", "onnx")
 
-    assert (route.name, route.suffix, route.options) == ("plain", ".onnx", {"exporter": "torch.export", "base": "onnx"})
+    assert (route.name, route.suffix, route.options) == (
+        "plain",
+        ".onnx",
+        {"exporter": "torch.export", "base": "onnx"},
+    )
 
 
 # What is converted

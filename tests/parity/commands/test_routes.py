@@ -134,13 +134,19 @@ def test_a_variant_runs_as_a_route_of_ours(parity: Parity) -> None:
         ('target = "iOS19"', "[converters.small] target: unknown target `iOS19`; did you mean iOS18? (targets: "),
         ('frontend = "exprt"', "[converters.small] frontend: unknown frontend `exprt`; did you mean export?"),
         ('weights = "int3"', "[converters.small] weights: unknown compression `int3`; did you mean int4?"),
-        ('weights = "int4"', "[converters.small] weights: int4 is not possible without a target, but from iOS18 on"),
+        (
+            'weights = "int4"',
+            "[converters.small] weights: int4 is not possible without a target, but from iOS18 on",
+        ),
         ('weights = "w.yaml"', "[converters.small] weights: w.yaml: no such file"),
         ('keep_fp32 = "softmax"', "[converters.small] keep_fp32: Input should be a valid list"),
         ('keep_fp32 = [""]', "[converters.small] keep_fp32: keep_fp32 is a list of types or names of operations"),
         ("target = 18", "[converters.small] target: Input should be a valid string"),
         ('targt = "iOS18"', "[converters.small] targt: unknown key; did you mean target?"),
-        ('suffix = ".onnx"', "`suffix` is of a conversion of your own (convert, command, suffix, precision, depends, "),
+        (
+            'suffix = ".onnx"',
+            "`suffix` is of a conversion of your own (convert, command, suffix, precision, depends, ",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_variant_is_told_with_its_place(
@@ -157,12 +163,18 @@ MODEL = '[models.tiny]\nfactory = "models.py:tiny"\nimages = ["photos/*.png"]\nr
 @pytest.mark.parametrize(
     ("table", "told"),
     [
-        ('base = "onnx"\ntarget = "iOS17"', "[converters.small] target: the base onnx does not have it; these have: "),
+        (
+            'base = "onnx"\ntarget = "iOS17"',
+            "[converters.small] target: the base onnx does not have it; these have: ",
+        ),
         ('base = "mlprogam"', "[converters.small] base: unknown route `mlprogam`; did you mean mlprogram?"),
         ('base = "other"', "[converters.small] base: unknown route `other` (routes: onnx, "),
         ('target = "iOS17"', '`target` is of a variant; name the route that it varies: base = "mlprogram"'),
         ('convert = "x:y"\nsuffix = ".onnx"\nbase = "mlprogram"', "give the keys of one of the two"),
-        ('command = ["x", "{output}"]', "`suffix` is missing, the end of the file that it writes: .onnx, .mlpackage"),
+        (
+            'command = ["x", "{output}"]',
+            "`suffix` is missing, the end of the file that it writes: .onnx, .mlpackage",
+        ),
         ("", "give either `convert`, a callable, or `command`, a list of words; or `base`, the route of ours"),
     ],
 )

@@ -114,4 +114,4 @@ def test_the_tanh_of_a_gelu_that_coremltools_loses_on_the_way_from_torch_export(
         "torch.export"
     )
     # It is a remark too, for where the tolerance is wide enough to pass it.
-    assert "made 1 GELU of approximate=\"tanh\" exact" in subject.remarks[0]
+    assert 'made 1 GELU of approximate="tanh" exact' in subject.remarks[0]
