@@ -57,7 +57,7 @@ class Scheme:
 
 
 def _integers(bits: str, block: str | None = None) -> Mapping[str, Any] | None:
-    if int(bits) not in (4, 8) or block and not int(block):
+    if int(bits) not in (4, 8) or (block and not int(block)):
         return None
     blocks = {"granularity": "per_block", "block_size": int(block)} if block else {}
     return _configuration(_QUANTIZER, {"mode": "linear_symmetric", "dtype": f"int{int(bits)}", **blocks})
@@ -202,8 +202,8 @@ def _read_file(text: str, path: Path) -> Compression:
         raise ConversionError(f"{path}: neither YAML nor JSON can be read there: {said}") from error
     if not isinstance(settings, Mapping) or not isinstance(settings.get("config_type"), str):
         raise ConversionError(
-            f"{path}: holds no settings of coremltools.optimize, a table with `config_type` ({', '.join(_FUNCTIONS)}) "
-            "and `global_config`"
+            f"{path}: holds no settings of coremltools.optimize, a table with `config_type` "
+            f"({', '.join(_FUNCTIONS)}) and `global_config`"
         )
     for setting, kind in _settings(settings):
         if setting == "config_type" and kind not in _FUNCTIONS:
@@ -215,8 +215,8 @@ def _read_file(text: str, path: Path) -> Compression:
     compression = Compression(text, settings, hashlib.sha256(content).hexdigest())
     if len(_functions(compression)) > 1:
         raise ConversionError(
-            f"{path}: mixes {' and '.join(sorted(_functions(compression)))} of coremltools, each a conversion of the "
-            "whole file; give one of them"
+            f"{path}: mixes {' and '.join(sorted(_functions(compression)))} of coremltools, each of which goes "
+            "through the whole model; give settings of one of them"
         )
     return compression
 
@@ -250,8 +250,9 @@ def compress(ct: Any, model: Any, compression: Compression) -> Any:
         ) from error
     if not any(operation.type.startswith("constexpr_") for operation in operations_of(compressed.get_spec())):
         raise ConversionError(
-            f"weights = {compression.text!r} compresses nothing here: coremltools leaves weights of up to 2048 numbers "
-            "as they are, and blocks that do not divide a layer; `weight_threshold` in a file of settings changes that"
+            f"weights = {compression.text!r} compresses nothing here: coremltools leaves weights of up to 2048 "
+            "numbers as they are, which `weight_threshold` in a file of settings changes, and layers that the blocks "
+            "do not divide"
         )
     return compressed
 

@@ -38,7 +38,7 @@ def exported(ct: Any, module: Any, example: Any, opened: OpenAxes) -> Any:
             f"from {_EXPORT_SINCE} on can"
         )
     dynamic = torch.export.Dim.DYNAMIC
-    axes = {axis: dynamic for axis in _open_axes(opened)}
+    axes = dict.fromkeys(_open_axes(opened), dynamic)
     with without_mha_fastpath(), torch.no_grad():
         program = torch.export.export(module, (example,), dynamic_shapes=(axes,) if axes else None)
         return program.run_decompositions(_decompositions())

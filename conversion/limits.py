@@ -118,7 +118,8 @@ def _is_able(route: Route, limit: Limit) -> bool:
     if limit.fixed == "target":
         return _LATER_TARGET[route.format]
     if limit.fixed == "frontend":
-        return route.format == "onnx"  # what coremltools lacks, it lacks for a trace too
+        # What coremltools lacks, it lacks for a trace too.
+        return _TRANSLATORS.get(route.format) is None and _LATER_TARGET[route.format]
     if "opset" in route.options:
         return 0 < limit.since <= int(route.options["opset"])
     translate = _TRANSLATORS.get(route.format)

@@ -124,7 +124,8 @@ def _check_kept(keep_fp32: Sequence[str], nameable: set[str], model: Any) -> Non
             meant = f"; did you mean {near[0]}?" if near else ""
             types = ", ".join(sorted({o.type for o in listed}))
             raise ConversionError(
-                f"keep_fp32: `{name}` is no operation of this model, neither a type nor a name{meant} (types: {types})"
+                f"keep_fp32: `{name}` is no operation of this model, neither a type nor a name{meant} "
+                f"(types: {types})"
             )
 
 

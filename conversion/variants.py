@@ -41,11 +41,12 @@ class Option:
 
 
 def _is_program(route: Route) -> bool:
-    return route.format == "mlprogram"
+    # Of our routes those by convert_mlprogram, which choose a precision.
+    return "precision" in route.options
 
 
 def _is_half_program(route: Route) -> bool:
-    return _is_program(route) and route.precision == "fp16"
+    return route.options.get("precision") == "fp16"
 
 
 def _unknown_target(text: str) -> str:

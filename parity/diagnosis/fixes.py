@@ -105,8 +105,8 @@ FIXES: Mapping[str, Mapping[Format, str]] = {
     },
     # coremltools 9.0 reads it where a trace has it; in what torch.export gives it stands elsewhere.
     "tanh of GELU": {
-        "mlprogram": 'ct.convert(torch.jit.trace(model.eval(), example), ...), for approximate="tanh" is lost on the '
-        "way from torch.export"
+        "mlprogram": 'ct.convert(torch.jit.trace(model.eval(), example), ...), for approximate="tanh" is lost on '
+        "the way from torch.export"
     },
     "fp32": {"mlprogram": "ct.convert(..., compute_precision=ct.precision.FLOAT32)"},
 }

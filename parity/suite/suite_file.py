@@ -217,8 +217,8 @@ class ConverterTable(Table):
             )
         if not variant and (self.convert is None) == (self.command is None):
             raise ValueError(
-                "give either `convert`, a callable, or `command`, a list of words; or `base`, the route of ours that "
-                "it is a variant of"
+                "give either `convert`, a callable, or `command`, a list of words; or `base`, the route of ours "
+                "that it is a variant of"
             )
         if not variant and self.suffix is None:
             raise ValueError(f"`suffix` is missing, the end of the file that it writes: {', '.join(FORMATS)}")

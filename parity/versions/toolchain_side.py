@@ -65,7 +65,7 @@ def convert_own(suite: str, model: str, route: str, directory: str) -> dict[str,
     read = read_suite(Path(suite))
     entry = next(entry for entry in read.models if entry.name == model)
     classifier = load_classifier(entry.factory, entry.arguments, entry.name, read.directory)
-    # A variant is a route of ours, which an old converter gets to work as the others; their own conversion is theirs.
+    # A variant is a route of ours, and gets what the others get; their own conversion is theirs.
     remarks = () if entry.recipe(route).key else tuple(install_aliases())
     artifact = artifact_of(classifier, entry, route, Path(directory))
     remark = "; ".join(filter(None, (*remarks, artifact.remark)))

@@ -1,4 +1,4 @@
-"""`parity routes`, and variants of our routes in a suite file: what they may say, and that each is a route as ours."""
+"""`parity routes`, and variants of our routes in a suite file: what they may say, and that each is a route."""
 
 from __future__ import annotations
 
