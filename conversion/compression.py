@@ -251,8 +251,8 @@ def compress(ct: Any, model: Any, compression: Compression) -> Any:
     if not any(operation.type.startswith("constexpr_") for operation in operations_of(compressed.get_spec())):
         raise ConversionError(
             f"weights = {compression.text!r} compresses nothing here: coremltools leaves weights of up to 2048 "
-            "numbers as they are, which `weight_threshold` in a file of settings changes, and layers that the blocks "
-            "do not divide"
+            "numbers as they are, which `weight_threshold` in a file of settings changes, and layers that the "
+            "blocks do not divide"
         )
     return compressed
 
