@@ -118,8 +118,8 @@ def _is_able(route: Route, limit: Limit) -> bool:
     if limit.fixed == "target":
         return _LATER_TARGET[route.format]
     if limit.fixed == "frontend":
-        # What coremltools lacks, it lacks for a trace too.
-        return _TRANSLATORS.get(route.format) is None and _LATER_TARGET[route.format]
+        # What coremltools lacks, it lacks for a trace too; whether an opset holds it, nobody said.
+        return _TRANSLATORS.get(route.format) is None and "opset" not in route.options
     if "opset" in route.options:
         return 0 < limit.since <= int(route.options["opset"])
     translate = _TRANSLATORS.get(route.format)
