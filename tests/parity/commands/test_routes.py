@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from parity.commands.routes import list_routes
+from parity.versions.toolchain_side import convert_own
 from tests.parity.commands.command import Parity, Refused, lay_out
 
 SUITE = """
@@ -110,7 +111,7 @@ def test_the_options_are_those_of_a_suite_file_with_their_valid_values() -> None
 
 
 @pytest.mark.usefixtures("team")
-def test_a_variant_runs_as_a_route_of_ours(parity: Parity) -> None:
+def test_a_variant_runs_as_a_route_of_ours(parity: Parity, monkeypatch: pytest.MonkeyPatch) -> None:
     done = parity("run", "--route", "small", "--json", "results.json")
 
     assert (done.code, done.err) == (0, "")
@@ -125,6 +126,10 @@ def test_a_variant_runs_as_a_route_of_ours(parity: Parity) -> None:
     assert parity("baseline", "check", *chosen).code == 0
     # The cache keeps it: what is converted by hand is the same file.
     assert parity("convert", "tiny", "--route", "small", "--out", ".parity").out.startswith(".parity/tiny/small-")
+    # So it is what the process of a tool chain converts, by the suite file.
+    monkeypatch.setenv("PYTHONPATH", "")
+    answer = convert_own("parity.toml", "tiny", "small", ".parity")
+    assert (answer["remark"], answer["path"].startswith(".parity/tiny/small-")) == ("", True)
     assert len([p for p in Path(".parity/tiny").iterdir() if p.is_dir()]) == 1
 
 
