@@ -2,7 +2,7 @@
 
 An exporter says "try exporting with version 14", onnx-coreml "try converting with higher
 minimum_ios_deployment_target". Whoever converts by a route cannot follow either: the opset and the target are the
-route's.
+route's. So is the front end that gave coremltools an operation which it does not know.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from conversion.artifact import Format
     from conversion.recipe import Route
+
+Fixed = Literal["opset", "target", "frontend"]
 
 _OPSETS = (
     # torch.onnx.errors.UnsupportedOperatorError, and three functions of torch's symbolic_helper.py.
@@ -41,6 +43,15 @@ _TARGETS = (
         r".*?Error message: (?P<why>.*?) Please try .*minimum_ios_deployment_target"
     ),
 )
+_FRONTENDS = (
+    # coremltools' internal_graph.py, of a program of torch.export.
+    re.compile(r"Unsupported fx node \S+, kind (?P<operation>\S+)"),
+)
+_PATTERNS: Mapping[Fixed, Sequence[re.Pattern[str]]] = {
+    "opset": _OPSETS,
+    "target": _TARGETS,
+    "frontend": _FRONTENDS,
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +63,7 @@ class Limit:
     """
 
     operations: Sequence[str]
-    fixed: Literal["opset", "target"]
+    fixed: Fixed
     opset: int = 0
     since: int = 0
     why: str = ""
@@ -60,6 +71,8 @@ class Limit:
     def __str__(self) -> str:
         """Say in a sentence's part what cannot be held."""
         names = ", ".join(self.operations)
+        if self.fixed == "frontend":
+            return f"coremltools cannot convert {names}, which torch.export makes of the module"
         if self.fixed == "target":
             why = f" ({self.why})" if self.why else ""
             return f"onnx-coreml cannot convert {names}{why} for the iOS 12 of the route"
@@ -77,13 +90,13 @@ class Limit:
 def limit_of(error: str) -> Limit | None:
     """Read the limit out of a converter's error; None where it speaks of none."""
     text = " ".join(error.split())
-    for fixed, patterns in (("opset", _OPSETS), ("target", _TARGETS)):
+    for fixed, patterns in _PATTERNS.items():
         for match in (one for pattern in patterns if (one := pattern.search(text))):
             parts = match.groupdict()
             operations = parts["operation"].split(",") if fixed == "target" else [parts["operation"]]
             why = (parts.get("why") or "").strip().rstrip(".")
             opset, since = (int(parts.get(name) or 0) for name in ("opset", "since"))
-            return Limit(operations, "opset" if fixed == "opset" else "target", opset, since, why)
+            return Limit(operations, fixed, opset, since, why)
     return None
 
 
@@ -104,6 +117,9 @@ def told_limit(error: str, recipe: Route, routes: Mapping[str, Route]) -> str:
 def _is_able(route: Route, limit: Limit) -> bool:
     if limit.fixed == "target":
         return _LATER_TARGET[route.format]
+    if limit.fixed == "frontend":
+        # What coremltools lacks, it lacks for a trace too; whether an opset holds it, nobody said.
+        return _TRANSLATORS.get(route.format) is None and "opset" not in route.options
     if "opset" in route.options:
         return 0 < limit.since <= int(route.options["opset"])
     translate = _TRANSLATORS.get(route.format)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conversion.artifact import Precision
-from conversion.deployed import deployed_module, example_pixels, without_mha_fastpath
+from conversion.compression import Compression, compress, operations_of
+from conversion.deployed import deployed_module, example_pixels
+from conversion.errors import ConversionError
+from conversion.frontends import Frontend, exported, tell_lost, traced
 from conversion.guards.quiet import import_coremltools
 from conversion.provenance import KEY, Provenance
 from conversion.shapes import OpenAxes
@@ -18,29 +24,109 @@ PREDICTED, PROBABILITIES = "classLabel", "classLabelProbs"
 
 
 def convert_mlprogram(
-    classifier: Classifier, path: Path, provenance: Provenance, opened: OpenAxes, precision: Precision
-) -> None:
-    """Convert by TorchScript tracing; image in, `classLabel` and `classLabelProbs` out.
+    classifier: Classifier,
+    path: Path,
+    provenance: Provenance,
+    opened: OpenAxes,
+    precision: Precision,
+    frontend: Frontend = "trace",
+    target: str | None = None,
+    compression: Compression | None = None,
+    keep_fp32: Sequence[str] = (),
+) -> str:
+    """Convert with coremltools; image in, `classLabel` and `classLabelProbs` out.
 
     With an open batch the input is an array [N, 3, H, W] of pixels 0..255, and the one output `classLabelProbs` is
     [N, classes]: Core ML's image is one picture, and its classifier's dictionary one answer.
+    target: a name of ct.target; None leaves it to coremltools. keep_fp32: types or names of operations that are not
+    computed in fp16. Returns a remark on what coremltools lost, empty where nothing is known to be.
     """
     ct = import_coremltools()
-    example = example_pixels(classifier)
+    nameable: set[str] = set()
+    program = _program(ct, classifier, opened, frontend)
     model = ct.convert(
-        _trace(deployed_module(classifier), example),
+        program,
         **(_several(ct, classifier, opened) if opened.batch else _single(ct, classifier, opened)),
         convert_to="mlprogram",
-        compute_precision=ct.precision.FLOAT16 if precision == "fp16" else ct.precision.FLOAT32,
+        minimum_deployment_target=_target(ct, target),
+        compute_precision=_arithmetic(ct, precision, keep_fp32, nameable),
         # Apple's runtime would compile the model here, on a Mac; the backends do that when they load it.
         skip_model_load=True,
     )
+    _check_kept(keep_fp32, nameable, model)
+    remark = tell_lost(ct, program, model) if frontend == "export" else ""
+    if compression:
+        model = compress(ct, model, compression)
     specification = model.get_spec()
     if dictionary := specification.description.predictedProbabilitiesName:
         # coremltools calls it after the predicted feature; users of the classic recipe know this name.
         ct.utils.rename_feature(specification, dictionary, PROBABILITIES)
     specification.description.metadata.userDefined[KEY] = provenance.to_json()
     ct.models.MLModel(specification, weights_dir=model.weights_dir, skip_model_load=True).save(str(path))
+    return remark
+
+
+def _program(ct: Any, classifier: Classifier, opened: OpenAxes, frontend: Frontend) -> Any:
+    module = deployed_module(classifier)
+    if frontend == "trace":
+        return traced(module, example_pixels(classifier))
+    return exported(ct, module, example_pixels(classifier, batch=2 if opened.batch else 1), opened)
+
+
+def _target(ct: Any, name: str | None) -> Any:
+    if name is None:
+        return None
+    if name not in ct.target.__members__:
+        raise ConversionError(
+            f"coremltools {ct.__version__} has no target {name}; its latest is {list(ct.target)[-1].name}"
+        )
+    return ct.target[name]
+
+
+def _arithmetic(ct: Any, precision: Precision, keep_fp32: Sequence[str], nameable: set[str]) -> Any:
+    """Say in which precision coremltools is to compute what."""
+    if precision == "fp32":
+        return ct.precision.FLOAT32
+    if not keep_fp32:
+        return ct.precision.FLOAT16
+    return ct.transform.FP16ComputePrecision(op_selector=_is_rounded(keep_fp32, nameable))
+
+
+def _is_rounded(keep_fp32: Sequence[str], nameable: set[str]) -> Callable[[Any], bool]:
+    """Make the function that says which operations are computed in fp16, and notes what one can name."""
+    kept = {_file_name(name) for name in keep_fp32}
+
+    def selector(operation: Any) -> bool:
+        if operation.op_type == "const":
+            return True
+        own = {operation.op_type, *(_file_name(part.name) for part in (operation, *operation.outputs))}
+        nameable.update(own)
+        return not own & kept
+
+    return selector
+
+
+def _file_name(name: str) -> str:
+    """Name a value as the file does: while coremltools selects, `var_33` is `33` still, and not yet cast."""
+    return re.sub(r"^(?=\d)", "var_", re.sub(r"\W", "_", name)).removesuffix("_cast_fp16")
+
+
+def _check_kept(keep_fp32: Sequence[str], nameable: set[str], model: Any) -> None:
+    """Refuse what names no operation; raises ConversionError."""
+    if not keep_fp32:
+        return
+    # One whose constants fp16 cannot hold is in fp32 anyway, and nobody was asked about it.
+    listed = [o for o in operations_of(model.get_spec()) if o.type not in ("const", "cast")]
+    known = nameable | {o.type for o in listed} | {_file_name(v.name) for o in listed for v in o.outputs}
+    for name in keep_fp32:
+        if _file_name(name) not in known:
+            near = difflib.get_close_matches(_file_name(name), sorted(known), n=1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            types = ", ".join(sorted({o.type for o in listed}))
+            raise ConversionError(
+                f"keep_fp32: `{name}` is no operation of this model, neither a type nor a name{meant} "
+                f"(types: {types})"
+            )
 
 
 def _single(ct: Any, classifier: Classifier, opened: OpenAxes) -> dict[str, Any]:
@@ -67,33 +153,3 @@ def _several(ct: Any, classifier: Classifier, opened: OpenAxes) -> dict[str, Any
         "inputs": [ct.TensorType(name="image", shape=shape, dtype=np.float32)],
         "outputs": [ct.TensorType(name=PROBABILITIES, dtype=np.float32)],
     }
-
-
-def _trace(module: Any, example: Any) -> Any:
-    import torch
-
-    with without_mha_fastpath(), torch.no_grad(), _known_spellings():
-        return torch.jit.trace(module, example, check_trace=False)
-
-
-def _known_spellings() -> Any:
-    """Make a torch mode that traces functions which coremltools cannot convert as others that do the same.
-
-    torchvision's swin_v2 calls the one, its maxvit the other.
-    """
-    import torch
-    from torch.overrides import TorchFunctionMode
-
-    swaps = (torch.swapaxes, torch.swapdims, torch.Tensor.swapaxes, torch.Tensor.swapdims)
-    axes = {"axis0": "dim0", "axis1": "dim1"}
-
-    class KnownSpellings(TorchFunctionMode):
-        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            if function is torch.Tensor.zero_:
-                return args[0].fill_(0.0)
-            if function in swaps:
-                named = {axes.get(name, name): axis for name, axis in (kwargs or {}).items()}
-                return torch.transpose(*args, **named)
-            return function(*args, **(kwargs or {}))
-
-    return KnownSpellings()

@@ -95,7 +95,8 @@ def own_route(
     def key() -> str:
         return f"{sources()}\0{_contents(depends, directory)}"
 
-    return Route(name, FORMATS[suffix], precision, suffix, write, options, key, contract=contract)
+    about = f"calls {conversion.title}" if isinstance(conversion, Callback) else f"runs `{_shown(conversion)}`"
+    return Route(name, FORMATS[suffix], precision, suffix, write, options, key, about=about, contract=contract)
 
 
 def finished_route(name: str, path: Path, contract: Contract = ASSUMED) -> Route:
@@ -104,7 +105,16 @@ def finished_route(name: str, path: Path, contract: Contract = ASSUMED) -> Route
     def write(classifier: Classifier, path: Path, provenance: Provenance, opened: OpenAxes) -> None:
         raise AssertionError(f"{path} is not converted")
 
-    return Route(name, FORMATS[path.suffix], None, path.suffix, write, finished=path, contract=contract)
+    return Route(
+        name,
+        FORMATS[path.suffix],
+        None,
+        path.suffix,
+        write,
+        finished=path,
+        about="a finished file",
+        contract=contract,
+    )
 
 
 def _call(callback: Callback, classifier: Classifier, path: Path, provenance: Provenance, opened: OpenAxes) -> None:

@@ -39,35 +39,43 @@ if TYPE_CHECKING:
     from conversion.classifier import Classifier
 
 
+# What a conversion noted of its result, beside it.
+_REMARK = "remark.txt"
+
 ROUTES: Mapping[str, Route] = {
     route.name: route
     for route in (
-        Route("onnx", "onnx", "fp32", ".onnx", export_onnx, {"exporter": "torch.export"}),
         Route(
-            "onnx-torchscript",
-            "onnx",
-            "fp32",
-            ".onnx",
-            export_onnx_torchscript,
+            *("onnx", "onnx", "fp32", ".onnx", export_onnx),
+            {"exporter": "torch.export"},
+            about="torch.onnx.export by torch.export",
+        ),
+        Route(
+            *("onnx-torchscript", "onnx", "fp32", ".onnx", export_onnx_torchscript),
             {"exporter": "torchscript", "opset": str(TORCHSCRIPT_OPSET)},
+            about=f"torch.onnx.export by TorchScript, opset {TORCHSCRIPT_OPSET}",
         ),
         Route(
-            "mlprogram",
-            "mlprogram",
-            "fp16",
-            ".mlpackage",
-            partial(convert_mlprogram, precision="fp16"),
+            *("mlprogram", "mlprogram", "fp16", ".mlpackage", partial(convert_mlprogram, precision="fp16")),
             {"precision": "fp16"},
+            about="torch.jit.trace, then coremltools",
         ),
         Route(
-            "mlprogram-fp32",
-            "mlprogram",
-            "fp32",
-            ".mlpackage",
-            partial(convert_mlprogram, precision="fp32"),
+            *("mlprogram-fp32", "mlprogram", "fp32", ".mlpackage", partial(convert_mlprogram, precision="fp32")),
             {"precision": "fp32"},
+            about="torch.jit.trace, then coremltools",
         ),
-        Route("onnx-coreml", "neuralnetwork", "fp32", ".mlmodel", convert_onnx_coreml, {"opset": str(OPSET)}),
+        Route(
+            *("mlprogram-export", "mlprogram", "fp16", ".mlpackage"),
+            partial(convert_mlprogram, precision="fp16", frontend="export"),
+            {"precision": "fp16", "frontend": "export"},
+            about="torch.export, then coremltools",
+        ),
+        Route(
+            *("onnx-coreml", "neuralnetwork", "fp32", ".mlmodel", convert_onnx_coreml),
+            {"opset": str(OPSET)},
+            about=f"torch.onnx.export by TorchScript, opset {OPSET}, then onnx-coreml",
+        ),
     )
 }
 
@@ -151,7 +159,9 @@ def convert_by(
     file = f"{name}{recipe.suffix}"
 
     def write(directory: Path) -> None:
-        recipe.write(classifier, directory / file, provenance, opened)
+        remark = recipe.write(classifier, directory / file, provenance, opened)
+        if remark:
+            (directory / _REMARK).write_text(remark, encoding="utf-8")
         if recipe.key:  # a file that cannot be read is not kept
             open_artifact(directory / file)
         write_probe(directory, answers)
@@ -164,8 +174,10 @@ def convert_by(
             if not place.whole:  # no other process was faster
                 check_model(classifier)
                 _convert(classifier, recipe, write, scratch, place.path)
-    remark = f"{file} was converted again: in the cache, {place.damage}" if place.damage else ""
-    return replace(_artifact(recipe, place.path / file, provenance), remark=remark)
+    again = f"{file} was converted again: in the cache, {place.damage}" if place.damage else ""
+    noted = place.path / _REMARK
+    remarks = (again, noted.read_text(encoding="utf-8") if noted.is_file() else "")
+    return replace(_artifact(recipe, place.path / file, provenance), remark="; ".join(filter(None, remarks)))
 
 
 def _artifact(recipe: Route, path: Path, provenance: Provenance) -> Artifact:

@@ -43,6 +43,7 @@ COMMANDS: Mapping[str, str] = {
     "ops": "parity.commands.ops:ops",
     "predict": "parity.commands.predict:predict",
     "record": "parity.commands.record:record",
+    "routes": "parity.commands.routes:routes",
     "run": "parity.commands.run:run",
     "upgrade": "parity.commands.upgrade:upgrade",
 }

@@ -1,4 +1,4 @@
-"""[converters.NAME] of a suite file -> routes of a team's own."""
+"""[converters.NAME] of a suite file -> routes of a team's own, and variants of ours."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from conversion.errors import ConversionError
 from conversion.own import Callback, Command, finished_route, own_route
+from conversion.variants import OPTIONS, variant_route
 from parity.core.errors import ParityError
 from parity.suite.models import load_callable
 from parity.suite.patterns import matching
@@ -36,6 +37,10 @@ def finished_files(entries: Iterable[ArtifactTable], directory: Path) -> Mapping
 
 
 def _route(name: str, table: ConverterTable, directory: Path) -> Route:
+    if table.base is not None:
+        options = {option: getattr(table, option) for option in OPTIONS}
+        return variant_route(name, table.base, **options, directory=directory)
+    assert table.suffix is not None  # the table's own check
     if table.convert is not None:
         conversion: Callback | Command = Callback(table.convert, partial(_load, table.convert, directory))
     else:

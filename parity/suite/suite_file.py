@@ -18,11 +18,15 @@ from pydantic import (
     model_validator,
 )
 
+from conversion.compression import SCHEMES
 from conversion.contract import RANGES, STEPS, Contract, Layout, state
 from conversion.errors import ConversionError
+from conversion.frontends import FRONTENDS
 from conversion.own import FORMATS, PLACEHOLDERS
 from conversion.routes import ROUTES, tell_unknown
 from conversion.shapes import Dynamic
+from conversion.targets import TARGETS
+from conversion.variants import OPTIONS, bases
 
 # A directory is called after it.
 CONVERTER_NAME = r"[A-Za-z][\w.-]*"
@@ -93,6 +97,11 @@ def _says_something(text: str) -> str:
     if not any(sign.isprintable() and not sign.isspace() for sign in text):
         raise ValueError(f"{text!r} says nothing to a reader of the report; write what does")
     return text
+
+
+def _about(option: str) -> str:
+    about = OPTIONS[option].about
+    return f"{about[0].upper()}{about[1:]}."
 
 
 RouteName = Annotated[
@@ -192,8 +201,16 @@ class ModelTable(Table):
     ] = []
 
 
+# Keys of [converters.NAME] that belong together: a conversion of one's own, and a variant of a route of ours.
+_OWN = ("convert", "command", "suffix", "precision", "depends", "timeout", *ContractTable.model_fields)
+_VARIANT = ("base", *OPTIONS)
+_KINDS: Any = [{"required": ["convert", "suffix"]}, {"required": ["command", "suffix"]}, {"required": ["base"]}]
+
+
 class ConverterTable(ContractTable):
-    """[converters.NAME]: a route of your own; either `convert` or `command`."""
+    """[converters.NAME]: a route of your own, by `convert` or `command`; or a variant of one of ours, by `base`."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": _KINDS})
 
     convert: Annotated[
         str | None,
@@ -205,17 +222,51 @@ class ConverterTable(ContractTable):
         AfterValidator(_is_command),
         Field(description="Program and arguments; {output}, {weights} and {labels} stand for files."),
     ] = None
-    suffix: Annotated[Literal[".onnx", ".mlpackage", ".mlmodel"], Field(description="Of the file that it writes.")]
+    suffix: Annotated[
+        Literal[".onnx", ".mlpackage", ".mlmodel"] | None, Field(description="Of the file that it writes.")
+    ] = None
     precision: Annotated[
         Literal["fp16", "fp32"] | None, Field(description="Of its arithmetic; the file says it where nobody does.")
     ] = None
     depends: Annotated[list[str], Field(description="Files and globs that decide the result too.")] = []
     timeout: Annotated[float, Field(gt=0, description="Seconds that the command may take.")] = 900
+    base: Annotated[
+        str | None,
+        WithJsonSchema({"enum": list(ROUTES)}),
+        Field(description="The route that this is a variant of."),
+    ] = None
+    target: Annotated[str | None, WithJsonSchema({"enum": list(TARGETS)}), Field(description=_about("target"))] = (
+        None
+    )
+    frontend: Annotated[
+        str | None, WithJsonSchema({"enum": list(FRONTENDS)}), Field(description=_about("frontend"))
+    ] = None
+    weights: Annotated[
+        str | None,
+        WithJsonSchema({"type": "string", "examples": [scheme.example for scheme in SCHEMES]}),
+        Field(description=_about("weights")),
+    ] = None
+    keep_fp32: Annotated[list[str], Field(description=_about("keep_fp32"))] = []
 
     @model_validator(mode="after")
     def _is_one(self) -> ConverterTable:
-        if (self.convert is None) == (self.command is None):
-            raise ValueError("give either `convert`, a callable, or `command`, a list of words")
+        own, variant = ([key for key in keys if key in self.model_fields_set] for keys in (_OWN, _VARIANT))
+        if own and variant:
+            raise ValueError(
+                f"`{own[0]}` is of a conversion of your own ({', '.join(_OWN)}), `{variant[0]}` of a variant of a "
+                f"route ({', '.join(_VARIANT)}); give the keys of one of the two"
+            )
+        if variant and self.base is None:
+            raise ValueError(
+                f'`{variant[0]}` is of a variant; name the route that it varies: base = "{bases(variant[0])[0]}"'
+            )
+        if not variant and (self.convert is None) == (self.command is None):
+            raise ValueError(
+                "give either `convert`, a callable, or `command`, a list of words; or `base`, the route of ours "
+                "that it is a variant of"
+            )
+        if not variant and self.suffix is None:
+            raise ValueError(f"`suffix` is missing, the end of the file that it writes: {', '.join(FORMATS)}")
         return self
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from conversion.errors import ImageError
 from conversion.files.regular_files import why_no_file
 from conversion.images import find_images
+from conversion.variants import OPTIONS, problems
 from parity.core.errors import ParityError
 from parity.suite.patterns import matching
 from parity.suite.suite_file import SuiteFile, Table
@@ -24,16 +25,16 @@ def validate(path: Path, content: Mapping[str, Any]) -> SuiteFile:
     try:
         parsed = SuiteFile.model_validate(content, context=list(_own_routes(content, path.parent)))
     except ValidationError as error:
-        problems = [_told(problem) for problem in error.errors()]
-        raise _refused(path, [*dict.fromkeys(problems), *_missing_files(content, path.parent)]) from error
+        told = [_told(problem) for problem in error.errors()]
+        raise _refused(path, [*dict.fromkeys(told), *_wrong_elsewhere(content, path.parent)]) from error
     without = [name for name, model in parsed.models.items() if not (model.images or parsed.images)]
     if without:
         names = ", ".join(without)
-        problems = [f"[models] {names}: no images; give `images` there or at the top of the file"]
+        imageless = [f"[models] {names}: no images; give `images` there or at the top of the file"]
     else:
-        problems = []
-    if missing := [*problems, *_missing_files(content, path.parent)]:
-        raise _refused(path, missing)
+        imageless = []
+    if wrong := [*imageless, *_wrong_elsewhere(content, path.parent)]:
+        raise _refused(path, wrong)
     return parsed
 
 
@@ -49,6 +50,22 @@ def _own_routes(content: Mapping[str, Any], directory: Path) -> Iterator[str]:
 
 def _refused(path: Path, problems: Sequence[str]) -> ParityError:
     return ParityError("\n".join(f"{path}: {line}" for line in problems))
+
+
+def _wrong_elsewhere(content: Mapping[str, Any], directory: Path) -> Iterator[str]:
+    """Name what the types of the tables cannot say."""
+    yield from _missing_files(content, directory)
+    yield from _wrong_variants(content, directory)
+
+
+def _wrong_variants(content: Mapping[str, Any], directory: Path) -> Iterator[str]:
+    """Say what is wrong with variants of our routes; values of a wrong type are told elsewhere."""
+    for name, converter in _tables(content.get("converters")):
+        base, options = converter.get("base"), {key: converter[key] for key in OPTIONS if key in converter}
+        kinds = {key: list if key == "keep_fp32" else str for key in options}
+        if isinstance(base, str) and all(isinstance(value, kinds[key]) for key, value in options.items()):
+            for key, problem in problems(base, options, directory):
+                yield f"[converters.{name}] {key}: {problem}"
 
 
 def _missing_files(content: Mapping[str, Any], directory: Path) -> Iterator[str]:

@@ -130,7 +130,7 @@ class Bench:
         classifier = tried.reference.classifier
         if self.session is None or not self.side.converts:
             artifact = _convert_here(tried, self.directory)
-        elif tried.recipe.key:
+        elif route in entry.converters:
             artifact = convert_own_in(self.session, classifier, _own(tried), self.directory, self.timeout)
             if not isinstance(artifact, ToolChainFailure):
                 artifact = under(tried.recipe.contract, artifact)

@@ -17,6 +17,7 @@ import numpy as np
 
 from conversion.artifact import open_artifact
 from conversion.contract import Contract
+from conversion.toolchain_aliases import install_aliases
 from parity.backends import find_backend
 from parity.backends.reference import Reference
 from parity.core.errors import ParityError
@@ -59,7 +60,7 @@ def make_classifier(factory: str, arguments: Mapping[str, Any], name: str, direc
 
 
 def convert_own(suite: str, model: str, route: str, directory: str) -> dict[str, str]:
-    """Convert a model of a suite by a route of the suite's own, with the converters that are found here."""
+    """Convert a model of a suite by a route of the suite's own, or a variant, with the converters that are here."""
     from conversion.provenance import weights_hash
 
     # A command of the suite is a process of its own, and finds packages as this one does.
@@ -67,8 +68,11 @@ def convert_own(suite: str, model: str, route: str, directory: str) -> dict[str,
     read = read_suite(Path(suite))
     entry = next(entry for entry in read.models if entry.name == model)
     classifier = load_classifier(entry.factory, entry.arguments, entry.name, read.directory)
+    # A variant is a route of ours, and gets what the others get; their own conversion is theirs.
+    remarks = () if entry.recipe(route).key else tuple(install_aliases())
     artifact = artifact_of(classifier, entry, route, Path(directory))
-    return {"path": str(artifact.path), "weights": weights_hash(classifier), "remark": artifact.remark}
+    remark = "; ".join(filter(None, (*remarks, artifact.remark)))
+    return {"path": str(artifact.path), "weights": weights_hash(classifier), "remark": remark}
 
 
 def predict(artifact: str, backend: str, pixels: str, contract: Mapping[str, Any]) -> dict[str, Any]:

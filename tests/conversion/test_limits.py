@@ -54,7 +54,7 @@ def folded(x: torch.Tensor) -> torch.Tensor:
     return functional.fold(x.flatten(2)[:, :, :16].repeat(1, 4, 1), (8, 8), kernel_size=2, stride=2)
 
 
-MODERN = "onnx, onnx-torchscript, mlprogram, mlprogram-fp32"
+MODERN = "onnx, onnx-torchscript, mlprogram, mlprogram-fp32, mlprogram-export"
 
 
 @pytest.mark.parametrize(
@@ -84,20 +84,26 @@ MODERN = "onnx, onnx-torchscript, mlprogram, mlprogram-fp32"
             "onnx-torchscript",
             folded,
             "opset 17 cannot hold aten::col2im (the exporter writes it from opset 18 on)",
-            "onnx, mlprogram, mlprogram-fp32",
+            "onnx, mlprogram, mlprogram-fp32, mlprogram-export",
         ),
         (
             "onnx-torchscript",
             torch.linalg.inv,
             "the TorchScript exporter cannot write aten::linalg_inv in opset 17",
-            "onnx, mlprogram, mlprogram-fp32",
+            "onnx, mlprogram, mlprogram-fp32, mlprogram-export",
         ),
         ("onnx-torchscript", lambda x: x * torch.histc(x).sum(), "cannot write aten::histc in opset 17", "onnx"),
         (
             "onnx-torchscript",
             lambda x: functional.adaptive_avg_pool2d(x, 7),
             "the TorchScript exporter cannot write adaptive_avg_pool2d, output size that are not factor",
-            "onnx, mlprogram, mlprogram-fp32",
+            "onnx, mlprogram, mlprogram-fp32, mlprogram-export",
+        ),
+        (
+            "mlprogram-export",
+            lambda x: x * torch.histc(x).sum(),
+            "coremltools cannot convert histc, which torch.export makes of the module",
+            "onnx",
         ),
         ("onnx-coreml", lambda x: x * (x > 0).float(), "onnx-coreml cannot convert Greater for the iOS 12", MODERN),
     ],

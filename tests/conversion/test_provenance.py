@@ -172,6 +172,7 @@ def test_the_options_tell_the_routes_apart(converted: Converted) -> None:
         "onnx-torchscript": {"exporter": "torchscript", "opset": "17"},
         "mlprogram": {"precision": "fp16"},
         "mlprogram-fp32": {"precision": "fp32"},
+        "mlprogram-export": {"precision": "fp16", "frontend": "export"},
         "onnx-coreml": {"opset": "9"},
     }
 

@@ -47,7 +47,14 @@ def files_in(directory: Path) -> list[str]:
 
 
 def test_the_routes_have_the_names_that_others_rely_on() -> None:
-    assert tuple(ROUTES) == ("onnx", "onnx-torchscript", "mlprogram", "mlprogram-fp32", "onnx-coreml")
+    assert tuple(ROUTES) == (
+        "onnx",
+        "onnx-torchscript",
+        "mlprogram",
+        "mlprogram-fp32",
+        "mlprogram-export",
+        "onnx-coreml",
+    )
     assert all(route.name == name for name, route in ROUTES.items())
 
 

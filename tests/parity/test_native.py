@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from conversion import convert
-from conversion.routes import ROUTES
 from parity.backends import coreml_evaluator, coreml_native
 from parity.suite.images import load_images
 from parity.suite.models import load_classifier
@@ -26,7 +25,7 @@ FP16_BUDGET = 5e-2
 @pytest.mark.parametrize("compute_unit", ["CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE", "ALL"])
 @pytest.mark.parametrize(
     ("model", "route"),
-    [(m.name, r) for m in SUITE.models for r in m.routes if ROUTES[r].format != "onnx"],
+    [(m.name, r) for m in SUITE.models for r in m.routes if m.recipe(r).format != "onnx"],
 )
 def test_evaluator_answers_what_apples_runtime_answers(model: str, route: str, compute_unit: str) -> None:
     reason = coreml_native.why_not()
@@ -36,7 +35,7 @@ def test_evaluator_answers_what_apples_runtime_answers(model: str, route: str, c
         pytest.skip(reason)
     entry = next(m for m in SUITE.models if m.name == model)
     classifier = load_classifier(entry.factory, entry.arguments, entry.name, SUITE.directory)
-    artifact = convert(classifier, route, ROOT / ".parity")
+    artifact = convert(classifier, entry.recipe(route), ROOT / ".parity")
     pixels = load_images(entry.images, classifier.preprocessing, SUITE.directory).pixels
 
     native = coreml_native.load(artifact, compute_unit=compute_unit)(pixels)

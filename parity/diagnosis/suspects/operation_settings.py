@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from parity.diagnosis.fixes import fix
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.settings import expected_settings
 from parity.diagnosis.suspects import Suspect
@@ -56,7 +57,8 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
         message = _sentence(operation, step, differences)
         if len(alike) > 1:
             message = f"{message[:-1]}; so have {len(alike) - 1} more operation(s)."
-        yield Suspect(_fault(operation, differences), message, Repair(edit=settings(changes)), seen=True)
+        repair, remedy = Repair(edit=settings(changes)), _fix(examination, step, differences)
+        yield Suspect(_fault(operation, differences), message, repair, seen=True, fix=remedy)
 
 
 def _wrong(examination: Examination, located: Located) -> tuple[Operation, Step, dict[str, tuple[Any, Any]]] | None:
@@ -111,6 +113,14 @@ def _fault(operation: Operation, differences: Mapping[str, Any]) -> str:
                 return "g-avgpool-ceil-divisor"
             return fault
     return "g-attribute"
+
+
+def _fix(examination: Examination, step: Step, differences: Mapping[str, tuple[Any, Any]]) -> str:
+    """Write what to do instead, where the tool that wrote the file is known to lose a setting."""
+    wants_tanh = any("tanh" in str(wanted).lower() for _, wanted in differences.values())
+    if step.whole != "gelu" or not wants_tanh:
+        return ""
+    return fix("tanh of GELU", examination.file.artifact.format)
 
 
 def _parsed(text: str | None) -> Any:

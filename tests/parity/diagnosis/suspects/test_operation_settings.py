@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from conversion import Classifier, convert
+from conversion.variants import variant_route
+from parity import check
 from tests.parity.diagnosis.faulty import broken, causes, explained, good, node, reference, set_attribute
 from tests.parity.test_injected_faults import mil_constant, mil_operations
-from tests.parity.tiny import tiny
+from tests.parity.tiny import LABELS, PREPROCESSING, Tiny, pictures, tiny
 
 
 def set_on(kind: str, place: int, name: str, value: Any) -> Callable[[Any], None]:
@@ -75,3 +80,38 @@ def test_an_epsilon_of_an_ml_program() -> None:
 
     assert causes(explanation) == ["g-norm-eps"]
     assert "epsilon 0.5 instead of" in explanation.diagnoses[0].message
+
+
+class Smooth(Tiny):
+    """The tiny network with a GELU of tanh, whose head weighs small differences."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.activation = torch.nn.GELU(approximate="tanh")
+        with torch.no_grad():
+            self.linear.weight.copy_(4 * self.linear.weight.abs())
+            self.linear.weight[::2] *= -1
+            self.linear.bias.zero_()
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        values = self.pool(self.activation(self.norm(self.convolution(image))))
+        logits: torch.Tensor = self.linear(torch.flatten(values - values.mean(dim=(1, 2, 3), keepdim=True), 1))
+        return logits
+
+
+def test_the_tanh_of_a_gelu_that_coremltools_loses_on_the_way_from_torch_export(tmp_path: Path) -> None:
+    classifier = Classifier("smooth", Smooth().eval(), PREPROCESSING, LABELS)
+    artifact = convert(classifier, variant_route("exported", "mlprogram-fp32", frontend="export"), tmp_path)
+    run = check(classifier, artifact, pictures(), backends=["coreml-evaluator"])
+
+    (subject,) = run.subjects
+    assert subject.verdict == "fail"
+    (diagnosis,) = subject.diagnoses
+    assert (diagnosis.fault, diagnosis.confirmed) == ("g-gelu-variant", True)
+    assert diagnosis.message == "gelu `activation` has mode EXACT instead of TANH_APPROXIMATION."
+    assert diagnosis.fix == (
+        'ct.convert(torch.jit.trace(model.eval(), example), ...), for approximate="tanh" is lost on the way from '
+        "torch.export"
+    )
+    # It is a remark too, for where the tolerance is wide enough to pass it.
+    assert 'made 1 GELU of approximate="tanh" exact' in subject.remarks[0]
