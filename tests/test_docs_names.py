@@ -136,7 +136,7 @@ def refused_suites(page: str, text: str, place: Path) -> Iterator[str]:
 def place(tmp_path: Path) -> Path:
     """Return a directory with the photos and the files of factories that suite files name."""
     paint_photos(tmp_path / "photos")
-    for name in ("my_models.py", "colours.py", "tools/to_coreml.py"):
+    for name in ("my_models.py", "colours.py", "to_coreml.py", "tools/to_coreml.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     return tmp_path

@@ -41,8 +41,8 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    (tmp_path / "colours.py").write_text(block("README.md", "# colours.py"), encoding="utf-8")
-    (tmp_path / "parity.toml").write_text(block("README.md", "# parity.toml"), encoding="utf-8")
+    for name in ("colours.py", "to_coreml.py", "parity.toml"):
+        (tmp_path / name).write_text(block("README.md", f"# {name}"), encoding="utf-8")
     paint_photos(tmp_path / "photos")
     return tmp_path
 
@@ -80,14 +80,14 @@ def test_a_user_installs_runs_breaks_and_sees(python: Path, place: Path) -> None
 
     assert failed.returncode == 1, failed.stdout + failed.stderr
     for told in (
-        "colours by mlprogram on coreml-evaluator: fail",
-        "image sky.png (flip): PyTorch 'blue' at 0.738, candidate 'red' at 0.6",
+        "colours by ship on coreml-evaluator: fail",
+        "image lawn.png (flip): PyTorch 'red' at 0.49",
         "guilty hop: torch -> mlprogram",
-        "look further: parity run parity.toml --model colours --route mlprogram --backend coreml-evaluator",
+        "look further: parity run parity.toml --model colours --route ship --backend coreml-evaluator",
     ):
         assert told in failed.stdout
     assert "Traceback" not in failed.stdout
     # What README shows is what a user sees.
     for line in block("README.md", "$ pytest  # the broken one").splitlines()[1:]:
         assert line.strip() in failed.stdout
-    assert "3 failed, 9 passed, 4 skipped" in failed.stdout.splitlines()[-1]
+    assert "5 failed, 7 passed, 4 skipped" in failed.stdout.splitlines()[-1]

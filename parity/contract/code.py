@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from conversion.contract import RANGES
 from parity.backends.outputs import read_outputs
 from parity.formats import format_of
+from parity.formats.app import AppCode, Call
 from parity.formats.outputs import WANTED
 
 if TYPE_CHECKING:
@@ -17,22 +18,21 @@ if TYPE_CHECKING:
 
 # Types of arrays as the formats call them -> NumPy's, where these differ.
 _NUMPY = {"float": "float32", "double": "float64"}
+_SWIFT = {"float64": "Double", "float16": "Float16", "uint8": "UInt8", "int32": "Int32"}
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """Hold what the lines are written from.
-
-    image, answer: names of the file's input and output. kind: NumPy's type of the numbers that go in; empty for an
-    image of Core ML. names: whether a dictionary of names comes out.
-    """
+    """Hold what the lines are written from."""
 
     artifact: Artifact
     preprocessing: Preprocessing
-    image: str
-    kind: str
-    answer: str
-    names: bool
+    call: Call
+
+    @property
+    def app(self) -> AppCode:
+        """The lines that run a file of its format."""
+        return format_of(self.artifact).app
 
 
 def deployment(artifact: Artifact, preprocessing: Preprocessing) -> Deployment:
@@ -41,20 +41,25 @@ def deployment(artifact: Artifact, preprocessing: Preprocessing) -> Deployment:
     probabilities, shapes = read_outputs(artifact)
     answer = artifact.output or probabilities or (WANTED if WANTED in shapes else next(iter(shapes), WANTED))
     kind = "" if declared.color_space else _NUMPY.get(declared.type, declared.type)
-    return Deployment(artifact, preprocessing, declared.name, kind, answer, bool(probabilities))
+    shape = "[1, height, width, 3]" if artifact.contract.layout == "NHWC" else "[1, 3, height, width]"
+    call = Call(artifact.path.name, declared.name, kind, shape, answer, bool(probabilities))
+    return Deployment(artifact, preprocessing, call)
 
 
 def python_lines(what: Deployment) -> Iterator[str]:
     """Write the app's part in Python: from `photo.jpg` to `probabilities`."""
     contract, preprocessing = what.artifact.contract, what.preprocessing
-    yield from _python_imports(what)
+    yield "import numpy as np"
+    yield what.app.PYTHON
+    yield "from PIL import Image, ImageOps"
+    yield "from torchvision.transforms import InterpolationMode, functional"
     yield ""
     yield 'image = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")'
     if preprocessing.resize is not None:
         size = [preprocessing.resize] if isinstance(preprocessing.resize, int) else list(preprocessing.resize)
         yield f"image = functional.resize(image, {size}, InterpolationMode.{preprocessing.interpolation.upper()})"
     yield f"image = functional.center_crop(image, {list(preprocessing.size)})"
-    if what.kind:
+    if what.call.kind:
         yield "x = np.asarray(image, np.float64)[None]  # [1, height, width, 3], 0..255"
         if "normalise" not in contract.inside:
             yield f"x = (x / 255 - {list(contract.mean)}) / {list(contract.std)}"
@@ -63,30 +68,13 @@ def python_lines(what: Deployment) -> Iterator[str]:
             yield f"x = x / {1 / scale:g}{f' - {-offset:g}' if offset else ''}"
         if contract.layout != "NHWC":
             yield "x = x.transpose(0, 3, 1, 2)  # [1, 3, height, width]"
-        yield f"x = np.ascontiguousarray(x, np.{what.kind})"
-    yield from _python_call(what, "x" if what.kind else "image")
+        yield f"x = np.ascontiguousarray(x, np.{what.call.kind})"
+    yield from what.app.python_call(what.call, "x" if what.call.kind else "image")
     yield from _python_behind(what)
 
 
-def _python_imports(what: Deployment) -> Iterator[str]:
-    yield "import numpy as np"
-    yield "import onnxruntime" if what.artifact.format == "onnx" else "import coremltools"
-    yield "from PIL import Image, ImageOps"
-    yield "from torchvision.transforms import InterpolationMode, functional"
-
-
-def _python_call(what: Deployment, fed: str) -> Iterator[str]:
-    name = what.artifact.path.name
-    if what.artifact.format == "onnx":
-        yield "session = onnxruntime.InferenceSession" + f'("{name}")'
-        yield f'answer = session.run(["{what.answer}"], {{"{what.image}": {fed}}})[0]'
-        return
-    yield f'model = coremltools.models.MLModel("{name}")  # predicts on macOS'
-    yield f'answer = model.predict({{"{what.image}": {fed}}})["{what.answer}"]'
-
-
 def _python_behind(what: Deployment) -> Iterator[str]:
-    if what.names:
+    if what.call.names:
         yield "probabilities = answer  # name -> probability"
         return
     yield "answer = np.asarray(answer, np.float64).reshape(1, -1)"
@@ -103,7 +91,7 @@ def swift_lines(what: Deployment) -> Iterator[str]:
     height, width = what.preprocessing.size
     yield "import CoreGraphics"
     yield "import Foundation"
-    yield "import CoreML" if what.artifact.format != "onnx" else "import onnxruntime_objc"
+    yield what.app.SWIFT
     yield ""
     yield f"let width = {width}, height = {height}"
     yield from _swift_scale(what.preprocessing)
@@ -114,9 +102,16 @@ def swift_lines(what: Deployment) -> Iterator[str]:
     yield "context.interpolationQuality = .high  // no filter of CoreGraphics is PIL's: pixels differ by a little"
     yield "let left = (CGFloat(width) - scaledWidth) / 2, below = (CGFloat(height) - scaledHeight) / 2"
     yield "context.draw(photo, in: CGRect(x: left, y: below, width: scaledWidth, height: scaledHeight))"
-    if what.kind:
+    if what.call.kind:
         yield from _swift_array(what)
-    yield from _swift_call(what)
+    yield from what.app.swift_call(what.call)
+    if what.call.names:
+        return
+    if "softmax" in what.artifact.contract.inside:
+        yield "let probabilities = logits  // softmax is inside"
+        return
+    yield "let powers = logits.map { exp($0 - logits.max()!) }"
+    yield "let probabilities = powers.map { $0 / powers.reduce(0, +) }"
 
 
 def _swift_scale(preprocessing: Preprocessing) -> Iterator[str]:
@@ -132,7 +127,9 @@ def _swift_scale(preprocessing: Preprocessing) -> Iterator[str]:
 def _swift_array(what: Deployment) -> Iterator[str]:
     contract = what.artifact.contract
     scale, bias = contract.affine()
-    swift = {"float64": "Double", "float16": "Float16", "uint8": "UInt8", "int32": "Int32"}.get(what.kind, "Float")
+    swift = {"float64": "Double", "float16": "Float16", "uint8": "UInt8", "int32": "Int32"}.get(
+        what.call.kind, "Float"
+    )
     yield "let bytes = context.data!.assumingMemoryBound(to: UInt8.self)  // red, green, blue, unused"
     yield f"var numbers = [{swift}](repeating: 0, count: 3 * height * width)"
     if not contract.takes_pixels:
@@ -150,46 +147,3 @@ def _swift_array(what: Deployment) -> Iterator[str]:
 
 def _listed(numbers: Sequence[float]) -> str:
     return f"[{', '.join(f'{number:.9g}' for number in numbers)}]"
-
-
-def _swift_call(what: Deployment) -> Iterator[str]:
-    shape = "[1, height, width, 3]" if what.artifact.contract.layout == "NHWC" else "[1, 3, height, width]"
-    name, image, answer = what.artifact.path.name, what.image, what.answer
-    if what.artifact.format == "onnx":
-        kind = {"uint8": ".uInt8", "float16": ".float16"}.get(what.kind, ".float")
-        yield "let environment = try ORTEnv(loggingLevel: .warning)"
-        yield f'let session = try ORTSession(env: environment, modelPath: "{name}", sessionOptions: nil)'
-        yield "let data = numbers.withUnsafeBytes { NSMutableData(bytes: $0.baseAddress!, length: $0.count) }"
-        yield f"let shape: [NSNumber] = {shape}.map {{ NSNumber(value: $0) }}"
-        yield f"let input = try ORTValue(tensorData: data, elementType: {kind}, shape: shape)"
-        yield "let outputs = try session.run("
-        yield f'    withInputs: ["{image}": input], outputNames: ["{answer}"], runOptions: nil)'
-        yield f'let answer = try outputs["{answer}"]!.tensorData() as Data'
-        yield "let logits = answer.withUnsafeBytes { Array($0.bindMemory(to: Float.self)) }.map(Double.init)"
-    else:
-        yield f'let model = try MLModel(contentsOf: compiled)  // of MLModel.compileModel(at:) for "{name}"'
-        if what.kind:
-            yield f"let array = try MLMultiArray(shape: {shape} as [NSNumber], dataType: {_swift_type(what)})"
-            yield "for (place, number) in numbers.enumerated() { array[place] = NSNumber(value: Double(number)) }"
-            yield "let input = MLFeatureValue(multiArray: array)"
-        else:
-            yield f'let constraint = model.modelDescription.inputDescriptionsByName["{image}"]!.imageConstraint!'
-            yield "let input = try MLFeatureValue("
-            yield "    cgImage: context.makeImage()!, constraint: constraint, options: nil)"
-        yield f'let provider = try MLDictionaryFeatureProvider(dictionary: ["{image}": input])'
-        yield "let answers = try model.prediction(from: provider)"
-        if what.names:
-            yield "// Name -> probability."
-            yield f'let probabilities = answers.featureValue(for: "{answer}")!.dictionaryValue'
-            return
-        yield f'let output = answers.featureValue(for: "{answer}")!.multiArrayValue!'
-        yield "let logits = (0..<output.count).map { output[$0].doubleValue }"
-    if "softmax" in what.artifact.contract.inside:
-        yield "let probabilities = logits  // softmax is inside"
-        return
-    yield "let powers = logits.map { exp($0 - logits.max()!) }"
-    yield "let probabilities = powers.map { $0 / powers.reduce(0, +) }"
-
-
-def _swift_type(what: Deployment) -> str:
-    return {"float64": ".double", "float16": ".float16", "int32": ".int32"}.get(what.kind, ".float32")

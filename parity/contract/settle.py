@@ -16,7 +16,7 @@ import numpy as np
 
 from conversion.contract import STEPS, Contract, Range, Step, with_statistics
 from conversion.errors import ConversionError
-from parity.backends import BACKENDS, find_backend
+from parity.backends import backends_for, find_backend
 from parity.backends.bound import bind
 from parity.backends.reference import Reference, make_reference
 from parity.core.compare import compare
@@ -175,7 +175,7 @@ def _tried(
 
     swapped: show it blue where red is.
     """
-    backend = next((name for name in BACKENDS if _runs(name, artifact)), None)
+    backend = next((name for name in backends_for(artifact.format) if _runs(name)), None)
     if backend is None or not reference.images.names:
         return
     step = max(1, len(reference.images.names) // IMAGES)
@@ -192,9 +192,9 @@ def _tried(
             yield _compared(reference, artifact, contract, answers, step)
 
 
-def _runs(name: str, artifact: Artifact) -> bool:
+def _runs(name: str) -> bool:
     backend = find_backend(name)
-    return artifact.format in backend.FORMATS and not backend.ABOUT.slow and backend.why_not() is None
+    return not backend.ABOUT.slow and backend.why_not() is None
 
 
 def _answers(artifact: Artifact, backend: str, pixels: np.ndarray, batch: int) -> Prediction | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
     from conversion import Artifact
+    from parity.formats.app import AppCode
     from parity.formats.description import DeclaredInput
     from parity.formats.editing import Edits
     from parity.formats.facts import Content
@@ -47,6 +48,10 @@ class Format(Protocol):
     @property
     def edit(self) -> Edits:
         """How files are read, changed and saved."""
+
+    @property
+    def app(self) -> AppCode:
+        """Lines of an app that run a file."""
 
     @property
     def settings(self) -> Translation:

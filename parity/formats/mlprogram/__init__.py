@@ -1,5 +1,6 @@
 """ML Program: Core ML's functions of MIL operations, with weights beside them."""
 
+from parity.formats.coreml import app as app
 from parity.formats.coreml.description import declared_input as declared_input
 from parity.formats.coreml.description import numbered_classes as numbered_classes
 from parity.formats.coreml.description import read_outputs as read_outputs

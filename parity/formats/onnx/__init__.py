@@ -1,5 +1,6 @@
 """ONNX: a graph of nodes, run by ONNX Runtime, which rewrites it first."""
 
+from parity.formats.onnx import app as app
 from parity.formats.onnx import edit as edit
 from parity.formats.onnx import settings as settings
 from parity.formats.onnx.content import content as content
