@@ -80,21 +80,27 @@ def _units(program: Program, state: Mapping[str, np.ndarray]) -> tuple[list[Unit
     behind: set[int] = set()
     for step in program.steps:
         arrays = [(name, state[name]) for name in step.weights if name in state]
-        kernels = [array for _, array in arrays if array.ndim >= 2 and array.size > 3]
+        kernels = [(name, array) for name, array in arrays if array.ndim >= 2 and array.size > 3]
         if step.type == "native_batch_norm" and len(arrays) == 4:
             if step.index not in behind:
                 norms.append(Norm(step.module, {n.split(".")[-1]: a for n, a in arrays}))
         elif kernels:
-            biases = [array for _, array in arrays if array.ndim == 1]
+            kernel_name, kernel = kernels[0]
+            bias_name, bias = next(((name, array) for name, array in arrays if array.ndim == 1), ("", None))
             follow = [program.steps[i] for n in step.outputs for i in readers.get(n or -1, [])]
-            norm: tuple[np.ndarray, ...] = ()
+            norm: dict[str, np.ndarray] = {}
             epsilon = 0.0
             if step.type == "convolution" and len(follow) == 1 and follow[0].type == "native_batch_norm":
-                vectors = [state[name] for name in follow[0].weights if name in state]
+                vectors = [name for name in follow[0].weights if name in state]
                 if len(vectors) == 4:
-                    norm, epsilon = tuple(vectors), float(follow[0].args[7])
+                    norm, epsilon = {name: state[name] for name in vectors}, float(follow[0].args[7])
                     behind.add(follow[0].index)
-            units.append(Unit(step.module, step.type, kernels[0], biases[0] if biases else None, norm, epsilon))
+            units.append(
+                Unit(
+                    *(step.module, step.type, kernel, bias, tuple(norm.values()), epsilon),
+                    *(kernel_name, bias_name, tuple(norm)),
+                )
+            )
         elif step.whole.endswith("norm") and len(arrays) == 1:
             name, array = arrays[0]
             if norms and norms[-1].module == step.module and name.endswith("bias"):
