@@ -154,6 +154,7 @@ class WeightFinding:
     or the layer's and the field's. module: the path of the PyTorch module. message: a sentence's part.
     repaired: what it should be, in its shape. snr_db: of the weight against what it should be.
     distinct: how many different numbers it holds. harmless: no fault by itself, but what the precision costs.
+    compressed: the file says that it is compressed, and that is all that is to be said of it here.
     """
 
     operation: str
@@ -167,3 +168,4 @@ class WeightFinding:
     snr_db: float
     distinct: int
     harmless: bool = False
+    compressed: bool = False

@@ -14,6 +14,7 @@ import numpy as np
 
 from parity.core.noise import WEIGHT_ALIKE
 from parity.diagnosis.batch_norm import Norm, Unit, laid_out
+from parity.diagnosis.compression import sort_compressed
 from parity.diagnosis.source import Program, record
 from parity.diagnosis.types import ExpectedWeight, WeightFinding
 from parity.diagnosis.wanted_weights import (
@@ -23,10 +24,11 @@ from parity.diagnosis.wanted_weights import (
     unfolded_kernels,
 )
 from parity.diagnosis.weight_faults import compare_weight, likeness
+from parity.formats import format_of
 from parity.formats.graph import Graph, Operation, read_graph
 
 if TYPE_CHECKING:
-    from conversion import Artifact, Classifier
+    from conversion import Artifact, Classifier, Model
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ def audit_weights(classifier: Classifier, artifact: Artifact) -> WeightAudit:
     """Compare the weights of an artefact with those of the classifier that it should come from."""
     graph = read_graph(artifact)
     expected = expected_weights(classifier, graph)
+    compression = sort_compressed(expected, format_of(artifact).compressed_weights(artifact))
+    compressed = {id(one.expected): one for one in (*compression.sound, *compression.absurd)}
     readers: dict[str, list[str]] = {}
     for weight in expected:
         readers.setdefault(weight.constant, []).append(weight.operation.name)
@@ -51,18 +55,18 @@ def audit_weights(classifier: Classifier, artifact: Artifact) -> WeightAudit:
     for weight in expected:
         alike = readers[weight.constant] if weight.constant else []
         sharing = [name for name in alike if name != weight.operation.name]
-        if finding := compare_weight(weight, expected, sharing, artifact.precision):
+        if finding := compare_weight(weight, expected, sharing, artifact.precision, compressed.get(id(weight))):
             findings.append(finding)
     findings.sort(key=lambda finding: next(o.index for o in graph.operations if o.name == finding.operation))
     return WeightAudit(tuple(findings), {(f.operation, f.place): f.repaired for f in findings})
 
 
-def expected_weights(classifier: Classifier, graph: Graph) -> list[ExpectedWeight]:
+def expected_weights(model: Model, graph: Graph) -> list[ExpectedWeight]:
     """Say what each weight of a graph should be, as far as it has one of PyTorch's for it."""
     from conversion.deployed import deployed_module, example_pixels
 
-    module = deployed_module(classifier)
-    program = record(module, example_pixels(classifier))
+    module = deployed_module(model)
+    program = record(module, example_pixels(model))
     state = {name: tensor.detach().double().numpy() for name, tensor in module.state_dict().items()}
     units, norms = _units(program, state)
     pairs = _pair(graph, units)

@@ -51,6 +51,7 @@ class HeadLeg:
     spots: how many images it sees, evenly spaced over the whole list; 0 stands for all.
     verdict: of a leg that does not run, with its reason; None where every line has a case for it.
     cost: what its precision costs PyTorch itself, where that was measured. remarks: what strikes about the file.
+    compressed: which compressed weights are among that cost.
     """
 
     model: str
@@ -67,6 +68,7 @@ class HeadLeg:
     spots: int = 0
     cost: float | None = None
     remarks: tuple[str, ...] = ()
+    compressed: str = ""
 
     def sees(self, place: int, images: int) -> bool:
         """Say whether the image at a place among `images` is one that this leg sees."""

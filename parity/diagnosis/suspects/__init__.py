@@ -45,6 +45,7 @@ SPECIFIC = (
     "head",
     "input",
     "weights",
+    "compression",
     "operation_settings",
     "activations",
     "repeatability",

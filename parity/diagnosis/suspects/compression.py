@@ -1,0 +1,92 @@
+"""Compressed weights: what they cost beyond what is allowed, and grids that no compression makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from parity.core.results import Prediction
+from parity.diagnosis.compression import Compressed, Compression
+from parity.diagnosis.compression_cost import compressed_answers
+from parity.diagnosis.fixes import fix
+from parity.diagnosis.repair import Repair, holds, judged
+from parity.diagnosis.suspects import Suspect
+from parity.diagnosis.types import place
+
+if TYPE_CHECKING:
+    from parity.diagnosis.examination import Examination
+    from parity.formats.editing import Edit, Editable
+
+# So many layers are named in a sentence; the fix has them all.
+_SHOWN = 4
+
+
+def suspects(examination: Examination) -> Iterator[Suspect]:
+    """Give wrong grids PyTorch's numbers; leave those layers uncompressed that cost too much."""
+    compression = examination.compression
+    if compression is None:
+        return
+    if compression.absurd:
+        yield _wrong_grid(compression.absurd)
+    if compression.sound:
+        yield from _too_costly(examination, compression)
+
+
+def _wrong_grid(weights: Sequence[Compressed]) -> Suspect:
+    worst = max(weights, key=lambda one: one.worse)
+    message = (
+        f"The grid of `{worst.weight.name}` ({worst.weight.manner} {worst.weight.granularity}), which `"
+        f"{worst.operation}` reads, leaves {worst.worse:.3g} times the error in PyTorch's weights that the best "
+        "grid of its kind does"
+    )
+    more = f"; so do those of {len(weights) - 1} more" if len(weights) > 1 else ""
+    return Suspect("p-weight-grid", f"{message}{more}.", Repair(edit=uncompressed(weights)), seen=True)
+
+
+def _too_costly(examination: Examination, compression: Compression) -> Iterator[Suspect]:
+    """Name the layers that cost most, where compression moves PyTorch's own answers by more than is allowed."""
+    from parity.diagnosis.leave_uncompressed import propose
+
+    reference, artifact = examination.reference, examination.file.artifact
+    pixels = examination.pixels
+    answers = compressed_answers(reference.model, compression.sound, pixels, artifact.precision)
+    labels = reference.prediction.labels
+    if holds(judged(reference, Prediction(answers, labels), examination.tolerance)):
+        return
+    cost = float(np.nan_to_num(np.abs(answers - reference.prediction.probabilities), nan=1.0).max())
+    proposal = propose(reference, compression, examination.tolerance, examination.screen)
+    dearest, alone = proposal.costs[0]
+    leave = proposal.leave
+    named = ", ".join(f"`{one.operation}`" for one in leave[:_SHOWN])
+    more = f" and {len(leave) - _SHOWN} more" if len(leave) > _SHOWN else ""
+    of = len(compression.sound)
+    message = (
+        f"Compressed weights ({compression.manner}) move the answers of PyTorch's own module by {cost:.2g} on these "
+        f"images, where {examination.tolerance:.2g} is allowed. The layer that costs most is `{dearest.operation}` "
+        f"({place(dearest.expected.module)}), {alone:.2g} alone; with {len(leave)} of {of} layers uncompressed "
+        f"({named}{more}) PyTorch is {proposal.apart:.2g} off."
+    )
+    names = [repr(one.operation) for one in leave]
+    line = fix(
+        "leave uncompressed",
+        artifact.format,
+        names=", ".join(names),
+        nones=", ".join(f"{name}: None" for name in names),
+    )
+    evidence = "the same file with these layers uncompressed agrees"
+    repair = Repair(edit=uncompressed(leave), evidence=evidence, fix=line)
+    yield Suspect("p-weight-quant", message, repair, seen=True, fix=line)
+
+
+def uncompressed(weights: Sequence[Compressed]) -> Edit:
+    """Make the edit that gives these weights PyTorch's own numbers, as floats."""
+
+    def edit(model: Editable) -> None:
+        for one in weights:
+            expected = one.expected
+            shape = expected.operation.weights[expected.place].shape
+            model.set_weight(one.operation, expected.place, expected.array.reshape(shape).astype(np.float32))
+
+    return edit
