@@ -90,9 +90,7 @@ def too_costly(precision: str, allowed: Tolerance, max_abs_diff: float | None) -
     off than they are. precision: the artefact's. allowed: as it was judged by. max_abs_diff: its largest |dp|.
     """
     cost = allowed.cost
-    if not (precision == "fp16" or allowed.compressed) or cost is None or max_abs_diff is None or not allowed.probability < cost:
-        return ""
-    if max_abs_diff > cost:
+    if cost is None or max_abs_diff is None or not allowed.probability < cost or max_abs_diff > cost:
         return ""
     if allowed.compressed:
         return (
@@ -100,6 +98,8 @@ def too_costly(precision: str, allowed: Tolerance, max_abs_diff: float | None) -
             f"{allowed.probability:.1e} allowed, and this file is no further off ({max_abs_diff:.1e}): leave the "
             "layers that cost most uncompressed, which `parity explain` names, or compress less"
         )
+    if precision != "fp16":
+        return ""
     return (
         f"rounding to fp16 moves PyTorch's own answers by {cost:.1e}, more than the {allowed.probability:.1e} "
         f"allowed, and this file is no further off ({max_abs_diff:.1e}): fp16 cannot hold this network; "

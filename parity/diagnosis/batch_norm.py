@@ -15,8 +15,8 @@ class Unit:
     """Hold one operation of PyTorch's with weights.
 
     module: its path; kernel: what it multiplies with, float64; bias: what it adds. norm: the batch norm right
-    behind it, as (gamma, beta, mean, variance), with its epsilon; a converter may fold it in. kernel_name, bias_name,
-    norm_names: the same in the state dictionary.
+    behind it, as (gamma, beta, mean, variance), with its epsilon; a converter may fold it in.
+    kernel_name, bias_name, norm_names: what these are called in the state dictionary.
     """
 
     module: str

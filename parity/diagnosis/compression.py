@@ -17,7 +17,7 @@ import numpy as np
 from parity.core.noise import GRID_FACTOR, WEIGHT_HALF
 from parity.diagnosis.grids import best_error
 from parity.formats import format_of
-from parity.formats.compression import CompressedWeight, snapped
+from parity.formats.compression import CompressedWeight, manner_of, snapped
 from parity.formats.graph import read_graph
 
 if TYPE_CHECKING:
@@ -81,8 +81,7 @@ class Compression:
     @property
     def manner(self) -> str:
         """Say how the weights are compressed: `int8`."""
-        weights = [c.weight for c in (*self.sound, *self.absurd)] + list(self.unpaired)
-        return " and ".join(sorted({weight.manner for weight in weights}))
+        return manner_of([*(one.weight for one in (*self.sound, *self.absurd)), *self.unpaired])
 
 
 def read_compression(model: Model, artifact: Artifact) -> Compression | None:

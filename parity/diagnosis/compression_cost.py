@@ -25,7 +25,7 @@ Measure = Callable[..., float]
 
 
 def allowed_for(reference: Reference, artifact: Artifact) -> Iterator[Tolerance]:
-    """Give the default tolerances of an artefact, the strictest first; compressed weights are read from its file."""
+    """Give the default tolerances of an artefact, the strictest first, by what its file says of its weights."""
     defaults = reference.tolerances(artifact)
     if reference.prediction.measured[0].kind != PROBABILITIES:
         return defaults
@@ -47,7 +47,7 @@ def with_compression(
     measured_by: Callable[[Measure], float],
     measured_on: str = "these images",
 ) -> Iterator[Tolerance]:
-    """Give the default tolerances; in the place of those behind the first one of its own where weights are compressed.
+    """Give the default tolerances; of compressed weights, one of their own in the place of all but the first.
 
     An artefact without compressed weights is judged by the defaults, as they are. measured_by: calls a measurement
     on the images. What cannot be measured leaves the defaults, and their reasons say so.

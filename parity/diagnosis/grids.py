@@ -44,10 +44,8 @@ def _even_loss(exact: np.ndarray, kept: np.ndarray, blocks: tuple[int, ...], ste
         largest[place] = np.abs(exact[where]).max(initial=0.0)
     step = spread(largest, exact.shape) * 2 / steps
     off = np.divide(exact, step, np.zeros_like(exact), where=step > 0)
-    if steps % 2:  # an even number of levels has none at zero
-        rounded = np.clip(np.floor(off) + 0.5, -steps / 2, steps / 2)
-    else:
-        rounded = np.round(off)
+    # An even number of levels has none at zero.
+    rounded = np.clip(np.floor(off) + 0.5, -steps / 2, steps / 2) if steps % 2 else np.round(off)
     return float(np.square((rounded - off) * step)[kept].sum())
 
 
@@ -80,7 +78,9 @@ def _codebook_loss(weight: CompressedWeight, codebook: np.ndarray, exact: np.nda
 def _start(vectors: np.ndarray, entries: int) -> np.ndarray:
     """Begin k-means with vectors that lie evenly among all, by their size along the first axis."""
     order = np.argsort(vectors[:, 0], kind="stable")
-    return vectors[order[np.linspace(0, len(order) - 1, entries).round().astype(int)]]
+    places = np.linspace(0, len(order) - 1, entries).round().astype(int)
+    chosen: np.ndarray = vectors[order[places]]
+    return chosen
 
 
 def _is_even(codebook: np.ndarray) -> bool:

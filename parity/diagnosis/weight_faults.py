@@ -72,7 +72,7 @@ def compare_weight(
 
 
 def _as_declared(compressed: Compressed) -> tuple[WeightKind, str]:
-    """Say how a weight is compressed, where the file holds what its grid makes of PyTorch's, or the grid is none."""
+    """Say how a weight is compressed, where the file is true to its grid, or the grid is none."""
     manner = f"{compressed.weight.manner} {compressed.weight.granularity}"
     if compressed.faithful:
         return "quantised", f"is {manner}, as the file says"

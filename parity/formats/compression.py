@@ -1,7 +1,7 @@
 """Which weights of a file are compressed, and which numbers each of them may hold: its grid.
 
-A number of the weight is looked for at (number / scale + zero), among whole numbers or in a codebook; so many of the
-smallest are zero. What a format leaves out of this is None.
+A number of the weight is looked for at (number / scale + zero), among whole numbers or in a codebook; so many of
+the smallest are zero. What a format leaves out of this is None.
 """
 
 from __future__ import annotations
@@ -49,12 +49,20 @@ class CompressedWeight:
     @property
     def manner(self) -> str:
         """Say how it is compressed, in front of the word `weights`."""
-        words = [f"{100 * self.pruned:.0f} % pruned"] if self.kept is not None else []
-        if self.codebook is not None:
-            words.append(f"{self.bits}-bit palettised")
-        elif self.bits:
-            words.append(f"int{self.bits}")
-        return " ".join(words)
+        return manner_of([self])
+
+
+def manner_of(weights: Sequence[CompressedWeight]) -> str:
+    """Say how weights are compressed: `int8`, `50 % pruned and 6-bit palettised`; each manner once."""
+    groups: dict[tuple[bool, str], list[CompressedWeight]] = {}
+    for weight in weights:
+        kept = f"{weight.bits}-bit palettised" if weight.codebook is not None else f"int{weight.bits}"
+        groups.setdefault((weight.kept is not None, kept if weight.bits else ""), []).append(weight)
+    manners = []
+    for (sparse, kept), some in sorted(groups.items(), key=lambda group: group[0]):
+        share = sum(w.pruned * np.prod(w.shape) for w in some) / sum(np.prod(w.shape) for w in some)
+        manners.append(" ".join(filter(None, (f"{100 * share:.0f} % pruned" if sparse else "", kept))))
+    return " and ".join(manners)
 
 
 def snapped(weight: CompressedWeight, numbers: np.ndarray) -> np.ndarray:
@@ -97,6 +105,19 @@ def spread(blocks: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     return np.broadcast_to(wide, tuple(shape))
 
 
+def blocks_of(numbers: np.ndarray, shape: Sequence[int], axis: int | None) -> np.ndarray:
+    """Give scales one axis for each of the weight's; of blocks they have them already.
+
+    axis: along which a vector of them counts; None: there is one for all.
+    """
+    wide = np.asarray(numbers, np.float64)
+    if wide.size > 1 and wide.ndim == len(shape):
+        return wide
+    if wide.size == 1 or axis is None:
+        return wide.reshape(-1)[:1].reshape((1,) * len(shape))
+    return wide.reshape([-1 if place == axis % len(shape) else 1 for place in range(len(shape))])
+
+
 def block_slices(place: Sequence[int], blocks: Sequence[int], shape: Sequence[int]) -> tuple[slice, ...]:
     """Find the part of a weight that a block stands for. place: of the block among the blocks."""
     sizes = [size // count for size, count in zip(shape, blocks, strict=True)]
@@ -137,8 +158,6 @@ def _nearest(part: np.ndarray, table: np.ndarray, axis: int | None) -> np.ndarra
     vectors = as_vectors(part, length, axis)
     step = max(1, _AT_ONCE // len(table))
     squares = np.square(table).sum(axis=1)
-    rows = [
-        (squares - 2 * vectors[at : at + step] @ table.T).argmin(axis=1) for at in range(0, len(vectors), step)
-    ]
+    rows = [(squares - 2 * vectors[at : at + step] @ table.T).argmin(axis=1) for at in range(0, len(vectors), step)]
     moved = np.moveaxis(part, -1 if axis is None else axis, -1)
     return np.moveaxis(table[np.concatenate(rows)].reshape(moved.shape), -1, -1 if axis is None else axis)

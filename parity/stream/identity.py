@@ -52,7 +52,8 @@ _TOLD: tuple[tuple[str, str, str], ...] = (
 
 def identity(header: Header) -> Header:
     """Leave out of a header what does not belong to the identity of its run."""
-    legs = tuple(replace(leg, tolerance_reason="", reason="", cost=None, compressed="", remarks=()) for leg in header.legs)
+    silent = {"tolerance_reason": "", "reason": "", "cost": None, "compressed": "", "remarks": ()}
+    legs = tuple(replace(leg, **silent) for leg in header.legs)
     return replace(header, legs=legs, truth="", known_issues=(), partial=False)
 
 

@@ -63,9 +63,9 @@ def _too_costly(examination: Examination, compression: Compression) -> Iterator[
     more = f" and {len(leave) - _SHOWN} more" if len(leave) > _SHOWN else ""
     of = len(compression.sound)
     message = (
-        f"Compressed weights ({compression.manner}) move the answers of PyTorch's own module by {cost:.2g} on these "
-        f"images, where {examination.tolerance:.2g} is allowed. The layer that costs most is `{dearest.operation}` "
-        f"({place(dearest.expected.module)}), {alone:.2g} alone; with {len(leave)} of {of} layers uncompressed "
+        f"Compressed weights ({compression.manner}) move the answers of PyTorch's own module by {cost:.2g} on "
+        f"these images, where {examination.tolerance:.2g} is allowed. The layer that costs most is "
+        f"`{dearest.operation}` ({place(dearest.expected.module)}), {alone:.2g} alone; with {len(leave)} of {of} layers uncompressed "
         f"({named}{more}) PyTorch is {proposal.apart:.2g} off."
     )
     names = [repr(one.operation) for one in leave]

@@ -11,7 +11,7 @@ import numpy as np
 from parity.coreml.reading.files import open_model
 from parity.coreml.reading.mil import default_function, read_constants
 from parity.coreml.reading.mil_values import Constant, Weights, read_constant, read_type
-from parity.formats.compression import CompressedWeight, Kind, granularity
+from parity.formats.compression import CompressedWeight, Kind, blocks_of, granularity
 
 if TYPE_CHECKING:
     from conversion import Artifact
@@ -63,7 +63,7 @@ def compressed_weights(artifact: Artifact) -> tuple[CompressedWeight, ...]:
     types = {
         output.name: _fixed(read_type(output.type, where))
         for operation in operations
-        if operation.type == "const" or operation.outputs and operation.outputs[0].name in makers
+        if operation.type == "const" or any(output.name in makers for output in operation.outputs)
         for output in operation.outputs
     }
     constants = read_constants(model.specification, model.name, model.weights_dir)
@@ -126,9 +126,10 @@ def _parts(program: _Program, operation: Any, shape: tuple[int, ...]) -> dict[st
     _, scale, _ = program.read(operation, "scale")
     _, zero, _ = program.read(operation, "zero_point")
     zero = program.read(operation, "offset")[1] if zero is None else zero
-    _, axis, _ = program.read(operation, "axis")
+    _, along, _ = program.read(operation, "axis")
+    axis = None if along is None else int(along)
     scales = {"scale": scale, "zero": zero}
-    return {**inner, **{k: _blocks(v, shape, axis) for k, v in scales.items() if v is not None}}
+    return {**inner, **{k: blocks_of(v, shape, axis) for k, v in scales.items() if v is not None}}
 
 
 def _has(operation: Any, place: str) -> bool:
@@ -143,14 +144,3 @@ def _whole_numbers(dtype: str) -> dict[str, Any]:
     count = int(bits)
     low, high = (0, 2**count - 1) if dtype.startswith("u") else (-(2 ** (count - 1)), 2 ** (count - 1) - 1)
     return {"levels": (low, high), "bits": count}
-
-
-def _blocks(numbers: np.ndarray, shape: tuple[int, ...], axis: np.ndarray | None) -> np.ndarray:
-    """Give scales one axis for each of the weight's. axis: along which a vector of them counts, before iOS18."""
-    wide = numbers.astype(np.float64)
-    if wide.ndim == len(shape):
-        return wide
-    if wide.size == 1 or axis is None:
-        return wide.reshape(-1)[:1].reshape((1,) * len(shape))
-    along = int(axis) % len(shape)
-    return wide.reshape([-1 if place == along else 1 for place in range(len(shape))])

@@ -20,8 +20,10 @@ def compressed_weights(artifact: Artifact) -> tuple[CompressedWeight, ...]:
     weights = []
     for layer in network_of(open_model(artifact.path).specification).layers:
         kind = layer.WhichOneof("layer")
-        params = getattr(layer, kind) if kind else None
-        for field, value in params.ListFields() if params is not None else ():
+        if kind is None:
+            continue
+        params = getattr(layer, kind)
+        for field, value in params.ListFields():
             if getattr(field.message_type, "name", "") == "WeightParams" and (value.rawValue or value.int8RawValue):
                 shape = layer_shape(kind, params, field.name)
                 axis = 1 if kind == "convolution" and params.isDeconvolution else 0

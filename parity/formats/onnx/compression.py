@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from parity.formats.compression import CompressedWeight, granularity
+from parity.formats.compression import CompressedWeight, blocks_of, granularity
 
 if TYPE_CHECKING:
     from conversion import Artifact
@@ -23,7 +21,7 @@ def compressed_weights(artifact: Artifact) -> tuple[CompressedWeight, ...]:
     held = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant":
-            held |= {node.output[0]: a.t for a in node.attribute if a.name == "value"}
+            held.update((node.output[0], a.t) for a in node.attribute if a.name == "value")
     widened = [n for n in graph.node if n.op_type == "DequantizeLinear" and all(i in held for i in n.input if i)]
     return tuple(weight for node in widened if (weight := _weight(node, held)))
 
@@ -39,18 +37,8 @@ def _weight(node: Any, held: dict[str, Any]) -> CompressedWeight | None:
         return None
     bits, shape = int(digits), tuple(numbers.dims)
     axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
-    scales = _blocks(onnx.numpy_helper.to_array(scale), shape, axis)
-    zero = _blocks(onnx.numpy_helper.to_array(rest[0]), shape, axis) if rest else None
+    scales = blocks_of(onnx.numpy_helper.to_array(scale), shape, axis)
+    zero = blocks_of(onnx.numpy_helper.to_array(rest[0]), shape, axis) if rest else None
     levels = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     words = granularity(scales.shape, shape)
     return CompressedWeight(node.output[0], "linear", bits, words, shape, scale=scales, zero=zero, levels=levels)
-
-
-def _blocks(numbers: np.ndarray, shape: tuple[int, ...], axis: int) -> np.ndarray:
-    """Give scales one axis for each of the weight's: of blocks they have them already."""
-    wide = numbers.astype(np.float64)
-    if wide.size == 1:
-        return wide.reshape((1,) * len(shape))
-    if wide.ndim == len(shape) and wide.ndim > 1:
-        return wide
-    return wide.reshape([-1 if place == axis % len(shape) else 1 for place in range(len(shape))])
