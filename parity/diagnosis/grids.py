@@ -11,6 +11,8 @@ from parity.formats.compression import CompressedWeight, as_vectors, block_slice
 # So many vectors of a weight are enough to find what a codebook costs, in all its blocks together; and so many of
 # each of its entries.
 _VECTORS, _OF_EACH = 16384, 16
+# For fewer vectors than these times its entries, a codebook of their own is no measure: it has them all.
+_FEW = 4
 # Spaces between the entries of an even codebook differ by no more than this share: fp16 rounds them.
 _EVEN = 0.05
 
@@ -25,11 +27,16 @@ def best_error(weight: CompressedWeight, numbers: np.ndarray) -> float:
     size = float(np.square(exact).sum()) + 1e-60
     kept = np.ones(exact.shape, bool) if weight.kept is None else kept_by_magnitude(exact, weight.kept)
     lost = float(np.square(exact[~kept]).sum())
-    if weight.codebook is not None and not _is_even(weight.codebook):
-        lost += _codebook_loss(weight, weight.codebook, exact, kept)
-    elif weight.codebook is not None:
-        blocks = weight.codebook.shape[:-2]
-        lost += _even_loss(exact, kept, blocks, weight.codebook.shape[-2] - 1)
+    if weight.codebook is not None:
+        *blocks, entries, length = weight.codebook.shape
+        each = exact.size / (np.prod(blocks) * length)
+        if _is_even(weight.codebook):
+            lost += _even_loss(exact, kept, tuple(blocks), entries - 1)
+        elif each < _FEW * entries:
+            # coremltools writes one codebook with a scale for each channel as one for each number of a row.
+            lost += _even_loss(exact, kept, (1,) * exact.ndim, entries - 1)
+        else:
+            lost += _codebook_loss(weight, weight.codebook, exact, kept)
     elif weight.levels is not None:
         blocks = (1,) * exact.ndim if weight.scale is None else weight.scale.shape
         lost += _even_loss(exact, kept, blocks, max(2**weight.bits - 2, 1))

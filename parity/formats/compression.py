@@ -101,7 +101,8 @@ def spread(blocks: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     wide = np.asarray(blocks, np.float64)
     for axis, size in enumerate(shape):
         if wide.shape[axis] > 1:
-            wide = wide.repeat(size // wide.shape[axis], axis)
+            # The last block may be a part of one.
+            wide = wide.repeat(-(-size // wide.shape[axis]), axis).take(range(size), axis)
     return np.broadcast_to(wide, tuple(shape))
 
 
@@ -120,7 +121,7 @@ def blocks_of(numbers: np.ndarray, shape: Sequence[int], axis: int | None) -> np
 
 def block_slices(place: Sequence[int], blocks: Sequence[int], shape: Sequence[int]) -> tuple[slice, ...]:
     """Find the part of a weight that a block stands for. place: of the block among the blocks."""
-    sizes = [size // count for size, count in zip(shape, blocks, strict=True)]
+    sizes = [-(-size // count) for size, count in zip(shape, blocks, strict=True)]
     return tuple(slice(at * size, (at + 1) * size) for at, size in zip(place, sizes, strict=True))
 
 
@@ -131,7 +132,7 @@ def granularity(blocks: Sequence[int], shape: Sequence[int]) -> str:
         return "per tensor"
     if len(cut) == 1 and blocks[cut[0]] == shape[cut[0]]:
         return "per channel"
-    sizes = [shape[axis] // blocks[axis] for axis in cut]
+    sizes = [-(-shape[axis] // blocks[axis]) for axis in cut]
     return f"in blocks of {' x '.join(str(size) for size in sizes if size > 1)}"
 
 

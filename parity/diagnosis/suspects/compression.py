@@ -65,8 +65,8 @@ def _too_costly(examination: Examination, compression: Compression) -> Iterator[
     message = (
         f"Compressed weights ({compression.manner}) move the answers of PyTorch's own module by {cost:.2g} on "
         f"these images, where {examination.tolerance:.2g} is allowed. The layer that costs most is "
-        f"`{dearest.operation}` ({place(dearest.expected.module)}), {alone:.2g} alone; with {len(leave)} of {of} layers uncompressed "
-        f"({named}{more}) PyTorch is {proposal.apart:.2g} off."
+        f"`{dearest.operation}` ({place(dearest.expected.module)}), {alone:.2g} alone; with {len(leave)} of {of} "
+        f"layers uncompressed ({named}{more}) PyTorch is {proposal.apart:.2g} off."
     )
     names = [repr(one.operation) for one in leave]
     line = fix(

@@ -73,7 +73,7 @@ def test_a_program_says_how_each_weight_is_compressed(name: str) -> None:
         (lambda: quantised_onnx(), "linear", 8, "int8"),
         (lambda: quantised_onnx(8), "linear", 4, "int4"),
         (lambda: quantised_network(8, "linear"), "linear", 8, "int8"),
-        (lambda: quantised_network(4, "linear_symmetric"), "linear", 4, "int4"),
+        (lambda: quantised_network(8, "linear_symmetric"), "linear", 8, "int8"),
         (lambda: quantised_network(6, "linear_lut"), "palette", 6, "6-bit palettised"),
     ],
     ids=["onnx", "onnx-blocks", "network", "network-symmetric", "network-palette"],
@@ -101,8 +101,7 @@ def test_a_linear_grid_is_met_within_half_a_step_and_once(
 ) -> None:
     low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     weight = CompressedWeight(
-        *("w", "linear", bits, "per channel", (4, 6)),
-        **{"scale": scale, "zero": np.full((1, 1), float(zero)), "levels": (low, high)},
+        *("w", "linear", bits, "per channel", (4, 6), scale, np.full((1, 1), float(zero)), (low, high)),
     )
 
     met = snapped(weight, numbers)
