@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from conversion.task import PROBABILITIES
-from parity.core.errors import ParityError
 from parity.core.noise import COMPRESSION_CAP, COMPRESSION_FACTOR, FP16_FLOOR, FP32
 from parity.core.tolerance import Apart, CostUnknownError, Tolerance, differences, fp16_answers
-from parity.diagnosis.compression import Compressed, Compression, compressed_copy, read_compression
+from parity.diagnosis.compression import Compressed, Compression, compressed_copy, pair_compressed
+from parity.formats import format_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from conversion import Artifact, Model
     from parity.backends.reference import Reference
+    from parity.formats.compression import CompressedWeight
+
+LOG = logging.getLogger(__name__)
 
 # Takes a model, pixels, PyTorch's answers to them and what measures distances; gives a largest distance.
 Measure = Callable[..., float]
@@ -53,18 +55,29 @@ def with_compression(
     on the images. What cannot be measured leaves the defaults, and their reasons say so.
     """
     yield next(defaults)
+    weights = _compressed_weights(artifact)
+    if not weights:
+        yield from defaults
+        return
     try:
-        compression = read_compression(model, artifact)
-        if compression is None:
-            yield from defaults
-            return
+        compression = pair_compressed(model, artifact, weights)
         cost = measured_by(partial(measure_compression_cost, compression, artifact.precision))
-    except (CostUnknownError, ParityError) as error:
+    except Exception as error:  # the module's own, or one of torch: its operations are recorded, and run again
+        LOG.info("what the compressed weights of %s cost cannot be measured", artifact.path, exc_info=True)
+        said = " ".join(str(error).split()) or type(error).__name__
         for tolerance in defaults:
-            reason = f"{tolerance.reason}; what compressed weights cost cannot be measured: {error}"
+            reason = f"{tolerance.reason}; what compressed weights cost cannot be measured: {said}"
             yield Tolerance(tolerance.probability, reason, tolerance.cost)
         return
     yield compression_tolerance(compression, artifact, cost, measured_on)
+
+
+def _compressed_weights(artifact: Artifact) -> Sequence[CompressedWeight]:
+    try:
+        return format_of(artifact).compressed_weights(artifact)
+    except Exception:  # of a damaged file, which has its own line where it is run
+        LOG.info("the compressed weights of %s cannot be read", artifact.path, exc_info=True)
+        return ()
 
 
 def compression_tolerance(

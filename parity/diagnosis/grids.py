@@ -28,10 +28,10 @@ def best_error(weight: CompressedWeight, numbers: np.ndarray) -> float:
     kept = np.ones(exact.shape, bool) if weight.kept is None else kept_by_magnitude(exact, weight.kept)
     lost = float(np.square(exact[~kept]).sum())
     if weight.codebook is not None:
-        *blocks, entries, length = weight.codebook.shape
+        blocks, (entries, length) = weight.codebook.shape[:-2], weight.codebook.shape[-2:]
         each = exact.size / (np.prod(blocks) * length)
         if _is_even(weight.codebook):
-            lost += _even_loss(exact, kept, tuple(blocks), entries - 1)
+            lost += _even_loss(exact, kept, blocks, entries - 1)
         elif each < _FEW * entries:
             # coremltools writes one codebook with a scale for each channel as one for each number of a row.
             lost += _even_loss(exact, kept, (1,) * exact.ndim, entries - 1)

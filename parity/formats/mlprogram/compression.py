@@ -108,12 +108,12 @@ def _parts(program: _Program, operation: Any, shape: tuple[int, ...]) -> dict[st
     kind = operation.type
     if "lut" in kind:
         _, table, _ = program.read(operation, "lut")
-        _, axis, _ = program.read(operation, "vector_axis")
+        _, vectors, _ = program.read(operation, "vector_axis")
         if table is None:
             return {}
         if table.ndim == 1:  # before iOS18: one table of single numbers
             table = table.reshape(*(1,) * len(shape), -1, 1)
-        along = None if axis is None else int(axis) % len(shape)
+        along = None if vectors is None else int(vectors) % len(shape)
         bits = max((table.shape[-2] - 1).bit_length(), 1)
         return {"codebook": table.astype(np.float64), "vector_axis": along, "bits": bits}
     if kind == "constexpr_sparse_to_dense":
@@ -126,8 +126,8 @@ def _parts(program: _Program, operation: Any, shape: tuple[int, ...]) -> dict[st
     _, scale, _ = program.read(operation, "scale")
     _, zero, _ = program.read(operation, "zero_point")
     zero = program.read(operation, "offset")[1] if zero is None else zero
-    _, along, _ = program.read(operation, "axis")
-    axis = None if along is None else int(along)
+    _, channels, _ = program.read(operation, "axis")
+    axis = None if channels is None else int(channels)
     scales = {"scale": scale, "zero": zero}
     return {**inner, **{k: blocks_of(v, shape, axis) for k, v in scales.items() if v is not None}}
 

@@ -225,3 +225,35 @@ def test_the_audit_finds_what_the_file_says_harmless() -> None:
 
     assert [(f.kind, f.harmless, f.compressed) for f in findings] == [("quantised", True, True)] * 2
     assert "int8 per channel, as the file says" in findings[0].message
+
+
+def test_a_module_that_cannot_be_copied_keeps_the_default_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*arguments: object) -> None:
+        raise RuntimeError("no two of\nme")
+
+    monkeypatch.setattr("parity.diagnosis.compression.copy.deepcopy", fails)
+    own = replace(reference(), compression_costs={})
+
+    first, second = allowed_for(own, compressed("int8"))
+    default = list(reference().tolerances(compressed("int8")))[-1]
+
+    assert first.probability == FP16_FLOOR
+    assert second.probability == default.probability
+    assert second.reason.endswith("; what compressed weights cost cannot be measured: no two of me")
+
+
+def test_calibration_measures_the_same() -> None:
+    from parity.backends.pytorch import load_reference
+    from parity.calibration.noise import measure
+    from parity.calibration.sources import compression_source
+
+    predict, pixels = load_reference(tiny()), reference().images.pixels
+    pair = compression_source(tiny(), compressed("int8"), predict)
+    assert pair is not None
+
+    noises = measure([pair[1]], [pixels])
+
+    *_, allowed = allowed_for(reference(), compressed("int8"))
+    assert noises[pair[1].name].largest == pytest.approx(allowed.cost, rel=1e-3)
+    assert pair[1].name == "-: PyTorch, int8 weights"
+    assert compression_source(tiny(), converted("mlprogram"), predict) is None
