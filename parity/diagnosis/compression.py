@@ -94,7 +94,9 @@ def pair_compressed(model: Model, artifact: Artifact, weights: Sequence[Compress
     """Pair compressed weights with those of a model, as the audit of the weights does."""
     from parity.diagnosis.weights import expected_weights
 
-    return sort_compressed(expected_weights(model, read_graph(artifact)), weights)
+    # Folds that are tried, with an epsilon of 0 say, may divide by 0.
+    with np.errstate(all="ignore"):
+        return sort_compressed(expected_weights(model, read_graph(artifact)), weights)
 
 
 def sort_compressed(expected: Sequence[ExpectedWeight], weights: Sequence[CompressedWeight]) -> Compression:

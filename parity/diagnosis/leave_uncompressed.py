@@ -16,7 +16,7 @@ from parity.core.results import Prediction
 from parity.diagnosis.compression import Compressed, Compression
 from parity.diagnosis.compression_cost import compressed_answers
 from parity.diagnosis.precision import spared
-from parity.diagnosis.repair import holds, judged
+from parity.diagnosis.repair import holds, judged, only
 
 if TYPE_CHECKING:
     from parity.backends.reference import Reference
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # Of the tolerance: what is left to the file's own rounding, which is not measured again for each set of layers.
 _ROOM = 0.9
 # So many sets of layers are measured; then the smallest of those that are enough is the proposal.
-_MOST = 32
+_MOST = 24
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class Proposal:
 
 def propose(reference: Reference, compression: Compression, tolerance: float, worst: Sequence[int]) -> Proposal:
     """Find layers that must stay uncompressed for parity to hold. worst: the images that are furthest off."""
-    costs = _alone(reference, compression, worst)
+    some = only(reference, worst)
+    costs = _alone(some, compression)
     layers = {one.weight.name: one for one, _ in costs}
     largest = {one.weight.name: cost for one, cost in costs}
     measured: dict[frozenset[str], float | None] = {}
@@ -54,10 +55,8 @@ def propose(reference: Reference, compression: Compression, tolerance: float, wo
             if len(measured) >= _MOST:
                 return None
             kept = [one for name, one in layers.items() if name not in key]
-            answers = compressed_answers(reference.model, kept, reference.images.pixels, "fp32")
-            both = reference, Prediction(answers, reference.prediction.labels)
-            comparison = judged(*both, _ROOM * tolerance)
-            measured[key] = comparison.max_abs_diff if holds(comparison) else None
+            # The worst images first: where these fail, the others need not be run.
+            measured[key] = _apart(some, kept, tolerance) and _apart(reference, kept, tolerance)
         return measured[key]
 
     names = _first_enough(tuple(layers), lambda some: apart(some) is not None)
@@ -72,12 +71,17 @@ def _first_enough(names: tuple[str, ...], enough: Callable[[Sequence[str]], bool
     return names[:count]
 
 
-def _alone(
-    reference: Reference, compression: Compression, worst: Sequence[int]
-) -> tuple[tuple[Compressed, float], ...]:
-    """Measure what each layer's compression costs by itself, on the worst images alone and in fp32."""
-    rows = list(worst)
-    pixels, exact = reference.images.pixels[rows], reference.prediction.probabilities[rows]
+def _apart(reference: Reference, kept: Sequence[Compressed], tolerance: float) -> float | None:
+    """Measure the largest |dp| with these layers compressed; None where parity does not hold."""
+    answers = compressed_answers(reference.model, kept, reference.images.pixels, "fp32")
+    comparison = judged(reference, Prediction(answers, reference.prediction.labels), _ROOM * tolerance)
+    # Above 0, so that what holds is true.
+    return max(comparison.max_abs_diff or 0.0, 1e-12) if holds(comparison) else None
+
+
+def _alone(reference: Reference, compression: Compression) -> tuple[tuple[Compressed, float], ...]:
+    """Measure what each layer's compression costs by itself, in fp32."""
+    pixels, exact = reference.images.pixels, reference.prediction.probabilities
     costs = [
         float(np.abs(compressed_answers(reference.model, [one], pixels, "fp32") - exact).max(initial=0.0))
         for one in compression.sound
