@@ -146,3 +146,15 @@ def test_what_is_wrong_besides_is_found_as_without_compression(make: Callable[[]
     assert (without.verdict, with_.verdict) == ("fail", "fail")
     assert without.diagnoses[0].confirmed
     assert faults(with_)[0] == faults(without)[0]
+
+
+def test_what_compression_explains_is_called_no_fault() -> None:
+    artifact = compressed("even 6-bit palette")
+    subject, prediction = judge_with_prediction(reference(), artifact, "coreml-evaluator")
+    assert subject.verdict == "pass"
+    assert (subject.max_abs_diff or 0) > 0.01
+
+    told = Explainer(thorough=True)(subject, reference(), artifact, prediction).diagnoses
+
+    assert [diagnosis.fault for diagnosis in told] == ["p-weight-quant"]
+    assert "is what 6-bit palettised weights predict for this model: no fault" in told[0].message
