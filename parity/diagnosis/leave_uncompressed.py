@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Of the tolerance: what is left to the file's own rounding, which is not measured again for each set of layers.
 _ROOM = 0.9
-# So many sets of layers are measured; then the smallest of those that are enough is the proposal.
+# So many sets of layers are measured on the worst images; the smallest of those that are enough is the proposal.
 _MOST = 24
 
 
@@ -46,22 +46,23 @@ def propose(reference: Reference, compression: Compression, tolerance: float, wo
     costs = _alone(some, compression)
     layers = {one.weight.name: one for one, _ in costs}
     largest = {one.weight.name: cost for one, cost in costs}
-    measured: dict[frozenset[str], float | None] = {}
+    measured: dict[frozenset[str], bool] = {}
 
-    def apart(left: Sequence[str]) -> float | None:
-        """Measure the largest |dp| with these layers uncompressed; None where parity does not hold."""
+    def apart(over: Reference, left: Sequence[str]) -> float | None:
+        return _apart(over, [one for name, one in layers.items() if name not in left], tolerance)
+
+    def enough(left: Sequence[str]) -> bool:
+        """Say whether parity holds of the worst images with these layers uncompressed."""
         key = frozenset(left)
-        if key not in measured:
-            if len(measured) >= _MOST:
-                return None
-            kept = [one for name, one in layers.items() if name not in key]
-            # The worst images first: where these fail, the others need not be run.
-            measured[key] = _apart(some, kept, tolerance) and _apart(reference, kept, tolerance)
-        return measured[key]
+        if key not in measured and len(measured) < _MOST:
+            measured[key] = apart(some, left) is not None
+        return measured.get(key, False)
 
-    names = _first_enough(tuple(layers), lambda some: apart(some) is not None)
-    leave = spared(names, largest, lambda some: apart(some) is not None)
-    return Proposal(costs, tuple(layers[name] for name in leave), apart(leave) or 0.0)
+    leave = spared(_first_enough(tuple(layers), enough), largest, enough)
+    # What is enough of the worst images is mostly enough of all; where it is not, as many layers are added again.
+    while (off := apart(reference, leave)) is None and len(leave) < len(layers):
+        leave = (*leave, *[name for name in layers if name not in leave][: max(len(leave), 1)])
+    return Proposal(costs, tuple(layers[name] for name in leave), off or 0.0)
 
 
 def _first_enough(names: tuple[str, ...], enough: Callable[[Sequence[str]], bool]) -> tuple[str, ...]:
@@ -75,8 +76,7 @@ def _apart(reference: Reference, kept: Sequence[Compressed], tolerance: float) -
     """Measure the largest |dp| with these layers compressed; None where parity does not hold."""
     answers = compressed_answers(reference.model, kept, reference.images.pixels, "fp32")
     comparison = judged(reference, Prediction(answers, reference.prediction.labels), _ROOM * tolerance)
-    # Above 0, so that what holds is true.
-    return max(comparison.max_abs_diff or 0.0, 1e-12) if holds(comparison) else None
+    return comparison.max_abs_diff if holds(comparison) else None
 
 
 def _alone(reference: Reference, compression: Compression) -> tuple[tuple[Compressed, float], ...]:

@@ -1,4 +1,4 @@
-"""Compressed weights: what they cost beyond what is allowed, and grids that no compression makes."""
+"""Compressed weights that cost more than is allowed, and the layers to leave uncompressed."""
 
 from __future__ import annotations
 
@@ -24,25 +24,10 @@ _SHOWN = 4
 
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
-    """Give wrong grids PyTorch's numbers; leave those layers uncompressed that cost too much."""
+    """Leave those layers uncompressed that cost too much."""
     compression = examination.compression
-    if compression is None:
-        return
-    if compression.absurd:
-        yield _wrong_grid(compression.absurd)
-    if compression.sound:
+    if compression is not None and compression.sound:
         yield from _too_costly(examination, compression)
-
-
-def _wrong_grid(weights: Sequence[Compressed]) -> Suspect:
-    worst = max(weights, key=lambda one: one.worse)
-    message = (
-        f"The grid of `{worst.weight.name}` ({worst.weight.manner} {worst.weight.granularity}), which `"
-        f"{worst.operation}` reads, leaves {worst.worse:.3g} times the error in PyTorch's weights that the best "
-        "grid of its kind does"
-    )
-    more = f"; so do those of {len(weights) - 1} more" if len(weights) > 1 else ""
-    return Suspect("p-weight-grid", f"{message}{more}.", Repair(edit=uncompressed(weights)), seen=True)
 
 
 def _too_costly(examination: Examination, compression: Compression) -> Iterator[Suspect]:
@@ -51,7 +36,11 @@ def _too_costly(examination: Examination, compression: Compression) -> Iterator[
 
     reference, artifact = examination.reference, examination.file.artifact
     # Known from the judging of the file; where it is within bounds, a label may have changed all the same.
-    cost = reference.compression_costs.get(artifact.path, 0.0)
+    known = reference.compression_costs.get(artifact.path)
+    flipped = any(case.verdict == "flip" for case in examination.candidate.judgement.cases)
+    if known is not None and known <= examination.tolerance and not flipped:
+        return
+    cost = known or 0.0
     if cost <= examination.tolerance:
         answers = compressed_answers(reference.model, compression.sound, examination.pixels, artifact.precision)
         prediction = Prediction(answers, reference.prediction.labels)
