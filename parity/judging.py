@@ -26,6 +26,7 @@ from parity.core.measuring import outputs_of
 from parity.core.results import Comparison, Prediction, Subject
 from parity.core.tolerance import Tolerance, scaled, too_costly
 from parity.diagnosis.chain import guilty_hop
+from parity.diagnosis.compression_cost import allowed_for
 from parity.metrics.classification.labels import tell_labels_apart
 from parity.suite.images import NOISE, are_noise, pixels_digest
 
@@ -106,7 +107,7 @@ def judge_prediction(
 ) -> Subject:
     """Compare answers that an artefact gave on a backend with the reference, wherever it ran."""
     # The strictest first: what passes it needs no measuring of what rounding costs.
-    for allowed in [judging.tolerance] if judging.tolerance else reference.tolerances(artifact):
+    for allowed in [judging.tolerance] if judging.tolerance else allowed_for(reference, artifact):
         allowed = scaled(allowed, judging.scale)
         comparison = compare(reference.prediction, candidate, allowed, reference.images.names)
         if comparison.verdict != "fail":

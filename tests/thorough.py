@@ -34,6 +34,7 @@ THOROUGH: Mapping[str, str] = {
     "tests/parity/backends/test_limited.py": _PROCESSES,
     "tests/parity/commands/test_user_code.py": _PROCESSES,
     "tests/parity/diagnosis/suspects/test_pixels.py": _NETWORKS,
+    "tests/parity/diagnosis/test_compression_trained.py": _NETWORKS,
     "tests/parity/diagnosis/test_fixes.py": _NETWORKS,
     "tests/parity/diagnosis/test_locate.py": _NETWORKS,
     "tests/parity/diagnosis/test_precision.py": _NETWORKS,

@@ -26,7 +26,7 @@ from parity.backends.reference import Reference
 from parity.core.environment import environment
 from parity.core.errors import ParityError
 from parity.core.results import FAILING_CASES, Comparison, Prediction, Subject
-from parity.core.tolerance import tolerances_for
+from parity.diagnosis.compression_cost import allowed_for
 from parity.judging import Judging, judge_with_prediction
 from parity.pipeline import Progress, convert_entry, judging_of, load_entry, no_progress
 from parity.suite.known_issues import mark_known_issues
@@ -142,7 +142,7 @@ def _audit_leg(
     # What proves nothing is audited all the same: that is what it misses.
     if clean is None or subject.verdict not in ("pass", "inconclusive") or not subject.cases:
         return leg
-    allowed = judging.tolerance or list(tolerances_for(artifact, reference.cost))[-1]
+    allowed = judging.tolerance or list(allowed_for(reference, artifact))[-1]
     with tempfile.TemporaryDirectory(prefix="coreml-parity-") as scratch:
         bench = Bench(original, backend, allowed, clean, Path(scratch))
         findings = tuple(audit_mutants(bench, faults, step))

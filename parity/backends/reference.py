@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +31,8 @@ class Reference:
     model: Model
     images: ImageSet
     prediction: Prediction
+    # What compressed weights cost PyTorch itself, by the file that they stand in.
+    compression_costs: dict[Path, float] = field(default_factory=dict)
 
     @property
     def classifier(self) -> Classifier:
@@ -41,12 +44,16 @@ class Reference:
     @cached_property
     def fp16_cost(self) -> float:
         """Return what rounding to fp16 costs PyTorch itself on these images."""
-        return measure_fp16_cost(self.model, self.images.pixels, *self._numbers)
+        return self.measured_by(measure_fp16_cost)
 
     @cached_property
     def fp32_cost(self) -> float:
         """Return what fp32 costs PyTorch itself on these images."""
-        return measure_fp32_cost(self.model, self.images.pixels, *self._numbers)
+        return self.measured_by(measure_fp32_cost)
+
+    def measured_by(self, measure: Callable[[Model, np.ndarray, np.ndarray, Apart], float]) -> float:
+        """Return what a measurement of PyTorch's own module comes to on these images."""
+        return measure(self.model, self.images.pixels, *self._numbers)
 
     def cost(self, precision: Precision) -> float:
         """Return what a precision costs PyTorch itself on these images."""

@@ -30,6 +30,7 @@ from parity.calibration.sources import (
     FP16_ONLY,
     REPEATED,
     backend_sources,
+    compression_source,
     fp16_sources,
     pytorch_sources,
 )
@@ -37,7 +38,8 @@ from parity.contract.settle import IMAGES
 from parity.core.environment import environment
 from parity.core.results import Environment, Subject
 from parity.core.schemas import written_schema
-from parity.core.tolerance import tolerances_for
+from parity.core.tolerance import Tolerance, tolerances_for
+from parity.diagnosis.compression_cost import compression_tolerance
 from parity.pipeline import Progress, convert_entry, no_progress
 from parity.suite.images import SMALLEST, load_images, unique_names
 from parity.suite.models import load_classifier
@@ -262,16 +264,22 @@ def _calibrate_artifact(
     chosen = {backend: _why_not(backend) for backend in backends}
     runnable = [backend for backend, reason in chosen.items() if not reason]
     sources = backend_sources(artifact, runnable, bench.reference)
-    all_sources = [source for one in sources.values() for source in (*one.noise, one.distance)]
+    compressed = compression_source(bench.classifier, artifact, bench.reference) if runnable else None
+    shared = [compressed[1]] if compressed else []
+    all_sources = [*shared, *(source for one in sources.values() for source in (*one.noise, one.distance))]
     measured = bench.measure(route, all_sources) if all_sources else {}
-    noises.update((source.name, measured[source.name]) for one in sources.values() for source in one.noise)
+    noise_alone = [*shared, *(source for one in sources.values() for source in one.noise)]
+    noises.update((source.name, measured[source.name]) for source in noise_alone)
     for backend, reason in chosen.items():
         leg = Proposal(name, route, backend, artifact.precision, reason=reason)
         if backend not in sources:
             yield leg
             continue
-        own = [measured[source.name] for source in sources[backend].noise]
-        leg = _beside(leg, bench.entry, artifact, pytorch, measured[sources[backend].distance.name])
+        own = [measured[source.name] for source in (*shared, *sources[backend].noise)]
+        *_, default = tolerances_for(artifact, pytorch.cost)
+        if compressed:
+            default = compression_tolerance(compressed[0], artifact, measured[compressed[1].name].largest)
+        leg = _beside(leg, bench.entry, default, measured[sources[backend].distance.name])
         # Where the backend gave no answer at all, nothing is known of its noise.
         failed = [one.trouble for one in own if not one.differences]
         if len(failed) == len(own):
@@ -289,13 +297,12 @@ def _why_not(backend: str) -> str:
     return find_backend(backend).why_not() or ""
 
 
-def _beside(leg: Proposal, entry: ModelEntry, artifact: Artifact, pytorch: _PyTorch, distance: Noise) -> Proposal:
+def _beside(leg: Proposal, entry: ModelEntry, default: Tolerance, distance: Noise) -> Proposal:
     """Put beside a leg what does not enter its proposal: what is allowed today, and its own distance."""
     stated = entry.tolerance.get(leg.route)
-    *_, widest = tolerances_for(artifact, pytorch.cost)
     return replace(
         leg,
-        allowed_today=(stated or widest).probability,
+        allowed_today=(stated or default).probability,
         given=stated is not None,
         distance=distance.largest if distance.differences else None,
         distance_reason=distance.trouble,

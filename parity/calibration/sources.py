@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,11 +17,14 @@ from parity.calibration.noise import BATCH, Source, distance, farthest
 from parity.core.noise import INNOCENT
 from parity.core.results import Prediction
 from parity.core.tolerance import Way, fp16_answers, fp32_ways
+from parity.diagnosis.compression import Compression, compressed_copy, read_compression
 
 if TYPE_CHECKING:
     import torch
 
     from conversion import Artifact, Classifier
+
+LOG = logging.getLogger(__name__)
 
 # The highest is what the backend runs at.
 _LOWER_LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED")
@@ -83,6 +87,27 @@ def fp16_sources(classifier: Classifier, reference: Predict) -> tuple[Source, ..
     return (
         Source(FP16, (reference, way(lambda module: module))),
         Source(FP16_WEIGHTS, (reference, *drawn), reduce=farthest),
+    )
+
+
+def compression_source(
+    classifier: Classifier, artifact: Artifact, reference: Predict
+) -> tuple[Compression, Source] | None:
+    """Set PyTorch against itself with its weights compressed as those of a file; None where none is compressed."""
+    from conversion.deployed import answer_singly, deployed_module
+
+    try:
+        compression = read_compression(classifier, artifact)
+    except Exception as error:  # of a file that cannot be opened: the backends' sources have it as their trouble
+        LOG.info("the compressed weights of %s cannot be read: %s", artifact.path, error)
+        return None
+    if compression is None:
+        return None
+    module = cache(lambda: compressed_copy(deployed_module(classifier), compression.sound))
+    answer = fp16_answers if artifact.precision == "fp16" else answer_singly
+    name = f"{artifact.route}: PyTorch, {compression.manner} weights"
+    return compression, Source(
+        name, (reference, lambda pixels: Prediction(answer(module(), pixels), classifier.labels))
     )
 
 

@@ -28,6 +28,12 @@ FP32_CAP = 10.0
 # prototype differed by 7e-3 where rounding the module gave 5e-4, so the floor is not lower; above the cap faults
 # would hide.
 FP16_FACTOR, FP16_FLOOR, FP16_CAP = 3.0, 1e-2, 5e-2
+# The same for weights that are compressed: times what the file's own grids cost PyTorch itself on these images,
+# with fp16's rounding where the file computes in fp16. A converter folds and rounds in its own order, so numbers
+# between two steps may go the other way. The floor is that of the precision. int8 by channels,
+# the mildest compression that there is, costs EfficientNet-Lite0 0.10 on photos; the cap is half as much again, and
+# whoever compresses by more is told which layers cost it.
+COMPRESSION_FACTOR, COMPRESSION_CAP = 3.0, 0.15
 # What may excuse another label, whatever else is allowed: no tolerance above excuses arithmetic that moves a
 # probability by more, fp16 included, so two classes further apart than twice this were not tied.
 TIE_TOLERANCE = 5e-2
@@ -101,6 +107,9 @@ WEIGHT_HALF = 1e-3
 WEIGHT_ALIKE, WEIGHT_VERY_ALIKE = 0.95, 0.99999
 # Numbers that fp16 rounded lie so far from a grid of quantised ones, in its steps.
 GRID_OFF = 0.07
+# A grid of a file leaves a weight so many times farther from PyTorch's than the best grid of its kind does, and no
+# more: a range that was cut or left wide, k-means that stopped early, a search by another measure.
+GRID_FACTOR = 2.0
 # Kernels that are folded twice are apart by no more than what fp16 leaves of one: the share of the largest number.
 FOLDED = 2e-3
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +28,13 @@ class Tolerance:
     """Bound the distance between reference and candidate: of probabilities the largest difference, |dp|.
 
     reason: where the number comes from; printed beside it. cost: what the precision costs PyTorch itself, as a
-    largest |dp|; None where nobody measured it.
+    largest |dp|; None where nobody measured it. compressed: which compressed weights are among that cost.
     """
 
     probability: float
     reason: str = "given"
     cost: float | None = None
+    compressed: str = ""
 
     def __post_init__(self) -> None:
         if not 0 < self.probability < 1:
@@ -83,15 +84,21 @@ def tolerances_for(
 
 
 def too_costly(precision: str, allowed: Tolerance, max_abs_diff: float | None) -> str:
-    """Say that fp16 is what a failing artefact fails by; empty where more than that may be wrong with it.
+    """Say that fp16, or compression, is what a failing artefact fails by; empty where more may be wrong with it.
 
-    So it is where rounding moves PyTorch's own answers by more than is ever allowed, and the artefact is no further
+    So it is where that moves PyTorch's own answers by more than is ever allowed, and the artefact is no further
     off than they are. precision: the artefact's. allowed: as it was judged by. max_abs_diff: its largest |dp|.
     """
     cost = allowed.cost
-    if precision != "fp16" or cost is None or max_abs_diff is None or not allowed.probability < cost:
+    if cost is None or max_abs_diff is None or not allowed.probability < cost or max_abs_diff > cost:
         return ""
-    if max_abs_diff > cost:
+    if allowed.compressed:
+        return (
+            f"{allowed.compressed} move PyTorch's own answers by {cost:.1e}, more than the "
+            f"{allowed.probability:.1e} allowed, and this file is no further off ({max_abs_diff:.1e}): leave the "
+            "layers that cost most uncompressed, which `parity explain` names, or compress less"
+        )
+    if precision != "fp16":
         return ""
     return (
         f"rounding to fp16 moves PyTorch's own answers by {cost:.1e}, more than the {allowed.probability:.1e} "
@@ -113,7 +120,7 @@ def scaled(tolerance: Tolerance, scale: float) -> Tolerance:
         return tolerance
     # Nothing differs by 1 or more that is a probability at all.
     probability = min(tolerance.probability * scale, 0.999)
-    return Tolerance(probability, f"{tolerance.reason}, times {scale:g}", tolerance.cost)
+    return replace(tolerance, probability=probability, reason=f"{tolerance.reason}, times {scale:g}")
 
 
 # Takes two answers [N, ...] to the same images, gives numbers [N, ...] whose largest is the distance of an image.

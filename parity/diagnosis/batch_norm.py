@@ -16,6 +16,7 @@ class Unit:
 
     module: its path; kernel: what it multiplies with, float64; bias: what it adds. norm: the batch norm right
     behind it, as (gamma, beta, mean, variance), with its epsilon; a converter may fold it in.
+    kernel_name, bias_name, norm_names: what these are called in the state dictionary.
     """
 
     module: str
@@ -24,11 +25,21 @@ class Unit:
     bias: np.ndarray | None
     norm: tuple[np.ndarray, ...] = ()
     epsilon: float = 0.0
+    kernel_name: str = ""
+    bias_name: str = ""
+    norm_names: tuple[str, ...] = ()
+
+    @property
+    def scale(self) -> np.ndarray:
+        """By what the batch norm multiplies each output channel."""
+        gamma, _, _, variance = self.norm
+        factors: np.ndarray = gamma / np.sqrt(variance + self.epsilon)
+        return factors
 
     def folded(self) -> tuple[np.ndarray, np.ndarray]:
         """Fold the batch norm into kernel and bias, in float64."""
-        gamma, beta, mean, variance = self.norm
-        scale = gamma / np.sqrt(variance + self.epsilon)
+        _, beta, mean, _ = self.norm
+        scale = self.scale
         offset = 0.0 if self.bias is None else self.bias
         return self.kernel * scale.reshape(-1, *(1,) * (self.kernel.ndim - 1)), (offset - mean) * scale + beta
 

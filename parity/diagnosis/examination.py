@@ -23,6 +23,7 @@ from parity.suite.images import ImageSet
 if TYPE_CHECKING:
     import numpy as np
 
+    from parity.diagnosis.compression import Compression
     from parity.diagnosis.types import Located, WeightFinding
 
 
@@ -83,6 +84,17 @@ class Examination:
             "the audit of the weights",
             lambda: audit_weights(self.reference.classifier, self.file.artifact).findings,
             lambda error: (),
+        )
+
+    @cached_property
+    def compression(self) -> Compression | None:
+        """How the file's weights are compressed, as far as they are."""
+        from parity.diagnosis.compression import read_compression
+
+        return self.failures.attempt(
+            "the reading of compressed weights",
+            lambda: read_compression(self.reference.classifier, self.file.artifact),
+            lambda error: None,
         )
 
     @cached_property

@@ -71,6 +71,12 @@ FIXES: Mapping[str, Mapping[Format, str]] = {
         "mlprogram": "ct.convert(..., classifier_config=ct.ClassifierConfig(list(classifier.labels)))",
         "neuralnetwork": 'onnx_coreml.convert(..., mode="classifier", class_labels=list(classifier.labels))',
     },
+    "leave uncompressed": {
+        "onnx": "onnxruntime.quantization.quantize_static(..., nodes_to_exclude=[{names}])",
+        "mlprogram": "cto.OptimizationConfig(global_config=config, op_name_configs={{{nones}}})",
+        "neuralnetwork": "quantize_weights(..., selector=...), whose do_quantize(layer) is `layer.name not in "
+        "({names},)`",
+    },
     "batch": {
         "onnx": 'torch.onnx.export(..., dynamic_axes={{"{image}": {{0: "batch"}}}})',
         "mlprogram": 'ct.convert(..., inputs=[ct.TensorType(name="{image}", shape=(ct.RangeDim(1, {batch}), 3, '

@@ -234,7 +234,7 @@ def _smallest(
         names = tuple(dict.fromkeys(o.outputs[0] for o in chosen))
         if enough(names):
             largest = {n: r.largest for r in ranges for n in operations[r.operation].outputs}
-            return _spared(names, largest, enough)
+            return spared(names, largest, enough)
     return None
 
 
@@ -249,7 +249,7 @@ def _growing(
     return [*sets, list(order)]
 
 
-def _spared(
+def spared(
     names: tuple[str, ...], largest: Mapping[str, float], enough: Callable[[Sequence[str]], bool]
 ) -> tuple[str, ...]:
     """Leave out what can be left out: halves first, then one after the other, the smallest values first."""

@@ -113,6 +113,20 @@ WeightKind = Literal[
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Say which of PyTorch's own numbers a weight is made of.
+
+    parameter: the name in the state dictionary of the deployed module; empty where there is none of its own.
+    order: for each number of the artefact's array, row by row, its place in the parameter. factor: by which a
+    folded batch norm multiplies the parameter, along its first axis; None: by nothing.
+    """
+
+    parameter: str
+    order: np.ndarray
+    factor: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
 class ExpectedWeight:
     """Say what one weight of an artefact should be.
 
@@ -124,6 +138,7 @@ class ExpectedWeight:
     module: str
     array: np.ndarray
     mistakes: Mapping[str, np.ndarray]
+    origin: Origin | None = None
 
     @property
     def constant(self) -> str:
@@ -139,6 +154,7 @@ class WeightFinding:
     or the layer's and the field's. module: the path of the PyTorch module. message: a sentence's part.
     repaired: what it should be, in its shape. snr_db: of the weight against what it should be.
     distinct: how many different numbers it holds. harmless: no fault by itself, but what the precision costs.
+    compressed: the file says that it is compressed, and that is all that is to be said of it here.
     """
 
     operation: str
@@ -152,3 +168,4 @@ class WeightFinding:
     snr_db: float
     distinct: int
     harmless: bool = False
+    compressed: bool = False

@@ -8,7 +8,7 @@ import numpy as np
 
 from parity.core.noise import WEIGHT_ALIKE, WEIGHT_VERY_ALIKE
 from parity.diagnosis.batch_norm import Norm, Unit, channel_scales, laid_out, wrong_folds
-from parity.diagnosis.types import ExpectedWeight
+from parity.diagnosis.types import ExpectedWeight, Origin
 from parity.diagnosis.weight_faults import likeness
 from parity.formats.graph import Graph, Operation
 
@@ -58,11 +58,16 @@ def expected_kernels(
         wrong = dict(wrong_folds(unit, channel_scales(operation, place, unit))) if folded else {}
         wanted = laid_out(operation, place, kernel)
         kernels = {mistake: laid_out(operation, place, k) for mistake, (k, _) in wrong.items()}
-        yield ExpectedWeight(operation, place, unit.module, wanted, kernels)
+        places = laid_out(operation, place, np.arange(kernel.size).reshape(kernel.shape))
+        origin = Origin(unit.kernel_name, places.reshape(-1), unit.scale if folded else None)
+        yield ExpectedWeight(operation, place, unit.module, wanted, kernels, origin)
         adder, its_place = _where_bias_is(operation, place, consumers, unit.kernel.shape[0])
         if adder is not None and bias is not None and bias.size == adder.weights[its_place].size:
             biases = {mistake: b for mistake, (_, b) in wrong.items()}
-            yield ExpectedWeight(adder, its_place, unit.module, bias, biases)
+            # What moves a folded bias moves the norm's own, by as much.
+            its_name = unit.norm_names[1] if folded else unit.bias_name
+            own = Origin(its_name, np.arange(bias.size))
+            yield ExpectedWeight(adder, its_place, unit.module, bias, biases, own)
 
 
 def _where_bias_is(

@@ -7,7 +7,8 @@ from typing import cast
 
 import numpy as np
 
-from parity.core.noise import GRID_OFF, WEIGHT_HALF, WEIGHT_SAME
+from parity.core.noise import GRID_FACTOR, GRID_OFF, WEIGHT_HALF, WEIGHT_SAME
+from parity.diagnosis.compression import Compressed
 from parity.diagnosis.types import ExpectedWeight, WeightFinding, WeightKind
 from parity.diagnosis.types import place as place_of
 
@@ -25,11 +26,16 @@ def likeness(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def compare_weight(
-    expected: ExpectedWeight, all_expected: Sequence[ExpectedWeight], sharing: Sequence[str], precision: str
+    expected: ExpectedWeight,
+    all_expected: Sequence[ExpectedWeight],
+    sharing: Sequence[str],
+    precision: str,
+    compressed: Compressed | None = None,
 ) -> WeightFinding | None:
     """Compare a weight with what it should be; None where it is that.
 
     all_expected: what every weight of the file should be. sharing: other operations that read the same constant.
+    compressed: how the file says that it is compressed.
     """
     operation, place = expected.operation, expected.place
     array = operation.weights[place].astype(np.float64)
@@ -37,7 +43,13 @@ def compare_weight(
     allowed = WEIGHT_SAME if precision == "fp32" else WEIGHT_HALF
     if _apart(array, wanted) <= allowed or (precision == "fp16" and _is_rounded(array, wanted)):
         return None
-    kind, message = _judge(array, expected, all_expected, sharing, max(allowed, 3e-4))
+    # What is compressed is off by that, whatever else is wrong with it.
+    off = GRID_FACTOR * compressed.error if compressed and not compressed.absurd else 0.0
+    declared = compressed is not None and (compressed.faithful or compressed.absurd)
+    if compressed and declared:
+        kind, message = _as_declared(compressed)
+    else:
+        kind, message = _judge(array, expected, all_expected, sharing, max(allowed, 3e-4, off))
     weight = expected.constant or f"{operation.name}.{place}"
     size = float(np.square(wanted).mean())
     noise = float(np.square(array - wanted).mean()) if np.isfinite(array).all() else float("inf")
@@ -54,8 +66,17 @@ def compare_weight(
         wanted.astype(np.float32),
         snr,
         len(np.unique(array)),
-        harmless=kind == "rounded to fp16",
+        harmless=kind == "rounded to fp16" or (compressed is not None and compressed.faithful),
+        compressed=declared,
     )
+
+
+def _as_declared(compressed: Compressed) -> tuple[WeightKind, str]:
+    """Say how a weight is compressed, where the file is true to its grid, or the grid is none."""
+    manner = f"{compressed.weight.manner} {compressed.weight.granularity}"
+    if compressed.faithful:
+        return "quantised", f"is {manner}, as the file says"
+    return "quantised", f"is {manner} on a grid that is {compressed.worse:.3g} times worse than the best one"
 
 
 def _apart(array: np.ndarray, wanted: np.ndarray) -> float:

@@ -14,6 +14,7 @@ import numpy as np
 
 from parity.core.noise import WEIGHT_ALIKE
 from parity.diagnosis.batch_norm import Norm, Unit, laid_out
+from parity.diagnosis.compression import sort_compressed
 from parity.diagnosis.source import Program, record
 from parity.diagnosis.types import ExpectedWeight, WeightFinding
 from parity.diagnosis.wanted_weights import (
@@ -23,10 +24,11 @@ from parity.diagnosis.wanted_weights import (
     unfolded_kernels,
 )
 from parity.diagnosis.weight_faults import compare_weight, likeness
+from parity.formats import format_of
 from parity.formats.graph import Graph, Operation, read_graph
 
 if TYPE_CHECKING:
-    from conversion import Artifact, Classifier
+    from conversion import Artifact, Classifier, Model
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ def audit_weights(classifier: Classifier, artifact: Artifact) -> WeightAudit:
     """Compare the weights of an artefact with those of the classifier that it should come from."""
     graph = read_graph(artifact)
     expected = expected_weights(classifier, graph)
+    compression = sort_compressed(expected, format_of(artifact).compressed_weights(artifact))
+    compressed = {id(one.expected): one for one in (*compression.sound, *compression.absurd)}
     readers: dict[str, list[str]] = {}
     for weight in expected:
         readers.setdefault(weight.constant, []).append(weight.operation.name)
@@ -51,18 +55,18 @@ def audit_weights(classifier: Classifier, artifact: Artifact) -> WeightAudit:
     for weight in expected:
         alike = readers[weight.constant] if weight.constant else []
         sharing = [name for name in alike if name != weight.operation.name]
-        if finding := compare_weight(weight, expected, sharing, artifact.precision):
+        if finding := compare_weight(weight, expected, sharing, artifact.precision, compressed.get(id(weight))):
             findings.append(finding)
     findings.sort(key=lambda finding: next(o.index for o in graph.operations if o.name == finding.operation))
     return WeightAudit(tuple(findings), {(f.operation, f.place): f.repaired for f in findings})
 
 
-def expected_weights(classifier: Classifier, graph: Graph) -> list[ExpectedWeight]:
+def expected_weights(model: Model, graph: Graph) -> list[ExpectedWeight]:
     """Say what each weight of a graph should be, as far as it has one of PyTorch's for it."""
     from conversion.deployed import deployed_module, example_pixels
 
-    module = deployed_module(classifier)
-    program = record(module, example_pixels(classifier))
+    module = deployed_module(model)
+    program = record(module, example_pixels(model))
     state = {name: tensor.detach().double().numpy() for name, tensor in module.state_dict().items()}
     units, norms = _units(program, state)
     pairs = _pair(graph, units)
@@ -80,21 +84,27 @@ def _units(program: Program, state: Mapping[str, np.ndarray]) -> tuple[list[Unit
     behind: set[int] = set()
     for step in program.steps:
         arrays = [(name, state[name]) for name in step.weights if name in state]
-        kernels = [array for _, array in arrays if array.ndim >= 2 and array.size > 3]
+        kernels = [(name, array) for name, array in arrays if array.ndim >= 2 and array.size > 3]
         if step.type == "native_batch_norm" and len(arrays) == 4:
             if step.index not in behind:
                 norms.append(Norm(step.module, {n.split(".")[-1]: a for n, a in arrays}))
         elif kernels:
-            biases = [array for _, array in arrays if array.ndim == 1]
+            kernel_name, kernel = kernels[0]
+            bias_name, bias = next(((name, array) for name, array in arrays if array.ndim == 1), ("", None))
             follow = [program.steps[i] for n in step.outputs for i in readers.get(n or -1, [])]
-            norm: tuple[np.ndarray, ...] = ()
+            norm: dict[str, np.ndarray] = {}
             epsilon = 0.0
             if step.type == "convolution" and len(follow) == 1 and follow[0].type == "native_batch_norm":
-                vectors = [state[name] for name in follow[0].weights if name in state]
+                vectors = [name for name in follow[0].weights if name in state]
                 if len(vectors) == 4:
-                    norm, epsilon = tuple(vectors), float(follow[0].args[7])
+                    norm, epsilon = {name: state[name] for name in vectors}, float(follow[0].args[7])
                     behind.add(follow[0].index)
-            units.append(Unit(step.module, step.type, kernels[0], biases[0] if biases else None, norm, epsilon))
+            units.append(
+                Unit(
+                    *(step.module, step.type, kernel, bias, tuple(norm.values()), epsilon),
+                    *(kernel_name, bias_name, tuple(norm)),
+                )
+            )
         elif step.whole.endswith("norm") and len(arrays) == 1:
             name, array = arrays[0]
             if norms and norms[-1].module == step.module and name.endswith("bias"):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 if TYPE_CHECKING:
     from conversion import Artifact
     from parity.formats.app import AppCode
+    from parity.formats.compression import CompressedWeight
     from parity.formats.description import DeclaredInput
     from parity.formats.editing import Edits
     from parity.formats.facts import Content
@@ -77,6 +78,9 @@ class Format(Protocol):
 
     def read_graph(self, artifact: Artifact, /) -> Graph:
         """Read the operations with their weights."""
+
+    def compressed_weights(self, artifact: Artifact, /) -> tuple[CompressedWeight, ...]:
+        """Read which weights are compressed, and how."""
 
     def open_trace(self, artifact: Artifact, optimised: bool, /) -> Trace:
         """Open a file to see the values inside."""

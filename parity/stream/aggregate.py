@@ -138,7 +138,7 @@ def _judged(leg: HeadLeg, header: Header, totals: Totals, variety: ClassVariety 
         return replace(leg.subject("inconclusive"), reason="no images were compared", remarks=remarks)
     verdict, reason, required = judge(totals.tally, variety, leg.tolerance)
     if verdict == "fail":
-        allowed = Tolerance(leg.tolerance, leg.tolerance_reason, leg.cost)
+        allowed = Tolerance(leg.tolerance, leg.tolerance_reason, leg.cost, leg.compressed)
         reason = "; ".join(filter(None, (reason, too_costly(leg.precision, allowed, totals.tally.max_abs_diff))))
     labels = next(model.labels for model in header.models if model.name == leg.model)
     return replace(

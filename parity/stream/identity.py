@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from parity.stream.job import Job
-from parity.stream.lines import Header
+from parity.stream.lines import Header, HeadLeg
 
 # The beginning of a place in the header -> what it is, and what else than --fresh helps.
 _TOLD: tuple[tuple[str, str, str], ...] = (
@@ -53,7 +53,7 @@ _TOLD: tuple[tuple[str, str, str], ...] = (
 
 def identity(header: Header) -> Header:
     """Leave out of a header what does not belong to the identity of its run."""
-    legs = tuple(replace(leg, tolerance_reason="", reason="", cost=None, remarks=()) for leg in header.legs)
+    legs = tuple(_without_texts(leg) for leg in header.legs)
     return replace(header, legs=legs, truth="", known_issues=(), partial=False)
 
 
@@ -102,3 +102,7 @@ def kept_cases(job: Job, header: Header) -> Path:
         return job.cases
     key = hashlib.sha256(identity(header).to_json()).hexdigest()[:16]
     return job.artifacts / "runs" / f"{key}.cases.jsonl"
+
+
+def _without_texts(leg: HeadLeg) -> HeadLeg:
+    return replace(leg, tolerance_reason="", reason="", cost=None, compressed="", remarks=())

@@ -21,6 +21,7 @@ from parity.contract.words import contract_shown, unstated_told
 from parity.core.measuring import exact_numbers
 from parity.core.results import Prediction, Subject
 from parity.core.tolerance import Tolerance, measure_fp16_cost, measure_fp32_cost, scaled, tolerances_for
+from parity.diagnosis.compression_cost import with_compression
 from parity.formats.facts import artifact_digest
 from parity.judging import attempt, remarks_on
 from parity.metrics.classification.labels import align
@@ -91,12 +92,16 @@ class Sample:
     @cached_property
     def fp16_cost(self) -> float:
         """Return what rounding to fp16 costs PyTorch on these images."""
-        return self._cost(measure_fp16_cost, self.pixels)
+        return self.measured_by(measure_fp16_cost)
 
     @cached_property
     def fp32_cost(self) -> float:
         """Return what fp32 costs PyTorch on these images."""
         return self._cost(measure_fp32_cost, self._fp32_pixels)
+
+    def measured_by(self, measure: Callable[[Classifier, np.ndarray, np.ndarray], float]) -> float:
+        """Return what a measurement of PyTorch's own module comes to on these images."""
+        return self._cost(measure, self.pixels)
 
     def cost(self, precision: Precision) -> float:
         """Return what a precision costs PyTorch itself on these images."""
@@ -216,6 +221,7 @@ def _live_leg(job: Job, entry: ModelEntry, artifact: Artifact, backend: str, sam
         spots=spots_of(job, backend, len(sample.images)),
         cost=allowed.cost,
         contract=contract_shown(artifact.contract),
+        compressed=allowed.compressed,
         remarks=tuple(filter(None, (*remarks_on(lasting), shape_told(artifact, answer.answer_shape)))),
     )
     return LiveLeg(head, predict)
@@ -247,7 +253,9 @@ def _tolerance(job: Job, entry: ModelEntry, artifact: Artifact, sample: Sample) 
     own = entry.tolerance.get(artifact.route)
     # The last one, for the images that would tell whether a stricter one is enough are still to come.
     defaults = tolerances_for(artifact, sample.cost, sample.measured_on(artifact.precision))
-    *_, allowed = [own] if own else defaults
+    measured_on = sample.measured_on("fp16")
+    compressed = with_compression(defaults, sample.classifier, artifact, sample.measured_by, measured_on)
+    *_, allowed = [own] if own else compressed
     allowed = scaled(allowed, job.tolerance_scale)
     if artifact.precision == "fp32" and sample.lost > allowed.probability:
         exact = f"PyTorch's softmax loses {sample.lost:.1e} in its sum, and what agrees with the exact sum agrees"

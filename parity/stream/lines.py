@@ -52,6 +52,7 @@ class HeadLeg:
     verdict: of a leg that does not run, with its reason; None where every line has a case for it.
     cost: what its precision costs PyTorch itself, where that was measured. remarks: what strikes about the file.
     contract: what is left to the app; empty where nothing is.
+    compressed: which compressed weights are among that cost.
     """
 
     model: str
@@ -69,6 +70,7 @@ class HeadLeg:
     cost: float | None = None
     remarks: tuple[str, ...] = ()
     contract: str = ""
+    compressed: str = ""
 
     def sees(self, place: int, images: int) -> bool:
         """Say whether the image at a place among `images` is one that this leg sees."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from parity.core.noise import FP16_FACTOR, HALF_LARGEST
+from parity.core.noise import COMPRESSION_FACTOR, FP16_FACTOR, HALF_LARGEST
 from parity.core.tolerance import CostUnknownError
 from parity.diagnosis.fixes import fix
 from parity.diagnosis.repair import Repair
@@ -63,6 +63,14 @@ def harmless(examination: Examination) -> Iterator[Suspect]:
         )
         yield Suspect("p-near-tie", message, harmless=True)
     apart = examination.candidate.judgement.max_abs_diff or 0.0
+    compressed = examination.reference.compression_costs.get(examination.file.artifact.path)
+    if compressed is not None and examination.compression and apart <= COMPRESSION_FACTOR * compressed:
+        message = (
+            f"Difference (max {apart:.2g}) is what {examination.compression.manner} weights predict for this "
+            f"model: no fault; compressed alike, PyTorch's own module is {compressed:.2g} off."
+        )
+        yield Suspect("p-weight-quant", message, harmless=True)
+        return
     if examination.file.artifact.precision == "fp16" and apart > 1e-3:
         cost = _fp16_cost(examination)
         if cost is not None and apart <= FP16_FACTOR * cost:

@@ -44,15 +44,17 @@ _COLLIDING = ("0.5.0", "0.5.1", "0.5.2", "0.5.3", "0.5.4", "0.5.5", "0.5.6")
 def suspects(examination: Examination) -> Iterator[Suspect]:
     """Undo each kind of finding, those that are faults by themselves first, then all of these at once."""
     by_kind: dict[WeightKind, list[WeightFinding]] = {}
-    kinds = [finding.kind for finding in examination.weight_findings]
+    # Of those that are compressed as the file says, the family of compression tells what they cost.
+    wrong = [finding for finding in examination.weight_findings if not finding.compressed]
+    kinds = [finding.kind for finding in wrong]
     most = max(kinds, key=kinds.count, default=None)
     # What was done to nearly all weights was done to all: where it shows less it has another name.
     whole = most is not None and len(kinds) > _FEW and kinds.count(most) > _MOST * len(kinds)
-    heads = [f for f in examination.weight_findings if _classes_axis(examination, f) is not None]
+    heads = [f for f in wrong if _classes_axis(examination, f) is not None]
     moved = _order(examination, heads[0]) if heads else None
     if moved:
         yield _labels(examination, moved, heads)
-    others = [f for f in examination.weight_findings if not (moved and any(f is head for head in heads))]
+    others = [f for f in wrong if not (moved and any(f is head for head in heads))]
     for finding in sorted(others, key=lambda f: f.harmless):
         by_kind.setdefault(most if whole and most else finding.kind, []).append(finding)
     for kind, findings in by_kind.items():

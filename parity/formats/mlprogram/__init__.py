@@ -10,6 +10,7 @@ from parity.formats.coreml.running import open_trace_with_values as open_trace_w
 from parity.formats.coreml.running import open_with_values as open_with_values
 from parity.formats.mlprogram import edit as edit
 from parity.formats.mlprogram import settings as settings
+from parity.formats.mlprogram.compression import compressed_weights as compressed_weights
 from parity.formats.mlprogram.content import content as content
 from parity.formats.mlprogram.content import operations as operations
 from parity.formats.mlprogram.description import vision_told as vision_told

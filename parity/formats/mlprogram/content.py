@@ -18,6 +18,9 @@ from parity.formats.listing import Operation, as_text
 if TYPE_CHECKING:
     from conversion import Artifact
 
+# Longer lists of whole numbers are weights.
+_MOST_CHOSEN = 256
+
 
 def operations(artifact: Artifact) -> Iterator[Operation]:
     """List the operations of all functions in the order of the file, without constants."""
@@ -59,7 +62,8 @@ def _value(weights: Weights, value: Any, name: str) -> str | np.ndarray:
     constant = read_constant(value, weights, name)
     if not isinstance(constant, Constant):
         return as_text(list(constant) if isinstance(constant, tuple) else constant)
-    if constant.array.ndim and constant.array.dtype.kind == "f":
+    # Nobody chose so many whole numbers either: they are what a compressed weight is made of.
+    if constant.array.ndim and (constant.array.dtype.kind == "f" or constant.array.size > _MOST_CHOSEN):
         return constant.array
     return as_text(constant.array.tolist())
 

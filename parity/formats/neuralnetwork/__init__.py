@@ -10,6 +10,7 @@ from parity.formats.coreml.running import open_trace_with_values as open_trace_w
 from parity.formats.coreml.running import open_with_values as open_with_values
 from parity.formats.neuralnetwork import edit as edit
 from parity.formats.neuralnetwork import settings as settings
+from parity.formats.neuralnetwork.compression import compressed_weights as compressed_weights
 from parity.formats.neuralnetwork.content import content as content
 from parity.formats.neuralnetwork.content import operations as operations
 from parity.formats.neuralnetwork.description import vision_told as vision_told

@@ -35,7 +35,7 @@ def _layer_weights(layer: Any) -> dict[str, np.ndarray]:
     for field, value in params.ListFields():
         if getattr(field.message_type, "name", "") != "WeightParams":
             continue
-        shape = _layer_shape(kind, params, field.name)
+        shape = layer_shape(kind, params, field.name)
         axes = (1,) if kind == "convolution" and params.isDeconvolution else (0,)
         try:
             arrays[field.name] = read_weights(value, shape or (len(value.floatValue),), field.name, axes).numpy()
@@ -44,7 +44,8 @@ def _layer_weights(layer: Any) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _layer_shape(kind: str, params: Any, name: str) -> tuple[int, ...]:
+def layer_shape(kind: str, params: Any, name: str) -> tuple[int, ...]:
+    """Return the shape of a weight of a layer by its field; empty where it is not known here."""
     if kind == "convolution" and name == "weights":
         kernel = tuple(params.kernelSize) or (3, 3)
         first, second = int(params.outputChannels), int(params.kernelChannels)

@@ -3,6 +3,7 @@
 from parity.formats.onnx import app as app
 from parity.formats.onnx import edit as edit
 from parity.formats.onnx import settings as settings
+from parity.formats.onnx.compression import compressed_weights as compressed_weights
 from parity.formats.onnx.content import content as content
 from parity.formats.onnx.content import operations as operations
 from parity.formats.onnx.description import declared_input as declared_input

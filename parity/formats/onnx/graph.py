@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from parity.formats.compression import blocks_of, spread
 from parity.formats.graph import Graph, Operation
 from parity.formats.onnx.content import operations as listed_operations
 from parity.formats.onnx.description import sizes_of
@@ -115,8 +116,8 @@ def _dequantised(node: Any, arrays: Sequence[np.ndarray]) -> np.ndarray:
     numbers, scale = arrays[0].astype(np.float32), arrays[1]
     zero = arrays[2].astype(np.float32) if len(arrays) > 2 else np.zeros_like(scale)
     axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
-    shape = [-1 if place == axis % numbers.ndim else 1 for place in range(numbers.ndim)] if scale.size > 1 else []
-    widened: np.ndarray = (numbers - zero.reshape(shape)) * scale.reshape(shape)
+    zero, scale = (spread(blocks_of(array, numbers.shape, axis), numbers.shape) for array in (zero, scale))
+    widened: np.ndarray = ((numbers - zero) * scale).astype(arrays[1].dtype)
     return widened
 
 

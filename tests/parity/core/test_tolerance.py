@@ -559,3 +559,18 @@ def test_a_network_that_fp16_cannot_hold_is_called_so(
     assert bool(reason) == said
     if said:
         assert "moves PyTorch's own answers by 7.3e-02, more than the 5.0e-02 allowed" in reason
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+@pytest.mark.parametrize(("apart", "said"), [(0.2, True), (0.22, False), (None, False)])
+def test_a_compression_that_costs_more_than_is_allowed_is_called_so(
+    precision: str, apart: float | None, said: bool
+) -> None:
+    reason = too_costly(precision, Tolerance(0.15, "int4", 0.21, "int4 weights"), apart)
+
+    assert bool(reason) == said
+    if said:
+        assert reason.startswith(
+            "int4 weights move PyTorch's own answers by 2.1e-01, more than the 1.5e-01 allowed"
+        )
+        assert "fp16" not in reason

@@ -65,6 +65,7 @@ TABLE: dict[tuple[type, str], tuple[Any, str]] = {
     (HeadLeg, "verdict"): ("skipped", "tiny by onnx on onnxruntime ran there and does not here"),
     (HeadLeg, "reason"): ("in other words", ""),
     (HeadLeg, "cost"): (0.1, ""),
+    (HeadLeg, "compressed"): ("int8 weights", ""),
     (HeadLeg, "remarks"): (("in other words",), ""),
     (HeadLeg, "spots"): (64, "tiny by onnx on onnxruntime sees other images; ask|sees other images"),
 }
