@@ -25,6 +25,7 @@ from parity.core.noise import CONTRACT_NEARER
 from parity.core.refusals import EXPECTED
 from parity.core.results import Prediction
 from parity.core.tolerance import Tolerance
+from parity.diagnosis.compression_cost import allowed_for
 from parity.formats import format_of
 from parity.formats.editing import open_editable
 from parity.formats.feeding import fitting_batch
@@ -213,7 +214,7 @@ def _compared(
     names = reference.images.names[::step]
     holds = False
     # Any that the artefact may be judged by: the last one is the widest.
-    for allowed in reference.tolerances(artifact):
+    for allowed in allowed_for(reference, artifact):
         comparison = compare(expected, answers, allowed, names)
         holds = comparison.verdict != "fail"
         if holds or (comparison.max_abs_diff or 1.0) > _widest(allowed):
