@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from parity.backends.pytorch import load_reference
 from parity.backends.reference import Reference, make_reference
 from parity.calibration import noise
 from parity.calibration.noise import Noise, Source, measure
-from parity.calibration.proposals import CONFIDENCE, FACTOR, Proposal, check_quantile, images_needed, propose
+from parity.calibration.proposals import Proposal, check_quantile, propose
 from parity.calibration.sources import (
     FLOAT64,
     FP16,
@@ -37,7 +37,6 @@ from parity.calibration.sources import (
 from parity.contract.settle import IMAGES
 from parity.core.environment import environment
 from parity.core.results import Environment, Subject
-from parity.core.schemas import written_schema
 from parity.core.tolerance import Tolerance, tolerances_for
 from parity.diagnosis.compression_cost import compression_tolerance
 from parity.pipeline import Progress, convert_entry, no_progress
@@ -46,8 +45,6 @@ from parity.suite.models import load_classifier
 from parity.suite.suite import ALL, Selection
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter
-
     from conversion import Artifact, Classifier
     from conversion.artifact import Precision
     from parity.suite.suite import ModelEntry, Suite
@@ -128,59 +125,6 @@ def _reference(classifier: Classifier, paths: Sequence[Path]) -> Reference:
     """Let PyTorch answer for as many of the images as a contract is measured on."""
     step = max(1, len(paths) // IMAGES)
     return make_reference(classifier, load_images(list(paths[::step][:IMAGES]), classifier.preprocessing))
-
-
-@dataclass(frozen=True)
-class CalibratedModel:
-    """Hold what the file says of a model; differences of its sources are in the order of its images."""
-
-    model: str
-    images: tuple[str, ...]
-    trouble: str
-    sources: tuple[Noise, ...]
-
-
-@dataclass(frozen=True)
-class CalibrationFile:
-    """Hold the file that `parity calibrate --json` writes."""
-
-    schema: Literal["parity-calibration/1"]
-    environment: Environment
-    quantile: float
-    confidence: float
-    factor: float
-    images_needed: int
-    models: tuple[CalibratedModel, ...]
-    legs: tuple[Proposal, ...]
-    exit_code: Literal[0, 3]
-
-
-def to_json(calibration: Calibration) -> str:
-    """Write what was measured and proposed."""
-    content = CalibrationFile(
-        "parity-calibration/1",
-        calibration.environment,
-        calibration.quantile,
-        CONFIDENCE,
-        FACTOR,
-        images_needed(calibration.quantile),
-        tuple(CalibratedModel(m.name, m.images, m.trouble, m.noises) for m in calibration.models),
-        calibration.proposals,
-        calibration.exit_code,
-    )
-    return _adapter().dump_json(content, indent=2).decode() + "\n"
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON schema of a calibration (committed as parity/schemas/calibration.schema.json)."""
-    return written_schema(_adapter(), "coreml-parity calibration")
-
-
-@cache
-def _adapter() -> TypeAdapter[CalibrationFile]:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(CalibrationFile)
 
 
 @dataclass(frozen=True)

@@ -45,11 +45,11 @@ def calibrate(
     Exit codes: 0 something is proposed, 2 the input is bad, 3 nothing could be proposed.
     """
     with open_suite(suite, selection) as (chosen, progress):
-        from parity.calibration import calibration
+        from parity.calibration import calibration, calibration_file
 
         begin_work(json_file)
         measured = calibration.calibrate(chosen, selection, images, quantile, artifacts, progress)
-    unwritten = save(json_file, lambda: calibration.to_json(measured))
+    unwritten = save(json_file, lambda: calibration_file.to_json(measured))
     from parity.report.calibration import print_calibration
     from parity.report.terminal import make_console
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import string
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
@@ -13,7 +10,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationInfo,
     WithJsonSchema,
     model_validator,
 )
@@ -22,97 +18,33 @@ from conversion.compression import SCHEMES
 from conversion.contract import RANGES, STEPS, Contract, Layout, state
 from conversion.errors import ConversionError
 from conversion.frontends import FRONTENDS
-from conversion.own import FORMATS, PLACEHOLDERS
-from conversion.routes import ROUTES, tell_unknown
+from conversion.own import FORMATS
+from conversion.routes import ROUTES
 from conversion.shapes import Dynamic
 from conversion.targets import TARGETS
 from conversion.variants import OPTIONS, bases
-
-# A directory is called after it.
-CONVERTER_NAME = r"[A-Za-z][\w.-]*"
-
-
-def _known_route(name: str, info: ValidationInfo) -> str:
-    known = [*ROUTES, *(info.context or ())]
-    if name not in known:
-        raise ValueError(tell_unknown(name, known))
-    return name
-
-
-def _is_new_route(name: str) -> str:
-    if name in ROUTES:
-        raise ValueError(f"`{name}` is a route already; give the converter another name")
-    if not re.fullmatch(CONVERTER_NAME, name):
-        raise ValueError(
-            f"a converter's name is of letters, digits, `_`, `-` and `.`, a letter first; not {name!r}"
-        )
-    return name
-
-
-def _has_colon(text: str) -> str:
-    if ":" not in text:
-        raise ValueError("a factory is `file.py:callable`, `package.module:callable` or `torchvision:name`")
-    return text
-
-
-def _is_callable(text: str | None) -> str | None:
-    if text is not None and not all(text.rpartition(":")[::2]):
-        raise ValueError("a conversion is `file.py:callable` or `package.module:callable`")
-    return text
-
-
-def _is_command(words: list[str] | None) -> list[str] | None:
-    if words is None:
-        return None
-    try:
-        names = [name for word in words for _, name, _, _ in string.Formatter().parse(word) if name is not None]
-    except ValueError as error:
-        raise ValueError(f"{error}; write {{{{ and }}}} for braces that are meant") from error
-    if unknown := [name for name in names if name not in PLACEHOLDERS]:
-        known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
-        raise ValueError(f"{{{unknown[0]}}} stands for nothing; there are {known}")
-    if "output" not in names:
-        raise ValueError("{output}, the file that it is to write, stands in none of its words")
-    return words
-
-
-def _is_model_file(pattern: str) -> str:
-    if Path(pattern).suffix not in FORMATS:
-        raise ValueError(f"{pattern} names no converted model; it ends in {', '.join(FORMATS)}")
-    return pattern
-
-
-def _two_ends(bounds: list[Any] | None) -> list[Any] | None:
-    ends = bounds if bounds is not None else [1, 1]
-    pairs = all(isinstance(end, list) and len(end) == 2 and all(isinstance(n, int) for n in end) for end in ends)
-    if len(ends) != 2 or not (pairs or all(isinstance(end, int) for end in ends)):
-        raise ValueError(
-            f"bounds are [fewest, most] images, or [[height, width], [height, width]] of sizes, not {bounds}"
-        )
-    return bounds
-
-
-def _says_something(text: str) -> str:
-    # Spaces are no reason, nor are signs that nobody sees.
-    if not any(sign.isprintable() and not sign.isspace() for sign in text):
-        raise ValueError(f"{text!r} says nothing to a reader of the report; write what does")
-    return text
-
-
-def _about(option: str) -> str:
-    about = OPTIONS[option].about
-    return f"{about[0].upper()}{about[1:]}."
-
+from parity.suite.suite_values import (
+    CONVERTER_NAME,
+    about,
+    has_colon,
+    is_callable,
+    is_command,
+    is_model_file,
+    is_new_route,
+    known_route,
+    says_something,
+    two_ends,
+)
 
 RouteName = Annotated[
     str,
-    AfterValidator(_known_route),
+    AfterValidator(known_route),
     WithJsonSchema({"type": "string", "examples": list(ROUTES), "description": "Or a converter of this file."}),
 ]
 ConverterName = Annotated[
-    str, AfterValidator(_is_new_route), WithJsonSchema({"type": "string", "pattern": CONVERTER_NAME})
+    str, AfterValidator(is_new_route), WithJsonSchema({"type": "string", "pattern": CONVERTER_NAME})
 ]
-Said = Annotated[str, AfterValidator(_says_something), WithJsonSchema({"type": "string", "pattern": r"\S"})]
+Said = Annotated[str, AfterValidator(says_something), WithJsonSchema({"type": "string", "pattern": r"\S"})]
 Size = Annotated[list[int], Field(min_length=2, max_length=2)]
 
 
@@ -163,7 +95,7 @@ class ContractTable(Table):
 class ArtifactTable(ContractTable):
     """An entry of `artifacts` that says what its files do themselves."""
 
-    path: Annotated[str, AfterValidator(_is_model_file), Field(description="A file, or a glob.")]
+    path: Annotated[str, AfterValidator(is_model_file), Field(description="A file, or a glob.")]
 
 
 def _named_alone(entry: Any) -> Any:
@@ -175,7 +107,7 @@ class ModelTable(Table):
 
     factory: Annotated[
         str,
-        AfterValidator(_has_colon),
+        AfterValidator(has_colon),
         Field(description="file.py:callable beside this file, package.module:callable, or torchvision:name"),
     ]
     arguments: Annotated[dict[str, Any], Field(description="What the factory is called with.")] = {}
@@ -189,7 +121,7 @@ class ModelTable(Table):
     ] = None
     bounds: Annotated[
         list[Any] | None,
-        AfterValidator(_two_ends),
+        AfterValidator(two_ends),
         WithJsonSchema({"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": ["integer", "array"]}}),
         Field(description="[1, 8] images, or the smallest and the largest [height, width]."),
     ] = None
@@ -214,12 +146,12 @@ class ConverterTable(ContractTable):
 
     convert: Annotated[
         str | None,
-        AfterValidator(_is_callable),
+        AfterValidator(is_callable),
         Field(description="file.py:callable beside this file, or package.module:callable."),
     ] = None
     command: Annotated[
         list[str] | None,
-        AfterValidator(_is_command),
+        AfterValidator(is_command),
         Field(description="Program and arguments; {output}, {weights} and {labels} stand for files."),
     ] = None
     suffix: Annotated[
@@ -235,18 +167,18 @@ class ConverterTable(ContractTable):
         WithJsonSchema({"enum": list(ROUTES)}),
         Field(description="The route that this is a variant of."),
     ] = None
-    target: Annotated[str | None, WithJsonSchema({"enum": list(TARGETS)}), Field(description=_about("target"))] = (
+    target: Annotated[str | None, WithJsonSchema({"enum": list(TARGETS)}), Field(description=about("target"))] = (
         None
     )
     frontend: Annotated[
-        str | None, WithJsonSchema({"enum": list(FRONTENDS)}), Field(description=_about("frontend"))
+        str | None, WithJsonSchema({"enum": list(FRONTENDS)}), Field(description=about("frontend"))
     ] = None
     weights: Annotated[
         str | None,
         WithJsonSchema({"type": "string", "examples": [scheme.example for scheme in SCHEMES]}),
-        Field(description=_about("weights")),
+        Field(description=about("weights")),
     ] = None
-    keep_fp32: Annotated[list[str], Field(description=_about("keep_fp32"))] = []
+    keep_fp32: Annotated[list[str], Field(description=about("keep_fp32"))] = []
 
     @model_validator(mode="after")
     def _is_one(self) -> ConverterTable:

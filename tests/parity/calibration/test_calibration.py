@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from conversion import Artifact, Classifier, ConversionError
-from parity.calibration.calibration import Calibration, calibrate, to_json
+from parity.calibration.calibration import Calibration, calibrate
+from parity.calibration.calibration_file import to_json
 from parity.calibration.proposals import Proposal
 from parity.calibration.sources import FP16, FP16_ONLY, FP16_WEIGHTS
 from parity.core.errors import ParityError

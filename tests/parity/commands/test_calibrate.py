@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parity.calibration.calibration import Calibration, ModelNoise, json_schema
+from parity.calibration.calibration import Calibration, ModelNoise
+from parity.calibration.calibration_file import json_schema
 from parity.calibration.noise import Noise
 from parity.calibration.proposals import Proposal
 from parity.core.environment import environment
@@ -123,8 +124,8 @@ def test_the_committed_schema_is_the_generated_one() -> None:
     generated = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
 
     assert SCHEMA_FILE.read_text(encoding="utf-8") == generated, (
-        "a calibration has changed: write json.dumps(calibration.json_schema(), indent=2, ensure_ascii=False) and "
-        "a newline to parity/schemas/calibration.schema.json"
+        "a calibration has changed: write json.dumps(calibration_file.json_schema(), indent=2, ensure_ascii=False) "
+        "and a newline to parity/schemas/calibration.schema.json"
     )
 
 
