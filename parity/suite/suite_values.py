@@ -1,4 +1,4 @@
-"""Single values of a suite file: each function gives a value back, or says in a ValueError what is wrong with it."""
+"""Single values of a suite file: each function gives a value back, or a ValueError that says what is wrong."""
 
 from __future__ import annotations
 
