@@ -37,16 +37,19 @@ class Checker:
         sizes: Sequence[Sequence[int]] | None = None,
         batch: int = 1,
         size: tuple[int, int] | None = None,
+        inside: Sequence[str] | None = None,
     ) -> Run:
         """Convert by a route, or take artefacts that exist; compare on every backend, and fail unless parity holds.
 
         classifier: a Classifier, or `file.py:callable` and the like, as on the command line.
         images: as `parity.check` takes them; relative paths start beside the test's file, else at the rootdir.
         dynamic, bounds, sizes: as `conversion.convert` takes them. The rest is `parity.check`'s own.
+        inside: what the artefacts do themselves, of normalise, softmax and labels; None: nobody says it.
         A test whose every backend cannot run here is skipped with the reasons.
         """
         __tracebackhide__ = True
         from conversion import ConversionError, convert
+        from conversion.contract import state
         from conversion.guards.user_code import user_code
         from parity.core.compare import assert_parity
         from parity.core.errors import ParityError
@@ -70,6 +73,8 @@ class Checker:
                     self._bench.scale,
                     batch,
                     size,
+                    contract=state(inside),
+                    strict=self._bench.strict,
                 )
         except (ParityError, ConversionError) as error:
             pytest.fail(str(error), pytrace=False)

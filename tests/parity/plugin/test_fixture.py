@@ -200,6 +200,29 @@ def test_it(parity, tmp_path):
     assert len(found.subjects) == 4
 
 
+def test_what_a_file_does_itself_is_stated_or_measured(project: Project) -> None:
+    project.pytester.makepyfile(
+        test_mine=HEAD
+        + """
+import torch
+
+def bare(path):
+    module, image = models.colours().module, torch.rand(1, 3, *models.colours().preprocessing.size)
+    torch.onnx.export(module, (image,), str(path), input_names=["input"], output_names=["output"], dynamo=False)
+    return path
+
+def test_stated(parity, tmp_path):
+    parity.check(models.colours(), images="images", artifacts=bare(tmp_path / "m.onnx"), inside=[])
+
+def test_measured(parity, tmp_path):
+    parity.check(models.colours(), images="images", artifacts=bare(tmp_path / "m.onnx"))
+"""
+    )
+
+    project.run().assert_outcomes(passed=2)
+    project.run("--parity-strict").assert_outcomes(passed=1, failed=1)
+
+
 def test_artefacts_are_kept_in_the_directory_that_is_given(project: Project) -> None:
     project.pytester.makepyfile(HEAD + "def test_it(parity):\n    parity.check(models.colours(), ROUTE, 'images')")
 
