@@ -204,7 +204,10 @@ def test_what_a_file_does_itself_is_stated_or_measured(project: Project) -> None
     project.pytester.makepyfile(
         test_mine=HEAD
         + """
+import pytest
 import torch
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 
 def bare(path):
     module, image = models.colours().module, torch.rand(1, 3, *models.colours().preprocessing.size)
