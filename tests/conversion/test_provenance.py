@@ -80,6 +80,7 @@ def test_the_note_is_json_that_others_can_read() -> None:
             "resize": 36,
             "interpolation": "bilinear",
         },
+        "inside": ["normalise", "softmax", "labels"],
     }
 
 
@@ -112,7 +113,8 @@ def test_a_note_with_one_field_of_another_kind_is_none_or_can_be_written_again(f
         assert Provenance.from_json(provenance.to_json()) == provenance
 
 
-@pytest.mark.parametrize("field", FIELDS)
+# Files of before `inside` was written do all of it.
+@pytest.mark.parametrize("field", [field for field in FIELDS if field != "inside"])
 def test_a_note_without_one_field_is_none(field: str) -> None:
     note = json.loads(Provenance("net", "onnx", "abc").to_json())
     del note[field]
