@@ -130,6 +130,7 @@ def test_converting_prints_nothing_and_the_log_has_it(
         "onnx-torchscript": "DeprecationWarning: You are using the legacy TorchScript-based ONNX export",
         "mlprogram": "Converting PyTorch Frontend ==> MIL Ops",
         "mlprogram-fp32": "Running MIL default pipeline",
+        "mlprogram-export": "Running MIL default pipeline",
         "onnx-coreml": "Converting Node Type Conv",
     }
     assert said[route] in log

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conversion.contract import ASSUMED, Contract
 from parity.core.errors import ParityError
 from parity.core.results import Subject
 from parity.suite.suite import ModelEntry, Suite
@@ -186,7 +187,7 @@ class Bench:
     def __init__(self, version: str) -> None:
         self.version, self.remarks = version, (f"remark on {version}",)
 
-    def convert(self, tried: SuiteRoute) -> Conversion:
+    def convert(self, tried: SuiteRoute, held: Contract = ASSUMED) -> Conversion:
         return Conversion()
 
     def judge(self, tried: SuiteRoute, made: Conversion, backend: str) -> Outcome:

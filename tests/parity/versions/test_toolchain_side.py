@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from conversion.contract import WHOLE, state, with_statistics
 from conversion.provenance import weights_hash
+from parity.backends.pytorch import load_reference
 from parity.core.errors import ParityError
 from parity.suite.images import load_images
 from parity.versions.toolchain_side import explain, make_classifier, predict
 from tests.parity import tiny
+from tests.parity.foreign import export
 from tests.parity.tiny import LABELS, PREPROCESSING, converted, pictures, shifted
 
 
@@ -34,7 +38,9 @@ def test_predictions_keep_all_their_digits(tmp_path: Path) -> None:
     pixels = load_images(pictures(), PREPROCESSING).pixels
     np.save(tmp_path / "pixels.npy", pixels)
 
-    answer = json.loads(json.dumps(predict(str(artifact.path), "onnxruntime", str(tmp_path / "pixels.npy"))))
+    answer = json.loads(
+        json.dumps(predict(str(artifact.path), "onnxruntime", str(tmp_path / "pixels.npy"), asdict(WHOLE)))
+    )
 
     session = onnxruntime.InferenceSession(str(artifact.path), providers=["CPUExecutionProvider"])
     image = pixels.transpose(0, 3, 1, 2).astype(np.float32)
@@ -68,6 +74,7 @@ def explained(directory: Path, weights: str, file: Path) -> dict[str, Any]:
         "names": images.names,
         "files": [],
         "tolerance": 1e-5,
+        "contract": asdict(WHOLE),
     }
     request = {
         "failure": failure,
@@ -94,3 +101,15 @@ def test_nothing_is_explained_of_what_agrees(tmp_path: Path) -> None:
 def test_a_factory_that_gives_other_weights_is_found_out(tmp_path: Path) -> None:
     with pytest.raises(ParityError, match="tiny: the factory gives other weights every time it is called; seed it"):
         explained(tmp_path, "another", converted("onnx-torchscript").path)
+
+
+def test_a_file_is_run_under_the_contract_that_it_is_given(tmp_path: Path) -> None:
+    path = export(tmp_path / "bare.onnx")
+    images = load_images(pictures(), PREPROCESSING)
+    np.save(tmp_path / "pixels.npy", images.pixels)
+    contract = asdict(with_statistics(state([]), PREPROCESSING))
+
+    answer = predict(str(path), "onnxruntime", str(tmp_path / "pixels.npy"), json.loads(json.dumps(contract)))
+
+    found = np.array([[float.fromhex(text) for text in row] for row in answer["probabilities"]])
+    np.testing.assert_allclose(found, load_reference(tiny.tiny())(images.pixels).probabilities, atol=1e-5)

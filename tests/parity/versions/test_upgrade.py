@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from conversion import Artifact
+from conversion.contract import ASSUMED, Contract
 from parity.core.errors import ParityError
 from parity.core.results import Environment, Prediction, Subject
 from parity.judging import judge_with_prediction
@@ -49,7 +50,7 @@ class Making(Bench):
 
     made: Callable[[str], Conversion]
 
-    def convert(self, tried: SuiteRoute) -> Conversion:
+    def convert(self, tried: SuiteRoute, held: Contract = ASSUMED) -> Conversion:
         return type(self).made(tried.route)
 
 
