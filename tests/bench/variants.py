@@ -21,6 +21,7 @@ from typing import Any
 
 from conversion.frontends import FRONTENDS
 from parity.pipeline import Leg, RunOptions, run_legs
+from parity.report.text import percent, small
 from parity.suite.suite import Selection, read_suite
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "parity.toml"
@@ -99,8 +100,8 @@ def _cells(leg: Leg) -> Iterator[str]:
     subject = leg.subject
     yield from (subject.model, subject.route)
     yield "-" if leg.artifact is None else f"{_size(leg.artifact.path) / 1e6:.2f}"
-    shown = ((subject.max_abs_diff, ".1e"), (subject.tolerance, ".1e"), (subject.top1_agreement, ".0%"))
-    yield from ("-" if value is None else format(value, form) for value, form in shown)
+    agreement = "" if subject.top1_agreement is None else percent(subject.top1_agreement)
+    yield from (text or "-" for text in (small(subject.max_abs_diff), small(subject.tolerance), agreement))
     yield subject.verdict if subject.verdict in JUDGED else f"{subject.verdict}: {subject.reason}"
 
 
