@@ -5,6 +5,7 @@
 #   make test-kernels         the tests that compare numbers, under each kind of kernel that the processor has
 #   make faults  inject the catalogue of faults into six networks and print what was detected and named
 #   make bench   the benchmark        make fuzz   2,000 damaged model files
+#   make variants             the models of fixtures/ by every target and compression: size, |dp|, verdict
 #   make attack               hostile files, names, numbers and user code against every command; ONLY='models/*'
 #   make clean   remove what make made, .venv included
 #   make conformance          Apple's own tests, through the evaluator; half an hour on two cores
@@ -14,7 +15,8 @@ PYTHON ?= python3
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: run test test-all browser test-kernels lint bench conformance conformance-native fuzz attack faults venv clean
+.PHONY: run test test-all browser test-kernels lint bench variants conformance conformance-native fuzz attack faults \
+    venv clean
 
 run: .venv/.installed
 	$(BIN)/parity run fixtures/parity.toml --json results.json
@@ -40,6 +42,9 @@ lint: .venv/.installed
 bench: .venv/.installed
 	$(BIN)/python tests/bench/bench.py
 	$(BIN)/python tests/bench/stream.py
+
+variants: .venv/.installed
+	$(BIN)/python tests/bench/variants.py
 
 conformance: .venv/.installed
 	$(BIN)/python tests/conformance/run.py --workers $(WORKERS)

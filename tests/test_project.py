@@ -32,6 +32,7 @@ TARGETS = (
     "test-kernels",
     "lint",
     "bench",
+    "variants",
     "conformance",
     "conformance-native",
     "faults",
