@@ -19,6 +19,7 @@ from conversion.errors import ConversionError
 from parity.backends import backends_for, find_backend
 from parity.backends.bound import bind
 from parity.backends.reference import Reference, make_reference
+from parity.contract.shown import as_the_graph_shows
 from parity.core.compare import compare
 from parity.core.errors import ParityError
 from parity.core.noise import CONTRACT_NEARER
@@ -165,7 +166,9 @@ def _measured(reference: Reference, artifact: Artifact, candidates: Sequence[Con
     reordered = [_reordered(reference, artifact, one) for one in tried]
     if holding := [one for one in reordered if one.holds]:
         return replace(min(holding, key=lambda one: one.far).contract, source="nearest")
-    tried += _tried(reference, artifact, candidates, swapped=True)
+    shown = as_the_graph_shows(artifact, candidates)
+    tried = [one for one in tried if one.contract in shown] or tried
+    tried += _tried(reference, artifact, shown, swapped=True)
     best = min(tried, key=lambda one: one.far)
     own_far = min((one.far for one in tried if one.contract == candidates[0]), default=np.inf)
     if best.far < CONTRACT_NEARER * own_far:
