@@ -200,3 +200,16 @@ def test_a_layout_that_is_stated_goes_before_the_shape(tmp_path: Path) -> None:
 
     assert judged(path, state([], layout="NHWC")).verdict == "pass"
     assert judged(path, state([], layout="NCHW")).verdict == "error"
+
+
+def test_of_several_outputs_that_fit_none_is_guessed(tmp_path: Path) -> None:
+    path = export(tmp_path / "m.onnx", None, lambda x: (x, softmax(x)))
+    inner, outer = (value.name for value in onnx.load(str(path)).graph.output)
+
+    asked = judged(path)
+    assert asked.verdict == "inconclusive"
+    assert "say which is the answer: `output` in the suite file, --output of a command" in asked.reason
+    assert judged(path, state([], output=inner)).verdict == "pass"
+    assert judged(path, state(["softmax"], output=outer)).verdict == "pass"
+    assert judged(path, state(output=outer)).verdict == "pass"
+    assert judged(path, state(["softmax"], output=inner)).verdict == "fail"
