@@ -23,10 +23,10 @@ from parity.contract.shown import as_the_graph_shows
 from parity.core.compare import compare
 from parity.core.errors import ParityError
 from parity.core.noise import CONTRACT_NEARER
+from parity.core.pairing import pair
 from parity.core.refusals import EXPECTED
 from parity.core.results import Prediction
 from parity.core.tolerance import Tolerance
-from parity.diagnosis.pairing import pair
 from parity.formats import format_of
 from parity.formats.editing import open_editable
 from parity.formats.feeding import fitting_batch

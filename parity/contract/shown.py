@@ -37,14 +37,19 @@ def _those(contracts: list[Contract], fitting: Iterable[Contract]) -> list[Contr
 
 
 def _begins_with_kernel(graph: Graph) -> bool:
-    """Say whether the first operation that computes anything has a weight of two axes or more."""
+    """Say whether the first operation that computes anything is one with a kernel."""
     readers, name = graph.consumers(), graph.input
     for _ in graph.operations:
         first = readers.get(name, [])
         if len(first) != 1 or _plain(first[0].type) not in _MOVING:
-            return bool(first) and all(any(w.ndim > 1 for w in one.weights.values()) for one in first)
+            return bool(first) and all(any(_is_kernel(w.shape) for w in one.weights.values()) for one in first)
         name = first[0].outputs[0]
     return False
+
+
+def _is_kernel(shape: tuple[int, ...]) -> bool:
+    """Say whether a weight has a number for more than each channel, as a mean of shape [3, 1, 1] has not."""
+    return sum(size > 1 for size in shape) > 1
 
 
 def _ends_with_softmax(graph: Graph) -> bool:

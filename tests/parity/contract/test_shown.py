@@ -45,10 +45,3 @@ def test_all_are_left_where_none_would_be(tmp_path: Path) -> None:
     artifact = open_artifact(export(tmp_path / "m.onnx"))
 
     assert as_the_graph_shows(artifact, [WHOLE, UNIT]) == [WHOLE, UNIT]
-
-
-def test_a_file_that_cannot_be_read_shows_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "m.onnx"
-    path.write_bytes(b"no model")
-
-    assert as_the_graph_shows(open_artifact(path), ALL) == ALL
