@@ -202,8 +202,12 @@ def test_a_layout_that_is_stated_goes_before_the_shape(tmp_path: Path) -> None:
     assert judged(path, state([], layout="NCHW")).verdict == "error"
 
 
+def both(logits: torch.Tensor) -> Any:
+    return logits, softmax(logits)
+
+
 def test_of_several_outputs_that_fit_none_is_guessed(tmp_path: Path) -> None:
-    path = export(tmp_path / "m.onnx", None, lambda x: (x, softmax(x)))
+    path = export(tmp_path / "m.onnx", None, both)
     inner, outer = (value.name for value in onnx.load(str(path)).graph.output)
 
     asked = judged(path)
