@@ -19,9 +19,11 @@ from conversion.errors import ConversionError
 from parity.backends import backends_for, find_backend
 from parity.backends.bound import bind
 from parity.backends.reference import Reference, make_reference
+from parity.contract.shown import as_the_graph_shows
 from parity.core.compare import compare
 from parity.core.errors import ParityError
 from parity.core.noise import CONTRACT_NEARER
+from parity.core.pairing import pair
 from parity.core.refusals import EXPECTED
 from parity.core.results import Prediction
 from parity.core.tolerance import Tolerance
@@ -144,6 +146,7 @@ class _Tried:
     """Hold what a file answers under a contract. far: the mean |dp| over images and classes."""
 
     contract: Contract
+    answers: Prediction
     far: float
     holds: bool
 
@@ -160,8 +163,13 @@ def _measured(reference: Reference, artifact: Artifact, candidates: Sequence[Con
     if holding := [one for one in tried if one.holds]:
         own = [one for one in holding if one.contract == candidates[0]]
         return replace(min(own or holding, key=lambda one: one.far).contract, source="measured")
-    # Red and blue exchanged is the one fault that hides how an image was to be scaled.
-    tried += _tried(reference, artifact, candidates, swapped=True)
+    # Two faults hide how an image was to be scaled: classes in another order, and red and blue exchanged.
+    reordered = [_reordered(reference, artifact, one) for one in tried]
+    if holding := [one for one in reordered if one.holds]:
+        return replace(min(holding, key=lambda one: one.far).contract, source="nearest")
+    shown = as_the_graph_shows(artifact, candidates)
+    tried = [one for one in tried if one.contract in shown] or tried
+    tried += _tried(reference, artifact, shown, swapped=True)
     best = min(tried, key=lambda one: one.far)
     own_far = min((one.far for one in tried if one.contract == candidates[0]), default=np.inf)
     if best.far < CONTRACT_NEARER * own_far:
@@ -179,7 +187,7 @@ def _tried(
     backend = next((name for name in backends_for(artifact.format) if _runs(name)), None)
     if backend is None or not reference.images.names:
         return
-    step = max(1, len(reference.images.names) // IMAGES)
+    step = _step(reference)
     pixels = reference.images.pixels[::step, ..., :: -1 if swapped else 1]
     batch = fitting_batch(pixels, 1, artifact)
     raw: dict[bytes, Prediction | None] = {}
@@ -190,7 +198,9 @@ def _tried(
             raw[key] = _answers(replace(artifact, contract=as_it_is), backend, pixels, batch)
         answers = raw[key]
         if answers is not None:
-            yield _compared(reference, artifact, contract, answers, step)
+            if not artifact.bound:
+                answers = replace(answers, probabilities=contract.finish(np.asarray(answers.probabilities)))
+            yield _compared(reference, artifact, contract, answers)
 
 
 def _runs(name: str) -> bool:
@@ -205,12 +215,27 @@ def _answers(artifact: Artifact, backend: str, pixels: np.ndarray, batch: int) -
         return None
 
 
-def _compared(
-    reference: Reference, artifact: Artifact, contract: Contract, answers: Prediction, step: int
-) -> _Tried:
+def _reordered(reference: Reference, artifact: Artifact, one: _Tried) -> _Tried:
+    """Compare again, the classes in the order that fits best."""
+    expected = np.asarray(reference.prediction.probabilities)[:: _step(reference)]
+    rows = np.asarray(one.answers.probabilities)
+    if artifact.bound or rows.shape != expected.shape or rows.ndim != 2 or not np.isfinite(rows).all():
+        return one
+    from scipy.spatial.distance import cdist
+
+    order = pair(cdist(expected.T, rows.T, "cityblock"))
+    answers = replace(one.answers, probabilities=rows[:, order], labels=reference.prediction.labels)
+    return _compared(reference, artifact, one.contract, answers)
+
+
+def _step(reference: Reference) -> int:
+    """Return which of the images are looked at: one in so many."""
+    return max(1, len(reference.images.names) // IMAGES)
+
+
+def _compared(reference: Reference, artifact: Artifact, contract: Contract, answers: Prediction) -> _Tried:
+    step = _step(reference)
     expected = _every(reference.prediction, step)
-    if not artifact.bound:
-        answers = replace(answers, probabilities=contract.finish(np.asarray(answers.probabilities)))
     names = reference.images.names[::step]
     holds = False
     # Any that the artefact may be judged by: the last one is the widest.
@@ -219,7 +244,7 @@ def _compared(
         holds = comparison.verdict != "fail"
         if holds or (comparison.max_abs_diff or 1.0) > _widest(allowed):
             break
-    return _Tried(contract, _far(expected, answers), holds)
+    return _Tried(contract, answers, _far(expected, answers), holds)
 
 
 # What is further off than any tolerance allows needs no measuring of what rounding costs.

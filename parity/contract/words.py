@@ -18,7 +18,7 @@ _KNOWN = {
     "declared": "as the file declares it",
     "measured": "as measured on these images, for nobody states it",
     "nearest": "as comes nearest on these images, for nobody states it, and nothing restores parity",
-    "assumed": "as our own conversions do it, for nobody states it, and nothing was measured",
+    "assumed": "as our own conversions do it, for nobody states it, and no other is measured to be nearer",
 }
 
 

@@ -105,6 +105,8 @@ WEIGHT_HALF = 1e-3
 # The cosine of kernels that belong together, even if one is quantised: no two of a network are that alike. And that
 # of weights that are the same but for rounding.
 WEIGHT_ALIKE, WEIGHT_VERY_ALIKE = 0.95, 0.99999
+# Below this cosine a weight has nothing in common with what it should be.
+WEIGHT_UNRELATED = 0.3
 # Numbers that fp16 rounded lie so far from a grid of quantised ones, in its steps.
 GRID_OFF = 0.07
 # A grid of a file leaves a weight so many times farther from PyTorch's than the best grid of its kind does, and no

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from parity.core.noise import GRID_FACTOR, WEIGHT_HALF
+from parity.core.noise import GRID_FACTOR, WEIGHT_HALF, WEIGHT_UNRELATED
 from parity.diagnosis.grids import best_error
+from parity.diagnosis.likeness import likeness
 from parity.formats import format_of
 from parity.formats.compression import CompressedWeight, manner_of, snapped
 from parity.formats.graph import read_graph
@@ -59,6 +60,12 @@ class Compressed:
     def absurd(self) -> bool:
         """Whether the file's grid is worse than any that compression of this kind makes of these weights."""
         return not self.worse <= GRID_FACTOR
+
+    @cached_property
+    def unrelated(self) -> bool:
+        """Whether the numbers have nothing in common with PyTorch's: they are others, whatever their grid."""
+        array = self.expected.operation.weights[self.expected.place]
+        return bool(np.any(array)) and abs(likeness(array, self.expected.array)) < WEIGHT_UNRELATED
 
     @cached_property
     def faithful(self) -> bool:

@@ -124,7 +124,7 @@ def _channels(tensor: torch.Tensor) -> torch.Tensor:
 def _permutation(value: torch.Tensor, expected: torch.Tensor, allowed: float) -> Difference | None:
     import torch
 
-    from parity.diagnosis.pairing import pair
+    from parity.core.pairing import pair
 
     if value.ndim < 2:
         return None

@@ -8,8 +8,8 @@ import numpy as np
 
 from parity.core.noise import WEIGHT_ALIKE, WEIGHT_VERY_ALIKE
 from parity.diagnosis.batch_norm import Norm, Unit, channel_scales, laid_out, wrong_folds
+from parity.diagnosis.likeness import likeness
 from parity.diagnosis.types import ExpectedWeight, Origin
-from parity.diagnosis.weight_faults import likeness
 from parity.formats.graph import Graph, Operation
 
 # The places of vectors, by the words that the formats have for them.

@@ -7,8 +7,9 @@ from typing import cast
 
 import numpy as np
 
-from parity.core.noise import GRID_FACTOR, GRID_OFF, WEIGHT_HALF, WEIGHT_SAME
+from parity.core.noise import GRID_FACTOR, GRID_OFF, WEIGHT_HALF, WEIGHT_SAME, WEIGHT_UNRELATED
 from parity.diagnosis.compression import Compressed
+from parity.diagnosis.likeness import likeness
 from parity.diagnosis.types import ExpectedWeight, WeightFinding, WeightKind
 from parity.diagnosis.types import place as place_of
 
@@ -16,13 +17,6 @@ _FEW = 256
 _MOST_ROWS = 4096
 # A grid of 8 bits has 127 steps on either side; of fewer numbers than these chance may lay all near one.
 _MOST_STEPS, _ENOUGH = 127, 8
-
-
-def likeness(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the cosine of the angle between two arrays."""
-    a, b = one.astype(np.float64).reshape(-1), other.astype(np.float64).reshape(-1)
-    size = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / size if size > 0 and np.isfinite(size) else 0.0
 
 
 def compare_weight(
@@ -45,7 +39,7 @@ def compare_weight(
         return None
     # What is compressed is off by that, whatever else is wrong with it.
     off = GRID_FACTOR * compressed.error if compressed and not compressed.absurd else 0.0
-    declared = compressed is not None and (compressed.faithful or compressed.absurd)
+    declared = compressed is not None and (compressed.faithful or (compressed.absurd and not compressed.unrelated))
     if compressed and declared:
         kind, message = _as_declared(compressed)
     else:
@@ -137,7 +131,7 @@ def _judge(
         return "quantised", f"holds multiples of one step in each channel, up to {steps}: quantised to {bits} bits"
     if sharing and cosine < 0.9:
         return "shared by mistake", f"is read by `{sharing[0]}` too, whose weights are others"
-    if abs(cosine) < 0.3 and array.size >= 16:
+    if abs(cosine) < WEIGHT_UNRELATED and array.size >= 16:
         return (
             "not loaded",
             f"has nothing in common with it (cosine {cosine:.2f}): not loaded, or of another checkpoint",

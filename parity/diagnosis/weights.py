@@ -15,6 +15,7 @@ import numpy as np
 from parity.core.noise import WEIGHT_ALIKE
 from parity.diagnosis.batch_norm import Norm, Unit, laid_out
 from parity.diagnosis.compression import sort_compressed
+from parity.diagnosis.likeness import likeness
 from parity.diagnosis.source import Program, record
 from parity.diagnosis.types import ExpectedWeight, WeightFinding
 from parity.diagnosis.wanted_weights import (
@@ -23,7 +24,7 @@ from parity.diagnosis.wanted_weights import (
     followed_by_norm,
     unfolded_kernels,
 )
-from parity.diagnosis.weight_faults import compare_weight, likeness
+from parity.diagnosis.weight_faults import compare_weight
 from parity.formats import format_of
 from parity.formats.graph import Graph, Operation, read_graph
 

@@ -34,7 +34,8 @@ def pick_output(outputs: Mapping[str, Shape], artifact: Artifact, wanted: str) -
     if len(shaped) == 1:
         return shaped[0]
     listed = ", ".join(f"{name} {list(shape)}" for name, shape in outputs.items())
+    how = "; say which is the answer: `output` in the suite file, --output of a command" if shaped else ""
     raise OutputNotFoundError(
         f"{artifact.path}: no output is called {wanted}, and {len(shaped)} have the shape [images, classes]; "
-        f"the outputs are {listed}"
+        f"the outputs are {listed}{how}"
     )

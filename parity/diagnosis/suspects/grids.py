@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 def suspects(examination: Examination) -> Iterator[Suspect]:
     """Give weights on wrong grids PyTorch's numbers."""
     compression = examination.compression
-    if compression is not None and compression.absurd:
-        yield _wrong_grid(compression.absurd)
+    # The grid of another checkpoint's numbers is right for those.
+    wrong = [one for one in compression.absurd if not one.unrelated] if compression is not None else []
+    if wrong:
+        yield _wrong_grid(wrong)
 
 
 def _wrong_grid(weights: Sequence[Compressed]) -> Suspect:

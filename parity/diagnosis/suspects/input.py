@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination
 
 _CHANNELS = ("red", "green", "blue")
+# One std for all channels lies among theirs, or so near to them, as a share.
+_NEAR = 0.9
 
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
@@ -182,15 +184,14 @@ def _name(slope: np.ndarray, offset: np.ndarray, mean: np.ndarray, std: np.ndarr
             f"Input offset is wrong by {_list(offset)}{remark}; bias must be -mean/std = {_list(right_bias)}, "
             "because the scale is applied before the bias."
         )
-    if np.allclose(scale, scale[0], rtol=5e-4) and not np.allclose(std, std[0]):
-        ratio = slope / 1.0
-        close = bool((np.abs(ratio - 1) < 0.1).all())
-        if close:
-            return "pre-scalar-std", (
-                f"Scale is a single number (std {1 / (255 * scale[0]):.4g}) but PyTorch uses a std per channel "
-                f"{_list(std)}: slopes are off by {_list(ratio)}, offsets by {_list(offset)}; "
-                "normalise inside the model."
-            )
+    # One number in the place of several is among these: their mean, mostly, or one of them.
+    alone = 1 / (255 * scale[0])
+    among = _NEAR * std.min() < alone < std.max() / _NEAR
+    if among and np.allclose(scale, scale[0], rtol=5e-4) and not np.allclose(std, std[0]):
+        return "pre-scalar-std", (
+            f"Scale is a single number (std {alone:.4g}) but PyTorch uses a std per channel {_list(std)}: "
+            f"slopes are off by {_list(slope)}, offsets by {_list(offset)}; normalise inside the model."
+        )
     if np.allclose(scale, 1 / 255, rtol=2e-3):
         return "pre-range-0-1-vs-0-255", (
             f"The scale is 1/255 without 1/std {_list(std)}: slopes are off by {_list(slope)}."

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from parity.core.pairing import pair
 from parity.core.refusals import EXPECTED
 from parity.core.results import Prediction
 from parity.diagnosis.fixes import fix
-from parity.diagnosis.pairing import pair
 from parity.diagnosis.repair import Repair, relabelled
 from parity.diagnosis.suspects import Suspect
 from parity.formats import format_of

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from parity.diagnosis.pairing import pair
+from parity.core.pairing import pair
 
 
 @given(

@@ -1,0 +1,12 @@
+"""How much alike two weights are, whatever their size."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def likeness(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the cosine of the angle between two arrays."""
+    a, b = one.astype(np.float64).reshape(-1), other.astype(np.float64).reshape(-1)
+    size = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / size if size > 0 and np.isfinite(size) else 0.0
