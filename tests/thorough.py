@@ -46,7 +46,6 @@ THOROUGH: Mapping[str, str] = {
     "tests/parity/stream/test_running.py": _PROCESSES,
     "tests/parity/test_injected_faults.py": _NETWORKS,
     "tests/parity/test_real_toolchains.py": _ENVIRONMENT,
-    "tests/parity/test_shipped.py::test_every_breakage_is_named": _PROCESSES,
     "tests/parity/versions/test_toolchain_environment.py": _ENVIRONMENT,
     "tests/parity/versions/test_toolchains.py": _ENVIRONMENT,
     "tests/parity/versions/test_upgrade_runtime.py": _ENVIRONMENT,

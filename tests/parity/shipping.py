@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import runpy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+import pytest
+
+from conversion.guards.quiet import chatter_to
+from parity.core.results import Subject
+from parity.pipeline import run
+from parity.suite.models import load_classifier
+from parity.suite.suite import read_suite
+
 Kind = Literal["callable", "command", "finished"]
+KINDS: tuple[Kind, ...] = ("callable", "command", "finished")
+# The edit of the script -> the faults that are named, each confirmed.
+FAULTS: Mapping[str, Sequence[str]] = {
+    "nothing": [],
+    "scalar std": ["pre-scalar-std"],
+    "BGR": ["pre-bgr-swap"],
+    "labels sorted": ["lab-order-permuted"],
+    "softmax forgotten": ["head-softmax-missing"],
+    "wrong checkpoint": ["wt-not-loaded"],
+}
+BACKENDS = {"callable": "coreml-evaluator", "command": "onnxruntime", "finished": "onnxruntime"}
 
 ROOT = Path(__file__).parents[2]
 PHOTOS = ROOT / "fixtures" / "images" / "photos"
@@ -158,3 +178,39 @@ def lay_out_shipping(directory: Path, kind: Kind, edit: str = "nothing") -> Path
         encoding="utf-8",
     )
     return suite
+
+
+def judged(directory: Path, kind: Kind, edit: str) -> Subject:
+    suite = read_suite(lay_out_shipping(directory, kind, edit))
+    if kind == "finished":
+        write_finished(directory)
+    result = run(suite, backends=[BACKENDS[kind]], artifacts=directory / ".parity")
+    (subject,) = result.subjects
+    return subject
+
+
+def write_finished(directory: Path) -> None:
+    """Convert as the team does beforehand: its script runs in this process."""
+    (directory / "build").mkdir()
+    (entry,) = read_suite(directory / "parity.toml").models
+    classifier = load_classifier(entry.factory, entry.arguments, entry.name, directory)
+    with pytest.MonkeyPatch.context() as patch, chatter_to():
+        patch.syspath_prepend(directory)
+        script = runpy.run_path(str(directory / "to_onnx.py"))
+        import torch
+
+        weights = directory / "weights.pt"
+        torch.save(classifier.module.state_dict(), weights)
+        script["main"](weights, str(directory / "build" / "photos.onnx"))
+
+
+def named(subject: Subject) -> list[tuple[str, bool]]:
+    return [(diagnosis.fault, diagnosis.confirmed) for diagnosis in subject.diagnoses]
+
+
+def check_named(directory: Path, kind: Kind, edit: str) -> None:
+    """Assert that what is right passes, and that a breakage fails and is named."""
+    subject = judged(directory, kind, edit)
+
+    assert subject.verdict == ("fail" if FAULTS[edit] else "pass"), subject.reason
+    assert named(subject) == [(fault, True) for fault in FAULTS[edit]]
