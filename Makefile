@@ -15,8 +15,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: run test test-all browser test-kernels lint bench variants conformance conformance-native fuzz attack faults \
-    venv clean
+.PHONY: run test test-all browser test-kernels lint bench variants conformance conformance-native fuzz attack faults venv clean
 
 run: .venv/.installed
 	$(BIN)/parity run fixtures/parity.toml --json results.json

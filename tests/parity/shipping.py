@@ -65,7 +65,7 @@ TO_COREML = """
 import coremltools as ct
 import coremltools.optimize.coreml as cto
 import torch
-from my_models import network
+from photo_models import network
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.2, 0.25, 0.3)
 
@@ -100,7 +100,7 @@ TO_ONNX = """
 import sys
 
 import torch
-from my_models import LABELS, network
+from photo_models import LABELS, network
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.2, 0.25, 0.3)
 
@@ -156,7 +156,7 @@ ONNX_EDITS: Mapping[str, tuple[str, str]] = {
 _CONVERTERS: Mapping[Kind, str] = {
     "callable": 'convert = "to_coreml.py:convert"\nsuffix = ".mlpackage"\n',
     "command": 'command = ["python", "to_onnx.py", "{weights}", "{output}"]\nsuffix = ".onnx"\n'
-    'depends = ["my_models.py"]\ninside = ["normalise", "softmax"]\n',
+    'depends = ["photo_models.py"]\ninside = ["normalise", "softmax"]\n',
 }
 
 
@@ -165,7 +165,7 @@ def lay_out_shipping(directory: Path, kind: Kind, edit: str = "nothing") -> Path
 
     A finished file has to be put at `build/photos.onnx`, as the ONNX script writes it.
     """
-    (directory / "my_models.py").write_text(MODELS, encoding="utf-8")
+    (directory / "photo_models.py").write_text(MODELS, encoding="utf-8")
     for name, script, edits in (("to_coreml", TO_COREML, COREML_EDITS), ("to_onnx", TO_ONNX, ONNX_EDITS)):
         before, after = edits[edit]
         assert before in script
@@ -174,7 +174,7 @@ def lay_out_shipping(directory: Path, kind: Kind, edit: str = "nothing") -> Path
     converter = f"[converters.ship]\n{_CONVERTERS[kind]}\n" if kind in _CONVERTERS else ""
     how = 'routes = ["ship"]' if converter else 'artifacts = ["build/photos.onnx"]'
     suite.write_text(
-        f'images = ["{PHOTOS}/*.jpg"]\n\n{converter}[models.photos]\nfactory = "my_models.py:photos"\n{how}\n',
+        f'images = ["{PHOTOS}/*.jpg"]\n\n{converter}[models.photos]\nfactory = "photo_models.py:photos"\n{how}\n',
         encoding="utf-8",
     )
     return suite

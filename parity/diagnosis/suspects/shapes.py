@@ -62,6 +62,8 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
 def _other_type(examination: Examination) -> Iterator[Suspect]:
     """Look for an input of a type that pixels do not have."""
     editable = examination.file.editable
+    if examination.candidate.answers is not None:  # it took the pixels as it wants them
+        return
     if name := editable.verbs.strange_input_type(editable.content):
         yield Suspect(
             "i-input-type",

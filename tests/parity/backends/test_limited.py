@@ -288,7 +288,7 @@ def test_commands_run_artefacts_within_a_limit(
     holding: list[TimeLimit] = []
     monkeypatch.setattr(limited, "DEFAULT", TimeLimit(600, 10))
     monkeypatch.setattr(
-        "parity.artifacts.answers.open_artifact", lambda path: holding.append(limited.current_limit())
+        "parity.artifacts.answers.open_artifact", lambda *_: holding.append(limited.current_limit())
     )
     with pytest.raises((AttributeError, SystemExit)):
         main(["predict", str(tmp_path / "a.onnx"), "a.png", *options])
@@ -304,7 +304,7 @@ def test_every_command_that_runs_artefacts_has_the_limit() -> None:
     commands |= {f"baseline {name}": command for name, command in baseline.commands.items()}
     limited_ones = {n for n, c in commands.items() if c and any(p.name == "time_limit" for p in c.params)}
     assert limited_ones == {
-        *("audit", "baseline check", "baseline record", "calibrate", "check"),
+        *("audit", "baseline check", "baseline record", "calibrate", "check", "contract"),
         *("explain", "predict", "record", "run", "upgrade"),
     }
 

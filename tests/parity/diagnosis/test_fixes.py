@@ -36,6 +36,8 @@ OWN = {
     "output's name": ("torch.onnx.export", "ct.utils", "onnx_coreml"),
 }
 VALUES: dict[str, Any] = {
+    "names": '"conv_1"',
+    "nones": '"conv_1": None',
     "order": [2, 0, 1],
     "mean": "(1,)",
     "std": "(2,)",

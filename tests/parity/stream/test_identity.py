@@ -67,6 +67,7 @@ TABLE: dict[tuple[type, str], tuple[Any, str]] = {
     (HeadLeg, "cost"): (0.1, ""),
     (HeadLeg, "compressed"): ("int8 weights", ""),
     (HeadLeg, "remarks"): (("in other words",), ""),
+    (HeadLeg, "contract"): ("x/255", "what tiny by onnx on onnxruntime is said to do itself changed"),
     (HeadLeg, "spots"): (64, "tiny by onnx on onnxruntime sees other images; ask|sees other images"),
 }
 
