@@ -157,12 +157,15 @@ def _measured(reference: Reference, artifact: Artifact, candidates: Sequence[Con
     One that restores nothing counts only where it comes much nearer: what is wrong besides is then told of the file
     as it is meant.
     """
-    tried = list(_tried(reference, artifact, candidates))
+    tried: list[_Tried] = []
+    for one in _tried(reference, artifact, candidates):
+        if one.holds and one.contract == candidates[0]:
+            return replace(one.contract, source="measured")
+        tried.append(one)
     if not tried:  # it does not run: the backends say why
         return candidates[0]
     if holding := [one for one in tried if one.holds]:
-        own = [one for one in holding if one.contract == candidates[0]]
-        return replace(min(own or holding, key=lambda one: one.far).contract, source="measured")
+        return replace(min(holding, key=lambda one: one.far).contract, source="measured")
     # Two faults hide how an image was to be scaled: classes in another order, and red and blue exchanged.
     reordered = [_reordered(reference, artifact, one) for one in tried]
     if holding := [one for one in reordered if one.holds]:

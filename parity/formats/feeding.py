@@ -105,7 +105,7 @@ def as_array(
     dims: of the input; three of them are an image without a batch. dtype: of its numbers.
     """
     planes = artifact.contract.fill(pixels)
-    if dtype.kind in "iu" and planes.dtype.kind == "f" and not artifact.contract.takes_pixels:
+    if dtype.kind in "iu" and not artifact.contract.takes_pixels:
         raise ParityError(
             f"{artifact.path}: takes whole numbers ({dtype}), and is said to be fed fractions; the only range of "
             "whole numbers is 0..255, with `normalise` inside"

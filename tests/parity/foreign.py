@@ -64,13 +64,13 @@ def program(
 ) -> Path:
     """Write an ML Program in fp32 by coremltools; image: takes an image, not an array. options: of ct.convert."""
     ct = import_coremltools()
-    example = torch.rand(1, 3, 32, 32)
+    example = options.pop("example", torch.rand(1, 3, 32, 32))
     kind: Any = ct.ImageType(name="image", shape=example.shape) if image else ct.TensorType("input", example.shape)
     classifier = {"classifier_config": ct.ClassifierConfig(options.pop("labels"))} if "labels" in options else {}
     with chatter_to(), torch.no_grad():
         model = ct.convert(
             torch.jit.trace(Foreign(before, behind).eval(), example),
-            inputs=[options.pop("input", kind)],
+            inputs=[kind],
             compute_precision=ct.precision.FLOAT32,
             skip_model_load=True,
             **classifier,
