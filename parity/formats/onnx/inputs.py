@@ -80,6 +80,9 @@ def image_name(artifact: Artifact, inputs: Mapping[str, Input]) -> str:
 
 
 def feed(artifact: Artifact, inputs: Mapping[str, Input], pixels: np.ndarray) -> dict[str, np.ndarray]:
-    """Make what the image takes of pixels, uint8 [N, H, W, 3], by the file's contract."""
-    name = image_name(artifact, inputs)
-    return {name: as_array(artifact, pixels, inputs[name].dims, inputs[name].dtype)}
+    """Make what the image takes of pixels, uint8 [N, H, W, 3], by the file's contract.
+
+    inputs: with the image alone in them, as `image_name` checks once.
+    """
+    ((name, image),) = inputs.items()
+    return {name: as_array(artifact, pixels, image.dims, image.dtype)}
