@@ -148,13 +148,13 @@ def _open_coreml(path: Path) -> Artifact:
 
 def _weight_files(specification: Any) -> Iterator[str]:
     """Name the files in which a program's constants stand, relative to the directory of its own file."""
-    for operation in _operations(specification):
+    for operation in operations_of(specification):
         for value in operation.attributes.values():
             if value.WhichOneof("value") == "blobFileValue":
                 yield value.blobFileValue.fileName.removeprefix("@model_path/")
 
 
-def _operations(specification: Any) -> Iterator[Any]:
+def operations_of(specification: Any) -> Iterator[Any]:
     """Walk through all operations of a program, those inside conditions and loops too."""
     blocks = [f.block_specializations[f.opset] for f in specification.mlProgram.functions.values()]
     while blocks:

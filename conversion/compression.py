@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from conversion.artifact import operations_of
 from conversion.errors import ConversionError
 from conversion.files.regular_files import MISSING, why_no_file
 
@@ -264,16 +265,3 @@ def _messages(error: BaseException) -> Iterator[str]:
         yield from _messages(cause)
     if not inner:
         yield " ".join(str(error).split()) or type(error).__name__
-
-
-def operations_of(specification: Any) -> Iterator[Any]:
-    """List the operations of an ML Program, those inside of others too."""
-    blocks = [
-        block
-        for function in specification.mlProgram.functions.values()
-        for block in function.block_specializations.values()
-    ]
-    while blocks:
-        for operation in blocks.pop().operations:
-            yield operation
-            blocks.extend(operation.blocks)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conversion.artifact import Precision
-from conversion.compression import Compression, compress, operations_of
+from conversion.artifact import Precision, operations_of
+from conversion.compression import Compression, compress
 from conversion.deployed import deployed_module, example_pixels
 from conversion.errors import ConversionError
 from conversion.frontends import Frontend, exported, tell_lost, traced
