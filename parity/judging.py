@@ -27,6 +27,7 @@ from parity.core.results import Comparison, Prediction, Subject
 from parity.core.tolerance import Tolerance, scaled, too_costly
 from parity.diagnosis.chain import guilty_hop
 from parity.diagnosis.compression_cost import allowed_for
+from parity.diagnosis.compression_twin import compressed_twin
 from parity.metrics.classification.labels import tell_labels_apart
 from parity.suite.images import NOISE, are_noise, pixels_digest
 
@@ -112,6 +113,10 @@ def judge_prediction(
         comparison = compare(reference.prediction, candidate, allowed, reference.images.names)
         if comparison.verdict != "fail":
             break
+    twin = None
+    if allowed.compressed and comparison.verdict == "pass":
+        twin, comparison, allowed = _held_to_twin(reference, artifact, candidate, judging, comparison, allowed)
+        reference = twin or reference
     comparison, lost = with_exact_sums(reference.prediction, candidate, allowed, reference.images.names, comparison)
     subject = _unjudged(reference, artifact, backend)
     strange = shape_told(artifact, candidate.answer_shape)
@@ -120,6 +125,7 @@ def judge_prediction(
         tolerance_reason=allowed.reason,
         recorded_by=candidate.source,
         remarks=(*subject.remarks, *filter(None, (strange, lost))),
+        compressed_alike=twin is not None,
     )
     if are_noise(reference.images.pixels):
         # No tolerance makes a proof of it, when it is judged again by another either.
@@ -138,6 +144,34 @@ def judge_prediction(
             apart = tell_labels_apart("the file", candidate.labels, reference.model.labels)
             judged = replace(judged, remarks=(*judged.remarks, *([apart] if apart else [])))
     return judged
+
+
+def _held_to_twin(
+    reference: Reference,
+    artifact: Artifact,
+    candidate: Prediction,
+    judging: Judging,
+    comparison: Comparison,
+    allowed: Tolerance,
+) -> tuple[Reference | None, Comparison, Tolerance]:
+    """Compare what passes by the cost of compression with PyTorch's model that pays the same cost.
+
+    comparison, allowed: what passes. Returns them where the twin agrees, or where there is none; else the twin, how
+    far the candidate is from that, and what was allowed.
+    """
+    twin = compressed_twin(reference, artifact)
+    if twin is None:
+        return None, comparison, allowed
+    for stricter in twin.tolerances(artifact):
+        stricter = scaled(stricter, judging.scale)
+        apart = compare(twin.prediction, candidate, stricter, twin.images.names)
+        if apart.verdict != "fail":
+            return None, comparison, allowed
+    reason = (
+        f"it is within the {allowed.distance:.2g} that {allowed.compressed} may cost, but these are PyTorch's own, "
+        f"and PyTorch with the same answers otherwise: {apart.reason}"
+    )
+    return twin, replace(apart, reason=reason), replace(stricter, reason=f"compressed alike: {stricter.reason}")
 
 
 def _unjudged(reference: Reference, artifact: Artifact, backend: str) -> Subject:

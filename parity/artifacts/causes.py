@@ -25,7 +25,7 @@ from parity.diagnosis.failures import Broken
 from parity.diagnosis.siblings import Sibling, with_siblings
 from parity.formats.facts import artifact_digest
 from parity.judging import Judging, judge_prediction, judge_with_prediction
-from parity.suite.images import load_images, pixels_digest
+from parity.suite.images import ImageSet, load_images, pixels_digest
 from parity.suite.records import Record, read_records
 
 if TYPE_CHECKING:
@@ -54,10 +54,12 @@ def look_into(
 ) -> Explained:
     """Judge an artefact on one backend, or its record, and look for the causes where it fails.
 
-    backend: the first that runs here, unless named. record: predictions made elsewhere, found by the images' names:
+    images: an ImageSet, or what load_images takes. backend: the first that runs here, unless named.
+    record: predictions made elsewhere, found by the images' names:
         that they were made from other pixels may be the cause. Bad input raises ParityError or ConversionError.
     """
-    reference = make_reference(classifier, load_images(images, classifier.preprocessing))
+    loaded = images if isinstance(images, ImageSet) else load_images(images, classifier.preprocessing)
+    reference = make_reference(classifier, loaded)
     artifact = settle_output(artifact, len(classifier.labels))
     artifact = settled(artifact, classifier, lambda: reference)
     judging = Judging(None if tolerance is None else Tolerance(tolerance))

@@ -33,6 +33,8 @@ class Reference:
     prediction: Prediction
     # What compressed weights cost PyTorch itself, by the file that they stand in.
     compression_costs: dict[Path, float] = field(default_factory=dict)
+    # The model with a file's compressed weights in the place of its own, by that file; None: no such twin.
+    twins: dict[Path, Reference | None] = field(default_factory=dict)
 
     @property
     def classifier(self) -> Classifier:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from parity.commands.options import IMAGES, TIME_LIMIT, contract_options
+from parity.commands.options import ARTIFACTS, SOME_IMAGES, TIME_LIMIT, contract_options
 from parity.commands.outputs import begin_work, json_option, save
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 @click.command("explain")
 @click.argument("model")
 @click.argument("artifact", type=click.Path(path_type=Path))
-@IMAGES
+@SOME_IMAGES
 @click.option("--backend", help="By default the first that runs here.")
 @click.option(
     "--record",
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--verbose", "-v", is_flag=True, help="Print too which parts of the search broke.")
 @contract_options
 @TIME_LIMIT
+@ARTIFACTS
 @json_option("results.json with all that was found", "parity-run")
 def explain(
     model: str,
@@ -41,11 +43,13 @@ def explain(
     suite: Path | None,
     verbose: bool,
     contract: Contract,
+    artifacts: Path,
     json_file: Destination | None,
 ) -> int:
     """Say why an artefact does not agree with the model it was made from, and where the two part.
 
     MODEL: a name in the suite file, `file.py:callable`, `package.module:callable` or `torchvision:name`.
+    ARTIFACT: a file, or, of a model in the suite file, one of its routes.
     Exit codes: 0 parity holds, 1 it does not, explained or not, 2 the input is bad, 3 nothing can be concluded.
     """
     from parity.report.progress import progress_bar
@@ -54,15 +58,14 @@ def explain(
         raise click.UsageError("--backend runs the artefact, --record does not: give one of the two")
     with progress_bar() as progress:
         progress("loading PyTorch", None)
-        from conversion.artifact import open_artifact
         from parity.artifacts.causes import look_into
-        from parity.suite.models import find_classifier
+        from parity.artifacts.routed import open_sides
 
-        opened = open_artifact(artifact, contract)
-        begin_work(json_file)
-        classifier = find_classifier(model, suite)
-        progress(f"{classifier.name}: looking for causes", None)
-        explained = look_into(classifier, opened, list(images), backend, record, tolerance)
+        begin = partial(begin_work, json_file)
+        sides = open_sides(model, artifact, images, suite, contract, artifacts, begin)
+        progress(f"{sides.classifier.name}: looking for causes", None)
+        allowed = sides.tolerance if tolerance is None else tolerance
+        explained = look_into(sides.classifier, sides.artifact, sides.images, backend, record, allowed)
         run = explained.run
     from parity.core.results import to_json
     from parity.report.explanation import print_explanation

@@ -167,3 +167,6 @@ TIME_LIMIT = click.option(
 # As parity.formats.feeding.MOST_AT_ONCE.
 AT_ONCE = click.IntRange(1, 2**31 - 1)
 IMAGES = click.option("--images", multiple=True, required=True, help="Image, directory or glob; repeatable.")
+SOME_IMAGES = click.option(
+    "--images", multiple=True, help="Image, directory or glob; repeatable. Of a route by default the suite's own."
+)

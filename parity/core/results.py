@@ -105,6 +105,7 @@ class Subject:
     accuracy: how often each of the two is right, where it is known what the images show.
     remarks: what somebody who reads the verdict should know of how it came about, a line each.
     outputs: what was measured; empty for a classifier.
+    compressed_alike: whether the cases compare with PyTorch's model with the file's own compressed weights.
     """
 
     model: str
@@ -134,6 +135,7 @@ class Subject:
     accuracy: Accuracy | None = None
     remarks: tuple[str, ...] = ()
     outputs: tuple[MeasuredOutput, ...] = ()
+    compressed_alike: bool = False
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,8 @@ class Explainer:
         for known, earlier in self._known if subject.verdict != "pass" else ():
             if _alike(known, subject):
                 return explained(subject, earlier)
+        if subject.compressed_alike:
+            reference = reference.twins[artifact.path] or reference
         if ended(subject.backend, artifact):  # it would be again, by every run that the search makes
             return subject
         examination = examine(subject, reference, artifact, prediction, batch)

@@ -7,9 +7,10 @@ allows. So a wrong weight, a wrong layer or another checkpoint is never among wh
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,6 +41,11 @@ class Compressed:
         """The operation that reads it."""
         return self.expected.operation.name
 
+    @property
+    def array(self) -> np.ndarray:
+        """The numbers that the file holds, decompressed."""
+        return self.expected.operation.weights[self.expected.place]
+
     @cached_property
     def snapped(self) -> np.ndarray:
         """What compression makes of PyTorch's numbers, in the file's layout."""
@@ -64,14 +70,12 @@ class Compressed:
     @cached_property
     def unrelated(self) -> bool:
         """Whether the numbers have nothing in common with PyTorch's: they are others, whatever their grid."""
-        array = self.expected.operation.weights[self.expected.place]
-        return bool(np.any(array)) and abs(likeness(array, self.expected.array)) < WEIGHT_UNRELATED
+        return bool(np.any(self.array)) and abs(likeness(self.array, self.expected.array)) < WEIGHT_UNRELATED
 
     @cached_property
     def faithful(self) -> bool:
         """Whether the file holds what its grid makes of PyTorch's numbers, however it rounded each of them."""
-        array = self.expected.operation.weights[self.expected.place]
-        return not self.absurd and _apart(array, self.expected.array) <= GRID_FACTOR * self.error + WEIGHT_HALF
+        return not self.absurd and _apart(self.array, self.expected.array) <= GRID_FACTOR * self.error + WEIGHT_HALF
 
 
 @dataclass(frozen=True)
@@ -128,8 +132,15 @@ def name_of(expected: ExpectedWeight) -> str:
     return expected.constant or f"{expected.operation.name}.{expected.place}"
 
 
-def compressed_copy(module: torch.nn.Module, weights: Sequence[Compressed]) -> torch.nn.Module:
-    """Copy a deployed module and give it what compression leaves of these weights; all others stay exact."""
+def compressed_copy(
+    module: torch.nn.Module,
+    weights: Sequence[Compressed],
+    numbers: Callable[[Compressed], np.ndarray] = attrgetter("snapped"),
+) -> torch.nn.Module:
+    """Copy a deployed module and give it other numbers for these weights; all others stay exact.
+
+    numbers: of a weight, in the file's layout; by default what compression leaves of PyTorch's own.
+    """
     import torch
 
     changed = copy.deepcopy(module)
@@ -144,7 +155,7 @@ def compressed_copy(module: torch.nn.Module, weights: Sequence[Compressed]) -> t
                 continue
             done.add(tensor.data_ptr())
             moved = np.zeros(tensor.numel())
-            moved[origin.order] = (one.snapped - one.expected.array.reshape(one.snapped.shape)).reshape(-1)
+            moved[origin.order] = numbers(one).reshape(-1) - one.expected.array.reshape(-1)
             moved = moved.reshape(tuple(tensor.shape))
             if origin.factor is not None:
                 factor = origin.factor.reshape(-1, *(1,) * (moved.ndim - 1))

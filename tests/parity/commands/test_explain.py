@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from parity.cli import main
-from tests.parity.commands.command import Parity, lay_out
+from tests.parity.commands.command import Parity, Refused, lay_out
 from tests.parity.diagnosis.faulty import swapped
 from tests.parity.tiny import converted
 
@@ -75,6 +75,56 @@ def test_bad_input_is_one_line(explain: Parity, arguments: tuple[str, ...], told
     assert (code, out) == (2, "")
     assert told in err
     assert err.count("\n") == 1
+
+
+SUITE = """
+images = ["photos/*.png"]
+
+[converters.ship]
+convert = "ship.py:convert"
+suffix = ".onnx"
+inside = ["normalise", "softmax"]
+
+[models.tiny]
+factory = "models.py:tiny"
+routes = ["onnx-torchscript", "ship"]
+"""
+SHIP = """
+import shutil
+
+
+def convert(path):
+    shutil.copy("swapped.onnx", path)
+"""
+
+
+@pytest.fixture
+def team(place: Path) -> Path:
+    """Lay out a suite whose own converter gives the file with red and blue swapped."""
+    (place / "parity.toml").write_text(SUITE, encoding="utf-8")
+    (place / "ship.py").write_text(SHIP, encoding="utf-8")
+    return place
+
+
+@pytest.mark.usefixtures("team")
+def test_a_route_of_the_suite_is_converted_and_explained(explain: Parity) -> None:
+    code, out, err = explain("tiny", "ship")
+
+    assert (code, err) == (1, "")
+    assert "cause: Red and blue are swapped" in out
+    assert explain("tiny", "onnx-torchscript", "--images", "photos/*.png").code == 0
+
+
+@pytest.mark.usefixtures("team")
+def test_a_file_is_explained_on_named_images_alone(refused: Refused) -> None:
+    assert "--images is missing" in refused("explain", "tiny", "swapped.onnx")
+
+
+@pytest.mark.usefixtures("team")
+def test_what_is_neither_file_nor_route_is_named(refused: Refused) -> None:
+    told = refused("explain", "tiny", "shipped")
+
+    assert told == "shipped: no such file, and no route of `tiny` (routes: onnx-torchscript, ship)"
 
 
 def test_run_and_check_can_do_without(capfd: pytest.CaptureFixture[str]) -> None:

@@ -99,6 +99,7 @@ subjects = st.builds(
     unexplained=texts,
     known_issue=st.none() | st.builds(KnownIssue, texts, texts),
     cases=st.lists(cases, max_size=2).map(tuple),
+    compressed_alike=st.booleans(),
 )
 runs = st.builds(
     lambda environment, found, stale, shard: Run(environment, found, stale, summarise(found), shard=shard),
@@ -297,6 +298,7 @@ def test_what_an_older_version_wrote_is_read_and_written_as_it_was_with_what_is_
     jsonschema.validate(written, json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
     for s in written["subjects"]:
         assert s.pop("outputs") == []
+        assert s.pop("compressed_alike") is False
         assert [case.pop("outputs") for case in s["cases"]] == [[]] * 3
     assert written == {**json.loads(recorded), "schema": "parity-run/2"}
 
