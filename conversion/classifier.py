@@ -10,8 +10,9 @@ from operator import index
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from conversion.errors import ConversionError
+from conversion.heads import Head, Place, head_of, task_of
 from conversion.labels import label_names
-from conversion.task import Task, classification
+from conversion.task import Task
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +36,8 @@ class Preprocessing:
     """Describe the way from a decoded image to the numbers that the module reads.
 
     size: height and width of the model's input, in pixels.
-    mean, std: per channel (RGB), for pixels scaled to 0..1, as torchvision's Normalize takes them.
+    mean, std: per channel (RGB), for pixels scaled to 0..1, as torchvision's Normalize takes them. One number each
+        stands for one channel: the model takes grey images.
     resize: what torchvision's Resize takes before the crop: one number for the shorter side, or
         (height, width) to stretch; None leaves the image as it is.
     A centre crop to `size` follows, padded with black where the image is smaller, as in torchvision.
@@ -60,9 +62,10 @@ class Preprocessing:
         }
         for name, value in plain.items():
             object.__setattr__(self, name, value)
-        if len(self.mean) != 3 or len(self.std) != 3:
+        if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
             raise ConversionError(
-                f"Preprocessing takes 3 means and 3 stds (red, green, blue), not {self.mean} and {self.std}"
+                "Preprocessing takes 3 means and 3 stds (red, green, blue), or one of each for grey images, not "
+                f"{self.mean} and {self.std}"
             )
         # A buffer of fp32 holds the reciprocal.
         if not all(_LEAST_STD <= s < inf for s in self.std):
@@ -81,6 +84,11 @@ class Preprocessing:
         if self.interpolation not in get_args(Interpolation):
             near = ", ".join(get_args(Interpolation))
             raise ConversionError(f"Preprocessing: interpolation is one of {near}, not {self.interpolation!r}")
+
+    @property
+    def channels(self) -> int:
+        """Return 3 for colours, 1 for grey."""
+        return len(self.mean)
 
 
 def _sides(name: str, value: Any) -> Any:
@@ -111,7 +119,8 @@ def _per_channel(name: str, value: Any) -> tuple[float, ...]:
     except (TypeError, ValueError, OverflowError):
         pass
     raise ConversionError(
-        f"Preprocessing takes 3 means and 3 stds (red, green, blue), as numbers; {name} is {value!r:.60}"
+        "Preprocessing takes 3 means and 3 stds (red, green, blue), or one of each for grey images, as numbers; "
+        f"{name} is {value!r:.60}"
     )
 
 
@@ -119,7 +128,7 @@ def _per_channel(name: str, value: Any) -> tuple[float, ...]:
 class Model:
     """Hold a PyTorch model of images with what it is for.
 
-    module: takes normalised float images [N, 3, height, width]; what it answers is the task's to say.
+    module: takes normalised float images [N, channels, height, width]; what it answers is the task's to say.
     labels: of the task's classes; empty where it has none.
     """
 
@@ -138,21 +147,34 @@ class Model:
 class Classifier(Model):
     """Hold a PyTorch image classifier with everything that its converted forms must contain.
 
-    module: takes normalised float images [N, 3, height, width] and answers logits [N, classes];
-        softmax is added by the conversion and must not be inside.
+    module: takes normalised float images [N, channels, height, width] and answers logits [N, classes].
     labels: one unique name per class, in the order of the outputs (see conversion.labels).
+    softmax: whether it is `added` by the conversion or `inside` the module, which then answers probabilities.
+    sigmoid: the same, in the place of softmax: each label is then judged by itself. With two labels the module
+        answers one number, of the second label.
+    output: which of a module's answers counts, a key of a dict or a place in a tuple; None: the only one, or
+        `logits`.
     """
 
     task: Task = field(init=False)
     labels: tuple[str, ...] = field()
+    softmax: Place = "added"
+    sigmoid: Place | None = None
+    output: str | int | None = None
 
     def __post_init__(self) -> None:
         _check_name(self)
         try:
             object.__setattr__(self, "labels", label_names(self.labels))
+            head = head_of(self.softmax, self.sigmoid, self.output)
         except ConversionError as error:
             raise ConversionError(f"{self.name}: {error}") from None
-        object.__setattr__(self, "task", classification(self.labels))
+        object.__setattr__(self, "task", task_of(self.labels, head))
+
+    @property
+    def head(self) -> Head:
+        """What follows the module."""
+        return head_of(self.softmax, self.sigmoid, self.output)
 
 
 def _check_name(model: Model) -> None:

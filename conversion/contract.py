@@ -73,14 +73,16 @@ class Contract:
         return "normalise" in self.inside and self.range == "0..255"
 
     def fill(self, pixels: np.ndarray) -> np.ndarray:
-        """Do the app's part before the file: uint8 [N, H, W, 3] -> float32 [N, 3, H, W].
+        """Do the app's part before the file: uint8 [N, H, W, C] -> float32 [N, C, H, W].
 
         Computed in float64 and rounded once, so that nothing of a difference comes from here.
         """
         planes = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
         if self.takes_pixels:
             return planes.astype(np.float32)
-        scaled: np.ndarray = planes.astype(np.float64) * self._per_channel(0) + self._per_channel(1)
+        channels = planes.shape[1]
+        scale, offset = (np.array(numbers, np.float64).reshape(1, -1, 1, 1) for numbers in self.affine(channels))
+        scaled: np.ndarray = planes.astype(np.float64) * scale + offset
         return scaled.astype(np.float32)
 
     def finish(self, answers: np.ndarray) -> np.ndarray:
@@ -92,11 +94,11 @@ class Contract:
             powers = np.exp(logits - logits.max(axis=1, keepdims=True))
             return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
-    def affine(self) -> tuple[list[float], list[float]]:
+    def affine(self, channels: int = 3) -> tuple[list[float], list[float]]:
         """Return scale and bias per channel that make of a pixel 0..255 what goes in."""
         if "normalise" in self.inside:
             scale, offset = RANGES[self.range]
-            return [scale] * 3, [offset] * 3
+            return [scale] * channels, [offset] * channels
         if not self.mean:
             raise ConversionError(
                 "the file is fed a normalised image, and nobody says by which mean and std: state them too"
@@ -106,13 +108,10 @@ class Contract:
 
     def of_input(self, scale: Iterable[float], bias: Iterable[float]) -> tuple[list[float], list[float]]:
         """Turn scale and bias for pixels 0..255 into those that make the same of what goes in."""
-        pairs = [
-            (float(s / k), float(b - s * c / k)) for s, b, k, c in zip(scale, bias, *self.affine(), strict=True)
-        ]
+        wanted = list(zip(scale, bias, strict=True))
+        own = zip(*self.affine(len(wanted)), strict=True)
+        pairs = [(float(s / k), float(b - s * c / k)) for (s, b), (k, c) in zip(wanted, own, strict=True)]
         return [s for s, _ in pairs], [b for _, b in pairs]
-
-    def _per_channel(self, which: int) -> np.ndarray:
-        return np.array(self.affine()[which], np.float64).reshape(1, 3, 1, 1)
 
 
 WHOLE, ASSUMED = Contract(), Contract(source="assumed")

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def deployed_module(model: Model) -> torch.nn.Module:
-    """Wrap the module in exact normalisation and the head of its task: float pixels [N, 3, H, W], 0..255, go in.
+    """Wrap the module in exact normalisation and the head of its task: float pixels [N, C, H, W], 0..255, go in.
 
     A classifier's head is softmax: [N, classes]; a model of several outputs gives a tuple.
 
     The same wrapper is what PyTorch answers with and what every route converts, so a difference between them is
-    the conversion's. The statistics have the shape [3, 1, 1] because onnx-coreml takes constants of rank 3 at most,
+    the conversion's. The statistics have the shape [C, 1, 1] because onnx-coreml takes constants of rank 3 at most,
     and the image is multiplied by 1/std because onnx-coreml makes a division 1 / (x + epsilon), with an epsilon
     that grew from 1e-6 in coremltools 3.4 to 1e-4 in 9.0.
     """
@@ -33,7 +33,7 @@ def deployed_module(model: Model) -> torch.nn.Module:
     head = model.task.head
 
     def per_channel(values: Iterable[float]) -> torch.Tensor:
-        return torch.tensor(list(values), dtype=torch.float64).to(torch.float32).reshape(3, 1, 1)
+        return torch.tensor(list(values), dtype=torch.float64).to(torch.float32).reshape(-1, 1, 1)
 
     class Deployed(torch.nn.Module):
         # Not `mean`: onnxscript before 0.6 gives the result of an operation `mean` the same name in the file.
@@ -59,11 +59,11 @@ def deployed_module(model: Model) -> torch.nn.Module:
 
 
 def example_pixels(classifier: Model, batch: int = 1) -> torch.Tensor:
-    """Make float pixels [batch, 3, H, W] for tracing: every value 0..255 occurs, the same in every run."""
+    """Make float pixels [batch, C, H, W] for tracing: every value 0..255 occurs, the same in every run."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    size = (batch, 3, *classifier.preprocessing.size)
+    size = (batch, classifier.preprocessing.channels, *classifier.preprocessing.size)
     return torch.randint(0, 256, size, generator=generator).to(torch.float32)
 
 
@@ -119,7 +119,8 @@ def check_module(model: Model) -> None:
 def _answer_to_noise(model: Model) -> Any:
     import torch
 
-    noise = torch.randn(NOISE, 3, *model.preprocessing.size, generator=torch.Generator().manual_seed(0))
+    shape = (NOISE, model.preprocessing.channels, *model.preprocessing.size)
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     try:
         with torch.inference_mode(), user_code(model.name):
             return model.module(noise)
@@ -164,7 +165,7 @@ def answer_singly(
 
 
 def pixels_to_tensor(pixels: np.ndarray) -> torch.Tensor:
-    """Turn uint8 pixels [N, H, W, 3] into the deployed module's input: float32 [N, 3, H, W], 0..255."""
+    """Turn uint8 pixels [N, H, W, C] into the deployed module's input: float32 [N, C, H, W], 0..255."""
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).to(torch.float32)

@@ -1,4 +1,4 @@
-"""Image file -> the 8-bit RGB pixels that every backend is shown."""
+"""Image file -> the 8-bit pixels, RGB or grey, that every backend is shown."""
 
 from __future__ import annotations
 
@@ -87,7 +87,9 @@ def _decoded(path: Path) -> Iterator[Image.Image]:
 
 
 def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Resize and centre-crop with torchvision's own functions: uint8 [height, width, 3], RGB.
+    """Resize and centre-crop with torchvision's own functions: uint8 [height, width, 3] RGB, or [..., 1] grey.
+
+    Colours become grey by ITU-R 601-2, as in Pillow and in torchvision's Grayscale, before they are resized.
 
     Raises ImageError where the image is so much longer than wide that the resized one would not fit in memory.
     """
@@ -95,17 +97,24 @@ def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.ui
     from torchvision.transforms import InterpolationMode, functional
 
     image = _as_rgb(image)
+    if preprocessing.channels == 1:
+        image = image.convert("L")
     if preprocessing.resize is not None:
         size = [preprocessing.resize] if isinstance(preprocessing.resize, int) else list(preprocessing.resize)
         if len(size) == 1:  # how large the image becomes depends on its shape
             _check_resized(image.size, size[0])
         image = functional.resize(image, size, interpolation=InterpolationMode(preprocessing.interpolation))
     image = functional.center_crop(image, list(preprocessing.size))
-    return np.array(image, dtype=np.uint8)
+    return np.array(image, dtype=np.uint8).reshape(*preprocessing.size, preprocessing.channels)
+
+
+def to_picture(pixels: NDArray[np.uint8]) -> Image.Image:
+    """Make a picture of pixels, uint8 [height, width, 3] or [height, width, 1]: RGB or L."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
 def read_pixels(path: str | Path, preprocessing: Preprocessing, at_least: int = 1) -> NDArray[np.uint8]:
-    """Read what a model is shown of an image file: uint8 [height, width, 3], RGB. Raises ImageError.
+    """Read what a model is shown of an image file: uint8 [height, width, channels]. Raises ImageError.
 
     at_least: refuse an image of fewer pixels.
     """

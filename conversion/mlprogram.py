@@ -16,11 +16,12 @@ from conversion.frontends import Frontend, exported, tell_lost, traced
 from conversion.guards.quiet import import_coremltools
 from conversion.provenance import KEY, Provenance
 from conversion.shapes import OpenAxes
+from conversion.task import CLASS_PROBABILITIES, PROBABILITIES
 
 if TYPE_CHECKING:
     from conversion.classifier import Classifier
 
-PREDICTED, PROBABILITIES = "classLabel", "classLabelProbs"
+PREDICTED = "classLabel"
 
 
 def convert_mlprogram(
@@ -60,7 +61,7 @@ def convert_mlprogram(
     specification = model.get_spec()
     if dictionary := specification.description.predictedProbabilitiesName:
         # coremltools calls it after the predicted feature; users of the classic recipe know this name.
-        ct.utils.rename_feature(specification, dictionary, PROBABILITIES)
+        ct.utils.rename_feature(specification, dictionary, CLASS_PROBABILITIES)
     specification.description.metadata.userDefined[KEY] = provenance.to_json()
     ct.models.MLModel(specification, weights_dir=model.weights_dir, skip_model_load=True).save(str(path))
     return remark
@@ -131,25 +132,33 @@ def _check_kept(keep_fp32: Sequence[str], nameable: set[str], model: Any) -> Non
 
 def _single(ct: Any, classifier: Classifier, opened: OpenAxes) -> dict[str, Any]:
     """Say what coremltools is to make of a classifier of one image."""
+    import numpy as np
+
     height, width = classifier.preprocessing.size
-    shape: Any = (1, 3, height, width)
+    channels = classifier.preprocessing.channels
+    colours = ct.colorlayout.RGB if channels == 3 else ct.colorlayout.GRAYSCALE
+    shape: Any = (1, channels, height, width)
     if opened.sizes:
-        shape = ct.EnumeratedShapes([(1, 3, *size) for size in opened.sizes], default=shape)
+        shape = ct.EnumeratedShapes([(1, channels, *size) for size in opened.sizes], default=shape)
     elif opened.height and opened.width:
         ends = ((opened.height, height), (opened.width, width))
-        shape = ct.Shape((1, 3, *(ct.RangeDim(*bounds, default=own) for bounds, own in ends)))
-    return {
-        "inputs": [ct.ImageType(name="image", shape=shape, color_layout=ct.colorlayout.RGB)],
-        "classifier_config": ct.ClassifierConfig(list(classifier.labels), predicted_feature_name=PREDICTED),
-    }
+        shape = ct.Shape((1, channels, *(ct.RangeDim(*bounds, default=own) for bounds, own in ends)))
+    image = ct.ImageType(name="image", shape=shape, color_layout=colours)
+    output = classifier.task.outputs[0]
+    if output.kind != PROBABILITIES:
+        # A classifier of Core ML names one label; of labels apart any number may be right.
+        return {"inputs": [image], "outputs": [ct.TensorType(name=output.name, dtype=np.float32)]}
+    config = ct.ClassifierConfig(list(classifier.labels), predicted_feature_name=PREDICTED)
+    return {"inputs": [image], "classifier_config": config}
 
 
 def _several(ct: Any, classifier: Classifier, opened: OpenAxes) -> dict[str, Any]:
     """Say what coremltools is to make of a network that takes several images at once."""
     import numpy as np
 
-    shape = ct.Shape((ct.RangeDim(*(opened.batch or (1, 1))), 3, *classifier.preprocessing.size))
+    size = (classifier.preprocessing.channels, *classifier.preprocessing.size)
+    shape = ct.Shape((ct.RangeDim(*(opened.batch or (1, 1))), *size))
     return {
         "inputs": [ct.TensorType(name="image", shape=shape, dtype=np.float32)],
-        "outputs": [ct.TensorType(name=PROBABILITIES, dtype=np.float32)],
+        "outputs": [ct.TensorType(name=classifier.task.outputs[0].name, dtype=np.float32)],
     }

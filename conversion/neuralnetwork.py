@@ -18,6 +18,7 @@ from conversion.guards.quiet import import_coremltools
 from conversion.onnx import INPUT, export_onnx_torchscript
 from conversion.provenance import KEY, Provenance
 from conversion.shapes import OpenAxes
+from conversion.task import PROBABILITIES
 
 if TYPE_CHECKING:
     from conversion.classifier import Classifier
@@ -45,13 +46,13 @@ def convert_onnx_coreml(
     intermediate = path.with_suffix(".onnx")
     # onnx-coreml takes constant shapes alone; the network that it makes runs at other sizes all the same.
     export_onnx_torchscript(classifier, intermediate, provenance, opened, opset=OPSET, fixed=True)
-    specification = (to_specification or _specification)(
-        intermediate,
-        mode="classifier",
-        image_input_names=[INPUT],
-        class_labels=list(classifier.labels),
-        predicted_feature_name="classLabel",
-    )
+    classified = {
+        "mode": "classifier",
+        "class_labels": list(classifier.labels),
+        "predicted_feature_name": "classLabel",
+    }
+    named = classified if classifier.task.outputs[0].kind == PROBABILITIES else {}
+    specification = (to_specification or _specification)(intermediate, image_input_names=[INPUT], **named)
     _open_sizes(specification, opened)
     specification.description.metadata.userDefined[KEY] = provenance.to_json()
     import_coremltools().utils.save_spec(specification, str(path))

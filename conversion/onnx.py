@@ -12,7 +12,7 @@ from conversion.shapes import OpenAxes
 if TYPE_CHECKING:
     from conversion.classifier import Classifier
 
-INPUT, OUTPUT = "image", "classLabelProbs"
+INPUT = "image"
 TORCHSCRIPT_OPSET = 17
 
 
@@ -27,7 +27,7 @@ def export_onnx(classifier: Classifier, path: Path, provenance: Provenance, open
         module,
         (example,),
         input_names=[INPUT],
-        output_names=[OUTPUT],
+        output_names=[classifier.task.outputs[0].name],
         dynamic_shapes=({axis: torch.export.Dim(name, **ends) for axis, (name, ends) in _axes(opened).items()},),
         dynamo=True,
         verbose=False,
@@ -49,14 +49,15 @@ def export_onnx_torchscript(
     import torch
 
     names = {axis: name for axis, (name, _) in _axes(opened).items()}
+    output = classifier.task.outputs[0].name
     with without_mha_fastpath():
         torch.onnx.export(
             deployed_module(classifier),
             (example_pixels(classifier),),
             str(path),
             input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_axes=None if fixed else {INPUT: names, OUTPUT: {0: names[0]}},
+            output_names=[output],
+            dynamic_axes=None if fixed else {INPUT: names, output: {0: names[0]}},
             opset_version=opset,
             dynamo=False,
         )

@@ -154,6 +154,7 @@ def source_hash(classifier: Classifier) -> str:
     reached = reach(classifier.module)
     parts = list(classifier.module.named_modules())
     content = [repr((classifier.name, classifier.preprocessing, classifier.labels)), str(classifier.module)]
+    content += [repr(classifier.head)]
     content += [f"{path} {type(part).__qualname__}" for path, part in parts]
     content += [reached.digest, "" if reached.known else uuid4().hex]
     # Also of classes that were installed: somebody may have edited them in place.

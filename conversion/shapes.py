@@ -68,10 +68,13 @@ class InputShapes:
         No more than there are `images`, unless it takes no fewer. None where it takes no such images, or only more
         than `most` at once.
         """
-        batches = [option[0] for option in self.options if len(option) == 4 and (option[0].lower, 3, *size) in self]
+        options = [option for option in self.options if len(option) == 4]
+        # Colours where it takes them, else what it takes: grey.
+        channels = _COLOURS if any(_COLOURS in option[1] for option in options) else 1
+        batches = [option[0] for option in options if (option[0].lower, channels, *size) in self]
         wanted = min(most, max(images, 1))
         counts = [max(b.lower, wanted if b.upper is None else min(wanted, b.upper)) for b in batches]
-        able = [count for count in counts if count <= most and (count, 3, *size) in self]
+        able = [count for count in counts if count <= most and (count, channels, *size) in self]
         return max((count for count in able if count <= wanted), default=min(able, default=None))
 
 

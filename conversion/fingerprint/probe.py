@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from conversion.answers import pick
 from conversion.errors import ConversionError
 from conversion.files.json_text import parse_json
 from conversion.guards.user_code import user_code
@@ -43,12 +44,13 @@ def probe(classifier: Classifier) -> np.ndarray:
         torch.default_generator.manual_seed(0)
         generator = torch.Generator("cpu").manual_seed(1)
         height, width = classifier.preprocessing.size
-        noise = torch.randn(1, 3, height, width, generator=generator, device="cpu")
+        channels = classifier.preprocessing.channels
+        noise = torch.randn(1, channels, height, width, generator=generator, device="cpu")
         ramp = torch.linspace(0, 2, height * width, device="cpu").reshape(1, 1, height, width)
-        colour = torch.tensor([1.0, 0.5, -0.25], device="cpu").reshape(1, 3, 1, 1)
+        colour = torch.tensor([1.0, 0.5, -0.25][:channels], device="cpu").reshape(1, -1, 1, 1)
         try:
             with user_code(classifier.name):
-                answers = classifier.module(torch.cat([noise, ramp * colour]))
+                answers = pick(classifier.module(torch.cat([noise, ramp * colour])), classifier.output)
             if not answers.is_floating_point():
                 raise TypeError(f"logits of {answers.dtype}")
             return np.asarray(answers.detach().to(torch.float64).numpy())
@@ -58,8 +60,8 @@ def probe(classifier: Classifier) -> np.ndarray:
             check_model(classifier)  # says what is wrong with it, where it knows
             said = " ".join(str(error).split()) or type(error).__name__
             raise ConversionError(
-                f"{classifier.name}: the module fails on two images of shape [3, {height}, {width}]: {said}; "
-                "a classifier takes any number of images"
+                f"{classifier.name}: the module fails on two images of shape [{channels}, {height}, {width}]: "
+                f"{said}; a classifier takes any number of images"
             ) from error
 
 

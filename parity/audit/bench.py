@@ -10,11 +10,11 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
 from conversion.artifact import Artifact, open_artifact
 from conversion.classifier import Preprocessing
-from conversion.images import read_picture, to_pixels
+from conversion.images import read_picture, to_picture, to_pixels
 from parity.audit.mutant import Mutant, Original, Sample
 from parity.audit.probes import make_probes
 from parity.backends import Predict, find_backend
@@ -48,7 +48,7 @@ class Bench:
         """The suite's images."""
         images = self.original.reference.images
         opened = [read_picture(path) for path in images.files]
-        pictures = opened or [Image.fromarray(pixels) for pixels in images.pixels]
+        pictures = opened or [to_picture(pixels) for pixels in images.pixels]
         return Sample(images.names, images.pixels, tuple(pictures))
 
     @cached_property

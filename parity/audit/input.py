@@ -36,8 +36,11 @@ def mutants(original: Original) -> Iterator[Mutant]:
         edit = affine(original, its_scale / scale, (its_bias - bias) / scale)
         yield Mutant(fault, description, remedies=_REMEDIES, edit=edit)
 
-    yield Mutant("pre-bgr-swap", "red and blue exchanged", remedies=("colour",), edit=Editable.swap_channels)
-    one = np.ones(3)
+    if preprocessing.channels == 3:
+        yield Mutant("pre-bgr-swap", "red and blue exchanged", remedies=("colour",), edit=Editable.swap_channels)
+    else:
+        yield from none("pre-bgr-swap", "the model takes grey images")
+    one = np.ones(preprocessing.channels)
     yield from other("pre-missing-normalise", "no scale and no bias: the network sees 0..255", one, 0 * one)
     yield from other("pre-missing-normalise", "0..1 without mean and std", one / 255, 0 * one)
     yield from other("pre-range-0-1-vs-0-255", "scale without its 1/255", 255 * scale, bias)
@@ -45,7 +48,7 @@ def mutants(original: Original) -> Iterator[Mutant]:
     if np.allclose(std, std.mean()):
         yield from none("pre-scalar-std", "all channels have one std")
     else:
-        single = np.full(3, std.mean())
+        single = np.full(preprocessing.channels, std.mean())
         yield from other("pre-scalar-std", "one std for all channels", 1 / (255 * single), -mean / single)
         yield from other("pre-scalar-std", "one scale for all channels, bias per channel", 1 / (255 * single), bias)
     yield from other("pre-bias-formula", "bias -mean in the place of -mean/std", scale, -mean)
@@ -57,7 +60,7 @@ def affine(original: Original, scale: Sequence[float] | np.ndarray, bias: Sequen
     """Make the edit that gives the network image * scale + bias in the place of the image, per channel."""
     image = original.graph.input
     # What the app makes of the pixels before the file is theirs too: it stays, and the pixels are changed below it.
-    ends = zip(scale, bias, *original.artifact.contract.affine(), strict=True)
+    ends = zip(scale, bias, *original.artifact.contract.affine(len(scale)), strict=True)
     scale, bias = zip(*((s, k * b + c * (1 - s)) for s, b, k, c in ends), strict=True)
     readers = [operation.name for operation in original.graph.operations]
 

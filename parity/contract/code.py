@@ -41,7 +41,10 @@ def deployment(artifact: Artifact, preprocessing: Preprocessing) -> Deployment:
     probabilities, shapes = read_outputs(artifact)
     answer = artifact.output or probabilities or (WANTED if WANTED in shapes else next(iter(shapes), WANTED))
     kind = "" if declared.color_space else _NUMPY.get(declared.type, declared.type)
-    shape = "[1, height, width, 3]" if artifact.contract.layout == "NHWC" else "[1, 3, height, width]"
+    channels = preprocessing.channels
+    shape = f"[1, height, width, {channels}]"
+    if artifact.contract.layout != "NHWC":
+        shape = f"[1, {channels}, height, width]"
     call = Call(artifact.path.name, declared.name, kind, shape, answer, bool(probabilities))
     return Deployment(artifact, preprocessing, call)
 
@@ -55,19 +58,23 @@ def python_lines(what: Deployment) -> Iterator[str]:
     yield "from torchvision.transforms import InterpolationMode, functional"
     yield ""
     yield 'image = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")'
+    if preprocessing.channels == 1:
+        yield 'image = image.convert("L")'
     if preprocessing.resize is not None:
         size = [preprocessing.resize] if isinstance(preprocessing.resize, int) else list(preprocessing.resize)
         yield f"image = functional.resize(image, {size}, InterpolationMode.{preprocessing.interpolation.upper()})"
     yield f"image = functional.center_crop(image, {list(preprocessing.size)})"
     if what.call.kind:
-        yield "x = np.asarray(image, np.float64)[None]  # [1, height, width, 3], 0..255"
+        height, width = preprocessing.size
+        shape = f"(1, {height}, {width}, {preprocessing.channels})"
+        yield f"x = np.asarray(image, np.float64).reshape{shape}  # 0..255"
         if "normalise" not in contract.inside:
             yield f"x = (x / 255 - {list(contract.mean)}) / {list(contract.std)}"
         elif contract.range != "0..255":
             scale, offset = RANGES[contract.range]
             yield f"x = x / {1 / scale:g}{f' - {-offset:g}' if offset else ''}"
         if contract.layout != "NHWC":
-            yield "x = x.transpose(0, 3, 1, 2)  # [1, 3, height, width]"
+            yield f"x = x.transpose(0, 3, 1, 2)  # {what.call.shape}"
         yield f"x = np.ascontiguousarray(x, np.{what.call.kind})"
     yield from what.app.python_call(what.call, "x" if what.call.kind else "image")
     yield from _python_behind(what)
@@ -96,9 +103,11 @@ def swift_lines(what: Deployment) -> Iterator[str]:
     yield f"let width = {width}, height = {height}"
     yield from _swift_scale(what.preprocessing)
     yield "let context = CGContext("
-    yield "    data: nil, width: width, height: height, bitsPerComponent: 8, bytesPerRow: 4 * width,"
-    yield "    space: CGColorSpace(name: CGColorSpace.sRGB)!,"
-    yield "    bitmapInfo: CGImageAlphaInfo.noneSkipLast.rawValue)!"
+    grey = what.preprocessing.channels == 1
+    row, space, alpha = ("width", "genericGrayGamma2_2", "none") if grey else ("4 * width", "sRGB", "noneSkipLast")
+    yield f"    data: nil, width: width, height: height, bitsPerComponent: 8, bytesPerRow: {row},"
+    yield f"    space: CGColorSpace(name: CGColorSpace.{space})!,"
+    yield f"    bitmapInfo: CGImageAlphaInfo.{alpha}.rawValue)!"
     yield "context.interpolationQuality = .high  // no filter of CoreGraphics is PIL's: pixels differ by a little"
     yield "let left = (CGFloat(width) - scaledWidth) / 2, below = (CGFloat(height) - scaledHeight) / 2"
     yield "context.draw(photo, in: CGRect(x: left, y: below, width: scaledWidth, height: scaledHeight))"
@@ -126,19 +135,21 @@ def _swift_scale(preprocessing: Preprocessing) -> Iterator[str]:
 
 def _swift_array(what: Deployment) -> Iterator[str]:
     contract = what.artifact.contract
-    scale, bias = contract.affine()
+    channels = what.preprocessing.channels
+    scale, bias = contract.affine(channels)
     swift = {"float64": "Double", "float16": "Float16", "uint8": "UInt8", "int32": "Int32"}.get(
         what.call.kind, "Float"
     )
-    yield "let bytes = context.data!.assumingMemoryBound(to: UInt8.self)  // red, green, blue, unused"
-    yield f"var numbers = [{swift}](repeating: 0, count: 3 * height * width)"
+    colours = "red, green, blue, unused" if channels == 3 else "grey"
+    yield f"let bytes = context.data!.assumingMemoryBound(to: UInt8.self)  // {colours}"
+    yield f"var numbers = [{swift}](repeating: 0, count: {channels} * height * width)"
     if not contract.takes_pixels:
         yield f"let factor: [Double] = {_listed(scale)}, bias: [Double] = {_listed(bias)}"
-    pixel = "Double(bytes[4 * place + channel])"
+    pixel = "Double(bytes[4 * place + channel])" if channels == 3 else "Double(bytes[place])"
     number = pixel if contract.takes_pixels else f"{pixel} * factor[channel] + bias[channel]"
-    target = "3 * place + channel" if contract.layout == "NHWC" else "channel * height * width + place"
+    target = f"{channels} * place + channel" if contract.layout == "NHWC" else "channel * height * width + place"
     yield "for place in 0..<(height * width) {"
-    yield "    for channel in 0..<3 {"
+    yield f"    for channel in 0..<{channels} {{"
     yield f"        let number = {number}"
     yield f"        numbers[{target}] = {swift}(number)"
     yield "    }"

@@ -83,7 +83,7 @@ def agreed(artifact: Artifact, model: Model, images: Sequence[str]) -> tuple[Art
     images: paths, directories and globs of what it is measured on; without them nothing is measured.
     """
     bound = bind(artifact, model.task)
-    empty = np.zeros((0, *model.preprocessing.size, 3), np.uint8)
+    empty = np.zeros((0, *model.preprocessing.size, model.preprocessing.channels), np.uint8)
     pictures = load_images(images, model.preprocessing) if images else ImageSet((), empty)
     settled_one = settled(bound, model, lambda: make_reference(model, pictures))
     return settled_one, settled_one.contract.source not in ("assumed", "nearest")

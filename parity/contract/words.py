@@ -27,7 +27,9 @@ def app_part(contract: Contract, preprocessing: Preprocessing | None = None) -> 
 
     preprocessing: from a picture to pixels, where that is to be said too.
     """
-    before = [*(_picture(preprocessing) if preprocessing else ()), *_numbers(contract), "RGB"]
+    grey = preprocessing is not None and preprocessing.channels == 1
+    colours = "grey" if grey else "RGB"
+    before = [*(_picture(preprocessing) if preprocessing else ()), *_numbers(contract), colours]
     before += [contract.layout] if contract.layout else []
     behind = [] if "softmax" in contract.inside else ["softmax"]
     if preprocessing and "labels" not in contract.inside:

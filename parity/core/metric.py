@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, cast
 
 import numpy as np
 
-from conversion.task import PROBABILITIES, OutputSpec
+from conversion.task import LABELS_APART, PROBABILITIES, OutputSpec
 from parity.core.errors import ParityError
 from parity.core.tolerance import Apart, Tolerance, tolerances_for
 
@@ -100,7 +100,10 @@ class Metric:
 
 
 # Kind -> the metric, or the module that has it as METRIC. Whoever brings a task of another kind adds its metric.
-METRICS: dict[str, Metric | str] = {PROBABILITIES: "parity.metrics.classification"}
+METRICS: dict[str, Metric | str] = {
+    PROBABILITIES: "parity.metrics.classification",
+    LABELS_APART: "parity.metrics.labels_apart",
+}
 
 
 def metric_of(kind: str) -> Metric:

@@ -171,7 +171,7 @@ def _plain_torch(classifier: Classifier) -> Predict:
     from conversion.guards.user_code import user_code
 
     statistics = classifier.preprocessing
-    mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (statistics.mean, statistics.std))
+    mean, std = (torch.tensor(values).reshape(-1, 1, 1) for values in (statistics.mean, statistics.std))
 
     def predict(pixels: np.ndarray) -> Prediction:
         with torch.inference_mode(), user_code(classifier.name):

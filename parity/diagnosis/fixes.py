@@ -143,7 +143,7 @@ def normalisation(examination: Examination, bare: bool) -> str:
     statistics, format_ = examination.reference.classifier.preprocessing, examination.file.artifact.format
     mean, std = np.array(statistics.mean, np.float64), np.array(statistics.std, np.float64)
     inside = {"mean": numbers(255 * mean), "std": numbers(255 * std)}
-    if float(std.max() - std.min()) < 1e-12:
+    if len(std) == 3 and float(std.max() - std.min()) < 1e-12:
         red, green, blue = (f"{x:.8g}" for x in -mean / std)
         once = {"scale": f"{1 / (255 * std[0]):.8g}", "biases": ", ".join((red, green, blue))}
         return fix("scale and bias", format_, **inside, **once, red=red, green=green, blue=blue)

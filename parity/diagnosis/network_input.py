@@ -27,7 +27,7 @@ ORIENTATIONS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """Say where the image enters the network: a value of [N, 3, H, W], and the operations that read it."""
+    """Say where the image enters the network: a value of [N, C, H, W], and the operations that read it."""
 
     value: str
     readers: tuple[str, ...]
@@ -44,6 +44,11 @@ class Fit:
     slope: tuple[float, ...]
     offset: tuple[float, ...]
     share: float
+
+    @property
+    def in_order(self) -> bool:
+        """Whether each channel is PyTorch's of the same place."""
+        return self.source == tuple(range(len(self.source)))
 
 
 def turn(image: np.ndarray, quarters: int, mirror: bool) -> np.ndarray:
@@ -74,7 +79,7 @@ def _has_kernel(operation: Operation) -> bool:
 
 
 def image_at(values: Mapping[str, np.ndarray], entry: Entry) -> np.ndarray:
-    """Read the value that enters there as one image, [3, H, W]."""
+    """Read the value that enters there as one image, [C, H, W]."""
     value = values[entry.value]
     return np.asarray(value.reshape(-1, *value.shape[-3:])[0], np.float64)
 

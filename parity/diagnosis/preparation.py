@@ -143,15 +143,21 @@ def of_pixels(own: Recipe) -> Iterator[Recipe]:
 
 
 def prepare(recipe: Recipe, own: np.ndarray, pictures: list[Image.Image] | None) -> np.ndarray | None:
-    """Follow a recipe for all images: uint8 [N, H, W, 3]; None where it cannot be followed.
+    """Follow a recipe for all images: uint8 [N, H, W, C]; None where it cannot be followed.
 
     own: the pixels by our own recipe. pictures: what they come from; None: only the pixels are there.
     """
+    grey = own.shape[3] == 1
+    if grey and recipe.colours != "RGB":
+        return None
     if pictures is None:
         return np.stack([np.ascontiguousarray(_finished(pixels, recipe)) for pixels in own])
     height, width = own.shape[1:3]
     try:
-        return np.stack([_followed(picture, recipe, (height, width)) for picture in pictures])
+        if grey:
+            pictures = [_rgb(picture, recipe.alpha).convert("L") for picture in pictures]
+        pixels = np.stack([_followed(picture, recipe, (height, width)) for picture in pictures])
+        return pixels[..., :1] if grey else pixels
     except (ValueError, OSError):
         return None
 

@@ -33,18 +33,18 @@ class TorchSide:
 
     @cached_property
     def probe(self) -> np.ndarray:
-        """A picture with no symmetry and all colours, uint8 [H, W, 3]: blocks of colour under noise."""
+        """A picture with no symmetry and all colours, uint8 [H, W, C]: blocks of colour under noise."""
         random = np.random.default_rng(7)
-        height, width = self.pixels.shape[1:3]
-        blocks = random.integers(40, 216, (5, 7, 3))
+        height, width, channels = self.pixels.shape[1:]
+        blocks = random.integers(40, 216, (5, 7, channels))
         rows, columns = np.arange(height) * 5 // height, np.arange(width) * 7 // width
-        return np.asarray(blocks[rows][:, columns] + random.integers(-40, 40, (height, width, 3)), np.uint8)
+        return np.asarray(blocks[rows][:, columns] + random.integers(-40, 40, (height, width, channels)), np.uint8)
 
     @cached_property
     def module_input(self) -> np.ndarray:
-        """What the classifier's module reads of the probe: float32 [1, 3, H, W]."""
+        """What the classifier's module reads of the probe: float32 [1, C, H, W]."""
         statistics = self.reference.classifier.preprocessing
-        mean, std = (np.array(v, np.float64).reshape(3, 1, 1) for v in (statistics.mean, statistics.std))
+        mean, std = (np.array(v, np.float64).reshape(-1, 1, 1) for v in (statistics.mean, statistics.std))
         return ((self.probe.transpose(2, 0, 1)[None] / 255 - mean) / std).astype(np.float32)
 
     def answer(self, tensor: Any) -> np.ndarray:

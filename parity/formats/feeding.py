@@ -69,12 +69,12 @@ def fitting_batch(pixels: np.ndarray, batch: int, artifact: Artifact) -> int:
     pixels: uint8 [N, H, W, 3].
     """
     fewer = min(batch, max(len(pixels), 1))
-    height, width = pixels.shape[1:3]
+    height, width, channels = pixels.shape[1:]
     with suppress(ConversionError, ParityError):  # a damaged file, of which the backends say more
         accepted = read_input_shapes(artifact)
-        if (fewer, 3, height, width) in accepted:
+        if (fewer, channels, height, width) in accepted:
             return fewer
-        if (batch, 3, height, width) in accepted:
+        if (batch, channels, height, width) in accepted:
             return batch
         if batch == 1:
             return accepted.images_at_once(MOST_FIXED, 1, (height, width)) or batch

@@ -64,10 +64,10 @@ class Decoder:
                 # Where the directory lies, and on whose machine, must not show in the results.
                 reason = str(error).replace(path, name)
             reasons.append(reason.encode("utf-8", "backslashreplace").decode())
-        sizes = [preprocessing.size for preprocessing in self.preprocessings]
+        shapes = [(*preprocessing.size, preprocessing.channels) for preprocessing in self.preprocessings]
         pixels = tuple(
-            np.stack([row[place] for row in rows]) if rows else np.zeros((0, *size, 3), np.uint8)
-            for place, size in enumerate(sizes)
+            np.stack([row[place] for row in rows]) if rows else np.zeros((0, *shape), np.uint8)
+            for place, shape in enumerate(shapes)
         )
         return Decoded(pixels, tuple(reasons), tuple(contents))
 

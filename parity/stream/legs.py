@@ -82,7 +82,8 @@ class Sample:
             pixels = self._read([place])
             if len(pixels):
                 return pixels
-        return np.zeros((1, *self.classifier.preprocessing.size, 3), np.uint8)
+        preprocessing = self.classifier.preprocessing
+        return np.zeros((1, *preprocessing.size, preprocessing.channels), np.uint8)
 
     @cached_property
     def pixels(self) -> np.ndarray:

@@ -54,7 +54,7 @@ def load_images(images: Any, preprocessing: Preprocessing, relative_to: Path | N
     names = unique_names((*paths, *(Path(f"image {index}") for index in range(len(pictures)))))
     rows = [read_pixels(path, preprocessing, at_least=SMALLEST) for path in paths]
     rows += [_pixels_of(*named, preprocessing) for named in zip(names[len(paths) :], pictures, strict=True)]
-    empty = np.zeros((0, *preprocessing.size, 3), np.uint8)
+    empty = np.zeros((0, *preprocessing.size, preprocessing.channels), np.uint8)
     files = () if pictures else tuple(paths)
     return ImageSet(tuple(names), np.stack(rows) if rows else empty, files)
 

@@ -44,11 +44,11 @@ def thumbnail_key(thumbnails: Mapping[str, str], model: str, image: str) -> str:
 
 
 def thumbnail(pixels: np.ndarray) -> str:
-    """Make a data: URI of a JPEG of at most 96 pixels a side. pixels: uint8 [H, W, 3]."""
-    from PIL import Image
+    """Make a data: URI of a JPEG of at most 96 pixels a side. pixels: uint8 [H, W, C]."""
+    from conversion.images import to_picture
 
     for side, quality in _SIZES:
-        picture = Image.fromarray(pixels)
+        picture = to_picture(pixels)
         picture.thumbnail((side, side))
         written = io.BytesIO()
         picture.save(written, "JPEG", quality=quality)

@@ -97,18 +97,14 @@ def _entered(examination: Examination, values: Mapping[str, np.ndarray], entry: 
 
 
 def _plain(fit: Fit) -> bool:
-    return (
-        fit.source == (0, 1, 2)
-        and np.allclose(fit.slope, 1, atol=2e-3)
-        and np.allclose(fit.offset, 0, atol=INPUT_SAME)
-    )
+    return fit.in_order and np.allclose(fit.slope, 1, atol=2e-3) and np.allclose(fit.offset, 0, atol=INPUT_SAME)
 
 
 def _named(fit: Fit, examination: Examination, repair: Repair) -> Iterator[Suspect]:
     """Name what a fit says."""
     statistics = examination.reference.classifier.preprocessing
     mean, std = np.array(statistics.mean), np.array(statistics.std)
-    if fit.source != (0, 1, 2):
+    if not fit.in_order:
         order = "".join(_CHANNELS[i][0].upper() for i in fit.source)
         bgr = fit.source == (2, 1, 0)
         yield Suspect(
@@ -127,7 +123,7 @@ def _named(fit: Fit, examination: Examination, repair: Repair) -> Iterator[Suspe
     slope, offset = np.array(fit.slope), np.array(fit.offset)
     if np.allclose(slope, 1, atol=2e-3) and np.allclose(offset, 0, atol=INPUT_SAME):
         return
-    if fit.source != (0, 1, 2) and _permuted_statistics(fit, statistics.mean, statistics.std):
+    if not fit.in_order and _permuted_statistics(fit, statistics.mean, statistics.std):
         return  # the right numbers, for channels in another order
     fault, message = _name(slope, offset, mean, std)
     yield Suspect(
@@ -175,7 +171,7 @@ def _name(slope: np.ndarray, offset: np.ndarray, mean: np.ndarray, std: np.ndarr
         kinds = {
             "-mean instead of -mean/std": -mean,
             "of the wrong sign": mean / std,
-            "missing": np.zeros(3),
+            "missing": 0 * mean,
             "-mean*255 instead of -mean/std": -255 * mean,
             "-mean*255/std instead of -mean/std": -255 * mean / std,
         }
@@ -226,7 +222,7 @@ def _shifted(image: np.ndarray, expected: np.ndarray, repair: Repair) -> Iterato
 def _mixed(examination: Examination, image: np.ndarray, repair: Repair) -> Iterator[Suspect]:
     """Look for channels that are mixtures of the image's, before they were normalised: grey of colours, say."""
     probe = examination.torch.probe
-    if image.shape != (3, *probe.shape[:2]) or not np.isfinite(image).all():
+    if image.shape != (3, *probe.shape[:2]) or probe.shape[2] != 3 or not np.isfinite(image).all():
         return
     statistics = examination.reference.classifier.preprocessing
     mean, std = (np.array(v, np.float64).reshape(3, 1, 1) for v in (statistics.mean, statistics.std))

@@ -42,7 +42,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
     accepted = read_input_shapes(examination.file.artifact)
     options = [option for option in accepted.options if len(option) == 4]
     yield from _other_type(examination)
-    if options and not any(3 in option[1] for option in options):
+    if options and not any(examination.pixels.shape[3] in option[1] for option in options):
         yield from _other_channels(examination, options[0])
         return
     batch = examination.candidate.batch
@@ -80,6 +80,8 @@ def _of_floats(model: Editable) -> None:
 def _other_channels(examination: Examination, option: Sequence[Axis]) -> Iterator[Suspect]:
     """Look for channels in another place, or for one where there should be three."""
     has_colours = format_of(examination.file.artifact).HAS_IMAGE_TYPE
+    if examination.pixels.shape[3] != 3:
+        return
     if not has_colours and 3 in option[3]:
         yield Suspect(
             "i-input-layout",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conversion.images import to_picture
 from conversion.shapes import coreml_input_shapes
 from parity.core.errors import ParityError
 from parity.core.results import Prediction
@@ -94,14 +95,12 @@ def _probabilities_output(artifact: Artifact, description: Any) -> str:
 
 
 def fed(artifact: Artifact, feature: Any, pixels: np.ndarray) -> Any:
-    """Make what an input takes of the pixels of a batch, uint8 [N, H, W, 3], by the file's contract.
+    """Make what an input takes of the pixels of a batch, uint8 [N, H, W, C], by the file's contract.
 
     An image is pixels, whatever the contract says: Core ML has no other.
     """
     if feature.type.WhichOneof("Type") == "imageType":
-        from PIL import Image
-
-        return Image.fromarray(pixels[0])
+        return to_picture(pixels[0])
     return as_array(artifact, pixels, list(feature.type.multiArrayType.shape))
 
 

@@ -52,7 +52,7 @@ def replace_input(
     shape = [int(d.constant.size) for d in image.type.tensorType.dimensions]
     last = not takes_image(model) and layout_of(shape) == "NHWC"
     turned = last and value != image.name
-    channels = [1] * (len(shape) - 3) + ([1, 1, 3] if last and not turned else [3, 1, 1])
+    channels = [1] * (len(shape) - 3) + ([1, 1, -1] if last and not turned else [-1, 1, 1])
     added: list[Any] = []
     current = image.name
     if image.type.tensorType.dataType != FP32:

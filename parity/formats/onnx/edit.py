@@ -48,7 +48,7 @@ def replace_input(
     dtype = np.float16 if kind == TensorProto.FLOAT16 else np.float32
     last = channels_last(image)
     turned = last and value != image.name
-    channels = (1, 1, 1, 3) if last and not turned else (1, 3, 1, 1)
+    channels = (1, 1, 1, -1) if last and not turned else (1, -1, 1, 1)
     parts = ("scale", "bias", "floats", "planes", "scaled", "input")
     scales, biases, floats, planes, scaled, result = (_fresh(model, f"repaired {part}") for part in parts)
     for name, numbers in ((scales, scale), (biases, bias)):

@@ -65,13 +65,14 @@ def _dtype(name: str) -> np.dtype[Any]:
 
 
 def image_name(artifact: Artifact, inputs: Mapping[str, Input]) -> str:
-    """Check that a model has one input, an image [N, 3, H, W] or [N, H, W, 3], and return its name."""
+    """Check that a model has one input, an image [N, C, H, W] or [N, H, W, C], and return its name."""
     shapes = {name: one.shape for name, one in inputs.items()}
     ordered = [in_nchw(shape, artifact.contract.layout) for shape in shapes.values()]
     listed = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items()) or "none"
-    if len(ordered) != 1 or len(ordered[0]) != 4 or ordered[0][1] not in (3, None):
+    if len(ordered) != 1 or len(ordered[0]) != 4 or ordered[0][1] not in (3, 1, None):
         raise ParityError(
-            f"{artifact.path}: a classifier takes one image [N, 3, height, width]; this model takes {listed}"
+            f"{artifact.path}: a classifier takes one image [N, 3, height, width], or [N, 1, height, width] "
+            f"of grey; this model takes {listed}"
         )
     wanted = artifact.contract.input
     if wanted and wanted not in shapes:
