@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from conversion.errors import ConversionError
 from conversion.heads import Head, Place, head_of, task_of
 from conversion.labels import label_names
+from conversion.reference_module import as_reference, remarks_on
 from conversion.task import Task
 
 if TYPE_CHECKING:
@@ -128,7 +129,8 @@ def _per_channel(name: str, value: Any) -> tuple[float, ...]:
 class Model:
     """Hold a PyTorch model of images with what it is for.
 
-    module: takes normalised float images [N, channels, height, width]; what it answers is the task's to say.
+    module: takes normalised float images [N, channels, height, width]; what it answers is the task's to say. On a
+        GPU, in half precision or compiled it is copied first (conversion.reference_module).
     labels: of the task's classes; empty where it has none.
     """
 
@@ -140,7 +142,13 @@ class Model:
 
     def __post_init__(self) -> None:
         _check_name(self)
+        object.__setattr__(self, "module", as_reference(self.name, self.module))
         object.__setattr__(self, "labels", self.task.labels)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the module is no longer, so that it can be the reference."""
+        return remarks_on(self.module)
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +172,7 @@ class Classifier(Model):
 
     def __post_init__(self) -> None:
         _check_name(self)
+        object.__setattr__(self, "module", as_reference(self.name, self.module))
         try:
             object.__setattr__(self, "labels", label_names(self.labels))
             head = head_of(self.softmax, self.sigmoid, self.output)

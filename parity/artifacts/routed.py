@@ -56,4 +56,4 @@ def open_sides(
     shown = load_images(list(images or entry.images), classifier.preprocessing, None if images else read.directory)
     stated = entry.tolerance.get(route)
     converted = under(contract, artifact_of(classifier, entry, route, directory))
-    return Sides(classifier, converted, shown, stated and stated.probability)
+    return Sides(classifier, converted, shown, stated.probability if stated else None)

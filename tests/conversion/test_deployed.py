@@ -273,10 +273,11 @@ def test_a_module_that_fails_on_the_declared_size() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_a_module_of_another_precision_is_told_what_to_do(dtype: torch.dtype) -> None:
-    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 8)).eval().to(dtype)
+def test_a_module_that_gets_another_precision_later_is_told_what_to_do(dtype: torch.dtype) -> None:
+    classifier = tiny(module=torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 8)).eval())
+    classifier.module.to(dtype)
 
-    message = refusal(tiny(module=module))
+    message = refusal(classifier)
 
     assert f"the weights `1.weight` are {dtype}, and the reference computes in fp32: module.float()" in message
 
