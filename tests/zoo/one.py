@@ -1,0 +1,102 @@
+"""One network of the zoo by every route: a line for each route and backend, with whose fault a failure is."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from conversion import ROUTES, ConversionError, convert
+from parity.backends import backends_for
+from parity.backends.reference import Reference, make_reference
+from parity.core.results import Subject
+from parity.pipeline import judge_artifact
+from parity.suite.images import load_images
+from tests.zoo.collection import Animal
+from tests.zoo.weights import house, photos
+
+# onnx-reference takes minutes where these take seconds, and finds what onnxruntime finds.
+BACKENDS = ("onnxruntime", "coreml-evaluator")
+# A package whose code a conversion fails in -> whose fault that is.
+CULPRITS = {
+    "torch": "exporter",
+    "onnxscript": "exporter",
+    "onnx_ir": "exporter",
+    "onnx": "exporter",
+    "onnxslim": "exporter",
+    "coremltools": "converter",
+    "onnx_coreml": "converter",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """Report one network by one route on one backend.
+
+    size: height and width of its images. backend: `-` where the conversion failed. apart: the largest |dp|.
+    whose: exporter, converter, evaluator, runtime, fp16 or ours; empty for what passes. faults: what was named,
+    each with a `?` where it is not confirmed.
+    """
+
+    network: str
+    size: int
+    route: str
+    backend: str
+    verdict: str
+    seconds: float
+    apart: float | None = None
+    allowed: float | None = None
+    reason: str = ""
+    whose: str = ""
+    faults: tuple[str, ...] = ()
+
+
+def lines(animal: Animal, routes: tuple[str, ...], directory: Path) -> Iterator[Line]:
+    """Convert a network by its routes and judge each file. directory: where the files go."""
+    housed = house(animal)
+    classifier = housed.classifier
+    reference = make_reference(classifier, load_images(photos(), classifier.preprocessing))
+    for route in routes or tuple(ROUTES):
+        began = time.monotonic()
+        try:
+            artifact = convert(classifier, route, directory)
+        except ConversionError as error:
+            took = time.monotonic() - began
+            reason = " ".join(str(error).split())
+            yield Line(animal.name, housed.size, route, "-", "error", took, reason=reason, whose=culprit(error))
+            continue
+        able = [name for name in backends_for(artifact.format) if name in BACKENDS]
+        for leg in judge_artifact(reference, artifact, able, explain=True):
+            took = time.monotonic() - began
+            yield _line(animal, housed.size, leg.subject, took, reference)
+
+
+def _line(animal: Animal, size: int, subject: Subject, seconds: float, reference: Reference) -> Line:
+    faults = tuple(d.fault + ("" if d.confirmed else "?") for d in subject.diagnoses)
+    whose = ""
+    if subject.verdict == "error":
+        whose = "evaluator" if subject.backend == "coreml-evaluator" else "runtime"
+    elif subject.verdict == "fail":
+        whose = "fp16" if _is_rounding(subject) else "converter"
+    return Line(
+        *(animal.name, size, subject.route, subject.backend, subject.verdict, seconds),
+        *(subject.max_abs_diff, subject.tolerance, subject.reason, whose, faults),
+    )
+
+
+def _is_rounding(subject: Subject) -> bool:
+    return any(d.fault in ("p-fp16-drift", "p-fp16-overflow") for d in subject.diagnoses if d.confirmed)
+
+
+def culprit(error: BaseException) -> str:
+    """Say whose fault it is that a conversion failed: whose code was called by ours in the end."""
+    cause = error.__cause__ or error
+    for frame in traceback.extract_tb(cause.__traceback__):
+        parts = Path(frame.filename).parts
+        if "site-packages" in parts:
+            package = parts[parts.index("site-packages") + 1]
+            if package in CULPRITS:
+                return CULPRITS[package]
+    return "ours"

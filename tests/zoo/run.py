@@ -1,0 +1,98 @@
+"""`make zoo`: every network of the zoo by every route, one process a network; goes on where it stopped.
+
+    animals() --one process each--> zoo.jsonl, a line a leg --> docs/zoo.md
+
+Ends with 1 where an answer is wrong and nobody is known to be at fault: those are to be looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).resolve().parents[2]
+if __name__ == "__main__":
+    # A package in the environment may be called `tests` too.
+    sys.path.insert(0, str(ROOT))
+    sys.modules["tests"] = ModuleType("tests")
+    sys.modules["tests"].__path__ = [str(ROOT / "tests")]
+
+from tests.zoo.collection import Animal, animals  # noqa: E402  - ours only now
+from tests.zoo.one import Line, lines  # noqa: E402
+from tests.zoo.table import written  # noqa: E402
+
+RECORD = ROOT / ".parity" / "zoo" / "zoo.jsonl"
+TABLE = ROOT / "docs" / "zoo.md"
+SECONDS = 900.0
+
+
+def read(record: Path) -> list[Line]:
+    """Read what earlier runs wrote; the last line may be torn."""
+    found = []
+    for text in record.read_text(encoding="utf-8").splitlines() if record.is_file() else ():
+        try:
+            content = json.loads(text)
+        except ValueError:
+            continue
+        found.append(Line(**{**content, "faults": tuple(content["faults"])}))
+    return found
+
+
+def keep(record: Path, some: Iterable[Line]) -> None:
+    """Add lines to the record, all of a network's together."""
+    record.parent.mkdir(parents=True, exist_ok=True)
+    with record.open("a", encoding="utf-8") as file:
+        file.write("".join(f"{json.dumps(asdict(line))}\n" for line in some))
+
+
+def run_one(animal: Animal, routes: Sequence[str], record: Path, seconds: float) -> None:
+    """Run a network in a process of its own; what it does not survive is a line too."""
+    began = time.monotonic()
+    options = [f"--route={route}" for route in routes]
+    command = [sys.executable, __file__, "--one", animal.name, "--record", str(record), *options]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds)
+        reason = "" if done.returncode == 0 else " ".join(done.stderr.split())[-300:] or f"code {done.returncode}"
+    except subprocess.TimeoutExpired:
+        reason = f"ended after {seconds:.0f} s"
+    if reason:
+        keep(
+            record, [Line(animal.name, 0, "-", "-", "error", time.monotonic() - began, reason=reason, whose="ours")]
+        )
+
+
+def main() -> int:
+    """Run the zoo, or a part of it, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", help="networks whose names contain this")
+    parser.add_argument("--route", action="append", default=[], help="only this route; repeatable")
+    parser.add_argument("--record", type=Path, default=RECORD)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="for one network")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--table", action="store_true", help="only write the table")
+    asked = parser.parse_args()
+    chosen = [animal for animal in animals() if asked.only in animal.name]
+    if asked.one:
+        (animal,) = (a for a in chosen if a.name == asked.one)
+        with tempfile.TemporaryDirectory(prefix="coreml-parity-zoo-") as directory:
+            keep(asked.record, list(lines(animal, tuple(asked.route), Path(directory))))
+        return 0
+    done = {line.network for line in read(asked.record)}
+    left = [] if asked.table else [animal for animal in chosen if animal.name not in done]
+    for number, animal in enumerate(left, 1):
+        print(f"{number} of {len(left)}: {animal.name}", flush=True)
+        run_one(animal, asked.route, asked.record, asked.seconds)
+    TABLE.write_text(written(read(asked.record)), encoding="utf-8")
+    return 1 if any(line.whose == "ours" for line in read(asked.record)) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
