@@ -1,0 +1,135 @@
+"""The zoo: a sample of it runs, what it writes is what happened, and an interrupted run goes on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from conversion import ConversionError
+from tests.sampling import sample
+from tests.zoo import run
+from tests.zoo.collection import TIMM, Animal, animals
+from tests.zoo.one import Line, culprit, lines
+from tests.zoo.table import written
+
+# Six routes and a search for causes take minutes for a network: `make zoo` takes them.
+ROUTES = ("onnx-torchscript", "mlprogram-fp32")
+# Of more weights than these a conversion alone takes minutes.
+LARGE = ("vit_h_14", "vit_l_", "regnet_y_128gf", "vgg", "wide_resnet101_2", "convnext_large", "swin_b", "swin_v2_b")
+SMALL = {a.name for a in animals() if not any(large in a.name for large in LARGE)}
+SAMPLE = sorted(sample(SMALL, 8))
+
+
+def line(network: str = "timm/a", route: str = "onnx", **changes: object) -> Line:
+    return replace(Line(network, 64, route, "onnxruntime", "pass", 1.5, 2e-7, 1e-5), **changes)
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_a_sample_converts_and_agrees(name: str, tmp_path: Path) -> None:
+    pytest.importorskip(name.partition("/")[0])
+    (animal,) = (a for a in animals() if a.name == name)
+
+    rows = list(lines(animal, ROUTES, tmp_path))
+
+    assert [(row.route, row.verdict) for row in rows] == [(route, "pass") for route in ROUTES], rows
+
+
+def test_the_zoo_is_as_large_as_it_says() -> None:
+    names = [animal.name for animal in animals()]
+
+    assert len(names) == len(set(names))
+    assert len(TIMM) >= 70
+    assert sum(name.startswith("torchvision/") for name in names) == 80
+    assert sum(name.startswith("transformers/") for name in names) == 8
+
+
+@pytest.mark.parametrize("name", TIMM)
+def test_every_name_is_one_of_timms(name: str) -> None:
+    timm = pytest.importorskip("timm")
+
+    assert timm.is_model(name)
+
+
+def test_a_run_goes_on_behind_a_torn_line(tmp_path: Path) -> None:
+    record = tmp_path / "zoo.jsonl"
+    run.keep(record, [line(), line(route="mlprogram", faults=("p-fp16-drift",))])
+    with record.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(line("timm/b")))[:40])
+
+    assert run.read(record) == [line(), line(route="mlprogram", faults=("p-fp16-drift",))]
+
+
+def test_what_a_network_does_not_survive_is_a_line_of_ours(tmp_path: Path) -> None:
+    def fails(size: int) -> None:
+        raise AssertionError
+
+    run.run_one(Animal("timm", "no_such_network", fails), (), tmp_path / "zoo.jsonl", 600.0)
+
+    (row,) = run.read(tmp_path / "zoo.jsonl")
+    assert (row.network, row.verdict, row.whose) == ("timm/no_such_network", "error", "ours")
+    assert row.reason
+
+
+def test_the_page_counts_what_agrees_and_groups_what_does_not() -> None:
+    torn = "the conversion failed with ValueError: no `tile` of floats; what the converters said is in /tmp/a/b.log"
+    page = written(
+        [
+            line(),
+            line("timm/b"),
+            line(
+                route="mlprogram-fp32",
+                backend="-",
+                verdict="error",
+                reason=f"a, route x: {torn}",
+                whose="converter",
+            ),
+            line(
+                "timm/b",
+                "mlprogram-fp32",
+                backend="-",
+                verdict="error",
+                reason=f"b, route x: {torn}",
+                whose="converter",
+            ),
+            line(
+                "timm/b",
+                "mlprogram-export",
+                verdict="fail",
+                apart=0.2,
+                reason="4 drift of 4 image(s)",
+                whose="fp16",
+            ),
+        ]
+    )
+
+    assert "| `onnx` | 2 | 2 | 2 |" in page
+    assert "| ML Program, by trace or by export | 1 | 0 | 2 |" in page
+    assert "| timm/a | 64 | 2e-07 |  |  | - |  |  | 3 |" in page
+    assert "| `mlprogram-fp32` | converter | timm/a, timm/b | ValueError: no `tile` of floats |" in page
+    assert "| `mlprogram-export` | fp16 | timm/b | drift of image(s) |" in page
+    assert "/tmp" not in page
+
+
+def test_the_latest_line_of_a_leg_counts() -> None:
+    assert "| `onnx` | 1 | 1 | 1 |" in written([line(verdict="fail", apart=0.5), line()])
+
+
+def test_whose_code_fails_is_whose_fault_it_is() -> None:
+    import coremltools as ct
+    import torch
+
+    def failing(work: object) -> ConversionError:
+        try:
+            work()  # type: ignore[operator]
+        except Exception as error:
+            wrapped = ConversionError("x")
+            wrapped.__cause__ = error
+            return wrapped
+        raise AssertionError
+
+    assert culprit(failing(lambda: ct.convert("nothing"))) == "converter"
+    assert culprit(failing(lambda: torch.jit.trace(3, 3))) == "exporter"
+    assert culprit(failing(lambda: 1 / 0)) == "ours"
