@@ -43,20 +43,21 @@ def init(
         progress("loading PyTorch", None)
         from parity.starting.files import SUITE_FILE, WORKFLOW_FILE, check_free, write_all
         from parity.starting.models_text import models_text
-        from parity.starting.network import load_subject
-        from parity.starting.plan import MODELS_FILE, make_plan, reference_from_suite
+        from parity.starting.network import load_model
+        from parity.starting.plan import MODELS_FILE, finished_files, make_plan, reference_from_suite
         from parity.starting.suite_text import suite_text
         from parity.starting.workflow_text import workflow_text
 
         check_free(directory, (SUITE_FILE, WORKFLOW_FILE), force)
         progress(f"{model}: loading", None)
-        subject = load_subject(reference_from_suite(model, directory), directory)
-        if subject.is_bare:
+        finished = finished_files(artifacts)
+        loaded = load_model(reference_from_suite(model, directory), directory, finished)
+        if loaded.is_bare:
             check_free(directory, (MODELS_FILE,), force)
         progress(f"{model}: looking at files and images", None)
-        plan = make_plan(subject, artifacts, images, directory)
+        plan = make_plan(loaded, finished, images, directory)
         # The suite comes last: it names the others.
-        texts = {MODELS_FILE: models_text(subject)} if subject.is_bare else {}
+        texts = {MODELS_FILE: models_text(loaded)} if loaded.is_bare else {}
         texts |= {WORKFLOW_FILE: workflow_text(plan), SUITE_FILE: suite_text(plan)}
         paths = write_all(directory, texts)
     for path in paths:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from parity.starting.files import MARK
+from parity.starting.network import numbers
 from parity.starting.plan import FUNCTION
 
 if TYPE_CHECKING:
     from parity.starting.network import StartingModel
 
 
-def models_text(subject: StartingModel) -> str:
+def models_text(model: StartingModel) -> str:
     """Write models.py: what is assumed of a network stands above the line that assumes it."""
-    classifier, preprocessing = subject.classifier, subject.classifier.preprocessing
-    weights, size, resize, statistics, labels = subject.assumptions
+    classifier, preprocessing = model.classifier, model.classifier.preprocessing
+    weights, size, resize, statistics, labels = model.assumptions
     return f"""{MARK}; yours to change. Confirm each line that is assumed.
 from pathlib import Path
 
@@ -31,11 +33,17 @@ PREPROCESSING = Preprocessing(
     std={preprocessing.std!r},
 )
 # Assumed {labels}.
-LABELS = tuple(str(number) for number in range({len(classifier.labels)}))
+LABELS = {_labels(classifier.labels)}
 
 
 def {FUNCTION}() -> Classifier:
     # Assumed: {weights}.
-    network = load_callable({subject.reference!r}, Path(__file__).parent)()
+    network = load_callable({model.reference!r}, Path(__file__).parent)()
     return Classifier({classifier.name!r}, network.eval(), PREPROCESSING, LABELS)
 """
+
+
+def _labels(labels: Sequence[str]) -> str:
+    if labels == numbers(len(labels)):
+        return f"tuple(str(number) for number in range({len(labels)}))"
+    return "\n".join(["(", *(f"    {label!r}," for label in labels), ")"])

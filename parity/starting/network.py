@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from conversion.artifact import open_artifact
 from conversion.classifier import Classifier, Preprocessing
+from conversion.errors import ConversionError
 from conversion.guards.torch_defaults import kept_torch_defaults
-from conversion.guards.user_code import told_error, user_code
+from conversion.guards.user_code import UserCodeError, told_error, user_code
 from parity.core.errors import ParityError
+from parity.formats.editing import open_editable
 from parity.suite.models import NoClassifierError, load_classifier
 
 if TYPE_CHECKING:
@@ -36,9 +39,10 @@ class StartingModel:
     assumptions: tuple[str, ...] = ()
 
 
-def load_subject(reference: str, directory: Path) -> StartingModel:
+def load_model(reference: str, directory: Path, finished: Sequence[Path] = ()) -> StartingModel:
     """Load MODEL as `load_classifier` does; a function that returns a bare torch.nn.Module will do too.
 
+    finished: files that were converted from it; one that names its classes names those of a bare network.
     Raises ParityError or ConversionError: it cannot be loaded, or is no classifier of images of three channels.
     """
     try:
@@ -49,17 +53,35 @@ def load_subject(reference: str, directory: Path) -> StartingModel:
         if not isinstance(error.answer, torch.nn.Module):
             raise
         network = error.answer
-    classifier = _wrapped(reference, network)
-    return StartingModel(reference, classifier, True, tuple(_assumptions(reference, classifier)))
-
-
-def _wrapped(reference: str, network: torch.nn.Module) -> Classifier:
-    """Make a classifier of a bare network: its size by trying, ImageNet's mean and std, classes by number."""
     size, classes = _size_and_classes(reference, network.eval())
+    labels, origin = _labels(finished, classes)
     # The share of the shorter side that torchvision crops to: 224 of 256.
     preprocessing = Preprocessing(size=(size, size), resize=round(size * 256 / 224))
-    name = reference.rpartition(":")[2]
-    return Classifier(name, network, preprocessing, tuple(map(str, range(classes))))
+    classifier = Classifier(reference.rpartition(":")[2], network, preprocessing, labels)
+    assumptions = (*_assumptions(reference, preprocessing), f"labels: {origin}, one for each of {classes} logits")
+    return StartingModel(reference, classifier, True, assumptions)
+
+
+def numbers(classes: int) -> tuple[str, ...]:
+    """Name classes by number: 0, 1 and so on."""
+    return tuple(map(str, range(classes)))
+
+
+def _labels(finished: Sequence[Path], classes: int) -> tuple[tuple[str, ...], str]:
+    """Return the names that a file has for so many classes, or numbers, and where they come from, in words."""
+    for path in finished:
+        labels = _labels_of(path)
+        if len(labels) == classes == len(set(labels)):
+            return labels, f"those of {path}, taken to be in the order of the network"
+    return numbers(classes), "by number"
+
+
+def _labels_of(path: Path) -> tuple[str, ...]:
+    try:
+        labels = open_editable(open_artifact(path)).labels() or ()
+    except (ParityError, ConversionError):  # damaged, of which the run says more
+        return ()
+    return tuple(labels) if all(isinstance(label, str) for label in labels) else ()
 
 
 def _size_and_classes(reference: str, network: torch.nn.Module) -> tuple[int, int]:
@@ -72,6 +94,8 @@ def _size_and_classes(reference: str, network: torch.nn.Module) -> tuple[int, in
         try:
             with kept_torch_defaults(), user_code(reference), torch.no_grad():
                 answer = network(example)
+        except UserCodeError:
+            raise
         except Exception as error:  # the user's own code
             refusals.append(told_error(error))
             continue
@@ -103,8 +127,7 @@ def _classes(reference: str, answer: Any) -> int:
     return int(answer.shape[1])
 
 
-def _assumptions(reference: str, classifier: Classifier) -> Iterator[str]:
-    preprocessing, classes = classifier.preprocessing, len(classifier.labels)
+def _assumptions(reference: str, preprocessing: Preprocessing) -> Iterator[str]:
     height, width = preprocessing.size
     yield f"{reference} returns the trained network; load its weights there"
     yield f"size: {height}x{width}, the first of the sizes tried that the network takes"
@@ -113,7 +136,6 @@ def _assumptions(reference: str, classifier: Classifier) -> Iterator[str]:
         "then the centre is cropped"
     )
     yield f"mean {_listed(preprocessing.mean)} and std {_listed(preprocessing.std)}: ImageNet's, for pixels 0..1"
-    yield f"labels: by number, 0 to {classes - 1}, one for each of the {classes} logits"
 
 
 def _listed(numbers: Sequence[float]) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 from conversion.artifact import open_artifact
+from conversion.guards.torch_defaults import with_torch_defaults
+from conversion.guards.user_code import user_code
 from conversion.routes import find_route
 from parity.backends import backends_for
 from parity.backends.reference import Reference, make_reference
@@ -36,7 +38,7 @@ class Plan:
     assumptions: what the user must confirm. remarks: what weakens a verdict.
     """
 
-    subject: StartingModel
+    model: StartingModel
     factory: str
     images: tuple[str, ...]
     routes: tuple[str, ...]
@@ -48,35 +50,45 @@ class Plan:
     remarks: tuple[str, ...] = ()
 
 
-def make_plan(subject: StartingModel, artifacts: Sequence[str], images: Sequence[str], directory: Path) -> Plan:
+@with_torch_defaults
+def make_plan(model: StartingModel, finished: Sequence[Path], images: Sequence[str], directory: Path) -> Plan:
     """Plan a suite in a directory.
 
-    artifacts: files, or globs of them; images: files, directories or globs; from where the command is called.
+    images: files, directories or globs, from where the command is called, as finished files are.
     Raises ParityError, ConversionError or ImageError: there are no such files, or they cannot be read.
     """
     patterns = [from_suite(pattern, directory) for pattern in images]
-    pictures = load_images(patterns, subject.classifier.preprocessing, directory)
+    pictures = load_images(patterns, model.classifier.preprocessing, directory)
 
     @cache
     def reference() -> Reference:
-        return make_reference(subject.classifier, pictures)
+        with user_code(model.reference):
+            return make_reference(model.classifier, pictures)
 
-    paths = [path for one in artifacts for path in _files(one)]
-    formats = [open_artifact(path).format for path in paths] or [find_route(route).format for route in ROUTES]
-    finished = tuple(_entries(paths, directory, subject, reference))
+    formats = [open_artifact(path).format for path in finished] or [find_route(route).format for route in ROUTES]
+    entries = tuple(
+        finished_entry(path, from_suite(str(path), directory), model.classifier, reference) for path in finished
+    )
     installs = tuple(_installs(directory))
+    factory = f"{MODELS_FILE}:{FUNCTION}" if model.is_bare else model.reference
     return Plan(
-        subject,
-        f"{MODELS_FILE}:{FUNCTION}" if subject.is_bare else subject.reference,
+        model,
+        factory,
         tuple(dict.fromkeys(patterns)),
-        () if finished else ROUTES,
-        finished,
+        () if entries else ROUTES,
+        entries,
         any(_NATIVE in backends_for(one) for one in formats),
         f"{sys.version_info.major}.{sys.version_info.minor}",
         installs,
-        (*subject.assumptions, *_measured(finished), f"CI installs by pip: {', '.join(installs)}"),
-        tuple(_remarks(pictures, directory)),
+        (*model.assumptions, *_measured(entries), f"CI installs by pip: {', '.join(installs)}"),
+        (*_remarks(pictures), *_left_behind([*patterns, model.reference, *(e.path for e in entries)], directory)),
     )
+
+
+def finished_files(arguments: Sequence[str]) -> list[Path]:
+    """List the files of a command line, each once; a pattern that the shell left alone is one of ours."""
+    listed = [[name] if Path(name).exists() else matching([name], Path()) for name in arguments]
+    return list(dict.fromkeys(Path(name) for names in listed for name in names))
 
 
 def from_suite(text: str, directory: Path) -> str:
@@ -110,18 +122,6 @@ def reference_from_suite(model: str, directory: Path) -> str:
     return f"{model.removesuffix(weights)}{from_suite(weights, directory)}"
 
 
-def _files(artifact: str) -> list[Path]:
-    """List the files of an argument; a pattern that the shell left alone is one of ours."""
-    return [Path(artifact)] if Path(artifact).exists() else [Path(name) for name in matching([artifact], Path())]
-
-
-def _entries(
-    paths: Sequence[Path], directory: Path, subject: StartingModel, reference: Callable[[], Reference]
-) -> Iterator[Finished]:
-    for path in dict.fromkeys(paths):
-        yield finished_entry(path, from_suite(str(path), directory), subject.classifier, reference)
-
-
 def _measured(finished: Sequence[Finished]) -> Iterator[str]:
     for one in finished:
         if one.about == MEASURED:
@@ -136,12 +136,20 @@ def _installs(directory: Path) -> Iterator[str]:
         yield "."
 
 
-def _remarks(pictures: ImageSet, directory: Path) -> Iterator[str]:
+def _remarks(pictures: ImageSet) -> Iterator[str]:
     if len(pictures.names) < _FEW:
         yield f"{len(pictures.names)} image(s) say little: give {_FEW} photos or more, of several classes"
     if are_noise(pictures.pixels):
         yield NOISE
+
+
+def _left_behind(named: Sequence[str], directory: Path) -> Iterator[str]:
+    """Say what CI would not have, or not look at: it sees what is in the repository."""
     home = directory.absolute()
     repository = next((one for one in (home, *home.parents) if (one / ".git").exists()), home)
     if repository != home:
         yield f"GitHub reads workflows only in {repository}: move .github there, and let its steps work in {home}"
+    for name in named:
+        path = Path(os.path.abspath(home / name))  # noqa: PTH100
+        if not path.is_relative_to(repository):
+            yield f"{name} lies outside of {repository}, where CI has no such file: copy it there"

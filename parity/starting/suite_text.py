@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield "# classes prove most; noise, or one class alone, proves nothing."
     yield f"images = {_list(plan.images)}"
     yield ""
-    yield f"[models.{_key(plan.subject.classifier.name)}]"
+    yield f"[models.{_key(plan.model.classifier.name)}]"
     yield "# The function that returns the PyTorch model. Every file is compared with its answers."
     yield f"factory = {quoted(plan.factory)}"
     if plan.routes:
@@ -46,7 +47,7 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield "# Finished files. Without `routes` nothing is converted: these are compared as they are."
         yield "artifacts = ["
         for finished in plan.finished:
-            yield f"    # {finished.about}"
+            yield from (f"    # {line}" for line in textwrap.wrap(finished.about, 96))
             yield f"    {_entry(finished)},"
         yield "]"
 
