@@ -45,21 +45,42 @@ def load_model(reference: str, directory: Path, finished: Sequence[Path] = ()) -
     finished: files that were converted from it; one that names its classes names those of a bare network.
     Raises ParityError or ConversionError: it cannot be loaded, or is no classifier of images of three channels.
     """
-    try:
-        return StartingModel(reference, load_classifier(reference, directory=directory))
-    except NoClassifierError as error:
-        import torch
-
-        if not isinstance(error.answer, torch.nn.Module):
-            raise
-        network = error.answer
+    loaded = _classifier_or_network(reference, directory)
+    if isinstance(loaded, Classifier):
+        return StartingModel(reference, loaded)
+    network = loaded
+    is_the_same = _have_one_state(network, _classifier_or_network(reference, directory))
     size, classes = _size_and_classes(reference, network.eval())
     labels, origin = _labels(finished, classes)
     # The share of the shorter side that torchvision crops to: 224 of 256.
     preprocessing = Preprocessing(size=(size, size), resize=round(size * 256 / 224))
     classifier = Classifier(reference.rpartition(":")[2], network, preprocessing, labels)
-    assumptions = (*_assumptions(reference, preprocessing), f"labels: {origin}, one for each of {classes} logits")
+    weights = (
+        "returns the trained network" if is_the_same else "returns other weights at each call, not trained ones"
+    )
+    assumptions = (
+        f"{reference} returns {weights}; load its weights there",
+        *_assumed_of_images(preprocessing),
+        f"labels: {origin}, one for each of {classes} logits",
+    )
     return StartingModel(reference, classifier, True, assumptions)
+
+
+def _classifier_or_network(reference: str, directory: Path) -> Any:
+    try:
+        return load_classifier(reference, directory=directory)
+    except NoClassifierError as error:
+        import torch
+
+        if isinstance(error.answer, torch.nn.Module):
+            return error.answer
+        raise
+
+
+def _have_one_state(network: torch.nn.Module, again: torch.nn.Module) -> bool:
+    """Say whether two calls returned the same weights; where they are random, no file agrees with the next call."""
+    pairs = zip(network.parameters(), again.parameters(), strict=False)
+    return all(bool((one == other).all()) for one, other in pairs if one.shape == other.shape)
 
 
 def numbers(classes: int) -> tuple[str, ...]:
@@ -127,9 +148,8 @@ def _classes(reference: str, answer: Any) -> int:
     return int(answer.shape[1])
 
 
-def _assumptions(reference: str, preprocessing: Preprocessing) -> Iterator[str]:
+def _assumed_of_images(preprocessing: Preprocessing) -> Iterator[str]:
     height, width = preprocessing.size
-    yield f"{reference} returns the trained network; load its weights there"
     yield f"size: {height}x{width}, the first of the sizes tried that the network takes"
     yield (
         f"resize: the shorter side to {preprocessing.resize}, {preprocessing.interpolation}; "

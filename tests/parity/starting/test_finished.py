@@ -79,6 +79,19 @@ def test_the_right_one_of_several_outputs_is_stated(tmp_path: Path) -> None:
     assert entry(path).stated == Contract((), output="wanted")
 
 
+def test_channels_last_are_stated_where_an_open_shape_does_not_say_it(tmp_path: Path) -> None:
+    path = tmp_path / "open.onnx"
+    with chatter_to():
+        torch.onnx.export(
+            *(Foreign(lambda image: image.permute(0, 3, 1, 2)).eval(), (torch.rand(1, 32, 32, 3),), str(path)),
+            input_names=["input"],
+            dynamic_axes={"input": dict(enumerate("nhwc"))},
+            dynamo=False,
+        )
+
+    assert entry(path).stated == Contract((), layout="NHWC")
+
+
 def test_of_a_wrong_file_nothing_is_stated(tmp_path: Path) -> None:
     wrong = export(tmp_path / "wrong.onnx", lambda image: 1.3 * image.flip(1), softmax)
 

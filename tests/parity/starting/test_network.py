@@ -37,8 +37,14 @@ class Changed(Head):
         return self.change(super().forward(image))
 
 
-def head(): return Head(96)
-def any_size(): return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 7))
+def fresh(): return Head(96)
+def seeded(make):
+    torch.manual_seed(0)
+    return make()
+def head(): return seeded(fresh)
+def any_size(): return seeded(lambda: torch.nn.Sequential(
+    torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 7)
+))
 def grey(): return torch.nn.Conv2d(1, 3, 1)
 def odd(): return Head(100)
 def one_class(): return Head(32, 1)
@@ -90,6 +96,12 @@ def test_a_bare_network_is_wrapped_and_each_assumption_told(
     ):
         assert part in told
     assert len(model.assumptions) == 5
+
+
+def test_weights_that_change_from_call_to_call_are_told(home: Path) -> None:
+    (told, *_) = load_model("nets.py:fresh", home).assumptions
+
+    assert told == "nets.py:fresh returns other weights at each call, not trained ones; load its weights there"
 
 
 def test_classes_are_called_as_a_finished_file_calls_them(home: Path) -> None:
