@@ -55,9 +55,7 @@ def load_model(reference: str, directory: Path, finished: Sequence[Path] = ()) -
     # The share of the shorter side that torchvision crops to: 224 of 256.
     preprocessing = Preprocessing(size=(size, size), resize=round(size * 256 / 224))
     classifier = Classifier(reference.rpartition(":")[2], network, preprocessing, labels)
-    weights = (
-        "returns the trained network" if is_the_same else "returns other weights at each call, not trained ones"
-    )
+    weights = "the trained network" if is_the_same else "other weights at each call, not trained ones"
     assumptions = (
         f"{reference} returns {weights}; load its weights there",
         *_assumed_of_images(preprocessing),
