@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, str] = {
     "doctor": "parity.commands.doctor:doctor",
     "explain": "parity.commands.explain:explain",
     "faults": "parity.commands.faults:faults",
+    "init": "parity.commands.init:init",
     "judge": "parity.commands.judge:judge",
     "merge": "parity.commands.merge:merge",
     "ops": "parity.commands.ops:ops",

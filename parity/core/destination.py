@@ -21,7 +21,7 @@ from conversion.files.json_text import parse_json
 from conversion.files.suffixes import COMPILED_SUFFIX, IMAGE_SUFFIXES, MODEL_SUFFIXES
 from conversion.files.whole_file import write_whole_file
 from parity.core.errors import ParityError
-from parity.core.file_kinds import schema_of, tell_kind
+from parity.core.file_kinds import INIT_MARK, schema_of, tell_kind
 
 _HEAD = 2**12
 _PACKAGES = (*MODEL_SUFFIXES, COMPILED_SUFFIX)
@@ -232,5 +232,6 @@ KINDS: Mapping[str, Callable[[Path], bool]] = {
     "html": partial(_begins, rb'\s*<!DOCTYPE html>.*<meta name="generator" content="coreml-parity">'),
     "junit": partial(_begins, rb'<\?xml [^>]*>\s*<testsuites name="coreml-parity"'),
     "markdown": partial(_begins, rb"### \S+ coreml-parity: "),
+    "parity-init": partial(_begins, re.escape(INIT_MARK.encode())),
     "markdown of compare-runs": partial(_begins, rb"### \S+ coreml-parity compare-runs: "),
 }

@@ -23,6 +23,8 @@ _WRITTEN: Mapping[str, str] = {
     "parity-audit": "what `parity audit` wrote, which no command takes",
     "parity-calibration": "what `parity calibrate` wrote, which no command takes",
 }
+# The first line of every file that `parity init` writes begins so: in TOML, Python and YAML it is a comment.
+INIT_MARK = "# Written by `parity init`"
 _SCHEMA = re.compile(rb'"schema":\s*"(parity-[a-z-]+)/\d+"')
 # Some have their schema first and some last; the first line of a cases file, its header, has the labels before it.
 _HEAD, _TAIL, _LINE = 2**16, 2**12, 2**26

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from parity.suite.suite import ModelEntry, Suite
 
 
+class NoClassifierError(ParityError):
+    """A factory returns something else than a Classifier: `answer`."""
+
+    def __init__(self, message: str, answer: Any) -> None:
+        super().__init__(message)
+        self.answer = answer
+
+
 def find_classifier(model: str, suite: Path | None) -> Classifier:
     """Load MODEL as a command takes it: a name in the suite file where it has no colon, a factory otherwise."""
     if ":" in model:
@@ -92,9 +100,10 @@ def load_classifier(
     except Exception as error:  # the user's own code
         raise ParityError(f"{factory}: the factory fails with {told_error(error)}") from error
     if not isinstance(classifier, Classifier):
-        raise ParityError(
+        raise NoClassifierError(
             f"{factory}: returns a {type(classifier).__name__}; a factory returns a conversion.Classifier "
-            "(module, preprocessing, labels)"
+            "(module, preprocessing, labels)",
+            classifier,
         )
     return classifier
 

@@ -305,7 +305,7 @@ def test_every_command_that_runs_artefacts_has_the_limit() -> None:
     limited_ones = {n for n, c in commands.items() if c and any(p.name == "time_limit" for p in c.params)}
     assert limited_ones == {
         *("audit", "baseline check", "baseline record", "calibrate", "check", "contract"),
-        *("explain", "predict", "record", "run", "upgrade"),
+        *("explain", "init", "predict", "record", "run", "upgrade"),
     }
 
 
