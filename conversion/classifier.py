@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from math import inf, isfinite, prod
@@ -16,7 +16,10 @@ from conversion.task import Task, classification
 if TYPE_CHECKING:
     import torch
 
+    from conversion.sources.transform_check import OwnTransform
+
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+CropRounding = Literal["even", "down"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -38,6 +41,8 @@ class Preprocessing:
     mean, std: per channel (RGB), for pixels scaled to 0..1, as torchvision's Normalize takes them.
     resize: what torchvision's Resize takes before the crop: one number for the shorter side, or
         (height, width) to stretch; None leaves the image as it is.
+    crop_rounding: of half a pixel at the crop's upper left corner: "even" as in torchvision, "down" as in
+        transformers.
     A centre crop to `size` follows, padded with black where the image is smaller, as in torchvision.
     """
 
@@ -46,6 +51,7 @@ class Preprocessing:
     std: tuple[float, ...] = IMAGENET_STD
     resize: int | tuple[int, int] | None = 256
     interpolation: Interpolation = "bilinear"
+    crop_rounding: CropRounding = "even"
 
     def __post_init__(self) -> None:
         # Lists and NumPy numbers, as checkpoints hold them, become what provenance writes and reads back.
@@ -81,6 +87,8 @@ class Preprocessing:
         if self.interpolation not in get_args(Interpolation):
             near = ", ".join(get_args(Interpolation))
             raise ConversionError(f"Preprocessing: interpolation is one of {near}, not {self.interpolation!r}")
+        if self.crop_rounding not in get_args(CropRounding):
+            raise ConversionError(f"Preprocessing: crop_rounding is even or down, not {self.crop_rounding!r:.60}")
 
 
 def _sides(name: str, value: Any) -> Any:
@@ -141,10 +149,27 @@ class Classifier(Model):
     module: takes normalised float images [N, 3, height, width] and answers logits [N, classes];
         softmax is added by the conversion and must not be inside.
     labels: one unique name per class, in the order of the outputs (see conversion.labels).
+    own_transform: what the model's library, or its user, makes of a picture, to be compared with `preprocessing`;
+        it decides nothing.
     """
 
     task: Task = field(init=False)
     labels: tuple[str, ...] = field()
+    own_transform: OwnTransform | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def from_module(
+        cls, module: torch.nn.Module, transform: Any, labels: Sequence[str], name: str = "model"
+    ) -> Classifier:
+        """Make a classifier of a module and the torchvision transform that its images go through, v1 or v2.
+
+        Raises ConversionError: a step of the transform that no Preprocessing describes.
+        """
+        from conversion.sources.transform_check import OwnTransform
+        from conversion.sources.transforms import preprocessing_of
+
+        own = OwnTransform("torchvision", transform)
+        return cls(name, module, preprocessing_of(transform), tuple(labels), own)
 
     def __post_init__(self) -> None:
         _check_name(self)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 _SHOWN = 3
-# Where training scripts keep the weights beside the rest, the mean over the training first: that is what they judge.
+# Where training scripts keep the weights beside the rest; first their mean over the training, which is what counts.
 _WRAPPINGS = ("state_dict_ema", "model_ema", "state_dict", "model")
 # What torch.compile and DistributedDataParallel put before every key.
 _WRAPPERS = re.compile(r"^(?:_orig_mod\.|module\.)+")

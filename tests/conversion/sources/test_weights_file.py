@@ -38,7 +38,10 @@ def test_keys_are_named_as_the_module_does_and_some_are_left_out() -> None:
     [
         ({"head.weight": STATE["head.weight"]}, "mine does not fit the model, by keys: 1 missing (head.bias). "),
         (STATE | {"tail": torch.zeros(1)}, "mine does not fit the model, by keys: 1 unexpected (tail). "),
-        (STATE | {"head.bias": torch.zeros(2)}, "mine does not fit the model, by keys: 1 different (head.bias [2] "),
+        (
+            STATE | {"head.bias": torch.zeros(2)},
+            "mine does not fit the model, by keys: 1 different (head.bias [2] ",
+        ),
         ([1], "mine: found list instead of a state dict"),
         ({"epoch": 3}, "mine: found a dict with 'epoch' instead of a state dict"),
     ],
