@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from math import inf, isfinite, prod
@@ -18,7 +18,10 @@ from conversion.task import Task
 if TYPE_CHECKING:
     import torch
 
+    from conversion.sources.transform_check import OwnTransform
+
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+CropRounding = Literal["even", "down"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -41,6 +44,8 @@ class Preprocessing:
         stands for one channel: the model takes grey images.
     resize: what torchvision's Resize takes before the crop: one number for the shorter side, or
         (height, width) to stretch; None leaves the image as it is.
+    crop_rounding: of half a pixel at the crop's upper left corner: "even" as in torchvision, "down" as in
+        transformers.
     A centre crop to `size` follows, padded with black where the image is smaller, as in torchvision.
     """
 
@@ -49,6 +54,7 @@ class Preprocessing:
     std: tuple[float, ...] = IMAGENET_STD
     resize: int | tuple[int, int] | None = 256
     interpolation: Interpolation = "bilinear"
+    crop_rounding: CropRounding = "even"
 
     def __post_init__(self) -> None:
         # Lists and NumPy numbers, as checkpoints hold them, become what provenance writes and reads back.
@@ -85,6 +91,8 @@ class Preprocessing:
         if self.interpolation not in get_args(Interpolation):
             near = ", ".join(get_args(Interpolation))
             raise ConversionError(f"Preprocessing: interpolation is one of {near}, not {self.interpolation!r}")
+        if self.crop_rounding not in get_args(CropRounding):
+            raise ConversionError(f"Preprocessing: crop_rounding is even or down, not {self.crop_rounding!r:.60}")
 
     @property
     def channels(self) -> int:
@@ -162,6 +170,8 @@ class Classifier(Model):
         answers one number, of the second label.
     output: which of a module's answers counts, a key of a dict or a place in a tuple; None: the only one, or
         `logits`.
+    own_transform: what the model's library, or its user, makes of a picture, to be compared with `preprocessing`;
+        it decides nothing.
     """
 
     task: Task = field(init=False)
@@ -169,6 +179,21 @@ class Classifier(Model):
     softmax: Place = "added"
     sigmoid: Place | None = None
     output: str | int | None = None
+    own_transform: OwnTransform | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def from_module(
+        cls, module: torch.nn.Module, transform: Any, labels: Sequence[str], name: str = "model"
+    ) -> Classifier:
+        """Make a classifier of a module and the torchvision transform that its images go through, v1 or v2.
+
+        Raises ConversionError: a step of the transform that no Preprocessing describes.
+        """
+        from conversion.sources.transform_check import OwnTransform
+        from conversion.sources.transforms import preprocessing_of
+
+        own = OwnTransform("torchvision", transform)
+        return cls(name, module, preprocessing_of(transform), tuple(labels), own_transform=own)
 
     def __post_init__(self) -> None:
         _check_name(self)

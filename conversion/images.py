@@ -104,8 +104,20 @@ def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.ui
         if len(size) == 1:  # how large the image becomes depends on its shape
             _check_resized(image.size, size[0])
         image = functional.resize(image, size, interpolation=InterpolationMode(preprocessing.interpolation))
-    image = functional.center_crop(image, list(preprocessing.size))
-    return np.array(image, dtype=np.uint8).reshape(*preprocessing.size, preprocessing.channels)
+    cropped = np.array(_centre(image, preprocessing), dtype=np.uint8)
+    return cropped.reshape(*preprocessing.size, preprocessing.channels)
+
+
+def _centre(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    from torchvision.transforms import functional
+
+    if preprocessing.crop_rounding == "down":
+        # Where the image is smaller, torchvision pads it first: then nothing is left to round.
+        corner = [max(0, side - kept) // 2 for side, kept in zip(image.size[::-1], preprocessing.size, strict=True)]
+        kept = [min(side, kept) for side, kept in zip(image.size[::-1], preprocessing.size, strict=True)]
+        image = functional.crop(image, *corner, *kept)
+    cropped: Image.Image = functional.center_crop(image, list(preprocessing.size))
+    return cropped
 
 
 def to_picture(pixels: NDArray[np.uint8]) -> Image.Image:

@@ -6,24 +6,19 @@ import contextlib
 import difflib
 import re
 import sys
-import textwrap
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from conversion.classifier import Classifier, Preprocessing
 from conversion.errors import ConversionError
-from conversion.files.git_lfs import tell_pointer
-from conversion.files.regular_files import MISSING, why_no_file
 from conversion.guards.torchvision_guard import torchvision
 from conversion.labels import check_labels, label_names, unique_labels
+from conversion.sources.weights_file import load_weights, one_line, read_weights
 
 if TYPE_CHECKING:
     import torch
 
-_SHOWN = 3
 # googlenet and inception_v3 are stored with the auxiliary heads that only their training needs.
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 
@@ -57,9 +52,9 @@ def torchvision_classifier(
 
     module = _build(name, origin, len(names), None if weights is not None else seed)
     if weights == "DEFAULT":
-        _load(module, _downloaded(name, origin), f"the default weights of {name}")
+        load_weights(module, _downloaded(name, origin), f"the default weights of {name}", _today)
     elif weights is not None:
-        _load(module, _read(Path(weights)), f"{weights} for {name}")
+        load_weights(module, read_weights(Path(weights)), f"{weights} for {name}", _today)
     return Classifier(name, module.eval(), _preprocessing(origin.transforms()), names)
 
 
@@ -111,100 +106,15 @@ def _downloaded(name: str, origin: Any) -> Any:
         if stored.exists():
             raise ConversionError(
                 f"the default weights of {name}, downloaded earlier to {stored}, cannot be loaded "
-                f"({_one_line(error)}): delete the file to download it again"
+                f"({one_line(error)}): delete the file to download it again"
             ) from error
         raise ConversionError(
             f"the default weights of {name} are not in {stored} and could not be downloaded from {origin.url} "
-            f"({_one_line(error)}): put the file there, or pass its path as weights"
+            f"({one_line(error)}): put the file there, or pass its path as weights"
         ) from error
-
-
-def _read(path: Path) -> Any:
-    why = why_no_file(path)
-    if why == MISSING:
-        raise ConversionError(f'weights file {path} does not exist: check the path, or pass "DEFAULT" or None')
-    if why:
-        raise ConversionError(f"weights file {path} {why}")
-    if pointer := tell_pointer(path):
-        raise ConversionError(f"weights file {path} is {pointer}")
-    try:
-        if path.suffix == ".safetensors":
-            return _read_safetensors(path)
-        import torch
-
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except ModuleNotFoundError:
-        raise ConversionError(f"{path} needs the package safetensors: pip install safetensors") from None
-    except Exception as error:
-        foreign = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
-        if foreign:
-            raise ConversionError(
-                f"weights file {path} holds an object of {foreign[1]}, and loading it would run code from the "
-                "file: save the weights alone, torch.save(model.state_dict(), path)"
-            ) from error
-        raise ConversionError(
-            f"weights file {path} is damaged or no file of weights ({_one_line(error)}): .pth as torch.save "
-            "writes it and .safetensors can be read"
-        ) from error
-
-
-def _read_safetensors(path: Path) -> Any:
-    from safetensors.torch import load_file
-
-    return load_file(path)
-
-
-def _load(module: torch.nn.Module, state: Any, what: str) -> None:
-    import torch
-
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        content = f"a dict with {_shortened(map(repr, state))}" if isinstance(state, dict) else type(state).__name__
-        raise ConversionError(
-            f"{what}: found {content} instead of a state dict; save torch.save(model.state_dict(), path)"
-        )
-    # PyTorch keeps the version of every module's layout beside the weights. Old files and .safetensors have none:
-    # then the model's own is taken to be today's, which MNASNet insists on, and those of its parts are left open,
-    # so that batch norms stored before they counted batches still load.
-    own: Any = module.state_dict()
-    layout = getattr(state, "_metadata", None) or {"": own._metadata[""]}
-    state = OrderedDict((_today(key), value) for key, value in state.items() if not key.startswith(_AUXILIARY))
-    state._metadata = layout
-    try:
-        missing, unexpected = module.load_state_dict(state, strict=False)
-    except RuntimeError:
-        different = _different_shapes(module.state_dict(), state)
-        if not different:
-            raise
-        _refuse(what, different=different)
-    if missing or unexpected:
-        _refuse(what, missing=missing, unexpected=unexpected)
 
 
 def _today(key: str) -> str:
+    """Name a weight as today's model does; "" for one of an auxiliary head."""
     # torchvision's DenseNet weights are older than PyTorch's rule that a module's name has no dots.
-    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", key)
-
-
-def _different_shapes(wanted: dict[str, torch.Tensor], state: dict[str, torch.Tensor]) -> list[str]:
-    return [
-        f"{key} {list(state[key].shape)} instead of {list(tensor.shape)}"
-        for key, tensor in wanted.items()
-        if key in state and state[key].shape != tensor.shape
-    ]
-
-
-def _refuse(what: str, **faults: Sequence[str]) -> NoReturn:
-    differences = "; ".join(f"{len(keys)} {kind} ({_shortened(keys)})" for kind, keys in faults.items() if keys)
-    raise ConversionError(
-        f"{what} does not fit the model, by keys: {differences}. Name the model that the weights were saved from, "
-        "and give labels, one per class"
-    )
-
-
-def _shortened(items: Iterable[str]) -> str:
-    first = list(islice(items, _SHOWN + 1))
-    return ", ".join(first[:_SHOWN]) + (", ..." if len(first) > _SHOWN else "")
-
-
-def _one_line(error: Exception) -> str:
-    return textwrap.shorten(str(error), 200, placeholder="...") or type(error).__name__
+    return "" if key.startswith(_AUXILIARY) else re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", key)

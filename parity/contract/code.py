@@ -63,6 +63,11 @@ def python_lines(what: Deployment) -> Iterator[str]:
     if preprocessing.resize is not None:
         size = [preprocessing.resize] if isinstance(preprocessing.resize, int) else list(preprocessing.resize)
         yield f"image = functional.resize(image, {size}, InterpolationMode.{preprocessing.interpolation.upper()})"
+    if preprocessing.crop_rounding == "down":
+        height, width = preprocessing.size
+        yield f"top, left = max(0, image.height - {height}) // 2, max(0, image.width - {width}) // 2"
+        yield f"right, below = min(image.width, left + {width}), min(image.height, top + {height})"
+        yield "image = image.crop((left, top, right, below))"
     yield f"image = functional.center_crop(image, {list(preprocessing.size)})"
     if what.call.kind:
         height, width = preprocessing.size

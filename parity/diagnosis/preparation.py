@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from conversion.images import read_picture
 
 if TYPE_CHECKING:
     from conversion import Preprocessing
+    from conversion.classifier import CropRounding
 
 _FILTERS: Mapping[str, Image.Resampling] = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -44,7 +46,8 @@ class Recipe:
 
     upright: EXIF's orientation is applied. alpha: dropped, or blended over white or black. colours: RGB, BGR, grey.
     resize: the shorter side, (height, width), `fit` for letterbox, or None. filter: of the resize; antialias: it
-    looks at all pixels that become one. turn: a name in the table of turns, after all else. shift: right, down.
+    looks at all pixels that become one. crop_rounding: as in Preprocessing. turn: a name in the table of turns,
+    after all else. shift: right, down.
     noise: the least bits of the pixels are others.
     """
 
@@ -54,6 +57,7 @@ class Recipe:
     alpha: str = "dropped"
     colours: str = "RGB"
     antialias: bool = True
+    crop_rounding: CropRounding = "even"
     turn: str = ""
     shift: tuple[int, int] = (0, 0)
 
@@ -97,7 +101,7 @@ class Recipe:
 
 def usual(preprocessing: Preprocessing) -> Recipe:
     """Write the classifier's own preprocessing as a recipe."""
-    return Recipe(preprocessing.resize, preprocessing.interpolation)
+    return Recipe(preprocessing.resize, preprocessing.interpolation, crop_rounding=preprocessing.crop_rounding)
 
 
 def read_pictures(files: Sequence[Path]) -> list[Image.Image] | None:
@@ -198,7 +202,9 @@ def _followed(picture: Image.Image, recipe: Recipe, size: tuple[int, int]) -> np
     else:
         target = _target(image.size, recipe.resize, size)
         image = _resized(image, target, recipe)
-    return np.ascontiguousarray(_finished(_cropped(np.asarray(image), (height, width)), recipe))
+    return np.ascontiguousarray(
+        _finished(_cropped(np.asarray(image), (height, width), recipe.crop_rounding), recipe)
+    )
 
 
 def _target(
@@ -244,15 +250,16 @@ def _letterboxed(image: Image.Image, recipe: Recipe, size: tuple[int, int]) -> I
     return whole
 
 
-def _cropped(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Crop the centre as torchvision does, with black where the image is smaller."""
+def _cropped(pixels: np.ndarray, size: tuple[int, int], rounding: CropRounding) -> np.ndarray:
+    """Crop the centre as conversion.images does, with black where the image is smaller."""
     height, width = size
     lack = [max(0, wanted - side) for wanted, side in zip(size, pixels.shape[:2], strict=True)]
     if any(lack):
         around = [(short // 2, (short + 1) // 2) for short in lack]
         pixels = np.pad(pixels, (*around, (0, 0)))
-    top = round((pixels.shape[0] - height) / 2.0)
-    left = round((pixels.shape[1] - width) / 2.0)
+    rounded = round if rounding == "even" else math.floor
+    top = rounded((pixels.shape[0] - height) / 2.0)
+    left = rounded((pixels.shape[1] - width) / 2.0)
     return pixels[top : top + height, left : left + width]
 
 

@@ -38,6 +38,7 @@ preprocessings = st.builds(
     std=st.tuples(*[st.floats(1e-9, 10)] * 3),
     resize=st.none() | sides | st.tuples(sides, sides),
     interpolation=st.sampled_from(["nearest", "bilinear", "bicubic", "lanczos"]),
+    crop_rounding=st.sampled_from(["even", "down"]),
 )
 provenances = st.builds(
     Provenance,
@@ -79,6 +80,7 @@ def test_the_note_is_json_that_others_can_read() -> None:
             "std": [0.15, 0.3, 0.6],
             "resize": 36,
             "interpolation": "bilinear",
+            "crop_rounding": "even",
         },
         "inside": ["normalise", "softmax", "labels"],
     }
