@@ -6,6 +6,8 @@
 #   make faults  inject the catalogue of faults into six networks and print what was detected and named
 #   make bench   the benchmark        make fuzz   2,000 damaged model files
 #   make variants             the models of fixtures/ by every target and compression: size, |dp|, verdict
+#   make zoo                  networks of torchvision, timm and transformers by every route; hours, goes on where
+#                             it stopped; ONLY=timm/ for a part; writes docs/zoo.md
 #   make attack               hostile files, names, numbers and user code against every command; ONLY='models/*'
 #   make clean   remove what make made, .venv included
 #   make conformance          Apple's own tests, through the evaluator; half an hour on two cores
@@ -15,7 +17,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: run test test-all browser test-kernels lint bench variants conformance conformance-native fuzz attack faults venv clean
+.PHONY: run test test-all browser test-kernels lint bench variants zoo conformance conformance-native fuzz attack faults venv clean
 
 run: .venv/.installed
 	$(BIN)/parity run fixtures/parity.toml --json results.json
@@ -44,6 +46,9 @@ bench: .venv/.installed
 
 variants: .venv/.installed
 	$(BIN)/python tests/bench/variants.py
+
+zoo: .venv/.installed
+	$(BIN)/python tests/zoo/run.py $(ONLY:%=--only '%')
 
 conformance: .venv/.installed
 	$(BIN)/python tests/conformance/run.py --workers $(WORKERS)

@@ -49,6 +49,7 @@ THOROUGH: Mapping[str, str] = {
     "tests/parity/versions/test_toolchain_environment.py": _ENVIRONMENT,
     "tests/parity/versions/test_toolchains.py": _ENVIRONMENT,
     "tests/parity/versions/test_upgrade_runtime.py": _ENVIRONMENT,
+    "tests/zoo/test_zoo.py": _NETWORKS,
     "tests/test_docs.py": "runs every command of the guides",
     "tests/test_walkthrough.py": _ENVIRONMENT,
 }
