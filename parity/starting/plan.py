@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from conversion.artifact import open_artifact
+from conversion.files.suffixes import IMAGE_SUFFIXES
 from conversion.guards.torch_defaults import with_torch_defaults
 from conversion.guards.user_code import user_code
 from conversion.routes import find_route
@@ -86,7 +87,16 @@ def make_plan(model: StartingModel, finished: Sequence[Path], images: Sequence[s
 
 
 def finished_files(arguments: Sequence[str]) -> list[Path]:
-    """List the files of a command line, each once; a pattern that the shell left alone is one of ours."""
+    """List the files of a command line, each once; a pattern that the shell left alone is one of ours.
+
+    Raises ParityError for an image: the shell made several words of the pattern behind --images.
+    """
+    for name in arguments:
+        if Path(name).suffix.lower() in IMAGE_SUFFIXES:
+            raise ParityError(
+                f"{name}: an image, where a converted file is to be; put a pattern in quotes, --images "
+                "'photos/*.png', or give the directory"
+            )
     listed = [[name] if Path(name).exists() else matching([name], Path()) for name in arguments]
     return list(dict.fromkeys(Path(name) for names in listed for name in names))
 

@@ -153,7 +153,7 @@ def test_what_it_wrote_itself_is_overwritten_by_force_alone(place: Path, parity:
         (("torchvision:resnett", "--images", "photos"), "torchvision has no classification model 'resnett'"),
         (("mine.py:tiny", "gone.onnx", "--images", "photos"), "gone.onnx: no such file"),
         (("mine.py:tiny", "torn.onnx", "--images", "photos"), "torn.onnx: not an ONNX model, or a truncated one"),
-        (("mine.py:tiny", "photos/picture0.png", "--images", "photos"), "an image, not a converted model"),
+        (("mine.py:tiny", "photos/picture0.png", "--images", "photos"), "put a pattern in quotes"),
         (("mine.py:tiny", "--images", "photos", "--directory", "gone"), "Directory 'gone' does not exist"),
     ],
 )
