@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conversion.artifact import Precision, operations_of
-from conversion.compression import Compression, compress
+from conversion.compression import Compression, compress, tell_left
 from conversion.deployed import deployed_module, example_pixels
 from conversion.errors import ConversionError
 from conversion.frontends import Frontend, exported, tell_lost, traced
@@ -40,7 +40,7 @@ def convert_mlprogram(
     With an open batch the input is an array [N, 3, H, W] of pixels 0..255, and the one output `classLabelProbs` is
     [N, classes]: Core ML's image is one picture, and its classifier's dictionary one answer.
     target: a name of ct.target; None leaves it to coremltools. keep_fp32: types or names of operations that are not
-    computed in fp16. Returns a remark on what coremltools lost, empty where nothing is known to be.
+    computed in fp16. Returns a remark on what coremltools lost or left, empty where nothing is known to be.
     """
     ct = import_coremltools()
     nameable: set[str] = set()
@@ -59,6 +59,8 @@ def convert_mlprogram(
     if compression:
         model = compress(ct, model, compression)
     specification = model.get_spec()
+    if compression:
+        remark = "; ".join(filter(None, (remark, tell_left(compression, specification))))
     if dictionary := specification.description.predictedProbabilitiesName:
         # coremltools calls it after the predicted feature; users of the classic recipe know this name.
         ct.utils.rename_feature(specification, dictionary, CLASS_PROBABILITIES)

@@ -223,6 +223,23 @@ def test_a_compression_that_compresses_nothing_is_refused(tmp_path: Path) -> Non
     assert "weights = 'int8' compresses nothing here: coremltools leaves weights of up to 2048 numbers" in said
 
 
+def test_weights_that_a_scheme_leaves_whole_are_told(tmp_path: Path) -> None:
+    """coremltools 9.0 prunes by a threshold that is computed in fp16, and NaN of more than some 65,500 numbers."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = torch.nn.Sequential(
+            *(torch.nn.Conv2d(3, 32, 8, stride=4), torch.nn.Flatten(), torch.nn.Linear(1568, 128)),
+            *(torch.nn.ReLU(), torch.nn.Linear(128, len(LABELS))),
+        )
+    classifier = replace(wide(), module=network.eval())
+
+    pruned = convert(classifier, variant_route("pruned", "mlprogram", weights="prune-50"), tmp_path)
+    whole = convert(classifier, variant_route("whole", "mlprogram", weights="int8"), tmp_path)
+
+    assert pruned.remark.startswith("prune-50 left 1 weight(s) of more than 2048 numbers as they were: ")
+    assert whole.remark == ""
+
+
 def test_a_setting_that_coremltools_does_not_know_is_told(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("config_type: OpPalettizerConfig\nglobal_config: {nbit: 4}", encoding="utf-8")
     said = refusal(variant_route("v", "mlprogram", weights="x.yaml", directory=tmp_path), tmp_path)
