@@ -264,7 +264,10 @@ def _is_large(tensor: Any) -> bool:
 
 def _keeps_all(operation: Any) -> bool:
     """Say whether a weight is written as a pruned one, and no number of it is zero."""
+    # An attribute up to iOS 17, an input from iOS 18 on.
     kept = operation.attributes.get("nonzero_data")
+    if kept is None and "nonzero_data" in operation.inputs:
+        kept = operation.inputs["nonzero_data"].arguments[0].value
     return kept is not None and _size(kept.type.tensorType) == _size(operation.outputs[0].type.tensorType)
 
 

@@ -223,7 +223,8 @@ def test_a_compression_that_compresses_nothing_is_refused(tmp_path: Path) -> Non
     assert "weights = 'int8' compresses nothing here: coremltools leaves weights of up to 2048 numbers" in said
 
 
-def test_weights_that_a_scheme_leaves_whole_are_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", ["iOS16", "iOS18"])
+def test_weights_that_a_scheme_leaves_whole_are_told(target: str, tmp_path: Path) -> None:
     """coremltools 9.0 prunes by a threshold that is computed in fp16, and NaN of more than some 65,500 numbers."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -233,7 +234,7 @@ def test_weights_that_a_scheme_leaves_whole_are_told(tmp_path: Path) -> None:
         )
     classifier = replace(wide(), module=network.eval())
 
-    pruned = convert(classifier, variant_route("pruned", "mlprogram", weights="prune-50"), tmp_path)
+    pruned = convert(classifier, variant_route("pruned", "mlprogram", target, weights="prune-50"), tmp_path)
     whole = convert(classifier, variant_route("whole", "mlprogram", weights="int8"), tmp_path)
 
     assert pruned.remark.startswith("prune-50 left 1 weight(s) of more than 2048 numbers as they were: ")
