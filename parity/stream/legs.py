@@ -12,18 +12,20 @@ import numpy as np
 
 from conversion.artifact import Artifact
 from conversion.shapes import read_input_shapes
+from conversion.task import PROBABILITIES
 from parity.backends import Predict, backends_for, find_backend, record_names
 from parity.backends.outputs import shape_told
 from parity.backends.pytorch import check_repeatable, load_reference
 from parity.backends.reference import Reference, make_reference
 from parity.contract.settle import IMAGES
 from parity.contract.words import contract_shown, unstated_told
+from parity.core.errors import ParityError
 from parity.core.measuring import exact_numbers
 from parity.core.results import Prediction, Subject
 from parity.core.tolerance import Tolerance, measure_fp16_cost, measure_fp32_cost, scaled, tolerances_for
 from parity.diagnosis.compression_cost import with_compression
 from parity.formats.facts import artifact_digest
-from parity.judging import attempt, remarks_on
+from parity.judging import Judging, attempt, judge_prediction, remarks_on
 from parity.metrics.classification.labels import align
 from parity.pipeline import convert_entry
 from parity.stream.decoding import Decoder, same_pixels
@@ -161,6 +163,11 @@ def live_model(
     Whatever does not run has its reason in its leg. Every runtime answers once, to one image.
     """
     step(f"{entry.name}: PyTorch")
+    if classifier.task.outputs[0].kind != PROBABILITIES:
+        raise ParityError(
+            f"{entry.name}: its labels are judged apart (sigmoid), and a run of any number of images takes models "
+            "that give an image one label; give a few images in the suite file, and run without --images"
+        )
     sample = Sample(classifier, images)
     height, width = classifier.preprocessing.size
     at_once = max(1, min(job.batch, TOGETHER // (height * width)))
@@ -210,6 +217,8 @@ def _live_leg(job: Job, entry: ModelEntry, artifact: Artifact, backend: str, sam
     if are_noise(sample.pixels):
         return LiveLeg(_stopped(replace(subject, verdict="inconclusive", reason=NOISE)))
     allowed = _tolerance(job, entry, artifact, sample)
+    if allowed.compressed and (hidden := _hidden_by_compression(job, artifact, backend, predict, sample)):
+        return LiveLeg(_stopped(replace(subject, verdict="fail", reason=hidden)))
     # How the artefact came about this time is said beside the results, which are the same each time.
     lasting = replace(artifact, remark="")
     head = replace(
@@ -226,6 +235,14 @@ def _live_leg(job: Job, entry: ModelEntry, artifact: Artifact, backend: str, sam
         remarks=tuple(filter(None, (*remarks_on(lasting), shape_told(artifact, answer.answer_shape)))),
     )
     return LiveLeg(head, predict)
+
+
+def _hidden_by_compression(job: Job, artifact: Artifact, backend: str, predict: Predict, sample: Sample) -> str:
+    """Say what the cost of compressed weights would hide, as a run of a few images finds it; empty for nothing."""
+    reference = sample.reference
+    answers = predict(reference.images.pixels)
+    judged = judge_prediction(reference, artifact, backend, answers, Judging(scale=job.tolerance_scale))
+    return f"on {len(reference.images.names)} of the images {judged.reason}" if judged.compressed_alike else ""
 
 
 def spots_of(job: Job, backend: str, images: int) -> int:
