@@ -193,11 +193,16 @@ def _not_there(source: str, with_weights: bool, error: Exception) -> str:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep transformers' tables and bars of loading off the screen; what is wrong is an error of ours."""
-    logger = logging.getLogger("transformers")
+    from transformers.utils import logging as bars
+
+    logger, drawn = logging.getLogger("transformers"), bars.is_progress_bar_enabled()
     level = logger.level
     logger.setLevel(logging.CRITICAL)
+    bars.disable_progress_bar()
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield
     finally:
         logger.setLevel(level)
+        if drawn:
+            bars.enable_progress_bar()
