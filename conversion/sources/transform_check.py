@@ -67,14 +67,13 @@ def difference_told(classifier: Classifier, files: Sequence[Path]) -> str:
     own = classifier.own_transform
     if own is None:
         return ""
+    whose = f"{own.owner}'" if own.owner.endswith("s") else f"{own.owner}'s"
     largest = 0.0
     for path in files[:_PHOTOS]:
         picture = load_image(path)
         try:
             largest = max(largest, difference(classifier.preprocessing, own, picture))
         except Exception as error:  # a library's code, or the user's
-            return f"{own.owner}'s own transform cannot be compared on {path.name} ({one_line(error)})"
+            return f"{whose} own transform cannot be compared on {path.name} ({one_line(error)})"
     why = f" ({own.why})" if own.why else ""
-    return (
-        "" if largest < _EQUAL else f"{own.owner}'s own transform gives other pixels: up to {largest:.3g}/255{why}"
-    )
+    return "" if largest < _EQUAL else f"{whose} own transform gives other pixels: up to {largest:.3g}/255{why}"
