@@ -79,7 +79,7 @@ venv: .venv/.installed
 	@mkdir -p .venv && rm -f .venv/.installed && touch .venv/.installing
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo 'Installing into .venv; the first time this takes minutes.'
-	$(BIN)/python -m pip install -qq -c constraints.txt -e '.[legacy,demo,test]'
+	$(BIN)/python -m pip install -qq -c constraints.txt -e '.[legacy,demo,timm,transformers,test]'
 	@touch .venv/.installed && rm .venv/.installing
 
 clean:

@@ -165,9 +165,9 @@ class Classifier(Model):
 
     module: takes normalised float images [N, channels, height, width] and answers logits [N, classes].
     labels: one unique name per class, in the order of the outputs (see conversion.labels).
-    softmax: whether it is `added` by the conversion or `inside` the module, which then answers probabilities.
-    sigmoid: the same, in the place of softmax: each label is then judged by itself. With two labels the module
-        answers one number, of the second label.
+    softmax: whether it is `added` by the conversion or `inside` the module, which then answers probabilities. Of
+        two labels the module may answer one number, the second's.
+    sigmoid: the same, in the place of softmax: each label is then judged by itself.
     output: which of a module's answers counts, a key of a dict or a place in a tuple; None: the only one, or
         `logits`.
     own_transform: what the model's library, or its user, makes of a picture, to be compared with `preprocessing`;

@@ -1,7 +1,7 @@
 """What follows a classifier's module: softmax or sigmoid, added by the conversion or inside the module already.
 
-softmax: one of the labels is right; the probabilities add up to 1.
-sigmoid: each label is right or wrong by itself; with two labels and one logit, the logit is the second label's.
+softmax: one of the labels is right; the probabilities add up to 1. Of two labels one logit will do, the second's.
+sigmoid: each label is right or wrong by itself.
 """
 
 from __future__ import annotations
@@ -57,16 +57,14 @@ def head_of(softmax: Place, sigmoid: Place | None, output: str | int | None) -> 
 def task_of(labels: tuple[str, ...], head: Head = Head()) -> Task:
     """Make the task of a classifier with such a head.
 
-    Its one output has a probability for each label. With sigmoid each stands by itself, but of two labels: these
-    are taken for the two answers to one question.
+    Its one output has a probability for each label; with sigmoid each stands by itself.
     """
-    apart = head.activation == "sigmoid" and len(labels) != 2
-    spec = (
-        OutputSpec(LABEL_PROBABILITIES, LABELS_APART, labels)
-        if apart
-        else OutputSpec(CLASS_PROBABILITIES, PROBABILITIES, labels)
-    )
-    return Task((spec,), _Activated(head, _ACTIVATIONS[head.activation, head.place, apart]), _Check(labels, head))
+    if head.activation == "sigmoid":
+        spec = OutputSpec(LABEL_PROBABILITIES, LABELS_APART, labels)
+    else:
+        spec = OutputSpec(CLASS_PROBABILITIES, PROBABILITIES, labels)
+    activate = _ACTIVATIONS[head.activation, head.place, len(labels) == 2]
+    return Task((spec,), _Activated(head, activate), _Check(labels, head))
 
 
 @dataclass(frozen=True)
@@ -96,27 +94,33 @@ def _as_it_is(probabilities: Any) -> Any:
     return probabilities
 
 
-def _two_from_logit(logit: Any) -> Any:
-    """Make two probabilities of one logit: softmax of 0 and z is sigmoid of -z and z."""
+def _softmax_of_two(logits: Any) -> Any:
+    """Make two probabilities, of one logit too: softmax of 0 and z is sigmoid of -z and z."""
     import torch
 
-    return torch.softmax(torch.cat([torch.zeros_like(logit), logit], dim=1), dim=1)
+    if logits.shape[1] == 1:
+        logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
+    return torch.softmax(logits, dim=1)
 
 
-def _two_from_probability(probability: Any) -> Any:
+def _both_of_two(probabilities: Any) -> Any:
     import torch
 
-    return torch.cat([1 - probability, probability], dim=1)
+    if probabilities.shape[1] == 1:
+        probabilities = torch.cat([1 - probabilities, probabilities], dim=1)
+    return probabilities
 
 
-# Activation, where it is, and whether each label is judged by itself -> what the conversion adds.
+# Activation, where it is, and whether there are two labels -> what the conversion adds.
 _ACTIVATIONS: dict[tuple[Activation, Place, bool], Callable[[Any], Any]] = {
     ("softmax", "added", False): _softmax,
+    ("softmax", "added", True): _softmax_of_two,
     ("softmax", "inside", False): _as_it_is,
+    ("softmax", "inside", True): _both_of_two,
+    ("sigmoid", "added", False): _sigmoid,
     ("sigmoid", "added", True): _sigmoid,
+    ("sigmoid", "inside", False): _as_it_is,
     ("sigmoid", "inside", True): _as_it_is,
-    ("sigmoid", "added", False): _two_from_logit,
-    ("sigmoid", "inside", False): _two_from_probability,
 }
 
 
@@ -149,13 +153,13 @@ class _Check:
         _CHECKS[self.head.activation, self.head.place](name, logits)
 
     def _check_count(self, name: str, columns: int) -> None:
-        if self.head.activation == "sigmoid" and len(self.labels) == 2:
-            if columns != 1:
-                raise ConversionError(
-                    f"{name}: the module answers {columns} numbers for an image; with sigmoid and two labels it is "
-                    "one, of the second label. Two labels that are judged apart want a third, or a model each"
-                )
-            return
+        if (columns, len(self.labels)) == (1, 2):
+            if self.head.activation == "softmax":
+                return
+            raise ConversionError(
+                f"{name}: the module answers one number for an image, and there are two labels that are judged "
+                "apart; where one number decides between the two, leave sigmoid out"
+            )
         try:
             check_labels(self.labels, columns)
         except ConversionError as error:
@@ -179,7 +183,9 @@ def _refuse_softmax(name: str, logits: Any) -> None:
 
 
 def _want_softmax(name: str, probabilities: Any) -> None:
-    total = probabilities.sum(dim=1)
+    # One number, of the second of two labels, is a share by itself.
+    alone = probabilities.shape[1] == 1
+    total = _both_of_two(probabilities).sum(dim=1) if alone else probabilities.sum(dim=1)
     if not _are_shares(probabilities) or not bool(((total - 1).abs() < 1e-3).all()):
         raise ConversionError(
             f"{name}: softmax is stated to be inside the module, but its answers are no probabilities "

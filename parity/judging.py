@@ -182,7 +182,7 @@ def _unjudged(reference: Reference, artifact: Artifact, backend: str) -> Subject
         backend=backend,
         precision=artifact.precision,
         verdict="skipped",
-        remarks=(*reference.model.remarks, *remarks_on(artifact)),
+        remarks=(*reference.model.remarks, *remarks_on(artifact), *filter(None, (reference.own_pixels,))),
         outputs=outputs_of(reference.prediction.measured),
     )
 

@@ -42,7 +42,8 @@ def transformers_classifier(
         cache and on the hub. Code that lies beside the weights is never run.
     labels: one per class, in the place of the names in config.json.
     seed: for random weights in the place of those of the file; None reads the file.
-    Colours in the order blue, green, red are exchanged inside the module.
+    Of the problem_type multi_label_classification, each label is judged by itself. Colours in the order blue,
+    green, red are exchanged inside the module.
     Raises ConversionError: no transformers, a missing file, no image classifier, weights that do not fit, a way to
         prepare images that no Preprocessing describes.
     """
@@ -61,7 +62,12 @@ def transformers_classifier(
     tensors = getattr(processor, "backend", "") == "torchvision"
     own = OwnTransform("transformers", _Transform(processor, flip), "it resizes tensors" if tensors else "")
     name = Path(source).resolve().name if Path(source).is_dir() else source.rpartition("/")[2]
-    return Classifier(name, _logits_of(inner, flip).eval(), described(processor, source), names, own_transform=own)
+    apart = config.problem_type == "multi_label_classification"
+    return Classifier(
+        *(name, _logits_of(inner, flip).eval(), described(processor, source), names),
+        sigmoid="added" if apart else None,
+        own_transform=own,
+    )
 
 
 def _check_files(directory: Path, with_weights: bool) -> None:
@@ -81,14 +87,11 @@ def _check_config(transformers: Any, config: Any, source: str) -> None:
             f"{source}: transformers has no image classifier of the type {config.model_type}; name a directory "
             f"whose {CONFIG} is of one"
         )
-    if config.problem_type in ("multi_label_classification", "regression"):
-        raise ConversionError(
-            f"{source}: its problem_type is {config.problem_type}, and a Classifier answers one class: softmax is "
-            "added by the conversion"
-        )
+    if config.problem_type == "regression":
+        raise ConversionError(f"{source}: its problem_type is regression, and a Classifier answers classes")
     channels = getattr(config, "num_channels", 3)
     if channels != 3:
-        raise ConversionError(f"{source}: it takes {channels} channels, and a Classifier takes RGB")
+        raise ConversionError(f"{source}: it takes {channels} channels, and its image processor gives RGB")
 
 
 def _build(transformers: Any, config: Any, source: str, seed: int | None) -> torch.nn.Module:
@@ -193,11 +196,16 @@ def _not_there(source: str, with_weights: bool, error: Exception) -> str:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep transformers' tables and bars of loading off the screen; what is wrong is an error of ours."""
-    logger = logging.getLogger("transformers")
+    from transformers.utils import logging as bars
+
+    logger, drawn = logging.getLogger("transformers"), bars.is_progress_bar_enabled()
     level = logger.level
     logger.setLevel(logging.CRITICAL)
+    bars.disable_progress_bar()
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield
     finally:
         logger.setLevel(level)
+        if drawn:
+            bars.enable_progress_bar()

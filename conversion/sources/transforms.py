@@ -1,7 +1,7 @@
-"""A torchvision transform, v1 or v2 -> the Preprocessing that gives the same pixels, or a refusal that names the step.
+"""A torchvision transform, v1 or v2 -> the Preprocessing that gives the same pixels, or a refusal of one step.
 
-The steps are followed with a state of what is known so far. A tensor is never resized to the same pixels as a picture,
-so that is refused; a crop may come at any place, as long as it does not have to pad what is normalised already.
+The steps are followed with a state of what is known so far. A tensor is resized to other pixels than a picture, so
+that is refused; a crop may come at any place, as long as it does not have to pad what is normalised already.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ def _steps(transform: Any) -> Iterator[Any]:
 
 
 def _after(step: Any, state: _State) -> _State:
-    follow = _STEPS.get(type(step).__name__) if type(step).__module__.startswith("torchvision.") else None
+    follow = (
+        _STEPS.get(type(step).__name__) if type(step).__module__.startswith(("torch.", "torchvision.")) else None
+    )
     if follow is None:
         raise _UndescribedError(f"known are {', '.join(_STEPS)}, of torchvision; leave it out or use these")
     return follow(step, state)
@@ -83,15 +85,16 @@ def _after(step: Any, state: _State) -> _State:
 
 def _preprocessing(state: _State, steps: int) -> Preprocessing:
     if state.kind != "floats":
+        kind = "tensor of bytes" if state.kind == "bytes" else state.kind
         raise ConversionError(
-            f"transform of {steps} steps: it gives a {state.kind.replace('bytes', 'tensor of bytes')}, not floats; end "
-            "it with ToTensor(), or ToDtype(torch.float32, scale=True), and Normalize"
+            f"transform of {steps} steps: it gives a {kind}, not floats; end it with ToTensor(), or "
+            "ToDtype(torch.float32, scale=True), and Normalize"
         )
     size = state.crop or state.resize
     if not isinstance(size, tuple):
         raise ConversionError(
-            f"transform of {steps} steps: it gives images of different sizes; add CenterCrop(...), or Resize((height, "
-            "width))"
+            f"transform of {steps} steps: it gives images of different sizes; add CenterCrop(...), or "
+            "Resize((height, width))"
         )
     mean, std = state.statistics or ((0.0,) * 3, (1.0,) * 3)
     # A pixel p of 0..255 becomes (p / scale - mean) / std; Preprocessing says the same of p / 255.
@@ -150,8 +153,8 @@ def _covers(resize: int | tuple[int, int] | None, crop: tuple[int, int]) -> bool
 
 
 def _to_floats(step: Any, state: _State) -> _State:
-    if state.kind == "floats":
-        return state
+    if state.kind != "picture":
+        raise _UndescribedError("it takes a picture, and this is a tensor; use ToDtype(torch.float32, scale=True)")
     return replace(state, kind="floats", scale=255.0)
 
 

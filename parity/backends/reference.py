@@ -12,6 +12,7 @@ import numpy as np
 
 from conversion.classifier import Classifier
 from conversion.guards.torch_defaults import with_torch_defaults
+from conversion.sources.transform_check import difference_told
 from parity.backends.pytorch import check_repeatable, load_reference, named
 from parity.core.errors import ParityError
 from parity.core.metric import metric_of
@@ -42,6 +43,11 @@ class Reference:
         if not isinstance(self.model, Classifier):
             raise ParityError(f"{self.model.name} is no classifier, and this looks at classes")
         return self.model
+
+    @cached_property
+    def own_pixels(self) -> str:
+        """Say how far the pixels that the model's own library makes are from these; "" where they agree."""
+        return difference_told(self.model, self.images.files) if isinstance(self.model, Classifier) else ""
 
     @cached_property
     def fp16_cost(self) -> float:

@@ -73,7 +73,8 @@ def check(
 ) -> int:
     """Compare artefacts that somebody already converted with the model that they were made from.
 
-    MODEL: a name in the suite file, `file.py:callable`, `package.module:callable` or `torchvision:name`.
+    MODEL: a name in the suite file, `file.py:callable`, `package.module:callable`, `torchvision:name`, `timm:name`
+    or `transformers:directory`.
     """
     from parity.core.tolerance import Tolerance
     from parity.report.progress import progress_bar

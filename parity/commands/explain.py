@@ -48,7 +48,8 @@ def explain(
 ) -> int:
     """Say why an artefact does not agree with the model it was made from, and where the two part.
 
-    MODEL: a name in the suite file, `file.py:callable`, `package.module:callable` or `torchvision:name`.
+    MODEL: a name in the suite file, `file.py:callable`, `package.module:callable`, `torchvision:name`, `timm:name`
+    or `transformers:directory`.
     ARTIFACT: a file, or, of a model in the suite file, one of its routes.
     Exit codes: 0 parity holds, 1 it does not, explained or not, 2 the input is bad, 3 nothing can be concluded.
     """

@@ -41,7 +41,8 @@ def suite_files(suite: Path) -> Iterator[Path]:
 def named_files(value: Any, directory: Path) -> Iterator[Path]:
     """Name the files and directories that exist of those that texts stand for, at any depth in lists and tables.
 
-    A text is a path, a pattern, `file.py:callable` or `torchvision:name@weights.pth`, relative to the directory.
+    A text is a path, a pattern, `file.py:callable`, `timm:name@weights.pth` or `transformers:directory`, relative
+    to the directory.
     What is meant for something else and happens to name a file is listed too: then it is left alone as well.
     """
     left = [value]
@@ -53,7 +54,9 @@ def named_files(value: Any, directory: Path) -> Iterator[Path]:
             left += one
         elif isinstance(one, str | Path):
             text = str(one)
-            parts = dict.fromkeys((text, text.rpartition(":")[0], text.rpartition("@")[2]))
+            parts = dict.fromkeys(
+                (text, text.rpartition(":")[0], text.rpartition("@")[2], text.partition("transformers:")[2])
+            )
             names = [*filter(None, parts), *(_matching(text, directory) if glob.has_magic(text) else ())]
             yield from (path for name in names if os.path.exists(path := directory / name))  # noqa: PTH110 - takes any text
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from conversion.files.regular_files import DIRECTORY, MISSING, why_no_file
 from conversion.guards.torch_defaults import kept_torch_defaults
 from conversion.guards.user_code import told_error, user_code
+from conversion.sources import KINDS, is_named, named_classifier
 from parity.core.errors import ParityError
 from parity.core.file_kinds import tell_kind
 
@@ -43,10 +44,7 @@ def find_entry(model: str, suite: Path | None) -> tuple[Suite, ModelEntry]:
 
     # A name that is also a file's is first of all a name, where there is a suite.
     kind = tell_kind(Path(model)) if why_no_file(model) in ("", DIRECTORY) else ""
-    strange = ParityError(
-        f"{model}: {kind}; MODEL, which comes first, is a name in the suite file, `file.py:callable`, "
-        "`package.module:callable` or `torchvision:name`"
-    )
+    strange = ParityError(f"{model}: {kind}; MODEL, which comes first, is a name in the suite file, {KINDS}")
     try:
         models = read_suite(find_suite(suite))
     except ParityError:
@@ -66,9 +64,9 @@ def load_classifier(
 ) -> Classifier:
     """Call a factory and return its Classifier.
 
-    factory: `file.py:callable` (relative to `directory`), `package.module:callable`, or `torchvision:NAME` with
-    `arguments` for conversion.sources.torchvision_models.torchvision_classifier; `torchvision:NAME@WEIGHTS` for
-    short. A file of weights is relative to `directory` too.
+    factory: `file.py:callable` (relative to `directory`), `package.module:callable`, or one of a library's, such as
+    `torchvision:NAME`, with `arguments` for the function that conversion.sources names; `torchvision:NAME@WEIGHTS`
+    for short. Files and directories are relative to `directory` too.
     name: what to call the classifier; None keeps its own name.
     """
     from dataclasses import replace
@@ -77,18 +75,10 @@ def load_classifier(
 
     module_name, _, attribute = factory.rpartition(":")
     if not module_name or not attribute:
-        raise ParityError(
-            f"{factory}: a model is a name in the suite file, `file.py:callable`, `package.module:callable` or "
-            "`torchvision:name`"
-        )
+        raise ParityError(f"{factory}: a model is a name in the suite file, {KINDS}")
     try:
-        if module_name == "torchvision":
-            from conversion.sources.torchvision_models import torchvision_classifier
-
-            # `torchvision:resnet50@DEFAULT` or `@weights.pth`: a command line has no place for arguments.
-            model, _, weights = attribute.partition("@")
-            keywords = {**({"weights": weights} if weights else {}), **(arguments or {})}
-            classifier: Any = torchvision_classifier(model, **_with_weights_in(directory, keywords))
+        if is_named(factory):
+            classifier: Any = named_classifier(factory, arguments or {}, directory)
         else:
             # What a user's file sets for all of PyTorch is not for us, nor for the next file.
             with kept_torch_defaults(), user_code(factory):
@@ -113,13 +103,6 @@ def load_callable(reference: str, directory: Path | None = None) -> Callable[...
     module_name, _, attribute = reference.rpartition(":")
     with kept_torch_defaults(), user_code(reference):
         return _attribute(_module(module_name, directory or Path()), attribute, reference)
-
-
-def _with_weights_in(directory: Path | None, arguments: dict[str, Any]) -> dict[str, Any]:
-    weights = arguments.get("weights")
-    if directory is None or not isinstance(weights, str) or weights == "DEFAULT":
-        return arguments
-    return {**arguments, "weights": directory / weights}
 
 
 def _module(name: str, directory: Path) -> ModuleType:

@@ -41,7 +41,8 @@ class KnownIssueEntry:
 class ModelEntry:
     """Describe one model of the suite.
 
-    factory: `file.py:callable` relative to the suite file, `package.module:callable`, or `torchvision:name`.
+    factory: `file.py:callable` relative to the suite file, `package.module:callable`, `torchvision:name`,
+        `timm:name` or `transformers:directory`.
     arguments: keyword arguments for the factory.
     tolerance: route -> tolerance, where the default is not wanted.
     dynamic, bounds, sizes: which axes of the converted models stay open; see conversion.shapes.open_axes.

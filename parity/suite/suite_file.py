@@ -108,7 +108,10 @@ class ModelTable(Table):
     factory: Annotated[
         str,
         AfterValidator(has_colon),
-        Field(description="file.py:callable beside this file, package.module:callable, or torchvision:name"),
+        Field(
+            description="file.py:callable beside this file, package.module:callable, torchvision:name, timm:name "
+            "or transformers:directory"
+        ),
     ]
     arguments: Annotated[dict[str, Any], Field(description="What the factory is called with.")] = {}
     routes: Annotated[list[RouteName], Field(description="How this model is converted.")] = []

@@ -13,6 +13,7 @@ from pydantic import (
 
 from conversion.own import FORMATS, PLACEHOLDERS
 from conversion.routes import ROUTES, tell_unknown
+from conversion.sources import KINDS
 from conversion.variants import OPTIONS
 
 # A directory is called after it.
@@ -38,7 +39,7 @@ def is_new_route(name: str) -> str:
 
 def has_colon(text: str) -> str:
     if ":" not in text:
-        raise ValueError("a factory is `file.py:callable`, `package.module:callable` or `torchvision:name`")
+        raise ValueError(f"a factory is {KINDS}")
     return text
 
 

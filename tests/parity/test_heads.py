@@ -66,8 +66,12 @@ KINDS: Mapping[str, Callable[[], Classifier]] = {
     "labels apart": lambda: replace(tiny(), sigmoid="added"),
     "sigmoid inside": lambda: replace(tiny(), module=after(torch.sigmoid), sigmoid="inside"),
     "softmax inside": lambda: replace(tiny(), module=after(lambda x: x.softmax(1)), softmax="inside"),
-    "one logit": lambda: replace(
-        tiny(), module=after(lambda x: x[:, :1] - x[:, 1:2]), sigmoid="added", labels=("cat", "dog")
+    "one logit": lambda: replace(tiny(), module=after(lambda x: x[:, :1] - x[:, 1:2]), labels=("cat", "dog")),
+    "one probability": lambda: replace(
+        tiny(), module=after(lambda x: (x[:, :1] - x[:, 1:2]).sigmoid()), softmax="inside", labels=("cat", "dog")
+    ),
+    "two labels apart": lambda: replace(
+        tiny(), module=after(lambda x: x[:, :2]), sigmoid="added", labels=("a", "b")
     ),
     "a dict": lambda: replace(tiny(), module=after(lambda x: {"logits": x, "features": 2 * x})),
     "the second of a tuple": lambda: replace(tiny(), module=after(lambda x: (x[:, :2], x)), output=1),
@@ -167,7 +171,12 @@ def test_a_grey_model_without_its_normalisation_is_named(tmp_path: Path) -> None
         ({"softmax": "inside", "sigmoid": "added"}, "softmax is inside and sigmoid follows"),
         ({"output": 1.5}, "output is a name or a place in a tuple, not 1.5"),
         ({"output": "logits"}, "output is 'logits', but the module answers one tensor"),
-        ({"sigmoid": "added", "labels": ("cat", "dog")}, "the module answers 8 numbers for an image"),
+        ({"sigmoid": "added", "labels": ("cat", "dog")}, "2 labels for a model with 8 outputs"),
+        (
+            {"module": "one", "sigmoid": "added", "labels": ("cat", "dog")},
+            "decides between the two, leave sigmoid out",
+        ),
+        ({"module": "one", "softmax": "inside", "labels": ("cat", "dog")}, "its answers are no probabilities"),
         ({"module": "tuple"}, "the module answers a tuple of 0 \\[4, 2\\], 1 \\[4, 8\\]: name the one that counts"),
         ({"module": "dict", "output": "logit"}, "did you mean logits\\?"),
         ({"module": "none"}, "a list, in which there is no tensor"),
@@ -180,6 +189,7 @@ def test_what_contradicts_itself_is_refused_in_one_line(change: dict[str, Any], 
         "tuple": after(lambda x: (x[:, :2], x)),
         "dict": after(lambda x: {"logits": x, "features": 2 * x}),
         "none": after(lambda x: ["nothing"]),
+        "one": after(lambda x: 5 * x[:, :1]),
         "sigmoid": after(torch.sigmoid),
         "softmax": after(lambda x: x.softmax(1)),
     }

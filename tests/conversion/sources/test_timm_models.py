@@ -284,7 +284,7 @@ def test_a_failing_download_says_which_file_and_where_it_was_looked_for(offline:
 
 def test_a_model_without_weights_says_so(offline: Path) -> None:
     with pytest.raises(ConversionError, match=r"timm has no weights for beit3_giant_patch14_224"):
-        timm_classifier("beit3_giant_patch14_224", "DEFAULT", labels=DIGITS)
+        timm_classifier("beit3_giant_patch14_224", "DEFAULT")
 
 
 def test_default_weights_are_timms(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:

@@ -382,7 +382,7 @@ def test_weights_without_a_head_are_refused(tmp_path: Path, capfd: pytest.Captur
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"problem_type": "multi_label_classification"}, "problem_type is multi_label_classification"),
+        ({"problem_type": "regression"}, "problem_type is regression, and a Classifier answers classes"),
         ({"model_type": "bert"}, "no image classifier of the type bert"),
         ({"num_channels": 1}, "takes 1 channels"),
     ],
@@ -392,6 +392,17 @@ def test_what_is_no_classifier_of_rgb_is_refused(settings: dict[str, Any], told:
     change(tmp_path / "config.json", **settings)
     with pytest.raises(ConversionError, match=told):
         transformers_classifier(tmp_path)
+
+
+def test_labels_that_may_all_be_right_are_judged_apart(tmp_path: Path) -> None:
+    save(tmp_path, "vit")
+    one = transformers_classifier(tmp_path)
+    change(tmp_path / "config.json", problem_type="multi_label_classification")
+
+    apart = transformers_classifier(tmp_path)
+
+    assert (one.sigmoid, apart.sigmoid) == (None, "added")
+    assert [spec.name for spec in apart.task.outputs] == ["labelProbs"]
 
 
 # Names

@@ -121,14 +121,68 @@ def test_an_unknown_model_of_torchvision_is_told_with_the_nearest() -> None:
         load_classifier("torchvision:resnet19")
 
 
+# timm and transformers: what they build is tested in tests/conversion/sources
+
+
+@pytest.mark.parametrize(
+    ("factory", "arguments"),
+    [
+        ("timm:test_vit", {"weights": "trained.pth"}),
+        ("timm:test_vit.r160_in1k@trained.pth", {}),
+    ],
+)
+def test_a_model_of_timm_with_weights_beside_the_suite(
+    factory: str, arguments: dict[str, str], tmp_path: Path
+) -> None:
+    pytest.importorskip("timm")
+    trained = load_classifier("timm:test_vit", {"labels": ["ant", "bee"], "seed": 5})
+    torch.save({"state_dict": trained.module.state_dict()}, tmp_path / "trained.pth")
+
+    loaded = load_classifier(factory, {**arguments, "labels": ["ant", "bee"]}, "insects", tmp_path)
+
+    assert (loaded.name, loaded.labels) == ("insects", ("ant", "bee"))
+    expected = trained.module.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in loaded.module.state_dict().items())
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """Save a tiny classifier of transformers into a directory with a dot and a colon in its name."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    config = transformers.ViTConfig(**sizes, image_size=16, patch_size=8, id2label={0: "ant", 1: "bee"})
+    directory = tmp_path / "vit:v1.0"
+    transformers.ViTForImageClassification(config).save_pretrained(directory)
+    transformers.ViTImageProcessor(size={"height": 16, "width": 16}).save_pretrained(directory)
+    return directory
+
+
+def test_a_directory_of_transformers_lies_beside_the_suite(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for factory, directory in (("transformers:vit:v1.0", saved.parent), (f"transformers:{saved}", None)):
+        assert load_classifier(factory, {}, None, directory).labels == ("ant", "bee")
+    monkeypatch.chdir(saved.parent)
+    assert load_classifier("transformers:./vit:v1.0").name == "vit:v1.0"
+
+
+def test_a_directory_of_transformers_that_is_not_there_is_told_with_its_path(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    with pytest.raises(ConversionError, match="absent is no directory, and no name of the hub") as caught:
+        load_classifier("transformers:./absent", directory=tmp_path)
+    assert str(tmp_path / "absent") in str(caught.value)
+
+
+def test_a_model_has_a_name_behind_its_library() -> None:
+    assert refused("timm:").startswith("timm:: a model is a name in the suite file, ")
+
+
 # What is no model
 
 
 @pytest.mark.parametrize("factory", ["small", ":small", "models.py:", ""])
 def test_a_factory_has_two_halves(factory: str) -> None:
     assert refused(factory) == (
-        f"{factory}: a model is a name in the suite file, `file.py:callable`, `package.module:callable` or "
-        "`torchvision:name`"
+        f"{factory}: a model is a name in the suite file, `file.py:callable`, `package.module:callable`, "
+        "`torchvision:name`, `timm:name` or `transformers:directory`"
     )
 
 

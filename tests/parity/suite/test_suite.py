@@ -201,7 +201,7 @@ MODEL_KEYS = "(keys: factory, arguments, routes, images, tolerance, dynamic, bou
         (model(factory="factory = 3"), "[models.net] factory: Input should be a valid string, not 3"),
         (
             model(factory='factory = "models.py"'),
-            "[models.net] factory: a factory is `file.py:callable`, `package.module:callable` or `torchvision:",
+            "[models.net] factory: a factory is `file.py:callable`, `package.module:callable`, `torchvision:",
         ),
         (
             model('[models.net.tolerance.onnx]\nprobability = "0.1"'),
