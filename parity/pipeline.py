@@ -33,7 +33,7 @@ from parity.formats.feeding import check_batch, fitting_batch
 from parity.judging import BY_DEFAULT, Judging, judge_with_prediction, open_backend
 from parity.suite.images import load_images
 from parity.suite.known_issues import mark_known_issues
-from parity.suite.models import load_classifier
+from parity.suite.models import load_model
 from parity.suite.suite import ALL, ModelEntry, Selection, Suite
 from parity.suite.thumbnails import add_thumbnails, worst_thumbnails
 
@@ -236,7 +236,7 @@ def _steps(
 def load_entry(suite: Suite, entry: ModelEntry) -> Reference:
     """Load a model of the suite and its images, and let PyTorch answer."""
     with user_code(entry.factory):
-        classifier = load_classifier(entry.factory, entry.arguments, entry.name, suite.directory)
+        classifier = load_model(entry, suite.directory)
         return make_reference(classifier, load_images(entry.images, classifier.preprocessing, suite.directory))
 
 

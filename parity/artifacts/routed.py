@@ -13,7 +13,7 @@ from conversion.files.regular_files import MISSING, why_no_file
 from parity.core.errors import ParityError
 from parity.pipeline import artifact_of
 from parity.suite.images import ImageSet, load_images
-from parity.suite.models import find_classifier, find_entry, load_classifier
+from parity.suite.models import find_classifier, find_entry, load_model
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def open_sides(
     if route not in entry.routes:
         raise ParityError(f"{route}: no such file, and no route of `{model}` (routes: {', '.join(entry.routes)})")
     begin()
-    classifier = load_classifier(entry.factory, entry.arguments, entry.name, read.directory)
+    classifier = load_model(entry, read.directory)
     shown = load_images(list(images or entry.images), classifier.preprocessing, None if images else read.directory)
     stated = entry.tolerance.get(route)
     converted = under(contract, artifact_of(classifier, entry, route, directory))

@@ -41,7 +41,7 @@ from parity.core.tolerance import Tolerance, tolerances_for
 from parity.diagnosis.compression_cost import compression_tolerance
 from parity.pipeline import Progress, convert_entry, no_progress
 from parity.suite.images import SMALLEST, load_images, unique_names
-from parity.suite.models import load_classifier
+from parity.suite.models import load_model
 from parity.suite.suite import ALL, Selection
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def calibrate(
     proposals: list[Proposal] = []
     for index, entry in enumerate(entries):
         chosen = selection.routes_of(entry)
-        classifier = load_classifier(entry.factory, entry.arguments, entry.name, suite.directory)
+        classifier = load_model(entry, suite.directory)
         paths = find_images(images, Path()) if images else find_images(entry.images, suite.directory)
         # PyTorch and every route look at all images once.
         share = 1 / len(entries) / (1 + len(chosen)) / len(paths)

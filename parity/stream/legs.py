@@ -33,7 +33,7 @@ from parity.stream.job import Job
 from parity.stream.lines import HeadLeg
 from parity.stream.listing import ImageList, shown
 from parity.suite.images import NOISE, ImageSet, are_noise
-from parity.suite.models import load_classifier
+from parity.suite.models import load_model
 from parity.suite.suite import ModelEntry, Suite
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class Sample:
 
 def load_models(suite: Suite, entries: Sequence[ModelEntry]) -> dict[str, Classifier]:
     """Load the classifiers of a suite's entries, by their names."""
-    return {e.name: load_classifier(e.factory, e.arguments, e.name, suite.directory) for e in entries}
+    return {e.name: load_model(e, suite.directory) for e in entries}
 
 
 def live_model(

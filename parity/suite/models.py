@@ -7,7 +7,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from conversion.files.regular_files import DIRECTORY, MISSING, why_no_file
@@ -35,7 +35,7 @@ def find_classifier(model: str, suite: Path | None) -> Classifier:
     if ":" in model:
         return load_classifier(model)
     read, entry = find_entry(model, suite)
-    return load_classifier(entry.factory, entry.arguments, entry.name, read.directory)
+    return load_model(entry, read.directory)
 
 
 def find_entry(model: str, suite: Path | None) -> tuple[Suite, ModelEntry]:
@@ -59,15 +59,25 @@ def find_entry(model: str, suite: Path | None) -> tuple[Suite, ModelEntry]:
     raise ParityError(f"{models.path}: no model `{model}` (models: {', '.join(e.name for e in models.models)})")
 
 
+def load_model(entry: ModelEntry, directory: Path) -> Classifier:
+    """Load the classifier of a suite's entry. directory: the suite's."""
+    return load_classifier(entry.factory, entry.arguments, entry.name, directory, entry.head)
+
+
 def load_classifier(
-    factory: str, arguments: Mapping[str, Any] | None = None, name: str | None = None, directory: Path | None = None
+    factory: str,
+    arguments: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    directory: Path | None = None,
+    head: Mapping[str, Any] = MappingProxyType({}),
 ) -> Classifier:
     """Call a factory and return its Classifier.
 
     factory: `file.py:callable` (relative to `directory`), `package.module:callable`, or one of a library's, such as
     `torchvision:NAME`, with `arguments` for the function that conversion.sources names; `torchvision:NAME@WEIGHTS`
     for short. Files and directories are relative to `directory` too.
-    name: what to call the classifier; None keeps its own name.
+    name: what to call the classifier; None keeps its own name. head: fields of Classifier that say what follows its
+    module, in the place of the factory's: softmax, sigmoid, output.
     """
     from dataclasses import replace
 
@@ -83,8 +93,8 @@ def load_classifier(
             # What a user's file sets for all of PyTorch is not for us, nor for the next file.
             with kept_torch_defaults(), user_code(factory):
                 classifier = load_callable(factory, directory)(**(arguments or {}))
-        if name and isinstance(classifier, Classifier):
-            classifier = replace(classifier, name=name)
+        if isinstance(classifier, Classifier) and (name or head):
+            classifier = replace(classifier, name=name or classifier.name, **head)
     except (ParityError, ConversionError):
         raise
     except Exception as error:  # the user's own code

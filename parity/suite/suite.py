@@ -48,6 +48,7 @@ class ModelEntry:
     dynamic, bounds, sizes: which axes of the converted models stay open; see conversion.shapes.open_axes.
     records: files of predictions that were made elsewhere; one that is not there is a backend that cannot run.
     converters: routes of the suite's own, by name; a finished file is one by its path.
+    head: fields of Classifier that say what follows the module, in the place of the factory's.
     """
 
     name: str
@@ -61,6 +62,7 @@ class ModelEntry:
     sizes: Sequence[Sequence[int]] | None = None
     records: tuple[Path, ...] = ()
     converters: Mapping[str, Route] = field(default_factory=dict)
+    head: Mapping[str, Any] = field(default_factory=dict)
 
     def recipe(self, route: str) -> Route:
         """Return how a route of this model converts, one of ours or of the suite's own."""
@@ -190,6 +192,7 @@ def _toolchains(parsed: SuiteFile, path: Path) -> Iterator[tuple[str, ToolChain]
 
 def _models(parsed: SuiteFile, directory: Path) -> Iterator[ModelEntry]:
     from parity.suite.converters import finished_files, read_converters
+    from parity.suite.suite_file import HEAD
 
     converters = read_converters(parsed, directory)
     for name, model in parsed.models.items():
@@ -211,4 +214,5 @@ def _models(parsed: SuiteFile, directory: Path) -> Iterator[ModelEntry]:
             model.sizes,
             tuple(directory / name for name in matching(model.records or parsed.records, directory)),
             {**converters, **finished},
+            {name: value for name in HEAD if (value := getattr(model, name)) is not None},
         )

@@ -18,6 +18,7 @@ from conversion.compression import SCHEMES
 from conversion.contract import RANGES, STEPS, Contract, Layout, state
 from conversion.errors import ConversionError
 from conversion.frontends import FRONTENDS
+from conversion.heads import Place
 from conversion.own import FORMATS
 from conversion.routes import ROUTES
 from conversion.shapes import Dynamic
@@ -102,6 +103,10 @@ def _named_alone(entry: Any) -> Any:
     return {"path": entry} if isinstance(entry, str) else entry
 
 
+# Keys of [models.NAME] that are fields of Classifier.
+HEAD = ("softmax", "sigmoid", "output")
+
+
 class ModelTable(Table):
     """[models.NAME]"""
 
@@ -114,6 +119,15 @@ class ModelTable(Table):
         ),
     ]
     arguments: Annotated[dict[str, Any], Field(description="What the factory is called with.")] = {}
+    softmax: Annotated[
+        Place | None, Field(description="Whether the conversion adds softmax, or it is inside the module.")
+    ] = None
+    sigmoid: Annotated[
+        Place | None, Field(description="The same, where each label is right or wrong by itself.")
+    ] = None
+    output: Annotated[
+        str | int | None, Field(description="Which of a module's answers counts: a key, or a place in a tuple.")
+    ] = None
     routes: Annotated[list[RouteName], Field(description="How this model is converted.")] = []
     images: Annotated[list[str], Field(description="Files, directories or globs, relative to this file.")] = []
     tolerance: Annotated[

@@ -260,6 +260,7 @@ def _factory(tried: SuiteRoute) -> dict[str, Any]:
     entry = tried.entry
     return {
         "factory": entry.factory,
+        "head": dict(entry.head),
         "arguments": dict(entry.arguments),
         "name": entry.name,
         "directory": str(tried.suite.directory.absolute()),

@@ -28,7 +28,7 @@ from parity.formats.feeding import fitting_batch
 from parity.judging import Judging, judge_with_prediction
 from parity.pipeline import artifact_of
 from parity.suite.images import ImageSet
-from parity.suite.models import load_classifier
+from parity.suite.models import load_classifier, load_model
 from parity.suite.suite import read_suite
 
 if TYPE_CHECKING:
@@ -54,9 +54,11 @@ class Failure:
     contract: Mapping[str, Any]
 
 
-def make_classifier(factory: str, arguments: Mapping[str, Any], name: str, directory: str) -> Classifier:
+def make_classifier(
+    factory: str, arguments: Mapping[str, Any], name: str, directory: str, head: Mapping[str, Any]
+) -> Classifier:
     """Load a classifier as `load_classifier` does."""
-    return load_classifier(factory, arguments, name, Path(directory))
+    return load_classifier(factory, arguments, name, Path(directory), head)
 
 
 def convert_own(suite: str, model: str, route: str, directory: str) -> dict[str, str]:
@@ -67,7 +69,7 @@ def convert_own(suite: str, model: str, route: str, directory: str) -> dict[str,
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     read = read_suite(Path(suite))
     entry = next(entry for entry in read.models if entry.name == model)
-    classifier = load_classifier(entry.factory, entry.arguments, entry.name, read.directory)
+    classifier = load_model(entry, read.directory)
     # A variant is a route of ours, and gets what the others get; their own conversion is theirs.
     remarks = () if entry.recipe(route).key else tuple(install_aliases())
     artifact = artifact_of(classifier, entry, route, Path(directory))

@@ -13,9 +13,11 @@ import torch
 
 from conversion import Classifier, ConversionError, Preprocessing, convert
 from parity.backends.reference import make_reference
+from parity.core.errors import ParityError
 from parity.core.results import Subject
-from parity.pipeline import check
+from parity.pipeline import check, run
 from parity.suite.images import load_images
+from parity.suite.suite import read_suite
 from tests.parity.tiny import pictures, tiny
 
 ROUTES = {
@@ -205,3 +207,63 @@ def test_what_contradicts_itself_is_refused_in_one_line(change: dict[str, Any], 
 def test_a_mean_and_a_std_each_for_colours_or_for_grey(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
     with pytest.raises(ConversionError, match="or one of each for grey images"):
         Preprocessing(mean=mean, std=std)
+
+
+SUITE = """
+images = ["photos/*.png"]
+
+[models.inside]
+factory = "models.py:tiny"
+routes = ["onnx-torchscript"]
+{keys}
+"""
+MODELS = """
+from dataclasses import replace
+
+import torch
+
+import tests.parity.tiny
+
+
+class Both(torch.nn.Module):
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, image):
+        logits = self.module(image)
+        return logits[:, :2], logits.softmax(1)
+
+
+def tiny():
+    classifier = tests.parity.tiny.tiny()
+    return replace(classifier, module=Both(classifier.module).eval())
+"""
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ('softmax = "inside"\noutput = 1', ""),
+        ("output = 1", 'or state softmax="inside"'),
+        ('softmax = "inside"', "name the one that counts by output=0"),
+        ('softmax = "insid"\noutput = 1', "insid"),
+    ],
+)
+def test_the_suite_file_says_it_in_the_place_of_the_factory(keys: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for number, picture in enumerate(pictures()):
+        picture.save(tmp_path / "photos" / f"{number}.png")
+    (tmp_path / "models.py").write_text(MODELS, encoding="utf-8")
+    (tmp_path / "parity.toml").write_text(SUITE.format(keys=keys), encoding="utf-8")
+
+    def result() -> list[str]:
+        suite = read_suite(tmp_path / "parity.toml")
+        done = run(suite, backends=["onnxruntime"], artifacts=tmp_path / "artifacts")
+        return [subject.verdict for subject in done.subjects]
+
+    if told:
+        with pytest.raises((ParityError, ConversionError), match=told):
+            result()
+    else:
+        assert result() == ["pass"]
