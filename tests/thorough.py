@@ -52,7 +52,6 @@ THOROUGH: Mapping[str, str] = {
     "tests/parity/stream/test_running.py": _PROCESSES,
     "tests/parity/test_heads.py::test_each_agrees_by_each_route": _NETWORKS,
     "tests/parity/test_injected_faults.py": _NETWORKS,
-    "tests/parity/test_parity.py": _NETWORKS,
     "tests/parity/test_real_toolchains.py": _ENVIRONMENT,
     "tests/parity/versions/test_toolchain_environment.py": _ENVIRONMENT,
     "tests/parity/versions/test_toolchains.py": _ENVIRONMENT,
