@@ -117,8 +117,8 @@ def model(more: str = "", factory: str = 'factory = "models.py:net"', images: st
 
 ROUTES = "(routes: onnx, onnx-torchscript, mlprogram, mlprogram-fp32, mlprogram-export, onnx-coreml)"
 MODEL_KEYS = (
-    "(keys: factory, arguments, softmax, sigmoid, output, routes, images, tolerance, dynamic, bounds, sizes, records, "
-    "artifacts)"
+    "(keys: factory, arguments, softmax, sigmoid, output, routes, images, tolerance, dynamic, bounds, sizes, "
+    "records, artifacts)"
 )
 
 
