@@ -19,6 +19,7 @@ class Source:
     module, function: imported when the first is built. written: as users write it.
     weights: whether `@WEIGHTS` may follow the name; without, the name is itself a path.
     alone: what stands for weights where nobody names any, and no seed for random ones.
+    extra: of this package, with which its library is installed.
     """
 
     module: str
@@ -26,13 +27,16 @@ class Source:
     written: str
     weights: bool = True
     alone: str = ""
+    extra: str = ""
 
 
 SOURCES: Mapping[str, Source] = {
     "torchvision": Source("conversion.sources.torchvision_models", "torchvision_classifier", "torchvision:name"),
-    "timm": Source("conversion.sources.timm_models", "timm_classifier", "timm:name", alone="DEFAULT"),
+    "timm": Source("conversion.sources.timm_models", "timm_classifier", "timm:name", alone="DEFAULT", extra="timm"),
     "transformers": Source(
-        "conversion.sources.transformers_models", "transformers_classifier", "transformers:directory", weights=False
+        *("conversion.sources.transformers_models", "transformers_classifier", "transformers:directory"),
+        weights=False,
+        extra="transformers",
     ),
 }
 # The kinds of MODEL besides a name in a suite file, for help and errors.
@@ -45,6 +49,11 @@ def is_named(model: str) -> bool:
     """Say whether MODEL names one of a library's classifiers."""
     scheme, _, name = model.partition(":")
     return scheme in SOURCES and bool(name)
+
+
+def extra_of(model: str) -> str:
+    """Name the extra of this package that a MODEL needs; empty where it needs none."""
+    return SOURCES[model.partition(":")[0]].extra if is_named(model) else ""
 
 
 def named_classifier(model: str, arguments: Mapping[str, Any], directory: Path | None = None) -> Classifier:

@@ -15,6 +15,7 @@ from conversion.files.suffixes import IMAGE_SUFFIXES
 from conversion.guards.torch_defaults import with_torch_defaults
 from conversion.guards.user_code import user_code
 from conversion.routes import find_route
+from conversion.sources import extra_of
 from parity.backends import backends_for
 from parity.backends.reference import Reference, make_reference
 from parity.core.errors import ParityError
@@ -70,7 +71,7 @@ def make_plan(model: StartingModel, finished: Sequence[Path], images: Sequence[s
     entries = tuple(
         finished_entry(path, from_suite(str(path), directory), model.classifier, reference) for path in finished
     )
-    installs = tuple(_installs(directory))
+    installs = tuple(_installs(model.reference, directory))
     factory = f"{MODELS_FILE}:{FUNCTION}" if model.is_bare else model.reference
     return Plan(
         model,
@@ -138,8 +139,11 @@ def _measured(finished: Sequence[Finished]) -> Iterator[str]:
             yield f"{one.path}: what the file does itself, as measured on these images; the suite file states it"
 
 
-def _installs(directory: Path) -> Iterator[str]:
-    yield f"coreml-parity=={version('coreml-parity')}"
+def _installs(model: str, directory: Path) -> Iterator[str]:
+    extra = extra_of(model)
+    number = version("coreml-parity")
+    # A shell takes brackets for a pattern.
+    yield f"'coreml-parity[{extra}]=={number}'" if extra else f"coreml-parity=={number}"
     if (directory / "requirements.txt").is_file():
         yield "-r requirements.txt"
     elif (directory / "pyproject.toml").is_file():

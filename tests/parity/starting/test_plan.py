@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,15 @@ def test_few_images_noise_and_what_lies_elsewhere_get_a_word(home: Path) -> None
     (home / ".git").mkdir()
     assert f"GitHub reads workflows only in {home}" in remarks("photos", directory="suite")
     assert "lies outside" not in remarks("photos", directory="suite")
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(("scheme", "extra"), [("timm", "[timm]"), ("transformers", "[transformers]")])
+def test_ci_installs_the_library_of_the_model(scheme: str, extra: str) -> None:
+    plan = make_plan(replace(MODEL, reference=f"{scheme}:net"), (), ["photos"], Path())
+
+    assert plan.installs[0].startswith(f"'coreml-parity{extra}==")
+    assert make_plan(MODEL, (), ["photos"], Path()).installs[0].startswith("coreml-parity==")
 
 
 def test_ci_installs_what_the_directory_asks_for(home: Path) -> None:
