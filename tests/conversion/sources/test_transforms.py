@@ -238,7 +238,7 @@ def test_another_transform_is_told_with_its_distance() -> None:
 
     def told(function: Any, why: str = "") -> str:
         own = OwnTransform("timm", function, why)
-        return difference_told(Classifier("net", base.module, ours, base.labels, own), PHOTOS[:1])
+        return difference_told(Classifier("net", base.module, ours, base.labels, own_transform=own), PHOTOS[:1])
 
     def brighter(picture: Image.Image) -> torch.Tensor:
         return base.own_transform(picture) + 3 / 255 / torch.tensor(IMAGENET_STD).reshape(3, 1, 1)  # type: ignore[misc]
