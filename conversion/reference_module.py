@@ -23,8 +23,11 @@ _REMARKS: WeakKeyDictionary[Any, tuple[str, ...]] = WeakKeyDictionary()
 
 
 def remarks_on(module: torch.nn.Module) -> tuple[str, ...]:
-    """Return what is to be said of a module that `as_reference` gave."""
-    return _REMARKS.get(module, ())
+    """Return what is to be said of a module that `as_reference` gave; of what is no module, nothing."""
+    try:
+        return _REMARKS.get(module, ())
+    except TypeError:  # None, and what else nobody can hold weakly
+        return ()
 
 
 def as_reference(name: str, module: Any) -> Any:

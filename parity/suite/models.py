@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from parity.suite.suite import ModelEntry, Suite
 
 
+# Nothing is said of what follows a module: it is as the factory has it.
+NO_HEAD: Mapping[str, Any] = MappingProxyType({})
+
+
 class NoClassifierError(ParityError):
     """A factory returns something else than a Classifier: `answer`."""
 
@@ -69,7 +73,7 @@ def load_classifier(
     arguments: Mapping[str, Any] | None = None,
     name: str | None = None,
     directory: Path | None = None,
-    head: Mapping[str, Any] = MappingProxyType({}),
+    head: Mapping[str, Any] = NO_HEAD,
 ) -> Classifier:
     """Call a factory and return its Classifier.
 

@@ -260,10 +260,10 @@ def _factory(tried: SuiteRoute) -> dict[str, Any]:
     entry = tried.entry
     return {
         "factory": entry.factory,
-        "head": dict(entry.head),
         "arguments": dict(entry.arguments),
         "name": entry.name,
         "directory": str(tried.suite.directory.absolute()),
+        **({"head": dict(entry.head)} if entry.head else {}),
     }
 
 

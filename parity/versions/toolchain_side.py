@@ -28,7 +28,7 @@ from parity.formats.feeding import fitting_batch
 from parity.judging import Judging, judge_with_prediction
 from parity.pipeline import artifact_of
 from parity.suite.images import ImageSet
-from parity.suite.models import load_classifier, load_model
+from parity.suite.models import NO_HEAD, load_classifier, load_model
 from parity.suite.suite import read_suite
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Failure:
 
 
 def make_classifier(
-    factory: str, arguments: Mapping[str, Any], name: str, directory: str, head: Mapping[str, Any]
+    factory: str, arguments: Mapping[str, Any], name: str, directory: str, head: Mapping[str, Any] = NO_HEAD
 ) -> Classifier:
     """Load a classifier as `load_classifier` does."""
     return load_classifier(factory, arguments, name, Path(directory), head)

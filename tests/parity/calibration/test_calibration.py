@@ -69,7 +69,7 @@ def calibrated(place: Path, monkeypatch: pytest.MonkeyPatch) -> Calibrated:
             return converted(route, made_from or make)
 
         monkeypatch.setattr("parity.pipeline.convert", convert or by_make)
-        monkeypatch.setattr("parity.calibration.calibration.load_classifier", lambda *given: make())
+        monkeypatch.setattr("parity.calibration.calibration.load_model", lambda *given: make())
         entry = ModelEntry(
             "tiny", "models.py:tiny", {}, tuple(routes), ("photos/*.png",), tolerance or {}, records=records
         )
