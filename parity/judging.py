@@ -113,10 +113,11 @@ def judge_prediction(
         comparison = compare(reference.prediction, candidate, allowed, reference.images.names)
         if comparison.verdict != "fail":
             break
-    twin = None
+    hidden = None
     if allowed.compressed and comparison.verdict == "pass":
-        twin, comparison, allowed = _held_to_twin(reference, artifact, candidate, judging, comparison, allowed)
-        reference = twin or reference
+        hidden = _hidden_by(allowed, reference, artifact, candidate, judging.scale)
+    if hidden:
+        reference, comparison, allowed = hidden
     comparison, lost = with_exact_sums(reference.prediction, candidate, allowed, reference.images.names, comparison)
     subject = _unjudged(reference, artifact, backend)
     strange = shape_told(artifact, candidate.answer_shape)
@@ -125,7 +126,7 @@ def judge_prediction(
         tolerance_reason=allowed.reason,
         recorded_by=candidate.source,
         remarks=(*subject.remarks, *filter(None, (strange, lost))),
-        compressed_alike=twin is not None,
+        compressed_alike=hidden is not None,
     )
     if are_noise(reference.images.pixels):
         # No tolerance makes a proof of it, when it is judged again by another either.
@@ -146,27 +147,22 @@ def judge_prediction(
     return judged
 
 
-def _held_to_twin(
-    reference: Reference,
-    artifact: Artifact,
-    candidate: Prediction,
-    judging: Judging,
-    comparison: Comparison,
-    allowed: Tolerance,
-) -> tuple[Reference | None, Comparison, Tolerance]:
+def _hidden_by(
+    allowed: Tolerance, reference: Reference, artifact: Artifact, candidate: Prediction, scale: float
+) -> tuple[Reference, Comparison, Tolerance] | None:
     """Compare what passes by the cost of compression with PyTorch's model that pays the same cost.
 
-    comparison, allowed: what passes. Returns them where the twin agrees, or where there is none; else the twin, how
-    far the candidate is from that, and what was allowed.
+    allowed: that cost. Returns None where the twin agrees, or where there is none; else the twin, how far the
+    candidate is from it, and how far it may be.
     """
     twin = compressed_twin(reference, artifact)
     if twin is None:
-        return None, comparison, allowed
+        return None
     for stricter in twin.tolerances(artifact):
-        stricter = scaled(stricter, judging.scale)
+        stricter = scaled(stricter, scale)
         apart = compare(twin.prediction, candidate, stricter, twin.images.names)
         if apart.verdict != "fail":
-            return None, comparison, allowed
+            return None
     reason = (
         f"it is within the {allowed.distance:.2g} that {allowed.compressed} may cost, but these are PyTorch's own, "
         f"and PyTorch with the same answers otherwise: {apart.reason}"

@@ -27,7 +27,7 @@ class OwnTransform:
     """Hold what a library, or a user, makes of a picture.
 
     owner: whose it is, as remarks name it.
-    function: RGB picture -> normalised numbers [3, height, width], or [1, 3, height, width].
+    function: RGB picture -> normalised numbers [C, height, width], or [1, C, height, width].
     why: where its numbers are known to be others than ours, the reason.
     """
 
@@ -36,7 +36,7 @@ class OwnTransform:
     why: str = ""
 
     def __call__(self, picture: Image.Image) -> torch.Tensor:
-        """Return what the model is shown of a picture: float [3, height, width]."""
+        """Return what the model is shown of a picture: float [C, height, width]."""
         numbers = self.function(picture)
         return numbers[0] if numbers.ndim == 4 else numbers
 
@@ -53,7 +53,7 @@ def difference(
 
     picture = picture.convert("RGB")
     mean, std = (
-        torch.tensor(s, dtype=torch.float64).reshape(3, 1, 1) for s in (preprocessing.mean, preprocessing.std)
+        torch.tensor(s, dtype=torch.float64).reshape(-1, 1, 1) for s in (preprocessing.mean, preprocessing.std)
     )
     ours = torch.from_numpy(to_pixels(picture, preprocessing)).permute(2, 0, 1).double()
     theirs = transform(picture).double()

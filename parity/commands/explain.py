@@ -60,10 +60,10 @@ def explain(
     with progress_bar() as progress:
         progress("loading PyTorch", None)
         from parity.artifacts.causes import look_into
-        from parity.artifacts.routed import open_sides
+        from parity.artifacts.routed import Named, open_sides
 
-        begin = partial(begin_work, json_file)
-        sides = open_sides(model, artifact, images, suite, contract, artifacts, begin)
+        named = Named(model, artifact, images, suite, contract)
+        sides = open_sides(named, artifacts, partial(begin_work, json_file))
         progress(f"{sides.classifier.name}: looking for causes", None)
         allowed = sides.tolerance if tolerance is None else tolerance
         explained = look_into(sides.classifier, sides.artifact, sides.images, backend, record, allowed)

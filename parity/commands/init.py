@@ -34,8 +34,9 @@ def init(
 ) -> int:
     """Write a suite for a model and run it: parity.toml, a workflow, and models.py where the model needs one.
 
-    MODEL: `file.py:callable`, `package.module:callable` or `torchvision:name@weights`; a callable that returns a
-    bare torch.nn.Module will do. ARTIFACT: files that were converted already; without them ours are.
+    MODEL: `file.py:callable`, `package.module:callable`, `torchvision:name@weights`, `timm:name@checkpoint` or
+    `transformers:directory`; a callable that returns a bare torch.nn.Module will do. ARTIFACT: files that were
+    converted already; without them ours are.
     """
     from parity.report.progress import progress_bar
 

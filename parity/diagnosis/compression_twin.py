@@ -15,6 +15,7 @@ from conversion.deployed import deployed_module
 from parity.backends.reference import Reference, make_reference
 from parity.diagnosis.compression import compressed_copy, pair_compressed
 from parity.formats import format_of
+from parity.formats.compression import INT8_OPERATIONS
 from parity.formats.graph import read_graph
 
 if TYPE_CHECKING:
@@ -23,19 +24,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 # What rounds activations to whole numbers, as the twin does not: operations of ONNX and MIL, a setting of layers.
-ROUNDING = frozenset(
-    (
-        *(
-            "ConvInteger",
-            "DynamicQuantizeLinear",
-            "MatMulInteger",
-            "QLinearConv",
-            "QLinearMatMul",
-            "QuantizeLinear",
-        ),
-        *("quantize", "int8DynamicQuantize"),
-    )
-)
+ROUNDING = INT8_OPERATIONS | {"quantize", "int8DynamicQuantize"}
 
 
 def compressed_twin(reference: Reference, artifact: Artifact) -> Reference | None:

@@ -12,6 +12,10 @@ from typing import Literal
 
 import numpy as np
 
+# Operations of ONNX that round activations to whole numbers, or compute with those.
+INT8_OPERATIONS = frozenset(
+    ("QLinearConv", "QLinearMatMul", "MatMulInteger", "ConvInteger", "DynamicQuantizeLinear", "QuantizeLinear")
+)
 Kind = Literal["linear", "palette", "sparse", "joint"]
 # Vectors of a codebook are compared with so many numbers at once.
 _AT_ONCE = 1 << 22

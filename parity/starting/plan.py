@@ -15,7 +15,7 @@ from conversion.files.suffixes import IMAGE_SUFFIXES
 from conversion.guards.torch_defaults import with_torch_defaults
 from conversion.guards.user_code import user_code
 from conversion.routes import find_route
-from conversion.sources import extra_of
+from conversion.sources import KINDS, extra_of
 from parity.backends import backends_for
 from parity.backends.reference import Reference, make_reference
 from parity.core.errors import ParityError
@@ -121,10 +121,7 @@ def reference_from_suite(model: str, directory: Path) -> str:
     """
     module, _, name = model.rpartition(":")
     if not module or not name:
-        raise ParityError(
-            f"{model}: MODEL is `file.py:callable`, `package.module:callable` or `torchvision:name@weights`; "
-            "a suite file, of which it could be a name, is only made now"
-        )
+        raise ParityError(f"{model}: MODEL is {KINDS}; a suite file, of which it could be a name, is only made now")
     if module.endswith(".py"):
         return f"{from_suite(module, directory)}:{name}"
     weights = name.partition("@")[2] or name

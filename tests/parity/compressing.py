@@ -17,7 +17,23 @@ from onnx import TensorProto, helper, numpy_helper
 from conversion import Artifact, Classifier, open_artifact
 from conversion.deployed import deployed_module, example_pixels
 from conversion.guards.quiet import chatter_to, import_coremltools
-from tests.parity.tiny import converted, tiny
+from parity.backends import find_backend
+from parity.backends.reference import Reference, make_reference
+from parity.suite.images import load_images
+from tests.parity.tiny import PREPROCESSING, converted, pictures, tiny
+
+
+@cache
+def reference() -> Reference:
+    """Let PyTorch answer for the pictures."""
+    return make_reference(tiny(), load_images(pictures(), PREPROCESSING))
+
+
+def answers(artifact: Artifact) -> np.ndarray:
+    """Let a file answer for the same pictures."""
+    backend = "onnxruntime" if artifact.format == "onnx" else "coreml-evaluator"
+    predicted: np.ndarray = find_backend(backend).load(artifact, 1)(reference().images.pixels).probabilities
+    return predicted
 
 
 @cache

@@ -16,15 +16,13 @@ from parity.diagnosis import chain
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
 from parity.formats import find_format
+from parity.formats.compression import INT8_OPERATIONS
 
 if TYPE_CHECKING:
     from conversion import Artifact
     from parity.backends import Predict
     from parity.diagnosis.examination import Examination
 
-_INT8 = frozenset(
-    ("QLinearConv", "QLinearMatMul", "MatMulInteger", "ConvInteger", "DynamicQuantizeLinear", "QuantizeLinear")
-)
 # x86's instructions that add products of 8 bits without an intermediate of 16, which saturates.
 _EXACT = frozenset(("avx512_vnni", "avx_vnni", "amx_int8", "avx_vnni_int8"))
 # Where Linux lists what its processors can do.
@@ -146,7 +144,7 @@ def _same(one: np.ndarray, other: np.ndarray) -> bool:
 def _saturates(examination: Examination) -> bool:
     """Say whether a file computes in int8 on an x86 processor that has no exact sums for it."""
     graph = examination.file.graph
-    if graph is None or not any(operation.type in _INT8 for operation in graph.operations):
+    if graph is None or not any(operation.type in INT8_OPERATIONS for operation in graph.operations):
         return False
     flags = _flags()
     return "sse2" in flags and not flags & _EXACT

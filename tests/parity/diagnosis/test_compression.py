@@ -12,8 +12,6 @@ import pytest
 
 from conversion import Artifact
 from conversion.deployed import answer_singly, deployed_module
-from parity.backends import find_backend
-from parity.backends.reference import Reference, make_reference
 from parity.core.noise import COMPRESSION_CAP, FP16_FLOOR
 from parity.core.tolerance import Tolerance
 from parity.diagnosis.compression import Compression, compressed_copy, read_compression, sort_compressed
@@ -23,14 +21,8 @@ from parity.formats import format_of
 from parity.formats.compression import CompressedWeight
 from parity.formats.editing import Editable, edited
 from parity.formats.graph import read_graph
-from parity.suite.images import load_images
-from tests.parity.compressing import PROGRAMS, compressed, quantised_network, quantised_onnx
-from tests.parity.tiny import PREPROCESSING, converted, pictures, tiny
-
-
-@cache
-def reference() -> Reference:
-    return make_reference(tiny(), load_images(pictures(), PREPROCESSING))
+from tests.parity.compressing import PROGRAMS, answers, compressed, quantised_network, quantised_onnx, reference
+from tests.parity.tiny import converted, tiny
 
 
 @cache
@@ -38,12 +30,6 @@ def read(name: str, precision: str = "FLOAT16") -> Compression:
     compression = read_compression(tiny(), compressed(name, precision))
     assert compression is not None
     return compression
-
-
-def answers(artifact: Artifact) -> np.ndarray:
-    backend = "onnxruntime" if artifact.format == "onnx" else "coreml-evaluator"
-    predicted: np.ndarray = find_backend(backend).load(artifact, 1)(reference().images.pixels).probabilities
-    return predicted
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,6 @@ import pytest
 from onnx import helper
 
 from conversion import Artifact, open_artifact
-from parity.backends import find_backend
-from parity.backends.reference import Reference, make_reference
 from parity.core.prediction import Prediction
 from parity.core.tolerance import Tolerance
 from parity.diagnosis.compression_cost import allowed_for
@@ -21,20 +18,8 @@ from parity.diagnosis.compression_twin import compressed_twin
 from parity.formats.editing import Editable, edited
 from parity.formats.graph import read_graph
 from parity.judging import Judging, judge_prediction, judge_with_prediction
-from parity.suite.images import load_images
-from tests.parity.compressing import PROGRAMS, compressed, quantised_onnx
-from tests.parity.tiny import PREPROCESSING, converted, pictures, tiny
-
-
-@cache
-def reference() -> Reference:
-    return make_reference(tiny(), load_images(pictures(), PREPROCESSING))
-
-
-def answers(artifact: Artifact) -> np.ndarray:
-    backend = "onnxruntime" if artifact.format == "onnx" else "coreml-evaluator"
-    predicted: np.ndarray = find_backend(backend).load(artifact, 1)(reference().images.pixels).probabilities
-    return predicted
+from tests.parity.compressing import PROGRAMS, answers, compressed, quantised_onnx, reference
+from tests.parity.tiny import converted
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
