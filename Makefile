@@ -4,6 +4,7 @@
 #   make test-all             all tests, as CI runs them; installs Chromium for those of the page, where it can
 #   make test-kernels         the tests that compare numbers, under each kind of kernel that the processor has
 #   make faults  inject the catalogue of faults into six networks and print what was detected and named
+#   make slow    run all tests, and write to tests/slow.txt those that take long, which `make test` leaves out
 #   make bench   the benchmark        make fuzz   2,000 damaged model files
 #   make variants             the models of fixtures/ by every target and compression: size, |dp|, verdict
 #   make zoo                  networks of torchvision, timm and transformers by every route; hours, goes on where
@@ -16,17 +17,23 @@
 PYTHON ?= python3
 WORKERS ?= 2
 BIN := .venv/bin
+# Else each of a hundred processes compiles every module anew.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-all browser test-kernels lint bench variants zoo conformance conformance-native fuzz attack faults venv clean
+.PHONY: run test test-all slow browser test-kernels lint bench variants zoo conformance conformance-native fuzz attack faults venv clean
 
 run: .venv/.installed
 	$(BIN)/parity run fixtures/parity.toml --json results.json
 
 test: .venv/.installed
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m 'not thorough'
+	HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-quick} $(BIN)/pytest -n $(WORKERS) --dist loadgroup -m 'not thorough'
 
 test-all: .venv/.installed browser
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --durations=25
+
+slow: .venv/.installed
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --junitxml .parity/tests.xml
+	$(BIN)/python tests/slowest.py .parity/tests.xml
 
 browser:
 	tests/browser.sh

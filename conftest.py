@@ -1,6 +1,6 @@
 """What must stand at the root: threads, and hypothesis profiles.
 
-HYPOTHESIS_PROFILE: `ci` answers the same every time, `nightly` searches longer.
+HYPOTHESIS_PROFILE: `ci` answers the same every time, `quick` too with fewer examples, `nightly` searches longer.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 _CLOCKLESS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 
 settings.register_profile("ci", _CLOCKLESS, derandomize=True, database=None, max_examples=50)
+settings.register_profile("quick", settings.get_profile("ci"), max_examples=10)
 settings.register_profile("nightly", _CLOCKLESS, max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 

@@ -115,7 +115,7 @@ def judge_prediction(
             break
     hidden = None
     if allowed.compressed and comparison.verdict == "pass":
-        hidden = _hidden_by(allowed, reference, artifact, candidate, judging.scale)
+        hidden = hidden_by_compression(allowed, reference, artifact, candidate, judging.scale)
     if hidden:
         reference, comparison, allowed = hidden
     comparison, lost = with_exact_sums(reference.prediction, candidate, allowed, reference.images.names, comparison)
@@ -147,8 +147,8 @@ def judge_prediction(
     return judged
 
 
-def _hidden_by(
-    allowed: Tolerance, reference: Reference, artifact: Artifact, candidate: Prediction, scale: float
+def hidden_by_compression(
+    allowed: Tolerance, reference: Reference, artifact: Artifact, candidate: Prediction, scale: float = 1.0
 ) -> tuple[Reference, Comparison, Tolerance] | None:
     """Compare what passes by the cost of compression with PyTorch's model that pays the same cost.
 

@@ -21,6 +21,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from tests.conftest import pytest_collection_modifyitems
+from tests.slowest import SECONDS, SLOW, slow
 from tests.thorough import THOROUGH
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -227,11 +228,21 @@ def test_what_is_left_to_the_whole_suite_is_marked(place: str, thorough: bool) -
 
 
 def test_what_is_left_to_the_whole_suite_exists() -> None:
-    for path, reason in THOROUGH.items():
+    slow = dict.fromkeys(SLOW.read_text(encoding="utf-8").split(), "slow")
+    for path, reason in (THOROUGH | slow).items():
         place, _, function = path.partition("::")
         assert reason
         assert (ROOT / place).exists()
         assert not function or f"def {function}(" in (ROOT / place).read_text(encoding="utf-8")
+
+
+def test_a_function_is_slow_by_all_its_parameters(tmp_path: Path) -> None:
+    cases = [("a", "test_x[1]", SECONDS), ("a", "test_x[2]", 0.1), ("a", "test_y", SECONDS), ("b", "test_x", 0.1)]
+    lines = [f'<testcase classname="tests.{file}" name="{name}" time="{time}"/>' for file, name, time in cases]
+    junit = tmp_path / "tests.xml"
+    junit.write_text(f"<testsuites><testsuite>{''.join(lines)}</testsuite></testsuites>", encoding="utf-8")
+
+    assert slow(junit) == ["tests/a.py::test_x"]
 
 
 # Light imports

@@ -24,6 +24,7 @@ from parity.core.noise import AUDIT, AUDIT_FP16
 from parity.core.results import Comparison, Prediction
 from parity.core.tolerance import Tolerance
 from parity.formats.editing import edited
+from parity.judging import hidden_by_compression
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,15 @@ class Bench:
         """Compare answers with PyTorch's by the suite's tolerance."""
         return compare(reference, answers, self.tolerance, names)
 
+    def judge_file(self, artifact: Artifact, answers: Prediction) -> Comparison:
+        """Compare what a file answers to the suite's images with PyTorch's, as a run of the suite does."""
+        reference = self.original.reference
+        comparison = self.judge(reference.prediction, answers, self.sample.names)
+        if not self.tolerance.compressed or comparison.verdict == "fail":
+            return comparison
+        hidden = hidden_by_compression(self.tolerance, reference, artifact, answers)
+        return hidden[1] if hidden else comparison
+
 
 @dataclass
 class MutantRun:
@@ -126,9 +136,14 @@ class MutantRun:
     def _predict(self) -> Predict:
         return self.bench.predict if self.artifact is None else self.load(1)
 
+    @property
+    def file(self) -> Artifact:
+        """The file that answers: the mutant's own, or the artefact as it is."""
+        return self.artifact or self.bench.original.artifact
+
     def load(self, batch: int) -> Predict:
         """Load the mutant for so many images at once."""
-        return find_backend(self.bench.backend).load(self.artifact or self.bench.original.artifact, batch)
+        return find_backend(self.bench.backend).load(self.file, batch)
 
     def answers(self, sample: Sample) -> Prediction | Broken:
         """Let the mutant answer."""

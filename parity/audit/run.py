@@ -172,7 +172,7 @@ def judge_mutant(bench: Bench, mutant: Mutant) -> MutantFinding:
         names = bench.sample.names
         if isinstance(answers, Broken):
             return replace(finding, verdict="caught", reason=answers.reason, caught_by=names)
-        comparison = bench.judge(bench.original.reference.prediction, answers, names)
+        comparison = bench.judge_file(run.file, answers)
         finding = replace(finding, max_abs_diff=comparison.max_abs_diff, worst=_worst(comparison))
         if comparison.verdict == "fail":
             failing = tuple(case.image for case in comparison.cases if case.verdict in FAILING_CASES)

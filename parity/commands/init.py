@@ -53,12 +53,12 @@ def init(
         progress(f"{model}: loading", None)
         finished = finished_files(artifacts)
         loaded = load_model(reference_from_suite(model, directory), directory, finished)
-        if loaded.is_bare:
+        if loaded.assumptions:
             check_free(directory, (MODELS_FILE,), force)
         progress(f"{model}: looking at files and images", None)
         plan = make_plan(loaded, finished, images, directory)
         # The suite comes last: it names the others.
-        texts = {MODELS_FILE: models_text(loaded)} if loaded.is_bare else {}
+        texts = {MODELS_FILE: models_text(loaded, loaded.assumptions)} if loaded.assumptions else {}
         texts |= {WORKFLOW_FILE: workflow_text(plan), SUITE_FILE: suite_text(plan)}
         paths = write_all(directory, texts)
     for path in paths:

@@ -10,13 +10,13 @@ from parity.starting.network import numbers
 from parity.starting.plan import FUNCTION
 
 if TYPE_CHECKING:
-    from parity.starting.network import StartingModel
+    from conversion.classifier import Classifier
+    from parity.starting.network import Assumptions, StartingModel
 
 
-def models_text(model: StartingModel) -> str:
+def models_text(model: StartingModel, assumptions: Assumptions) -> str:
     """Write models.py: what is assumed of a network stands above the line that assumes it."""
     classifier, preprocessing = model.classifier, model.classifier.preprocessing
-    weights, size, resize, statistics, labels = model.assumptions
     return f"""{MARK}; yours to change. Confirm each line that is assumed.
 from pathlib import Path
 
@@ -24,23 +24,29 @@ from conversion import Classifier, Preprocessing
 from parity.suite.models import load_callable
 
 PREPROCESSING = Preprocessing(
-    # Assumed {size}.
+    # Assumed {assumptions.size}.
     size={preprocessing.size!r},
-    # Assumed {resize}.
+    # Assumed {assumptions.resize}.
     resize={preprocessing.resize!r},
-    # Assumed {statistics}.
+    # Assumed {assumptions.statistics}.
     mean={preprocessing.mean!r},
     std={preprocessing.std!r},
 )
-# Assumed {labels}.
+# Assumed {assumptions.labels}.
 LABELS = {_labels(classifier.labels)}
 
 
 def {FUNCTION}() -> Classifier:
-    # Assumed: {weights}.
+    # Assumed: {assumptions.weights}.
     network = load_callable({model.reference!r}, Path(__file__).parent)()
-    return Classifier({classifier.name!r}, network.eval(), PREPROCESSING, LABELS)
+    # Assumed {assumptions.head}.
+    return Classifier({_arguments(classifier, model)})
 """
+
+
+def _arguments(classifier: Classifier, model: StartingModel) -> str:
+    head = [f"{name}={value!r}" for name, value in model.head.items()]
+    return ", ".join([repr(classifier.name), "network.eval()", "PREPROCESSING", "LABELS", *head])
 
 
 def _labels(labels: Sequence[str]) -> str:

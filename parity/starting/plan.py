@@ -72,7 +72,8 @@ def make_plan(model: StartingModel, finished: Sequence[Path], images: Sequence[s
         finished_entry(path, from_suite(str(path), directory), model.classifier, reference) for path in finished
     )
     installs = tuple(_installs(model.reference, directory))
-    factory = f"{MODELS_FILE}:{FUNCTION}" if model.is_bare else model.reference
+    assumed = model.assumptions.lines if model.assumptions else ()
+    factory = f"{MODELS_FILE}:{FUNCTION}" if model.assumptions else model.reference
     return Plan(
         model,
         factory,
@@ -82,7 +83,7 @@ def make_plan(model: StartingModel, finished: Sequence[Path], images: Sequence[s
         any(_NATIVE in backends_for(one) for one in formats),
         f"{sys.version_info.major}.{sys.version_info.minor}",
         installs,
-        (*model.assumptions, *_measured(entries), f"CI installs by pip: {', '.join(installs)}"),
+        (*assumed, *_measured(entries), f"CI installs by pip: {', '.join(installs)}"),
         (*_remarks(pictures), *_left_behind([*patterns, model.reference, *(e.path for e in entries)], directory)),
     )
 

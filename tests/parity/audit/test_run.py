@@ -15,13 +15,17 @@ from parity import check
 from parity.audit.advice import rounded
 from parity.audit.bench import Bench, Broken, largest_move
 from parity.audit.findings import Audit, AuditLeg, MutantFinding, MutantVerdict, summarise
-from parity.audit.mutant import Mutant, Sample
+from parity.audit.mutant import Mutant, Original, Sample
 from parity.audit.probes import KINDS, make_probes
 from parity.audit.run import audit_mutants, caught_elsewhere, check_patterns, judge_mutant
 from parity.core.errors import ParityError
 from parity.core.results import Environment, KnownIssue, Prediction
+from parity.diagnosis.compression_cost import allowed_for
+from parity.judging import judge_with_prediction
 from parity.suite.models import load_classifier
 from tests.parity.audit.benches import bench, saved, scratch
+from tests.parity.compressing import compressed
+from tests.parity.compressing import reference as compressible
 from tests.parity.test_injected_faults import ROOT
 from tests.parity.tiny import converted, pictures, tiny
 
@@ -191,6 +195,23 @@ def audit(*legs: AuditLeg) -> Audit:
 
 def of_converter(given: AuditLeg) -> AuditLeg:
     return replace(given, mutants=tuple(replace(m, converter=True) for m in given.mutants))
+
+
+def test_what_compression_may_cost_hides_no_fault_that_a_run_would_catch() -> None:
+    """The mutant moves the answers by less than 4-bit palettes may cost, and by more than fp16 does."""
+    artifact = compressed("4-bit palette")
+    *_, allowed = allowed_for(compressible(), artifact)
+    subject, clean = judge_with_prediction(compressible(), artifact, "coreml-evaluator")
+    assert clean is not None
+    darker = Mutant("pre-bgr-swap", pixels=lambda sample: np.clip(sample.pixels * 0.9, 0, 255).astype(np.uint8))
+    made_bench = Bench(Original(artifact, compressible()), "coreml-evaluator", allowed, clean, scratch())
+
+    finding = judge_mutant(made_bench, darker)
+    alone = judge_mutant(replace(made_bench, tolerance=replace(allowed, compressed="")), darker)
+
+    assert subject.verdict == "pass"
+    assert (alone.verdict, finding.verdict) == ("missed", "caught")
+    assert 0.05 < (alone.max_abs_diff or 0) < allowed.probability
 
 
 def test_a_converters_fault_that_fp32_catches_is_caught() -> None:

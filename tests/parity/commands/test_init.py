@@ -42,13 +42,13 @@ def test_a_bare_network_gets_a_models_file(place: Path, parity: Parity) -> None:
     assert (done.code, done.err) == (0, "")
     assumed = [line for line in done.out.splitlines() if line.startswith("assumed, confirm it: ")]
     assert [line.split(": ")[1].split()[0] for line in assumed] == [
-        *("mine.py:Tiny", "size", "resize", "mean", "labels", "CI"),
+        *("mine.py:Tiny", "size", "resize", "mean", "labels", "answers", "CI"),
     ]
     assert done.out.splitlines()[-1] == "parity holds: 3 pass, 1 skipped"
     # What is written makes what was tried, and says at each line what is assumed.
     text = (place / "models.py").read_text(encoding="utf-8")
     assert text.startswith(MARK)
-    assert text.count("# Assumed") == 5
+    assert text.count("# Assumed") == 6
     written = find_classifier("models.py:classifier", None)
     assert (written.name, written.labels) == ("Tiny", tuple("01234567"))
     assert (written.preprocessing.size, written.preprocessing.resize) == ((32, 32), 37)

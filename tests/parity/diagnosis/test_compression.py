@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -217,7 +218,7 @@ def test_a_module_that_cannot_be_copied_keeps_the_default_and_says_so(monkeypatc
     def fails(*arguments: object) -> None:
         raise RuntimeError("no two of\nme")
 
-    monkeypatch.setattr("parity.diagnosis.compression.copy.deepcopy", fails)
+    monkeypatch.setattr("parity.diagnosis.compression.copy", SimpleNamespace(deepcopy=fails))
     own = replace(reference(), compression_costs={})
 
     first, second = allowed_for(own, compressed("int8"))

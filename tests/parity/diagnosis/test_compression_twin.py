@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -88,7 +89,7 @@ def test_a_module_that_cannot_be_copied_has_none(monkeypatch: pytest.MonkeyPatch
     def fails(*arguments: object) -> None:
         raise RuntimeError("no two of me")
 
-    monkeypatch.setattr("parity.diagnosis.compression.copy.deepcopy", fails)
+    monkeypatch.setattr("parity.diagnosis.compression.copy", SimpleNamespace(deepcopy=fails))
 
     assert compressed_twin(replace(reference(), twins={}), compressed("int8")) is None
 
