@@ -55,7 +55,7 @@ variants: .venv/.installed
 	$(BIN)/python tests/bench/variants.py
 
 zoo: .venv/.installed
-	$(BIN)/python tests/zoo/run.py $(ONLY:%=--only '%')
+	$(BIN)/python tests/zoo/run.py --workers $(WORKERS) $(ONLY:%=--only '%')
 
 conformance: .venv/.installed
 	$(BIN)/python tests/conformance/run.py --workers $(WORKERS)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 Frontend = Literal["trace", "export"]
 FRONTENDS: tuple[Frontend, ...] = get_args(Frontend)
 
+# What is spelled anew may need it again, but not for ever.
+_SPELLINGS = 4
 # coremltools converts programs of torch.export from this major version on.
 _EXPORT_SINCE = 8
 
@@ -41,7 +43,7 @@ def exported(ct: Any, module: Any, example: Any, opened: OpenAxes) -> Any:
     axes = dict.fromkeys(_open_axes(opened), dynamic)
     with without_mha_fastpath(), torch.no_grad():
         program = torch.export.export(module, (example,), dynamic_shapes=(axes,) if axes else None)
-        return program.run_decompositions(_decompositions())
+        return _spelled(ct, program.run_decompositions(_decompositions()))
 
 
 def tell_lost(ct: Any, program: Any, model: Any) -> str:
@@ -83,10 +85,42 @@ def _decompositions() -> Any:
     }
 
 
+def decomposes(operation: str) -> bool:
+    """Say whether PyTorch spells an operation of ATen as others, so that coremltools need not know it."""
+    import torch
+
+    return any(
+        target.namespace == "aten" and target.__name__.partition(".")[0] == operation
+        for target in torch.export.default_decompositions()
+    )
+
+
+def _spelled(ct: Any, program: Any) -> Any:
+    """Spell what coremltools cannot convert as PyTorch itself decomposes it.
+
+    timm's convnextv2, crossvit and gcvit need it. What PyTorch does not decompose stays, and the conversion fails
+    with its name.
+    """
+    import torch
+
+    # Not in every version that is tested: without it coremltools is given what there is.
+    converts = getattr(ct.converters.mil.frontend.torch, "is_torch_fx_node_supported", None)
+    if converts is None:
+        return program
+    table = torch.export.default_decompositions()
+    for _ in range(_SPELLINGS):
+        calls = [node for node in program.graph.nodes if isinstance(node.target, torch._ops.OpOverload)]
+        lacking = {node.target for node in calls if node.target in table and not converts(node)}
+        if not lacking:
+            break
+        program = program.run_decompositions({target: table[target] for target in lacking})
+    return program
+
+
 def _known_spellings() -> Any:
     """Make a torch mode that traces functions which coremltools cannot convert as others that do the same.
 
-    torchvision's swin_v2 calls the one, its maxvit the other.
+    torchvision's swin_v2 calls zero_, its maxvit swapaxes, timm's convnextv2 addcmul.
     """
     import torch
     from torch.overrides import TorchFunctionMode
@@ -98,9 +132,16 @@ def _known_spellings() -> Any:
         def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             if function is torch.Tensor.zero_:
                 return args[0].fill_(0.0)
+            if function in (torch.addcmul, torch.Tensor.addcmul):
+                return _addcmul(*args, **(kwargs or {}))
             if function in swaps:
                 named = {axes.get(name, name): axis for name, axis in (kwargs or {}).items()}
                 return torch.transpose(*args, **named)
             return function(*args, **(kwargs or {}))
 
     return KnownSpellings()
+
+
+def _addcmul(values: Any, one: Any, other: Any, *, value: float = 1.0) -> Any:
+    product = one * other
+    return values + (product if value == 1 else product * value)

@@ -12,11 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from conversion.frontends import decomposes
+
 if TYPE_CHECKING:
     from conversion.artifact import Format
     from conversion.recipe import Route
 
-Fixed = Literal["opset", "target", "frontend"]
+Fixed = Literal["opset", "target", "export", "trace"]
 
 _OPSETS = (
     # torch.onnx.errors.UnsupportedOperatorError, and three functions of torch's symbolic_helper.py.
@@ -43,15 +45,19 @@ _TARGETS = (
         r".*?Error message: (?P<why>.*?) Please try .*minimum_ios_deployment_target"
     ),
 )
-_FRONTENDS = (
-    # coremltools' internal_graph.py, of a program of torch.export.
-    re.compile(r"Unsupported fx node \S+, kind (?P<operation>\S+)"),
-)
+# coremltools' internal_graph.py, of a program of torch.export.
+_EXPORTED = (re.compile(r"Unsupported fx node \S+, kind (?P<operation>\S+)"),)
+# coremltools' frontend/torch/ops.py, of a trace.
+_TRACED = (re.compile(r"PyTorch convert function for op '(?P<operation>[^']+)' not implemented"),)
 _PATTERNS: Mapping[Fixed, Sequence[re.Pattern[str]]] = {
     "opset": _OPSETS,
     "target": _TARGETS,
-    "frontend": _FRONTENDS,
+    "export": _EXPORTED,
+    "trace": _TRACED,
 }
+
+
+_FRONTENDS: Mapping[Fixed, str] = {"export": "torch.export", "trace": "torch.jit.trace"}
 
 
 @dataclass(frozen=True)
@@ -71,8 +77,8 @@ class Limit:
     def __str__(self) -> str:
         """Say in a sentence's part what cannot be held."""
         names = ", ".join(self.operations)
-        if self.fixed == "frontend":
-            return f"coremltools cannot convert {names}, which torch.export makes of the module"
+        if self.fixed in _FRONTENDS:
+            return f"coremltools cannot convert {names}, which {_FRONTENDS[self.fixed]} makes of the module"
         if self.fixed == "target":
             why = f" ({self.why})" if self.why else ""
             return f"onnx-coreml cannot convert {names}{why} for the iOS 12 of the route"
@@ -117,13 +123,22 @@ def told_limit(error: str, recipe: Route, routes: Mapping[str, Route]) -> str:
 def _is_able(route: Route, limit: Limit) -> bool:
     if limit.fixed == "target":
         return _LATER_TARGET[route.format]
-    if limit.fixed == "frontend":
-        # What coremltools lacks, it lacks for a trace too; whether an opset holds it, nobody said.
-        return _TRANSLATORS.get(route.format) is None and "opset" not in route.options
+    if limit.fixed in _FRONTENDS:
+        if _TRANSLATORS.get(route.format) is not None:
+            # What coremltools lacks, it lacks by each front end, but for what torch.export spells anew.
+            return limit.fixed == "trace" and _spells(route, limit.operations)
+        return "opset" not in route.options  # whether an opset holds it, nobody said
     if "opset" in route.options:
         return 0 < limit.since <= int(route.options["opset"])
     translate = _TRANSLATORS.get(route.format)
-    return translate is None or translate(limit.operations)
+    return translate is None or translate(limit.operations) or _spells(route, limit.operations)
+
+
+def _spells(route: Route, operations: Sequence[str]) -> bool:
+    """Say whether a route spells the operations anew, for coremltools to know them."""
+    return route.options.get("frontend") == "export" and all(
+        decomposes(name.removeprefix("aten::")) for name in operations
+    )
 
 
 def _converts(operations: Sequence[str]) -> bool:

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from conversion.artifact import open_artifact
+from conversion.deployed import check_model
 from conversion.files.suffixes import IMAGE_SUFFIXES
 from conversion.guards.torch_defaults import with_torch_defaults
 from conversion.guards.user_code import user_code
@@ -57,8 +58,12 @@ def make_plan(model: StartingModel, finished: Sequence[Path], images: Sequence[s
     """Plan a suite in a directory.
 
     images: files, directories or globs, from where the command is called, as finished files are.
-    Raises ParityError, ConversionError or ImageError: there are no such files, or they cannot be read.
+    Raises ParityError, ConversionError or ImageError: there are no such files, they cannot be read, or the module
+    is none that can be converted.
     """
+    # Before anything is written: what no suite could run is no suite to begin with.
+    with user_code(model.reference):
+        check_model(model.classifier)
     patterns = [from_suite(pattern, directory) for pattern in images]
     pictures = load_images(patterns, model.classifier.preprocessing, directory)
 

@@ -13,9 +13,11 @@ from torch.nn import functional
 
 from conversion import ROUTES, ConversionError, convert
 from conversion.limits import limit_of, told_limit
+from parity import check
 from parity.versions.toolchain_environment import ToolChainFailure
 from tests.conversion.classifiers import tiny
 
+PHOTOS = Path(__file__).parents[2] / "fixtures" / "images" / "photos"
 # What nobody who converts by a route can do.
 UNFOLLOWABLE = (
     "try exporting",
@@ -52,6 +54,10 @@ def sampled(x: torch.Tensor) -> torch.Tensor:
 
 def folded(x: torch.Tensor) -> torch.Tensor:
     return functional.fold(x.flatten(2)[:, :, :16].repeat(1, 4, 1), (8, 8), kernel_size=2, stride=2)
+
+
+def bicubic(x: torch.Tensor) -> torch.Tensor:
+    return functional.interpolate(x, (9, 7), mode="bicubic", align_corners=False)
 
 
 MODERN = "onnx, onnx-torchscript, mlprogram, mlprogram-fp32, mlprogram-export"
@@ -105,6 +111,18 @@ MODERN = "onnx, onnx-torchscript, mlprogram, mlprogram-fp32, mlprogram-export"
             "coremltools cannot convert histc, which torch.export makes of the module",
             "onnx",
         ),
+        (
+            "mlprogram",
+            lambda x: x * torch.histc(x).sum(),
+            "coremltools cannot convert histc, which torch.jit.trace makes of the module",
+            "onnx",
+        ),
+        (
+            "mlprogram-fp32",
+            bicubic,
+            "coremltools cannot convert upsample_bicubic2d, which torch.jit.trace makes of the module",
+            "onnx, mlprogram-export",
+        ),
         ("onnx-coreml", lambda x: x * (x > 0).float(), "onnx-coreml cannot convert Greater for the iOS 12", MODERN),
     ],
 )
@@ -131,6 +149,32 @@ def test_a_route_that_is_named_instead_does_convert(operation: Callable[[Any], A
 
     for route in MODERN.split(", "):
         assert convert(classifier, route, tmp_path).path.exists()
+
+
+@pytest.mark.parametrize(
+    ("operation", "route"),
+    [
+        (bicubic, "mlprogram-export"),
+        (lambda x: torch.addcmul(x, x, x, value=0.5), "mlprogram-export"),
+        (lambda x: torch.addcmul(x, x, x, value=0.5), "mlprogram-fp32"),
+        (lambda x: x.addcmul(x, x), "mlprogram-fp32"),
+        (lambda x: torch.addcdiv(x, x, 1 + x.square()), "mlprogram-export"),
+    ],
+)
+def test_what_coremltools_lacks_is_spelled_as_pytorch_does_and_answers_alike(
+    operation: Callable[[Any], Any], route: str, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    module = Through(operation).eval()
+    module.stem.weight.data *= 4  # else every class has the same share
+    classifier = tiny(module=module)
+
+    run = check(classifier, convert(classifier, route, tmp_path), PHOTOS, ["coreml-evaluator"])
+
+    (subject,) = run.subjects
+    # Untrained, it gives one class to all photos.
+    assert subject.verdict in ("pass", "inconclusive")
+    assert (subject.max_abs_diff or 0) < 5e-3
 
 
 def test_every_form_of_the_converters_advice_is_read() -> None:

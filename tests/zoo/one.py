@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from conversion import ROUTES, ConversionError, convert
 from parity.backends import backends_for
-from parity.backends.reference import Reference, make_reference
+from parity.backends.reference import make_reference
 from parity.core.results import Subject
 from parity.pipeline import judge_artifact
 from parity.suite.images import load_images
 from tests.zoo.collection import Animal
-from tests.zoo.weights import house, photos
+from tests.zoo.weights import Housed, house, photos
 
 # onnx-reference takes minutes where these take seconds, and finds what onnxruntime finds.
 BACKENDS = ("onnxruntime", "coreml-evaluator")
@@ -35,7 +35,8 @@ CULPRITS = {
 class Line:
     """Report one network by one route on one backend.
 
-    size: height and width of its images. backend: `-` where the conversion failed. apart: the largest |dp|.
+    size: height and width of its images. loss: of the last step of its training.
+    backend: `-` where the conversion failed. apart: the largest |dp|.
     whose: exporter, converter, evaluator, runtime, fp16 or ours; empty for what passes. faults: what was named,
     each with a `?` where it is not confirmed.
     """
@@ -51,29 +52,30 @@ class Line:
     reason: str = ""
     whose: str = ""
     faults: tuple[str, ...] = ()
+    loss: float | None = None
 
 
 def lines(animal: Animal, routes: tuple[str, ...], directory: Path) -> Iterator[Line]:
     """Convert a network by its routes and judge each file. directory: where the files go."""
     housed = house(animal)
     classifier = housed.classifier
-    reference = make_reference(classifier, load_images(photos(), classifier.preprocessing))
+    reference = make_reference(classifier, load_images([str(path) for path in photos()], classifier.preprocessing))
     for route in routes or tuple(ROUTES):
         began = time.monotonic()
         try:
             artifact = convert(classifier, route, directory)
         except ConversionError as error:
             took = time.monotonic() - began
-            reason = " ".join(str(error).split())
-            yield Line(animal.name, housed.size, route, "-", "error", took, reason=reason, whose=culprit(error))
+            failure = Line(animal.name, housed.size, route, "-", "error", took, loss=housed.loss)
+            yield replace(failure, reason=" ".join(str(error).split()), whose=culprit(error))
             continue
         able = [name for name in backends_for(artifact.format) if name in BACKENDS]
         for leg in judge_artifact(reference, artifact, able, explain=True):
             took = time.monotonic() - began
-            yield _line(animal, housed.size, leg.subject, took, reference)
+            yield _line(animal, housed, leg.subject, took)
 
 
-def _line(animal: Animal, size: int, subject: Subject, seconds: float, reference: Reference) -> Line:
+def _line(animal: Animal, housed: Housed, subject: Subject, seconds: float) -> Line:
     faults = tuple(d.fault + ("" if d.confirmed else "?") for d in subject.diagnoses)
     whose = ""
     if subject.verdict == "error":
@@ -81,8 +83,8 @@ def _line(animal: Animal, size: int, subject: Subject, seconds: float, reference
     elif subject.verdict == "fail":
         whose = "fp16" if _is_rounding(subject) else "converter"
     return Line(
-        *(animal.name, size, subject.route, subject.backend, subject.verdict, seconds),
-        *(subject.max_abs_diff, subject.tolerance, subject.reason, whose, faults),
+        *(animal.name, housed.size, subject.route, subject.backend, subject.verdict, seconds),
+        *(subject.max_abs_diff, subject.tolerance, subject.reason, whose, faults, housed.loss),
     )
 
 

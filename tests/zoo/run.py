@@ -1,4 +1,4 @@
-"""`make zoo`: every network of the zoo by every route, one process a network; goes on where it stopped.
+"""`make zoo`: every network of the zoo by every route, a process each; goes on where it stopped.
 
     animals() --one process each--> zoo.jsonl, a line a leg --> docs/zoo.md
 
@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
@@ -59,7 +61,10 @@ def run_one(animal: Animal, routes: Sequence[str], record: Path, seconds: float)
     options = [f"--route={route}" for route in routes]
     command = [sys.executable, __file__, "--one", animal.name, "--record", str(record), *options]
     try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=seconds, check=False
+        )
         reason = "" if done.returncode == 0 else " ".join(done.stderr.split())[-300:] or f"code {done.returncode}"
     except subprocess.TimeoutExpired:
         reason = f"ended after {seconds:.0f} s"
@@ -75,6 +80,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="networks whose names contain this")
     parser.add_argument("--route", action="append", default=[], help="only this route; repeatable")
     parser.add_argument("--record", type=Path, default=RECORD)
+    parser.add_argument("--workers", type=int, default=2, help="networks at once, each on one thread")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="for one network")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--table", action="store_true", help="only write the table")
@@ -87,9 +93,13 @@ def main() -> int:
         return 0
     done = {line.network for line in read(asked.record)}
     left = [] if asked.table else [animal for animal in chosen if animal.name not in done]
-    for number, animal in enumerate(left, 1):
-        print(f"{number} of {len(left)}: {animal.name}", flush=True)
-        run_one(animal, asked.route, asked.record, asked.seconds)
+    with ThreadPoolExecutor(asked.workers) as pool:
+
+        def run_numbered(number: int, animal: Animal) -> None:
+            print(f"{number} of {len(left)}: {animal.name}", flush=True)
+            run_one(animal, asked.route, asked.record, asked.seconds)
+
+        list(pool.map(run_numbered, range(1, len(left) + 1), left))
     TABLE.write_text(written(read(asked.record)), encoding="utf-8")
     return 1 if any(line.whose == "ours" for line in read(asked.record)) else 0
 

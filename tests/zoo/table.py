@@ -36,9 +36,8 @@ def _head(lines: Sequence[Line]) -> str:
         "<!-- not run: it converts some 200 networks, for hours -->\n"
         "```sh\nmake zoo\n```\n\n"
         f"It converts {len(networks)} networks by every route ({listed}) and writes this page.\n"
-        "Their weights are seeded, their batch norms have the statistics of four photos, and their answers are\n"
-        "stretched until these photos get different ones. So a difference that rounding makes is larger here than\n"
-        "in trained networks.\n"
+        "Each was trained for some seconds to tell the eight photos of fixtures/images/photos apart. Without\n"
+        "that, answers to all photos are nearly the same, and stretching them magnifies rounding with them.\n"
     )
 
 
@@ -57,17 +56,18 @@ def _routes(lines: Sequence[Line]) -> str:
 def _networks(lines: Sequence[Line]) -> str:
     rows = [
         "## Each network\n",
-        "The largest |Δp| where a route agrees; else its verdict; `-` where the conversion failed. Seconds are of\n"
-        "all routes.\n",
-        f"| network | pixels | {' | '.join(f'`{route}`' for route in ROUTES)} | s |",
-        f"|---|---|{'---|' * len(ROUTES)}---|",
+        "The largest |Δp| where a route agrees; else its verdict; `-` where the conversion failed. Loss is that\n"
+        "of the training, 2.3 for none at all; seconds are of all routes.\n",
+        f"| network | pixels | loss | {' | '.join(f'`{route}`' for route in ROUTES)} | s |",
+        f"|---|---|---|{'---|' * len(ROUTES)}---|",
     ]
     for name in sorted({line.network for line in lines}):
         own = {line.route: line for line in lines if line.network == name}
         cells = [_cell(own.get(route)) for route in ROUTES]
         seconds = sum(line.seconds for line in own.values())
         size = max(line.size for line in own.values())
-        rows.append(f"| {name} | {size or ''} | {' | '.join(cells)} | {seconds:.0f} |")
+        loss = next((f"{line.loss:.2f}" for line in own.values() if line.loss is not None), "")
+        rows.append(f"| {name} | {size or ''} | {loss} | {' | '.join(cells)} | {seconds:.0f} |")
     return "\n".join(rows) + "\n"
 
 

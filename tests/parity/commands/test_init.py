@@ -80,6 +80,20 @@ def test_names_of_a_finished_file_are_taken_for_a_bare_network(place: Path, pari
     assert find_classifier("models.py:classifier", None).labels == LABELS
 
 
+def test_a_module_in_training_mode_is_refused_before_anything_is_written(place: Path, parity: Parity) -> None:
+    (place / "training.py").write_text(
+        "import mine\nfrom dataclasses import replace\n"
+        "def model(): return replace(mine.tiny(), module=mine.tiny().module.train())\n",
+        encoding="utf-8",
+    )
+
+    done = parity("init", "training.py:model", "--images", "photos")
+
+    assert done.code == 2
+    assert "the module is in training mode" in done.err
+    assert not (place / "parity.toml").exists()
+
+
 def test_a_broken_file_fails_and_says_why(place: Path, parity: Parity) -> None:
     export(place / "broken.onnx", lambda image: 1.3 * image.flip(1), softmax)
 
