@@ -121,7 +121,8 @@ def _causes(examination: Examination, search: _Search) -> tuple[list[Suspect], l
         return [], [suspect for family in families for suspect in family if suspect.seen]
     causes = _singly(examination, search, met, SPECIFIC)
     if not causes and any(suspect.suffices for suspect, _ in met):
-        return [], _likeliest(met)
+        # What was undone beside it and did not help is no suspect any more.
+        return [], [suspect for suspect in _likeliest(met) if suspect.suffices or suspect.repair is None]
     causes = causes or _several(examination, [pair for pair in met if pair[0].seen], search, _NAMED, SPECIFIC)
     causes = causes or _singly(examination, search, met, GENERAL)
     causes = causes or _several(examination, met, search, _DEPTH, (*SPECIFIC, *GENERAL))
@@ -156,6 +157,8 @@ def _singly(
         new = any(s.seen and s.repair for s in family)
         if new and len(_distinct(seen)) > 1 and not search.late and holds(_tried(examination, seen)):
             return seen
+        if any(suspect.suffices for suspect in family):
+            break
     return []
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 CLASSES = 10
 # The smallest that works is taken: what is to be seen here does not grow with the image.
 SIZES = (64, 96, 128, 160, 192, 224, 240, 256, 299)
+# Their pools end in 6x6 and 7x7, and would enlarge what is left of a smaller image; no exporter writes that.
+_OWN_SIZE = ("alexnet", "vgg")
 
 TIMM = (
     *("bat_resnext26ts", "beitv2_base_patch16_224", "botnet26t_256", "caformer_s18", "cait_xxs24_224"),
@@ -77,6 +79,11 @@ class Animal:
     def name(self) -> str:
         """Return the name by which it is asked for: `timm/levit_128s`."""
         return f"{self.library}/{self.network}"
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """List the sizes of images to try, the smallest first."""
+        return SIZES[SIZES.index(224) :] if self.network.startswith(_OWN_SIZE) else SIZES
 
 
 def animals() -> Iterator[Animal]:

@@ -8,6 +8,7 @@ Ends with 1 where an answer is wrong and nobody is known to be at fault: those a
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -93,6 +94,8 @@ def main() -> int:
         return 0
     done = {line.network for line in read(asked.record)}
     left = [] if asked.table else [animal for animal in chosen if animal.name not in done]
+    # Shuffled, and alike each time: what an interrupted run has done is a sample of the whole.
+    left.sort(key=lambda animal: hashlib.sha256(animal.name.encode()).digest())
     with ThreadPoolExecutor(asked.workers) as pool:
 
         def run_numbered(number: int, animal: Animal) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from conversion import Classifier, Preprocessing
 from conversion.answers import pick
 from conversion.images import read_pixels
-from tests.zoo.collection import CLASSES, SIZES, Animal
+from tests.zoo.collection import CLASSES, Animal
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +42,7 @@ def house(animal: Animal) -> Housed:
     import torch
 
     refusals = []
-    for size in SIZES:
+    for size in animal.sizes:
         torch.manual_seed(SEED)
         images = _photos(size)
         try:

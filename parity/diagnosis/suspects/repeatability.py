@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,6 +18,7 @@ from parity.formats import format_of
 if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination
     from parity.formats.editing import Editable
+    from parity.formats.graph import Graph, Operation
 
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
@@ -51,16 +53,52 @@ def _batch_statistics(examination: Examination) -> Iterator[Suspect]:
             Repair(edit=_without_training, fix="model.eval()"),
             seen=True,
         )
+    computed = _batch_means(examination.file.graph)
+    learnt = any(norm.running_mean is not None and not norm.training for norm in norms)
+    if computed and learnt:
+        where = f"the file computes mean and variance of the images themselves in {len(computed)} place(s)"
+        message = (
+            f"BatchNorm runs on batch statistics: {where}, `{computed[0]}` first, where PyTorch has learnt ones"
+        )
+    else:
+        message = "BatchNorm runs on batch statistics: PyTorch in training mode answers as the file does"
     yield Suspect(
         "mode-train-bn",
-        "BatchNorm runs on batch statistics: PyTorch in training mode answers as the file does; the model was "
-        "exported in training mode.",
+        f"{message}; the model was exported in training mode.",
         Repair(
             reference=_in_training,
             evidence="PyTorch in training mode gives the same answers",
             fix="model.eval()",
         ),
+        seen=bool(computed and learnt),
+        suffices=bool(computed and learnt),
     )
+
+
+def _batch_means(graph: Graph | None) -> list[str]:
+    """Name the operations that take the mean over images and pixels, of what it is taken from again.
+
+    So a converter spells a batch norm in training mode. No other layer takes a mean over the images of a batch.
+    """
+    if graph is None:
+        return []
+    readers = graph.consumers()
+    names = []
+    for mean in graph.operations:
+        if "mean" not in mean.type.lower() or len(mean.inputs) != 1 or not _over_images(mean):
+            continue
+        pair = {mean.inputs[0], mean.outputs[0]}
+        if any("sub" in reader.type.lower() and set(reader.inputs) == pair for reader in readers[mean.inputs[0]]):
+            names.append(mean.name)
+    return names
+
+
+def _over_images(mean: Operation) -> bool:
+    try:
+        axes = ast.literal_eval(mean.attributes.get("axes", ""))
+    except (ValueError, SyntaxError):
+        return False
+    return isinstance(axes, list | tuple) and len(axes) > 1 and 0 in axes
 
 
 def _norms(torch: Any) -> tuple[Any, ...]:
