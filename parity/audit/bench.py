@@ -130,6 +130,8 @@ class MutantRun:
 
     def __exit__(self, *error: object) -> None:
         if self.artifact is not None:
+            # Else the model's copies for all mutants stay in memory.
+            self.bench.original.reference.twins.pop(self.artifact.path, None)
             shutil.rmtree(self.artifact.path.parent, ignore_errors=True)
 
     @cached_property

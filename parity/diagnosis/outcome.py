@@ -22,6 +22,7 @@ class Explanation:
     diagnoses: causes first, then suspects that could not be confirmed. unexplained: what is left to say where no
     cause was confirmed; empty otherwise. first_divergence: the first operation that is different.
     hops: every hop of the route, and whether it holds. broken: parts of the search that broke, which are bugs.
+    cut_short: that the search ended by the clock before a cause was confirmed; empty otherwise.
     """
 
     diagnoses: tuple[Diagnosis, ...]
@@ -29,6 +30,7 @@ class Explanation:
     first_divergence: Divergence | None = None
     unexplained: str = ""
     broken: tuple[Broken, ...] = ()
+    cut_short: str = ""
 
     @property
     def confirmed(self) -> bool:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 # How many faults at once are looked for, of those that have names and of any; and how many of the best steps
 # towards parity are gone on with.
 _NAMED, _DEPTH, _WIDTH = 2, 3, 3
+CUT_SHORT = "the search for causes ended after {:.0f} s without one; on a machine with less to do it gets further"
 # How many suspects are listed where nothing was confirmed.
 _SHOWN = 3
 
@@ -40,16 +41,16 @@ _SHOWN = 3
 class _Search:
     """Hold what is known while causes are looked for."""
 
-    ends: float
+    seconds: float
     begun: float = field(default_factory=time.monotonic)
 
     @property
     def late(self) -> bool:
-        return time.monotonic() > self.ends
+        return time.monotonic() > self.begun + self.seconds
 
     @property
     def half_over(self) -> bool:
-        return time.monotonic() > (self.begun + self.ends) / 2
+        return time.monotonic() > self.begun + self.seconds / 2
 
 
 def explain(examination: Examination, seconds: float = 60.0, hops: bool = False) -> Explanation:
@@ -62,7 +63,7 @@ def explain(examination: Examination, seconds: float = 60.0, hops: bool = False)
             "what is harmless", lambda: list(harmless(examination)), lambda error: []
         )
         return Explanation(tuple(diagnosis_of(s) for s in looks), broken=tuple(examination.failures.broken))
-    search = _Search(time.monotonic() + seconds)
+    search = _Search(seconds)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         # What is suspected is tried out: its warnings say nothing of the model.
         warnings.simplefilter("ignore")
@@ -83,7 +84,10 @@ def _explained(examination: Examination, search: _Search, hops: bool) -> Explana
         computed = not causes or any(not cause.fault.startswith("lab-") for cause in causes)
         where = examination.first_divergence if computed and not search.late else None
         unexplained = "" if causes else what_is_left(ran, where)
-        return Explanation(diagnoses, tuple(map(hop_line, ran)), divergence_of(where), unexplained)
+        cut_short = CUT_SHORT.format(search.seconds) if search.late and not causes else ""
+        return Explanation(
+            diagnoses, tuple(map(hop_line, ran)), divergence_of(where), unexplained, cut_short=cut_short
+        )
     finally:
         examination.close()
 

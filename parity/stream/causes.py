@@ -146,7 +146,9 @@ def _explained_leg(place: int, s: Subject, reference: Reference) -> LegExplained
         agreement = f"{count} images, the worst among them, agree when they are run again by themselves"
         why = "chance has a part in it, or the images that go in together have"
         return LegExplained(place, count, unexplained=f"{agreement}: {why}")
-    return LegExplained(place, count, s.guilty_hop, s.diagnoses, s.hops, s.first_divergence)
+    return LegExplained(
+        place, count, s.guilty_hop, s.diagnoses, s.hops, s.first_divergence, unexplained=s.unexplained
+    )
 
 
 def choose(failing: Sequence[Subject], images: ImageList) -> list[int]:

@@ -212,6 +212,10 @@ def test_what_compression_may_cost_hides_no_fault_that_a_run_would_catch() -> No
     assert subject.verdict == "pass"
     assert (alone.verdict, finding.verdict) == ("missed", "caught")
     assert 0.05 < (alone.max_abs_diff or 0) < allowed.probability
+    unchanged = judge_mutant(made_bench, Mutant("g-norm-eps", edit=lambda model: None))
+    assert unchanged.verdict == "equivalent"
+    # The file of a mutant has a twin too, a copy of the module, which goes with the file.
+    assert not any(scratch() in path.parents for path in compressible().twins)
 
 
 def test_a_converters_fault_that_fp32_catches_is_caught() -> None:

@@ -24,6 +24,7 @@ from parity.diagnosis.search import explain
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.environment import asked_again
 from parity.diagnosis.trial import apply
+from parity.pipeline import judge_artifact
 from tests.parity.diagnosis.faulty import (
     before_all,
     behind_all,
@@ -94,6 +95,18 @@ def test_what_cannot_be_undone_is_unexplained_with_its_place() -> None:
 
     assert not explanation.confirmed
     assert explanation.unexplained.startswith("unexplained")
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(1e-9, True), (600.0, False)])
+def test_a_search_that_the_clock_ends_is_told_beside_the_failure(seconds: float, said: bool) -> None:
+    (leg,) = judge_artifact(reference(), broken(good(ONNX), swapped), ["onnxruntime"])
+    assert leg.artifact is not None
+
+    subject = Explainer(seconds=seconds)(leg.subject, reference(), leg.artifact, leg.prediction)
+
+    assert subject.verdict == "fail"
+    assert ("the search for causes ended after 0 s without one" in subject.unexplained) is said
+    assert bool(subject.diagnoses) is not said
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,18 @@ class Browser:
         """List the titles of the comparisons that are shown, in their order."""
         return [e.text for e in self.all("details.subject:not([hidden]) > summary h3")]
 
+    def roles(self) -> list[tuple[str, str]]:
+        """List role and name of what a screen reader meets; Chromium makes that tree some time after the page."""
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        def listed(driver: Any) -> list[tuple[str, str]]:
+            nodes = driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+            met = [(n["role"]["value"], n.get("name", {}).get("value", "")) for n in nodes if not n["ignored"]]
+            return met if len(met) > 1 else []  # the root alone: not made yet
+
+        tree: list[tuple[str, str]] = WebDriverWait(self.driver, 60).until(listed)
+        return tree
+
     def complaints(self) -> list[str]:
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
@@ -173,9 +185,7 @@ def test_contrast_is_computed_at_all(chromium: Browser) -> None:
 def test_every_control_has_a_name(make: Callable[[], Run], chromium: Browser) -> None:
     chromium.show(make())
     chromium.run("for (const d of document.querySelectorAll('details')) d.open = true")
-    tree = chromium.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
-
-    found = [(n["role"]["value"], n.get("name", {}).get("value", "")) for n in tree if not n["ignored"]]
+    found = chromium.roles()
     controls = [(role, name) for role, name in found if role in CONTROLS]
     assert len({role for role, _ in controls}) >= 6
     assert [role for role, name in controls if not name.strip()] == []
@@ -186,8 +196,7 @@ def test_every_control_has_a_name(make: Callable[[], Run], chromium: Browser) ->
 
 def test_the_matrix_is_a_table_on_a_phone_too(chromium: Browser) -> None:
     chromium.show(full_run(), 390)
-    tree = chromium.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
-    roles = [n["role"]["value"] for n in tree if not n["ignored"]]
+    roles = [role for role, _ in chromium.roles()]
 
     assert "table" in roles
     assert roles.count("rowheader") >= 4
