@@ -107,6 +107,8 @@ WEIGHT_HALF = 1e-3
 WEIGHT_ALIKE, WEIGHT_VERY_ALIKE = 0.95, 0.99999
 # Below this cosine a weight has nothing in common with what it should be.
 WEIGHT_UNRELATED = 0.3
+# The largest epsilon that a normalisation is given: 1e-3 is TensorFlow's, and nobody was seen to go beyond 1e-2.
+EPSILON_MOST = 0.05
 # Numbers that fp16 rounded lie so far from a grid of quantised ones, in its steps.
 GRID_OFF = 0.07
 # A grid of a file leaves a weight so many times farther from PyTorch's than the best grid of its kind does, and no

@@ -108,7 +108,7 @@ def explained(subject: Subject, explanation: Explanation) -> Subject:
         diagnoses=explanation.diagnoses,
         first_divergence=explanation.first_divergence,
         hops=explanation.hops,
-        unexplained=explanation.cut_short,
+        unexplained=explanation.cut_short or explanation.unsaid,
     )
 
 

@@ -158,9 +158,8 @@ def compressed_copy(
             moved[origin.order] = numbers(one).reshape(-1) - one.expected.array.reshape(-1)
             moved = moved.reshape(tuple(tensor.shape))
             if origin.factor is not None:
-                factor = origin.factor.reshape(-1, *(1,) * (moved.ndim - 1))
                 # A channel that a batch norm multiplies by 0 is 0, whatever its kernel.
-                moved = np.divide(moved, factor, np.zeros_like(moved), where=factor != 0)
+                moved = np.divide(moved, origin.factor, np.zeros_like(moved), where=origin.factor != 0)
             tensor += torch.from_numpy(moved).to(tensor.dtype)
     return changed
 

@@ -35,12 +35,10 @@ class Broken:
 
 @dataclass
 class Failures:
-    """Keep what broke during one search.
-
-    broken: each once, in order.
-    """
+    """Keep what broke during one search, and what others refused; each once, in order."""
 
     broken: list[Broken] = field(default_factory=list)
+    refused: list[Broken] = field(default_factory=list)
 
     def attempt(self, where: str, ask: Callable[[], _Value], otherwise: Callable[[Exception], _Value]) -> _Value:
         """Return what a part of the search gives; `otherwise` where it fails, and of what broke keep the reason."""
@@ -48,6 +46,9 @@ class Failures:
             return ask()
         except EXPECTED as error:
             LOG.debug("%s: %s", where, error)
+            refusal = Broken(where, " ".join(str(error).split()))
+            if refusal not in self.refused:
+                self.refused.append(refusal)
             return otherwise(error)
         except Exception as error:  # a bug of ours must not hide the failure that is explained
             self.note(where, error)
@@ -55,7 +56,7 @@ class Failures:
 
     def note(self, where: str, error: Exception) -> None:
         """Keep what broke."""
-        broken = Broken(where, f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": "))
-        if broken not in self.broken:
-            self.broken.append(broken)
-            LOG.info("broke while causes were looked for: %s", broken, exc_info=error)
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
+        if Broken(where, reason) not in self.broken:
+            self.broken.append(Broken(where, reason))
+            LOG.info("broke while causes were looked for: %s: %s", where, reason, exc_info=error)

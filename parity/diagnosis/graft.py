@@ -6,7 +6,7 @@ alone is PyTorch's, all before and all behind it the artefact's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -56,6 +56,12 @@ def grafted(
                 value = _computed(sides, one, partings)
             grafts[one.value] = np.asarray(value, values[one.value].dtype)
         return answer(pixels[None], grafts)
+
+    return one_by_one(answer_one)
+
+
+def one_by_one(answer_one: Callable[[np.ndarray], Prediction]) -> Predict:
+    """Make a Predict of what answers one image, uint8 [H, W, 3]."""
 
     def predict(pixels: np.ndarray) -> Prediction:
         rows = [answer_one(image) for image in pixels]

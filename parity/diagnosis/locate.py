@@ -13,7 +13,8 @@ from parity.diagnosis.align import Alignment, BothSides, Parting, align, image_v
 from parity.diagnosis.difference import describe
 from parity.diagnosis.forks import Fork, final_fork, fork_at, input_fork, missing_end
 from parity.diagnosis.partings import part, unexplained
-from parity.diagnosis.source import Program, record
+from parity.diagnosis.recording import record
+from parity.diagnosis.source import Program
 from parity.diagnosis.types import WRAPPER, Difference, Located
 from parity.formats.graph import Graph, read_graph
 from parity.formats.trace import open_trace

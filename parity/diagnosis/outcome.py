@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from parity.diagnosis.chain import Hop
     from parity.diagnosis.types import Located
 
+SEARCH_BROKE = "parts of the search for causes broke, which is a bug of coreml-parity"
+NO_PLACE = "where it goes wrong could not be found"
+NOTHING_SEEN = (
+    "every operation that can be compared gives what PyTorch's gives, and no cause that was tried explains it"
+)
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -22,6 +28,7 @@ class Explanation:
     diagnoses: causes first, then suspects that could not be confirmed. unexplained: what is left to say where no
     cause was confirmed; empty otherwise. first_divergence: the first operation that is different.
     hops: every hop of the route, and whether it holds. broken: parts of the search that broke, which are bugs.
+    refused: parts of it that could not be done.
     cut_short: that the search ended by the clock before a cause was confirmed; empty otherwise.
     """
 
@@ -30,7 +37,17 @@ class Explanation:
     first_divergence: Divergence | None = None
     unexplained: str = ""
     broken: tuple[Broken, ...] = ()
+    refused: tuple[Broken, ...] = ()
     cut_short: str = ""
+
+    @property
+    def unsaid(self) -> str:
+        """Why nothing is said at all, neither a cause nor a place; empty where something is."""
+        if self.diagnoses or self.first_divergence:
+            return ""
+        if self.broken:
+            return f"{SEARCH_BROKE}: {'; '.join(map(str, self.broken))}"
+        return "; ".join((NO_PLACE, *map(str, self.refused))) if self.refused else NOTHING_SEEN
 
     @property
     def confirmed(self) -> bool:

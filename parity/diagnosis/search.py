@@ -68,7 +68,8 @@ def explain(examination: Examination, seconds: float = 60.0, hops: bool = False)
         # What is suspected is tried out: its warnings say nothing of the model.
         warnings.simplefilter("ignore")
         explanation = _explained(examination, search, hops)
-        return replace(explanation, broken=tuple(examination.failures.broken))
+        failures = examination.failures
+        return replace(explanation, broken=tuple(failures.broken), refused=tuple(failures.refused))
 
 
 def _explained(examination: Examination, search: _Search, hops: bool) -> Explanation:
@@ -123,21 +124,23 @@ def _causes(examination: Examination, search: _Search) -> tuple[list[Suspect], l
         # It failed there, and agrees here with nothing undone: so it does after any repair, which proves nothing.
         families = _families(examination, search, SPECIFIC) if examination.candidate.prediction is not None else ()
         return [], [suspect for family in families for suspect in family if suspect.seen]
+    before = badness(examination.candidate.comparison)
     causes = _singly(examination, search, met, SPECIFIC)
     if not causes and any(suspect.suffices for suspect, _ in met):
         # What was undone beside it and did not help is no suspect any more.
-        return [], [suspect for suspect in _likeliest(met) if suspect.suffices or suspect.repair is None]
+        return [], [suspect for suspect in _likeliest(met, before) if suspect.suffices or suspect.repair is None]
     causes = causes or _several(examination, [pair for pair in met if pair[0].seen], search, _NAMED, SPECIFIC)
     causes = causes or _singly(examination, search, met, GENERAL)
     causes = causes or _several(examination, met, search, _DEPTH, (*SPECIFIC, *GENERAL))
     if causes:
         return _needed(examination, causes), []
-    return [], _likeliest(met)
+    return [], _likeliest(met, before)
 
 
-def _likeliest(met: Sequence[tuple[Suspect, Comparison]]) -> list[Suspect]:
-    """List what was seen; what was only guessed, and is not so, is not worth telling."""
-    return [s for s, _ in sorted(met, key=lambda pair: (not pair[0].suffices, badness(pair[1]))) if s.seen]
+def _likeliest(met: Sequence[tuple[Suspect, Comparison]], before: tuple[float, float]) -> list[Suspect]:
+    """List what was seen; what was only guessed, and what makes it worse if undone, is not worth telling."""
+    ranked = sorted(met, key=lambda pair: (not pair[0].suffices, badness(pair[1])))
+    return [s for s, after in ranked if s.seen and (s.repair is None or s.suffices or badness(after) <= before)]
 
 
 def _singly(

@@ -108,6 +108,16 @@ def _clip(target: Translation, operation: Operation, step: Step, examination: Ex
     return target.clip(operation, low, high)
 
 
+def _padding(target: Translation, operation: Operation, step: Step, examination: Examination) -> Settings:
+    mode = next(ours for name, ours in _PADDINGS.items() if step.type.startswith(name))
+    return target.padding(operation, mode)
+
+
+def _no_epsilon(target: Translation, operation: Operation, step: Step, examination: Examination) -> Settings:
+    # Of an operation that PyTorch does without one.
+    return {"epsilon": 0.0} if "epsilon" in operation.attributes else {}
+
+
 def _resize(target: Translation, operation: Operation, step: Step, examination: Examination) -> Settings:
     align = bool(_argument(step, 2, "align_corners", False))
     return target.resize(operation, Resize("bicubic" in step.type, step.type.endswith("_aa"), align))
@@ -129,6 +139,12 @@ def own_padding(format_name: str, operation: Operation) -> Sides | None:
     return find_format(format_name).settings.own_padding(operation)
 
 
+# PyTorch's operations that surround an image -> what with.
+_PADDINGS = {"reflection_pad": "reflect", "replication_pad": "replicate", "constant_pad_nd": "constant"}
+_EDGES = [
+    *((name, axes, "pad") for name in ("reflection_pad", "replication_pad") for axes in ("1d", "2d")),
+    ("constant_pad_nd", "", "pad"),
+]
 _Translate = Callable[[Translation, "Operation", "Step", "Examination"], Settings]
 # PyTorch's operation and the format's type, in lower case without underscores -> how to translate.
 _SIMPLE: Mapping[tuple[str, str], _Translate] = {
@@ -138,6 +154,8 @@ _SIMPLE: Mapping[tuple[str, str], _Translate] = {
     ("elu", "activation"): _elu,
     ("gelu", "gelu"): _gelu,
     ("hardtanh", "clip"): _clip,
+    **{(name, kind): _no_epsilon for name in ("reciprocal", "rsqrt", "log") for kind in ("inverse", name, "unary")},
+    **{(f"{name}{axes}", kind): _padding for name, axes, kind in _EDGES},
     ("softmax", "softmax"): _softmax,
     ("_softmax", "softmax"): _softmax,
     **{

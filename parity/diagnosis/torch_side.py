@@ -61,13 +61,34 @@ class TorchSide:
     def program(self) -> Program | None:
         """PyTorch's operations on the first image; None where they cannot be recorded."""
         from conversion.deployed import deployed_module, pixels_to_tensor
-        from parity.diagnosis.source import record
+        from parity.diagnosis.recording import record
 
         try:
             with refusals("the module, whose operations cannot be recorded"):
                 return record(deployed_module(self.reference.classifier), pixels_to_tensor(self.pixels[:1]))
         except EXPECTED:
             return None
+
+    def calls_of(self, path: str) -> list[tuple[Any, Any]]:
+        """What a module reads and gives on the first image, call by call; none where it takes several tensors."""
+        import torch
+
+        from conversion.deployed import deployed_module, pixels_to_tensor
+
+        calls: list[tuple[Any, Any]] = []
+
+        def note(_part: Any, args: Any, result: Any) -> None:
+            if len(args) == 1 and all(isinstance(value, torch.Tensor) for value in (args[0], result)):
+                calls.append((args[0].clone(), result.clone()))
+
+        part = dict(self.reference.classifier.module.named_modules())[path]
+        handle = part.register_forward_hook(note)
+        try:
+            with torch.inference_mode(), refusals("PyTorch"):
+                deployed_module(self.reference.classifier)(pixels_to_tensor(self.pixels[:1]))
+        finally:
+            handle.remove()
+        return calls
 
     @cached_property
     def weight_shapes(self) -> dict[str, tuple[int, ...]]:

@@ -99,6 +99,7 @@ WeightKind = Literal[
     "batch-norm mean and variance swapped",
     "batch-norm epsilon lost",
     "batch norm folded without its bias",
+    "batch-norm statistics not loaded",
     "rows permuted",
     "columns permuted",
     "transposed",
@@ -118,7 +119,7 @@ class Origin:
 
     parameter: the name in the state dictionary of the deployed module; empty where there is none of its own.
     order: for each number of the artefact's array, row by row, its place in the parameter. factor: by which a
-    folded batch norm multiplies the parameter, along its first axis; None: by nothing.
+    folded batch norm multiplies the parameter, laid out to be multiplied with it; None: by nothing.
     """
 
     parameter: str
@@ -131,6 +132,8 @@ class ExpectedWeight:
     """Say what one weight of an artefact should be.
 
     module: where it comes from. array: in the artefact's layout. mistakes: name -> what the mistake makes of it.
+    factor: by which a folded batch norm multiplied it, in that layout; None: by nothing.
+    axes: what each of its axes stands for.
     """
 
     operation: Operation
@@ -139,6 +142,8 @@ class ExpectedWeight:
     array: np.ndarray
     mistakes: Mapping[str, np.ndarray]
     origin: Origin | None = None
+    factor: np.ndarray | None = None
+    axes: tuple[str, ...] = ()
 
     @property
     def constant(self) -> str:

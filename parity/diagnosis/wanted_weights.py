@@ -8,6 +8,7 @@ import numpy as np
 
 from parity.core.noise import WEIGHT_ALIKE, WEIGHT_VERY_ALIKE
 from parity.diagnosis.batch_norm import Norm, Unit, channel_scales, laid_out, wrong_folds
+from parity.diagnosis.constants import of_operation
 from parity.diagnosis.likeness import likeness
 from parity.diagnosis.types import ExpectedWeight, Origin
 from parity.formats.graph import Graph, Operation
@@ -19,6 +20,13 @@ _NORM_PLACES: Mapping[str, tuple[str, ...]] = {
     "bias": ("beta", "input[2]"),
     "running_mean": ("mean", "input[3]"),
     "running_var": ("variance", "input[4]"),
+}
+
+# What the vectors of a norm are that were never loaded.
+_FRESH: Mapping[str, tuple[str, float]] = {
+    "running_mean": ("batch-norm mean not loaded (0)", 0.0),
+    "running_var": ("batch-norm variance not loaded (1)", 1.0),
+    "weight": ("normalisation's scale not loaded (1)", 1.0),
 }
 
 
@@ -33,6 +41,17 @@ def followed_by_norm(graph: Graph) -> frozenset[int]:
     )
 
 
+def followed_by_numbers(graph: Graph, pairs: Sequence[tuple[Operation, str, Unit]]) -> frozenset[int]:
+    """List the operations behind which the artefact multiplies or adds a number, as PyTorch does."""
+    consumers = graph.consumers()
+    return frozenset(
+        operation.index
+        for operation, _, unit in pairs
+        if unit.scaled
+        and any(of_operation(reader) for name in operation.outputs for reader in consumers.get(name, ()))
+    )
+
+
 def unfolded_kernels(graph: Graph, pairs: Sequence[tuple[Operation, str, Unit]]) -> frozenset[int]:
     """List the operations whose batch norm is somewhere behind them in the artefact, though not right behind."""
     vectors = [array for o in graph.operations if "norm" in o.type.lower() for array in o.weights.values()]
@@ -40,6 +59,7 @@ def unfolded_kernels(graph: Graph, pairs: Sequence[tuple[Operation, str, Unit]])
         operation.index
         for operation, place, unit in pairs
         if unit.norm
+        and not unit.scaled
         and likeness(operation.weights[place], laid_out(operation, place, unit.kernel)) > WEIGHT_VERY_ALIKE
         and all(
             any(v.size == wanted.size and likeness(v, wanted) > WEIGHT_VERY_ALIKE for v in vectors)
@@ -59,13 +79,17 @@ def expected_kernels(
         wanted = laid_out(operation, place, kernel)
         kernels = {mistake: laid_out(operation, place, k) for mistake, (k, _) in wrong.items()}
         places = laid_out(operation, place, np.arange(kernel.size).reshape(kernel.shape))
-        origin = Origin(unit.kernel_name, places.reshape(-1), unit.scale if folded else None)
-        yield ExpectedWeight(operation, place, unit.module, wanted, kernels, origin)
-        adder, its_place = _where_bias_is(operation, place, consumers, unit.kernel.shape[0])
+        origin = Origin(unit.kernel_name, places.reshape(-1), unit.spread(unit.scale) if folded else None)
+        factor = (
+            laid_out(operation, place, np.broadcast_to(unit.spread(unit.scale), kernel.shape)) if folded else None
+        )
+        axes = unit.axes if wanted.shape == kernel.shape else unit.axes[::-1] if wanted.ndim == 2 else ()
+        yield ExpectedWeight(operation, place, unit.module, wanted, kernels, origin, factor, axes)
+        adder, its_place = _where_bias_is(operation, place, consumers, unit.outputs)
         if adder is not None and bias is not None and bias.size == adder.weights[its_place].size:
             biases = {mistake: b for mistake, (_, b) in wrong.items()}
             # What moves a folded bias moves the norm's own, by as much.
-            its_name = unit.norm_names[1] if folded else unit.bias_name
+            its_name = unit.bias_name if not folded else unit.norm_names[1] if unit.norm_names else ""
             own = Origin(its_name, np.arange(bias.size))
             yield ExpectedWeight(adder, its_place, unit.module, bias, biases, own)
 
@@ -92,7 +116,7 @@ def expected_norms(
     alone = list(norms)
     behind: dict[str, Norm] = {}
     for operation, _, unit in pairs:
-        if unit.norm and operation.index in apart:
+        if unit.norm and not unit.scaled and operation.index in apart:
             names = ("weight", "bias", "running_mean", "running_var")
             behind[operation.outputs[0]] = Norm(unit.module, dict(zip(names, unit.norm, strict=True)))
     for operation in graph.operations:
@@ -115,6 +139,9 @@ def expected_norms(
             wrong = {}
             if role in swapped and swapped[role] in norm.vectors:
                 wrong["batch-norm mean and variance swapped"] = norm.vectors[swapped[role]]
+            if role in _FRESH:
+                name, number = _FRESH[role]
+                wrong[name] = np.full_like(norm.vectors[role], number)
             yield ExpectedWeight(operation, place, norm.module, norm.vectors[role], wrong)
 
 

@@ -17,6 +17,8 @@ _FEW = 256
 _MOST_ROWS = 4096
 # A grid of 8 bits has 127 steps on either side; of fewer numbers than these chance may lay all near one.
 _MOST_STEPS, _ENOUGH = 127, 8
+# How many channels are listed; and a factor that is as good as 0, or as none.
+_ARROWS, _NOTHING = 6, 1e-6
 
 
 def compare_weight(
@@ -97,32 +99,25 @@ def _judge(
     wanted = expected.array.reshape(array.shape)
     if not np.isfinite(array).all():
         return "non-finite", f"holds {int((~np.isfinite(array)).sum())} numbers that are NaN or infinite"
+    if mistake := _mistake(array, wanted, expected):
+        return _named(mistake), f"is what it would be with this mistake: {mistake}"
     if not array.any():
         return "zeroed", "is all zero"
-    apart = _apart(array, wanted)
-    near = {name: _apart(array, other.reshape(array.shape)) for name, other in expected.mistakes.items()}
-    mistake = min(near, key=near.__getitem__, default="")
-    # Another epsilon is nearly the right one: only what fits far better than the right one is a mistake.
-    if mistake and near[mistake] < min(0.1 * apart, 1e-2):
-        return _named(mistake), f"is what it would be with this mistake: {mistake}"
     for other in all_expected:
         if _is_that_of(array, wanted, other.array, same):
             where = f"; the same constant is read by `{sharing[0]}`" if sharing else ""
             return "shared by mistake", f"is that of `{other.module}`{where}"
     if _is_rounded(array, wanted):
         return "rounded to fp16", "is rounded to fp16"
-    for axis, kind, word in ((0, "rows permuted", "output"), (1, "columns permuted", "input")):
-        moved = _permuted(array, wanted, axis, same)
-        if moved:
-            message = f"has its {word} channels in another order ({moved} of {array.shape[axis]} moved)"
-            return cast(WeightKind, kind), message
-    for axes in ((0, 1), (-2, -1)) if array.ndim >= 2 else ():
-        turned = array.swapaxes(*axes)
-        if turned.shape == wanted.shape and _apart(turned, wanted) <= same:
-            return "transposed", f"is transposed (axes {axes[0] % array.ndim} and {axes[1] % array.ndim})"
-    scale = float(array.reshape(-1) @ wanted.reshape(-1) / (np.square(wanted).sum() + 1e-30))
-    if abs(scale) > 1e-6 and _apart(array, scale * wanted) <= same * abs(scale):
-        return "scaled", f"is {scale:.6g} times what it should be"
+    if moved := _moved(array, wanted, expected, same):
+        return moved
+    if expected.factor is not None and (expected.factor != 0).all():
+        # What changed places before the batch norm was folded in shows without its factors.
+        factor = expected.factor.reshape(array.shape)
+        if moved := _moved(array / factor, wanted / factor, expected, same):
+            return moved
+    if scaled := _scaled(array, wanted, expected, same):
+        return "scaled", scaled
     cosine = likeness(array, wanted)
     if cosine > 0.5 and (values := _levels(array)):
         return "quantised", f"holds {values} distinct values at most in a channel: quantised or palettised"
@@ -148,6 +143,8 @@ def _is_that_of(array: np.ndarray, wanted: np.ndarray, other: np.ndarray, same: 
 
 
 def _named(mistake: str) -> WeightKind:
+    if "not loaded" in mistake:
+        return "batch-norm statistics not loaded"
     known = ("batch-norm mean and variance swapped", "batch-norm epsilon lost")
     return cast(WeightKind, next((k for k in known if mistake.startswith(k)), "batch norm folded without its bias"))
 
@@ -182,15 +179,68 @@ def steps_of_grid(array: np.ndarray) -> int:
     return most
 
 
-def _permuted(array: np.ndarray, wanted: np.ndarray, axis: int, same: float) -> int:
-    """Count the slices along an axis that changed places, where that is all that happened."""
-    if array.ndim <= axis or not 2 <= array.shape[axis] <= _MOST_ROWS:
-        return 0
+def _mistake(array: np.ndarray, wanted: np.ndarray, expected: ExpectedWeight) -> str:
+    """Name the mistake that makes a weight what it is; empty where none of the known does."""
+    near = {name: _apart(array, other.reshape(array.shape)) for name, other in expected.mistakes.items()}
+    mistake = min(near, key=near.__getitem__, default="")
+    # Another epsilon is nearly the right one: only what fits far better than the right one is a mistake.
+    return mistake if mistake and near[mistake] < min(0.1 * _apart(array, wanted), 1e-2) else ""
+
+
+def _moved(
+    array: np.ndarray, wanted: np.ndarray, expected: ExpectedWeight, same: float
+) -> tuple[WeightKind, str] | None:
+    """Say which numbers changed places, where that is all that happened."""
+    axes = expected.axes if len(expected.axes) == array.ndim else ("output", "input", "row", "column", "plane")
+    for axis in range(array.ndim):
+        order = _order(array, wanted, axis, same)
+        if order is not None:
+            moved = [i for i, j in enumerate(order) if i != j]
+            arrows = ", ".join(f"{i} is {order[i]}" for i in moved[:_ARROWS])
+            more = ", ..." if len(moved) > _ARROWS else ""
+            kind: WeightKind = "rows permuted" if axis == 0 else "columns permuted"
+            word = f"{axes[axis]}s" if axes[axis] in ("row", "column", "plane") else f"{axes[axis]} channels"
+            count = f"{len(moved)} of {len(order)} moved"
+            return kind, f"has its {word} in another order ({count}: {arrows}{more})"
+    for one, other in ((0, 1), (array.ndim - 2, array.ndim - 1)) if array.ndim >= 2 else ():
+        turned = array.swapaxes(one, other)
+        if turned.shape == wanted.shape and _apart(turned, wanted) <= same:
+            return "transposed", f"is transposed (axes {one} and {other})"
+    for mirrored in ((-1,), (-2,), (-2, -1)) if array.ndim >= 4 else ():
+        if _apart(np.flip(array, mirrored), wanted) <= same:
+            names = " and ".join("columns" if axis == -1 else "rows" for axis in mirrored[::-1])
+            return "transposed", f"is mirrored (its {names} are backwards)"
+    return None
+
+
+def _scaled(array: np.ndarray, wanted: np.ndarray, expected: ExpectedWeight, same: float) -> str:
+    """Say by what a weight is multiplied: all of it, or some of its output channels."""
+    scale = float(array.reshape(-1) @ wanted.reshape(-1) / (np.square(wanted).sum() + 1e-30))
+    if abs(scale) > _NOTHING and _apart(array, scale * wanted) <= same * abs(scale):
+        return f"is {scale:.6g} times what it should be"
+    if array.ndim < 2 or array[0].size < _ENOUGH:
+        return ""
+    axis = expected.axes.index("output") if len(expected.axes) == array.ndim and "output" in expected.axes else 0
+    a, b = (np.moveaxis(t, axis, 0).reshape(t.shape[axis], -1) for t in (array, wanted))
+    scales = (a * b).sum(1) / (np.square(b).sum(1) + 1e-30)
+    if _apart(a, scales[:, None] * b) > same or not (np.abs(scales) > _NOTHING).all():
+        return ""
+    other = [i for i, each in enumerate(scales) if abs(each - 1) > max(same, _NOTHING)]
+    some = ", ".join(f"{i} by {scales[i]:.4g}" for i in other[:_ARROWS])
+    more = ", ..." if len(other) > _ARROWS else ""
+    return f"has {len(other)} of {len(scales)} output channels multiplied ({some}{more})"
+
+
+def _order(array: np.ndarray, wanted: np.ndarray, axis: int, same: float) -> list[int] | None:
+    """Find which slice along an axis each is, where slices changed places and that is all that happened."""
+    if not 2 <= array.shape[axis] <= _MOST_ROWS or array.shape != wanted.shape:
+        return None
     a, b = (np.moveaxis(t, axis, 0).reshape(t.shape[axis], -1) for t in (array, wanted))
     # Each row by one number that hardly two share, instead of all rows against all.
     probe = np.random.default_rng(0).standard_normal(a.shape[1])
     one, two = np.argsort(a @ probe, kind="stable"), np.argsort(b @ probe, kind="stable")
     order = np.empty(len(a), int)
     order[one] = two
-    moved = int((order != np.arange(len(a))).sum())
-    return moved if moved and _apart(a, b[order]) <= same else 0
+    if (order == np.arange(len(a))).all() or _apart(a, b[order]) > same:
+        return None
+    return [int(place) for place in order]

@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from parity.core.noise import WEIGHT_ALIKE
-from parity.diagnosis.batch_norm import Norm, Unit, laid_out
+from parity.diagnosis.batch_norm import Unit, laid_out
 from parity.diagnosis.compression import sort_compressed
 from parity.diagnosis.likeness import likeness
-from parity.diagnosis.source import Program, record
+from parity.diagnosis.recording import record
 from parity.diagnosis.types import ExpectedWeight, WeightFinding
+from parity.diagnosis.units import BY_CHANNEL, is_vector, units_of, vectors_of
 from parity.diagnosis.wanted_weights import (
     expected_kernels,
     expected_norms,
     followed_by_norm,
+    followed_by_numbers,
     unfolded_kernels,
 )
 from parity.diagnosis.weight_faults import compare_weight
@@ -49,17 +51,22 @@ def audit_weights(classifier: Classifier, artifact: Artifact) -> WeightAudit:
     expected = expected_weights(classifier, graph)
     compression = sort_compressed(expected, format_of(artifact).compressed_weights(artifact))
     compressed = {id(one.expected): one for one in (*compression.sound, *compression.absurd)}
-    readers: dict[str, list[str]] = {}
+    readers: dict[str, list[ExpectedWeight]] = {}
     for weight in expected:
-        readers.setdefault(weight.constant, []).append(weight.operation.name)
+        readers.setdefault(weight.constant, []).append(weight)
     findings = []
     for weight in expected:
         alike = readers[weight.constant] if weight.constant else []
-        sharing = [name for name in alike if name != weight.operation.name]
+        # What PyTorch calls twice is one weight there too.
+        sharing = [one.operation.name for one in alike if not _same_weight(one, weight)]
         if finding := compare_weight(weight, expected, sharing, artifact.precision, compressed.get(id(weight))):
             findings.append(finding)
     findings.sort(key=lambda finding: next(o.index for o in graph.operations if o.name == finding.operation))
     return WeightAudit(tuple(findings), {(f.operation, f.place): f.repaired for f in findings})
+
+
+def _same_weight(one: ExpectedWeight, other: ExpectedWeight) -> bool:
+    return one is other or (one.module == other.module and np.array_equal(one.array, other.array))
 
 
 def expected_weights(model: Model, graph: Graph) -> list[ExpectedWeight]:
@@ -68,61 +75,47 @@ def expected_weights(model: Model, graph: Graph) -> list[ExpectedWeight]:
 
     module = deployed_module(model)
     program = record(module, example_pixels(model))
-    state = {name: tensor.detach().double().numpy() for name, tensor in module.state_dict().items()}
-    units, norms = _units(program, state)
-    pairs = _pair(graph, units)
-    apart = followed_by_norm(graph) | unfolded_kernels(graph, pairs)
-    return [*expected_kernels(graph, pairs, apart), *expected_norms(graph, pairs, norms, apart)]
+    tensors = {**module.state_dict(), **program.constants}
+    state = {name: tensor.detach().double().numpy() for name, tensor in tensors.items()}
+    units, norms = units_of(program, state)
+    pairs = _pair(kernel_places(graph), units)
+    apart = followed_by_norm(graph) | unfolded_kernels(graph, pairs) | followed_by_numbers(graph, pairs)
+    as_norms = list(expected_norms(graph, pairs, norms, apart))
+    known = [*expected_kernels(graph, pairs, apart), *as_norms]
+    taken = {(weight.operation.index, weight.place) for weight in known}
+    vectors = vectors_of(program, state, {weight.module for weight in as_norms})
+    return [*known, *_expected_vectors(graph, vectors, taken)]
 
 
-def _units(program: Program, state: Mapping[str, np.ndarray]) -> tuple[list[Unit], list[Norm]]:
-    readers: dict[int, list[int]] = {}
-    for step in program.steps:
-        for number in step.inputs:
-            readers.setdefault(number, []).append(step.index)
-    units: list[Unit] = []
-    norms: list[Norm] = []
-    behind: set[int] = set()
-    for step in program.steps:
-        arrays = [(name, state[name]) for name in step.weights if name in state]
-        kernels = [(name, array) for name, array in arrays if array.ndim >= 2 and array.size > 3]
-        if step.type == "native_batch_norm" and len(arrays) == 4:
-            if step.index not in behind:
-                norms.append(Norm(step.module, {n.split(".")[-1]: a for n, a in arrays}))
-        elif kernels:
-            kernel_name, kernel = kernels[0]
-            bias_name, bias = next(((name, array) for name, array in arrays if array.ndim == 1), ("", None))
-            follow = [program.steps[i] for n in step.outputs for i in readers.get(n or -1, [])]
-            norm: dict[str, np.ndarray] = {}
-            epsilon = 0.0
-            if step.type == "convolution" and len(follow) == 1 and follow[0].type == "native_batch_norm":
-                vectors = [name for name in follow[0].weights if name in state]
-                if len(vectors) == 4:
-                    norm, epsilon = {name: state[name] for name in vectors}, float(follow[0].args[7])
-                    behind.add(follow[0].index)
-            units.append(
-                Unit(
-                    *(step.module, step.type, kernel, bias, tuple(norm.values()), epsilon),
-                    *(kernel_name, bias_name, tuple(norm)),
-                )
-            )
-        elif step.whole.endswith("norm") and len(arrays) == 1:
-            name, array = arrays[0]
-            if norms and norms[-1].module == step.module and name.endswith("bias"):
-                norms[-1] = Norm(step.module, {**norms[-1].vectors, "bias": array})
-            else:
-                norms.append(Norm(step.module, {name.split(".")[-1]: array}))
-    return units, norms
-
-
-def _pair(graph: Graph, units: Sequence[Unit]) -> list[tuple[Operation, str, Unit]]:
-    """Pair kernels: those that are alike first, wherever they stand, and the others in the order of both sides."""
-    places = [
+def kernel_places(graph: Graph) -> list[tuple[Operation, str]]:
+    """List where the operations of a graph read arrays of several axes."""
+    return [
         (operation, place)
         for operation in graph.operations
         for place, array in operation.weights.items()
         if array.ndim >= 2 and array.size > 3
     ]
+
+
+def _expected_vectors(graph: Graph, units: Sequence[Unit], taken: set[tuple[int, str]]) -> list[ExpectedWeight]:
+    """Pair such operations: by what they do, by likeness, and in order."""
+    expected: list[ExpectedWeight] = []
+    for kind in dict.fromkeys(unit.type for unit in units):
+        places = [
+            (operation, place)
+            for operation in graph.operations
+            if operation.type.lower().replace("_", "") in BY_CHANNEL[kind]
+            for place, array in operation.weights.items()
+            if is_vector(array) and (operation.index, place) not in taken
+        ]
+        for operation, place, unit in _pair(places, [unit for unit in units if unit.type == kind]):
+            array = unit.kernel.reshape(operation.weights[place].shape)
+            expected.append(ExpectedWeight(operation, place, unit.module, array, {}))
+    return expected
+
+
+def _pair(places: Sequence[tuple[Operation, str]], units: Sequence[Unit]) -> list[tuple[Operation, str, Unit]]:
+    """Pair arrays: those that are alike first, wherever they stand, and the others in the order of both sides."""
     scores = np.full((len(places), len(units)), -np.inf)
     for i, (operation, place) in enumerate(places):
         for j, unit in enumerate(units):

@@ -69,6 +69,9 @@ class Translation(Protocol):
     def clip(self, operation: Operation, low: float, high: float, /) -> Settings:
         """Translate a hardtanh."""
 
+    def padding(self, operation: Operation, mode: str, /) -> Settings:
+        """Translate what surrounds an image; mode: `constant`, `reflect` or `replicate`."""
+
     def resize(self, operation: Operation, wanted: Resize, /) -> Settings:
         """Translate an upsampling."""
 

@@ -1,4 +1,4 @@
-"""What faults are injected into: two trained networks, and five that were calibrated on the photos."""
+"""What faults are injected into: two trained networks, and eight that were calibrated on the photos."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import nn
 
 from conversion import Classifier
 from conversion.guards.torchvision_guard import torchvision
+from tests.faults import written
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 PHOTOS, DIGITS = FIXTURES / "images" / "photos", FIXTURES / "images" / "digits"
@@ -81,6 +82,9 @@ _MAKERS: Mapping[str, Callable[[], Classifier]] = {
     "shufflenet_v2": lambda: _calibrated("shufflenet_v2", _torchvision("shufflenet_v2_x0_5")),
     "plain": lambda: _calibrated("plain", lambda: Plain(8)),
     "vision_transformer": lambda: _calibrated("vision_transformer", _vision_transformer),
+    "sliced": lambda: _calibrated("sliced", lambda: written.Sliced(8)),
+    "attentive": lambda: _calibrated("attentive", lambda: written.Attentive(8)),
+    "shuffled": lambda: _calibrated("shuffled", lambda: written.Shuffled(8)),
 }
 ARCHITECTURES = tuple(_MAKERS)
 

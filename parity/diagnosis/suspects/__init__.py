@@ -49,6 +49,7 @@ SPECIFIC = (
     "grids",
     "repeatability",
     "operation_settings",
+    "constants",
     "activations",
     "precision",
     "halves",

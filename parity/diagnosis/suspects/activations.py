@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from parity.backends.reference import Reference
 from parity.core.refusals import refusals
-from parity.diagnosis.activations import ACTIVATIONS, function_of
+from parity.diagnosis.activations import ACTIVATIONS, function_of, is_of_each_number
 from parity.diagnosis.naming import group_of, read_from_outside
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
@@ -28,13 +29,15 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
     """Find the function that each located activation is, and let PyTorch use it there, or everywhere."""
     by_function: dict[tuple[str, str], list[tuple[Located, _Function]]] = {}
     for one in examination.divergences:
-        if one.source in ACTIVATIONS and (known := _function(examination, one)):
+        if (one.source in ACTIVATIONS or _is_activation(examination, one)) and (
+            known := _function(examination, one)
+        ):
             name, function = known
             by_function.setdefault((one.source, name), []).append((one, function))
     for (source, name), alike in by_function.items():
         first, function = alike[0]
         modules = frozenset(one.module for one, _ in alike)
-        everywhere = _modules(examination, source)
+        everywhere = _modules(examination, source, first.module)
         for chosen in [modules, *([everywhere] if len(modules) > 1 and everywhere > modules else [])]:
             more = f"; so are {len(chosen) - 1} more" if len(chosen) > 1 else ""
             yield Suspect(
@@ -47,6 +50,15 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
                 ),
                 seen=True,
             )
+
+
+def _is_activation(examination: Examination, one: Located) -> bool:
+    """Say whether the module of an operation computes a function of each number, from several operations."""
+    module = dict(examination.reference.classifier.module.named_modules()).get(one.module)
+    if not one.module or module is None or any(True for _ in module.children()):
+        return False
+    calls = examination.torch.calls_of(one.module)
+    return bool(calls) and all(r.shape == v.shape and is_of_each_number(r, v) for r, v in calls)
 
 
 def _function(examination: Examination, one: Located) -> tuple[str, _Function] | None:
@@ -65,13 +77,17 @@ def _function(examination: Examination, one: Located) -> tuple[str, _Function] |
     return next((function for function in functions if function), None)
 
 
-def _modules(examination: Examination, source: str) -> frozenset[str]:
+def _modules(examination: Examination, source: str, path: str) -> frozenset[str]:
+    """List the modules that run an activation; one of several operations is known by its module's class."""
+    named = dict(examination.reference.classifier.module.named_modules())
+    if source not in ACTIVATIONS:
+        return frozenset(name for name, module in named.items() if type(module) is type(named[path]))
     program = examination.torch.program
     return frozenset(s.module for s in program.steps if s.whole == source) if program else frozenset()
 
 
 def _answered(source: str, function: _Function, modules: frozenset[str], reference: Reference) -> Reference:
-    """Let PyTorch answer with another function in the place of an operation of some modules."""
+    """Let PyTorch answer with another function in the place of an operation of some modules, or of these."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
     from conversion.deployed import answer_singly, deployed_module
@@ -88,5 +104,14 @@ def _answered(source: str, function: _Function, modules: frozenset[str], referen
             # What works in place is seen by all who hold the tensor.
             return args[0].copy_(result) if func._schema.is_mutable else result
 
-    with refusals("PyTorch with another activation"), module_paths(module, path), Replacing():  # type: ignore[no-untyped-call]
+    with ExitStack() as stack:
+        stack.enter_context(refusals("PyTorch with another activation"))
+        if source in ACTIVATIONS:
+            stack.enter_context(module_paths(module, path))
+            stack.enter_context(Replacing())  # type: ignore[no-untyped-call]
+        else:
+            parts = dict(reference.classifier.module.named_modules())
+            for name in modules:
+                handle = parts[name].register_forward_hook(lambda _part, args, _result: function(args[0]))
+                stack.callback(handle.remove)
         return with_answers(reference, answer_singly(module, reference.images.pixels))

@@ -13,6 +13,7 @@ from parity.core.results import Prediction
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.outputs import has_unread_softmax
+from parity.diagnosis.suspects.temperature import temperatures
 from parity.formats.editing import settings
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
         )
     elif bool((np.abs(sums - 1) < HALF_SUM).all()):
         yield from _probabilities(outputs, expected)
+        yield from temperatures(examination, outputs)
     else:
         yield from _no_distribution(outputs, sums)
 
@@ -82,12 +84,6 @@ def _probabilities(outputs: np.ndarray, expected: np.ndarray) -> Iterator[Suspec
             "is the probabilities plus a constant.",
             _change(_unsoftmax, "remove one of the two softmax"),
             seen=True,
-        )
-    if outputs.shape == expected.shape and (slope := _temperature(outputs, expected)):
-        yield Suspect(
-            "head-temperature",
-            f"The logits are multiplied by {slope:.4g} before softmax.",
-            _change(lambda p: _softmax(np.log(np.maximum(p, _SMALLEST)) / slope), ""),
         )
 
 
@@ -158,23 +154,6 @@ def _infinite(outputs: np.ndarray) -> Iterator[Suspect]:
             _change(np.exp, "end the model with softmax, not with log_softmax"),
             seen=True,
         )
-
-
-def _temperature(outputs: np.ndarray, expected: np.ndarray) -> float | None:
-    """Fit PyTorch's log-probabilities to the candidate's, class by class against the most probable one."""
-    pairs = []
-    for p, q in zip(outputs, expected, strict=True):
-        top = int(q.argmax())
-        clear = (p > 1e-6) & (q > 1e-6)
-        clear[top] = False
-        if p[top] > 0 and clear.any():
-            pairs.append(np.stack([np.log(p[clear] / p[top]), np.log(q[clear] / q[top])]))
-    if not pairs:
-        return None
-    x, y = np.concatenate(pairs, axis=1)
-    slope = float((x * y).sum() / max((y * y).sum(), _SMALLEST))
-    residual = float(((x - slope * y) ** 2).sum() / max((x * x).sum(), _SMALLEST))
-    return slope if residual < 1e-3 and slope > 0 and abs(slope - 1) > 1e-3 else None
 
 
 def _change(function: Callable[[np.ndarray], np.ndarray], fix: str) -> Repair:

@@ -159,14 +159,15 @@ def _name(slope: np.ndarray, offset: np.ndarray, mean: np.ndarray, std: np.ndarr
             "The network sees pixels 0..1: they are divided by 255, but not normalised by mean "
             f"{_list(mean)} and std {_list(std)}."
         )
-    if np.allclose(slope, slope[0], rtol=2e-3) and not np.isclose(slope[0], 1, rtol=2e-3):
+    if twice := _twice(slope, offset, mean, std):
+        return "pre-normalisation", twice
+    if np.allclose(slope, slope[0], rtol=2e-3):
         missing = {255.0: "the factor 1/255 is missing from the scale", 1 / 255: "1/255 is applied twice"}
-        remark = next((text for ratio, text in missing.items() if np.isclose(slope[0], ratio, rtol=5e-3)), "")
-        size = "too large" if slope[0] > 1 else "as large as they should be"
-        return "pre-range-0-1-vs-0-255", (
-            f"Inputs reach the network {slope[0]:.4g} times {size} (slope ratio {slope[0]:.4g})"
-            + (f": {remark}." if remark else f", offset by {_list(offset)}.")
-        )
+        if remark := next((text for ratio, text in missing.items() if np.isclose(slope[0], ratio, rtol=5e-3)), ""):
+            size = "too large" if slope[0] > 1 else "as large as they should be"
+            return "pre-range-0-1-vs-0-255", (
+                f"Inputs reach the network {slope[0]:.4g} times {size} (slope ratio {slope[0]:.4g}): {remark}."
+            )
     if np.allclose(slope, 1, atol=2e-3):
         kinds = {
             "-mean instead of -mean/std": -mean,
@@ -195,6 +196,23 @@ def _name(slope: np.ndarray, offset: np.ndarray, mean: np.ndarray, std: np.ndarr
     return "pre-normalisation", (
         f"The image enters the network as x * {_list(scale)} + {_list(bias)} for pixels 0..255; PyTorch "
         f"takes {wanted}."
+    )
+
+
+def _twice(slope: np.ndarray, offset: np.ndarray, mean: np.ndarray, std: np.ndarray) -> str:
+    """Say that what enters is the normalised image normalised once more; empty where it is not."""
+    ratios = {"": 1 / std, " (and divided by 255 once more)": 1 / (255 * std)}
+    fits = (
+        remark
+        for remark, ratio in ratios.items()
+        if np.allclose(slope, ratio, rtol=2e-3) and np.allclose(offset, -mean / std, atol=INPUT_SAME)
+    )
+    remark = next(fits, None)
+    if remark is None:
+        return ""
+    return (
+        f"The image is normalised twice{remark}: (x - mean) / std with mean {_list(mean)} and std {_list(std)} is "
+        "taken of what is normalised already; take one out, that of the image input or that in the module."
     )
 
 

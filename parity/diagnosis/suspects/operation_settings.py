@@ -42,6 +42,9 @@ _FAULTS = (
     ("cubic", "g-resize-mode"),
     ("approximate", "g-gelu-variant"),
     ("mode", "g-gelu-variant"),
+    ("alpha", "g-activation"),
+    ("beta", "g-activation"),
+    ("slope", "g-activation"),
 )
 
 
@@ -107,6 +110,8 @@ def _fault(operation: Operation, differences: Mapping[str, Any]) -> str:
     kind = operation.type.lower()
     for part, fault in _FAULTS:
         if any(part in name.lower() for name in differences):
+            if fault == "g-gelu-variant" and kind == "pad":
+                return "g-pad-border"
             if fault == "g-gelu-variant" and "gelu" not in kind:
                 return "g-resize-mode" if "size" in kind or "sample" in kind else "g-attribute"
             if part == "ceil" and "av" in kind:

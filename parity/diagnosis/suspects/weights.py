@@ -23,6 +23,7 @@ _FAULTS: Mapping[WeightKind, str] = {
     "batch-norm mean and variance swapped": "wt-bn-fold",
     "batch-norm epsilon lost": "g-norm-eps",
     "batch norm folded without its bias": "wt-bn-fold",
+    "batch-norm statistics not loaded": "wt-not-loaded",
     "rows permuted": "wt-permuted",
     "columns permuted": "wt-permuted",
     "transposed": "wt-transposed",

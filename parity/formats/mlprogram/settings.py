@@ -64,6 +64,11 @@ def clip(operation: Operation, low: float, high: float) -> Settings:
     return {"alpha": low, "beta": high} if operation.type == "clip" else {}
 
 
+def padding(operation: Operation, mode: str) -> Settings:
+    """Translate what surrounds an image."""
+    return unless_default(operation, {"mode": (mode, "constant")})
+
+
 def resize(operation: Operation, wanted: Resize) -> Settings:
     """Translate an upsampling."""
     if operation.type != "upsample_bilinear":

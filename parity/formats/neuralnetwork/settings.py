@@ -62,6 +62,11 @@ def clip(operation: Operation, low: float, high: float) -> Settings:
     return {}
 
 
+def padding(operation: Operation, mode: str) -> Settings:
+    """Translate what surrounds an image: here the kind of a layer's field, which is no setting."""
+    return {}
+
+
 def resize(operation: Operation, wanted: Resize) -> Settings:
     """Translate nothing: the mode is not looked at."""
     return {}

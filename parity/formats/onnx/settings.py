@@ -66,6 +66,11 @@ def clip(operation: Operation, low: float, high: float) -> Settings:
     return {"min": low, "max": high} if {"min", "max"} & set(operation.attributes) else {}
 
 
+def padding(operation: Operation, mode: str) -> Settings:
+    """Translate what surrounds an image."""
+    return unless_default(operation, {"mode": ("edge" if mode == "replicate" else mode, "constant")})
+
+
 def resize(operation: Operation, wanted: Resize) -> Settings:
     """Translate an upsampling."""
     able = ("align_corners",) if wanted.align_corners else ("half_pixel", "pytorch_half_pixel")
