@@ -19,14 +19,13 @@ from parity.backends.pytorch import check_repeatable, load_reference
 from parity.backends.reference import Reference, make_reference
 from parity.contract.settle import IMAGES
 from parity.contract.words import contract_shown, unstated_told
-from parity.core.errors import ParityError
 from parity.core.measuring import exact_numbers
+from parity.core.metric import metric_of
 from parity.core.results import Prediction, Subject
-from parity.core.tolerance import Tolerance, measure_fp16_cost, measure_fp32_cost, scaled, tolerances_for
+from parity.core.tolerance import Tolerance, measure_fp16_cost, measure_fp32_cost, scaled
 from parity.diagnosis.compression_cost import with_compression
 from parity.formats.facts import artifact_digest
 from parity.judging import Judging, attempt, judge_prediction, remarks_on
-from parity.metrics.classification.labels import align
 from parity.pipeline import convert_entry
 from parity.stream.decoding import Decoder, same_pixels
 from parity.stream.job import Job
@@ -138,8 +137,8 @@ class Sample:
     def _cost(self, measure: Callable[[Classifier, np.ndarray, np.ndarray], float], pixels: np.ndarray) -> float:
         if not len(pixels):
             return 0.0
-        reference = load_reference(self.classifier)(pixels).probabilities
-        return measure(self.classifier, pixels, reference)
+        reference = load_reference(self.classifier)(pixels)
+        return measure(self.classifier, pixels, reference.outputs[reference.measured[0].name])
 
     def _places(self) -> Sequence[int]:
         count = min(FP16_IMAGES, len(self.images))
@@ -163,11 +162,6 @@ def live_model(
     Whatever does not run has its reason in its leg. Every runtime answers once, to one image.
     """
     step(f"{entry.name}: PyTorch")
-    if classifier.task.outputs[0].kind != PROBABILITIES:
-        raise ParityError(
-            f"{entry.name}: its labels are judged apart (sigmoid), and a run of any number of images takes models "
-            "that give an image one label; give a few images in the suite file, and run without --images"
-        )
     sample = Sample(classifier, images)
     height, width = classifier.preprocessing.size
     at_once = max(1, min(job.batch, TOGETHER // (height * width)))
@@ -207,10 +201,11 @@ def _live_leg(job: Job, entry: ModelEntry, artifact: Artifact, backend: str, sam
     if isinstance(loaded, Subject):
         return LiveLeg(_stopped(loaded))
     predict, answer = loaded
-    labels = tuple(sample.classifier.labels)
-    aligned, trouble = align(labels, answer)
-    if aligned is None or aligned.shape != (1, len(labels)):
-        mismatch = trouble or f"an output of shape {list(answer.probabilities.shape)}, not {[1, len(labels)]}"
+    spec = sample.classifier.task.outputs[0]
+    aligned, trouble = metric_of(spec.kind).align(spec, answer)
+    if aligned is None or aligned.shape != (1, len(spec.labels)):
+        shape = list(answer.outputs[spec.name].shape) if aligned is not None else []
+        mismatch = trouble or f"an output of shape {shape}, not {[1, len(spec.labels)]}"
         return LiveLeg(_stopped(replace(subject, verdict="fail", reason=mismatch)))
     if job.strict and (unstated := unstated_told(artifact)):
         return LiveLeg(_stopped(replace(subject, verdict="inconclusive", reason=unstated)))
@@ -270,10 +265,12 @@ def images_at_once(artifact: Artifact, batch: int, images: int, size: tuple[int,
 def _tolerance(job: Job, entry: ModelEntry, artifact: Artifact, sample: Sample) -> Tolerance:
     own = entry.tolerance.get(artifact.route)
     # The last one, for the images that would tell whether a stricter one is enough are still to come.
-    defaults = tolerances_for(artifact, sample.cost, sample.measured_on(artifact.precision))
-    measured_on = sample.measured_on("fp16")
-    compressed = with_compression(defaults, sample.classifier, artifact, sample.measured_by, measured_on)
-    *_, allowed = [own] if own else compressed
+    kind = sample.classifier.task.outputs[0].kind
+    defaults = metric_of(kind).tolerances(artifact, sample.cost, sample.measured_on(artifact.precision))
+    if kind == PROBABILITIES:
+        measured_on = sample.measured_on("fp16")
+        defaults = with_compression(defaults, sample.classifier, artifact, sample.measured_by, measured_on)
+    *_, allowed = [own] if own else defaults
     allowed = scaled(allowed, job.tolerance_scale)
     if artifact.precision == "fp32" and sample.lost > allowed.probability:
         exact = f"PyTorch's softmax loses {sample.lost:.1e} in its sum, and what agrees with the exact sum agrees"
