@@ -6,12 +6,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from conversion.artifact import Artifact
 from conversion.shapes import read_input_shapes
+from conversion.sources.transform_check import PHOTOS, difference_told
 from conversion.task import PROBABILITIES
 from parity.backends import Predict, backends_for, find_backend, record_names
 from parity.backends.outputs import shape_told
@@ -27,7 +29,7 @@ from parity.diagnosis.compression_cost import with_compression
 from parity.formats.facts import artifact_digest
 from parity.judging import Judging, attempt, judge_prediction, remarks_on
 from parity.pipeline import convert_entry
-from parity.stream.decoding import Decoder, same_pixels
+from parity.stream.decoding import Decoded, Decoder, same_pixels
 from parity.stream.job import Job
 from parity.stream.lines import HeadLeg
 from parity.stream.listing import ImageList, shown
@@ -134,6 +136,17 @@ class Sample:
         pixels = self.pixels[:: max(1, len(self.pixels) // IMAGES)][:IMAGES]
         return make_reference(self.classifier, ImageSet(tuple(map(str, range(len(pixels)))), pixels))
 
+    @cached_property
+    def own_pixels(self) -> str:
+        """Say how far the pixels that the model's own library makes are from ours; "" where they agree."""
+        if self.classifier.own_transform is None:
+            return ""
+        places = self._places()
+        few = places[:: max(1, len(places) // PHOTOS)][:PHOTOS]
+        reasons = self._decode(few).reasons
+        paths = [Path(self.images.path(place)) for place, reason in zip(few, reasons, strict=True) if not reason]
+        return difference_told(self.classifier, paths)
+
     def _cost(self, measure: Callable[[Classifier, np.ndarray, np.ndarray], float], pixels: np.ndarray) -> float:
         if not len(pixels):
             return 0.0
@@ -145,8 +158,11 @@ class Sample:
         return [index * len(self.images) // count for index in range(count)]
 
     def _read(self, places: Sequence[int]) -> np.ndarray:
+        return self._decode(places).pixels[0]
+
+    def _decode(self, places: Sequence[int]) -> Decoded:
         decoder = Decoder((same_pixels(self.classifier.preprocessing),))
-        return decoder[[(self.images.path(place), shown(self.images[place])) for place in places]].pixels[0]
+        return decoder[[(self.images.path(place), shown(self.images[place])) for place in places]]
 
 
 def load_models(suite: Suite, entries: Sequence[ModelEntry]) -> dict[str, Classifier]:
@@ -216,6 +232,7 @@ def _live_leg(job: Job, entry: ModelEntry, artifact: Artifact, backend: str, sam
         return LiveLeg(_stopped(replace(subject, verdict="fail", reason=hidden)))
     # How the artefact came about this time is said beside the results, which are the same each time.
     lasting = replace(artifact, remark="")
+    strange = shape_told(artifact, answer.answer_shape)
     head = replace(
         _stopped(subject),
         digest=artifact_digest(artifact),
@@ -227,7 +244,7 @@ def _live_leg(job: Job, entry: ModelEntry, artifact: Artifact, backend: str, sam
         cost=allowed.cost,
         contract=contract_shown(artifact.contract),
         compressed=allowed.compressed,
-        remarks=tuple(filter(None, (*remarks_on(lasting), shape_told(artifact, answer.answer_shape)))),
+        remarks=(*sample.classifier.remarks, *remarks_on(lasting), *filter(None, (sample.own_pixels, strange))),
     )
     return LiveLeg(head, predict)
 
