@@ -61,8 +61,8 @@ def test_what_is_stated_is_written_out(parity: Parity) -> None:
     assert "Swift:" in done.out
 
 
-# Photos without resize: half of an odd margin, 1.5 of 3 pixels, is rounded to the even number by torchvision, to 2, and
-# down by transformers, to 1. Of even margins nothing is rounded.
+# Photos without resize: half of an odd margin, 1.5 of 3 pixels, is rounded to the even number by torchvision (2),
+# and down by transformers (1). Of even margins nothing is rounded.
 @pytest.mark.parametrize("rounding", ["down", "even"])
 @pytest.mark.parametrize(("size", "differ"), [((35, 33), True), ((37, 35), True), ((34, 36), False)])
 def test_the_lines_of_python_crop_as_the_model_does(
