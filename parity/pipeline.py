@@ -20,6 +20,7 @@ from conversion.errors import ConversionError
 from conversion.guards.torch_defaults import with_torch_defaults
 from conversion.guards.user_code import user_code
 from conversion.routes import convert
+from conversion.task import PROBABILITIES
 from parity.backends import backends_for, limited
 from parity.backends.bound import bind
 from parity.backends.reference import Reference, make_reference
@@ -259,8 +260,10 @@ def artifact_of(classifier: Classifier, entry: ModelEntry, route: str, directory
     """Convert as `convert_entry` does; raises ConversionError."""
     recipe = entry.converters.get(route, route)
     artifact = convert(classifier, recipe, directory, entry.dynamic, entry.bounds, entry.sizes)
-    # What their own converter left is a file from anywhere, with outputs of any name.
-    return bind(artifact, classifier.task) if route in entry.converters else artifact
+    # What their own converter left is a file from anywhere, with outputs of any name. Without it a classifier's is
+    # found by its name, and any other task's by what is bound here.
+    foreign = route in entry.converters or [spec.kind for spec in classifier.task.outputs] != [PROBABILITIES]
+    return bind(artifact, classifier.task) if foreign else artifact
 
 
 def _run_model(

@@ -85,10 +85,12 @@ def find_source(name: str, package: str) -> tuple[str, str] | None:
         full = importlib.util.resolve_name(name, package)
         top, *inner = full.split(".")
         spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError, AttributeError):
+        # A package without an __init__.py has no origin, but directories.
+        places = list(spec.submodule_search_locations or ()) if spec is not None else []
+        origin = spec.origin if spec is not None else None
+    except Exception:  # of whatever class: finders and lazily loaded modules may be anybody's
         return None
-    if spec is None or not spec.origin:
-        return None
-    base = Path(spec.origin).parent.joinpath(*inner)
-    files = (base.with_name(f"{base.name}.py"), base / "__init__.py") if inner else (Path(spec.origin),)
+    files = [Path(origin)] if origin and not inner else []
+    for base in (Path(place).joinpath(*inner) for place in places if inner):
+        files += [base.with_name(f"{base.name}.py"), base / "__init__.py"]
     return next(((full, str(file)) for file in files if file.suffix == ".py" and file.is_file()), None)

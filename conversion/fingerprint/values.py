@@ -42,7 +42,16 @@ def file_text(file: str) -> str:
 
 def sort_key(value: Any) -> str:
     """Give a text to sort by that is the same in every process."""
-    return f"{type(value).__qualname__} {getattr(value, '__qualname__', '')} {ADDRESSES.sub('', repr(value))}"
+    name = value.__qualname__ if issubclass(type(value), type | FunctionType) else ""
+    return f"{type(value).__qualname__} {name} {shown(value)}"
+
+
+def shown(value: Any) -> str:
+    """Write a value as it shows itself, without its address; empty where that fails."""
+    try:
+        return ADDRESSES.sub("", repr(value))
+    except Exception:  # of whatever class: the code is not ours
+        return ""
 
 
 def has_value(cell: Any) -> bool:
@@ -61,18 +70,3 @@ def decides(name: str, member: Any) -> bool:
 
 def _is_slot(member: Any) -> bool:
     return type(member).__name__ in ("member_descriptor", "getset_descriptor")
-
-
-def stored_on(value: Any) -> dict[str, Any] | None:
-    """Return what is stored on an object; None where it has no place for attributes."""
-    slots = [
-        name
-        for base in type(value).__mro__
-        if "__slots__" in vars(base)
-        for name, member in vars(base).items()
-        if type(member).__name__ == "member_descriptor" and not SPECIAL.fullmatch(name)
-    ]
-    own = getattr(value, "__dict__", None)
-    if not isinstance(own, dict) and not slots:
-        return None
-    return {**{name: getattr(value, name) for name in slots if hasattr(value, name)}, **(own or {})}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # What fp32 loses on the way is far below; another pixel is 1.
 _EQUAL = 0.05
 # Photos that are compared: where the ways differ, they differ on each.
-_PHOTOS = 8
+PHOTOS = 8
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def difference_told(classifier: Classifier, files: Sequence[Path]) -> str:
         return ""
     whose = f"{own.owner}'" if own.owner.endswith("s") else f"{own.owner}'s"
     largest = 0.0
-    for path in files[:_PHOTOS]:
+    for path in files[:PHOTOS]:
         picture = load_image(path)
         try:
             largest = max(largest, difference(classifier.preprocessing, own, picture))

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from parity.core.distribution import Distribution
 from parity.core.errors import ParityError
+from parity.core.measuring import outputs_of
+from parity.core.metric import Variety
 from parity.core.results import FAILING_CASES, Case, Part, Run, Subject, Unreadable, UnreadableImage, summarise
 from parity.core.tally import Tally, judge, tally_of
 from parity.core.tolerance import Tolerance, too_costly
 from parity.metrics.classification.accuracy import Counts, accuracy_of, add_counts, count_accuracy
-from parity.metrics.classification.variety import ClassVariety
 from parity.stream.cases_file import parse_header, read_lines, read_rest
 from parity.stream.job import Shard
 from parity.stream.lines import Explained, Header, HeadLeg, Line, unpack
@@ -92,8 +93,8 @@ def aggregate(header: Header, lines: Iterable[Line], allowed_unreadable: float, 
         raise ParityError(f"a share of unreadable images is between 0 and 1, not {allowed_unreadable}")
     places = {model.name: {label: i for i, label in enumerate(model.labels)} for model in header.models}
     totals = [Totals() for _ in header.running]
-    varieties: dict[str, ClassVariety] = {}
-    spots: dict[str, ClassVariety] = {}
+    varieties: dict[str, Variety] = {}
+    spots: dict[str, Variety] = {}
     images, lost, first_lost = 0, 0, list[UnreadableImage]()
     for batch in _batches(header, lines):
         images += len(batch)
@@ -109,15 +110,18 @@ def aggregate(header: Header, lines: Iterable[Line], allowed_unreadable: float, 
             totals[number] = totals[number].merge(totals_of(cases[number], places[leg.model]))
         for merged, ended in ((varieties, batch[-1].varieties), (spots, batch[-1].spots)):
             for model, packed in zip(header.models, ended, strict=False):
-                variety = unpack(packed, len(model.labels))
+                variety = unpack(packed, model)
                 merged[model.name] = merged[model.name].merge(variety) if model.name in merged else variety
     summed = iter(totals)
-    subjects = tuple(
+    measured = {model.name: outputs_of((model.spec,)) for model in header.models}
+    judged = (
         leg.subject(leg.verdict)
         if leg.verdict
         else _judged(leg, header, next(summed), (spots if leg.spots else varieties).get(leg.model))
         for leg in header.legs
     )
+    # Where the conversion failed there is no output.
+    subjects = tuple(s if s.backend == "-" else replace(s, outputs=measured[s.model]) for s in judged)
     marked, stale = mark_known_issues(subjects, header.known_issues, partial=header.partial)
     unreadable = Unreadable(lost, lost / images, allowed_unreadable, tuple(first_lost)) if lost else None
     return Run(
@@ -131,7 +135,7 @@ def aggregate(header: Header, lines: Iterable[Line], allowed_unreadable: float, 
     )
 
 
-def _judged(leg: HeadLeg, header: Header, totals: Totals, variety: ClassVariety | None) -> Subject:
+def _judged(leg: HeadLeg, header: Header, totals: Totals, variety: Variety | None) -> Subject:
     spotted = f"spot check on {totals.tally.images} of {header.images} images, evenly spaced"
     remarks = (*leg.remarks, *([f"{spotted}; --backend {leg.backend} asks for all"] if leg.spots else ()))
     if variety is None or leg.tolerance is None:

@@ -20,6 +20,7 @@ from parity.core.errors import ParityError
 from parity.core.noise import SAVED_ROUNDING, SAVED_SUMS
 from parity.core.results import Case
 from parity.core.results_soundness import contradictions
+from parity.core.variety import Bounds
 
 if TYPE_CHECKING:
     from parity.metrics.classification.variety import ClassVariety
@@ -148,7 +149,9 @@ def _line_trouble(header: Header, labels: Labels, line: Line) -> Iterator[str]:
 
 def _strangers(case: Case, labels: Mapping[str, int]) -> Iterator[str]:
     """List the labels of a case that its model does not have; a file may name others itself, and says so."""
+    # Where labels are judged apart an answer is a list of them, shortened.
     answers = [(case.reference, case.reference.probability is None), (case.candidate, bool(case.reason))]
+    answers = [] if case.outputs else answers
     named = [answer.label for answer, excused in answers if not excused]
     named += [pair.label for pair in case.top]
     named += [case.worst_label] if case.worst_label is not None else []
@@ -167,16 +170,19 @@ def _varieties_trouble(
     for model, one in zip(header.models, packed, strict=False):
         whose, count = f"of {model.name}", len(model.labels)
         try:
-            variety = unpack(one, count)
+            variety = unpack(one, model)
         except ValueError as error:
             yield f"{whose} cannot be read: {error}"
             continue
         if variety.images != len(lines):
             yield f"{whose} is of {variety.images} images, and the batch has {len(lines)}"
-        if not variety.classes or not all(0 <= place < count for place in variety.classes):
+        cases = [case for line in lines for case in _first_case(header, line, model.name)]
+        if isinstance(variety, Bounds):
+            yield from (f"{whose} {what}" for what in _bounds_trouble(variety))
+            yield from (f"{whose} {what}" for what in _worst_trouble(variety, labels[model.name], cases))
+        elif not variety.classes or not all(0 <= place < count for place in variety.classes):
             yield f"{whose} has the classes {list(variety.classes)}, and there are {count}"
         else:
-            cases = [case for line in lines for case in _first_case(header, line, model.name)]
             yield from (f"{whose} {what}" for what in _bounds_trouble(variety))
             yield from (f"{whose} {what}" for what in _against_cases(variety, labels[model.name], cases))
 
@@ -187,12 +193,23 @@ def _first_case(header: Header, line: Line, model: str) -> list[Case]:
     return [case for number, case in pairs if header.running[number].model == model][:1]
 
 
-def _bounds_trouble(variety: ClassVariety) -> Iterator[str]:
+def _bounds_trouble(variety: ClassVariety | Bounds) -> Iterator[str]:
     if (variety.low > variety.high).any():
         place = int((variety.low > variety.high).argmax())
         yield f"says that class {place} is at least {variety.low[place]:g} and at most {variety.high[place]:g}"
     if variety.low.min() < -SAVED_ROUNDING or variety.high.max() > 1 + SAVED_ROUNDING:
         yield f"says that answers are from {variety.low.min():g} to {variety.high.max():g}"
+
+
+def _worst_trouble(variety: Bounds, places: Mapping[str, int], cases: Sequence[Case]) -> Iterator[str]:
+    """Hold the bounds of labels that are judged apart against the one that a case names."""
+    for case in cases:
+        place = places.get(case.worst_label or "")
+        if place is not None and case.worst_reference is not None:
+            low, high = float(variety.low[place]), float(variety.high[place])
+            if not low - SAVED_SUMS <= case.worst_reference <= high + SAVED_SUMS:
+                named = f"{case.worst_label!r} is from {low:g} to {high:g}"
+                yield f"says that {named}, and a case has {case.worst_reference:g}"
 
 
 def _against_cases(variety: ClassVariety, places: Mapping[str, int], cases: Sequence[Case]) -> Iterator[str]:

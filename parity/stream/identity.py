@@ -8,7 +8,8 @@ may change: then the journal gets the new header, and what was computed stays.
     names and sizes of all images, and their order       where the directory lies; times of files
     the content of every image that was compared         the content of images that were not compared yet
     what the images show (--labels or directories)       the name of the file that says so
-    weights, code, labels, preprocessing of each model   where the suite file lies, and models that were not asked
+    weights, code, labels, preprocessing of each model,  where the suite file lies, and models that were not asked
+    and what its answers are
     which legs run, and which are skipped or broken      the texts that say why, and remarks on files
     every artefact, by its operations, weights, contract where it is kept, when it was converted
     tolerances (`parity judge` judges by others)         the texts and costs that say where they come from
@@ -36,6 +37,11 @@ _TOLD: tuple[tuple[str, str, str], ...] = (
     (r"models\.(\d+)\.code", "code or settings that {model} reaches changed", ""),
     (r"models\.(\d+)\.preprocessing", "the preprocessing of {model} changed", ""),
     (r"models\.(\d+)\.labels", "the labels of {model} changed", ""),
+    (
+        r"models\.(\d+)\.(output|kind)",
+        "what {model} answers is another: one label of an image, or labels that are judged apart",
+        "",
+    ),
     (r"models", "the models are others", "ask for the same --model"),
     (r"legs\.(\d+)\.digest", "the artefact of {leg} is another", ""),
     (r"legs\.(\d+)\.contract", "what {leg} is said to do itself changed (`inside`)", ""),

@@ -6,12 +6,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from conversion.artifact import Artifact
 from conversion.shapes import read_input_shapes
+from conversion.sources.transform_check import PHOTOS, difference_told
 from conversion.task import PROBABILITIES
 from parity.backends import Predict, backends_for, find_backend, record_names
 from parity.backends.outputs import shape_told
@@ -19,16 +21,15 @@ from parity.backends.pytorch import check_repeatable, load_reference
 from parity.backends.reference import Reference, make_reference
 from parity.contract.settle import IMAGES
 from parity.contract.words import contract_shown, unstated_told
-from parity.core.errors import ParityError
 from parity.core.measuring import exact_numbers
+from parity.core.metric import metric_of
 from parity.core.results import Prediction, Subject
-from parity.core.tolerance import Tolerance, measure_fp16_cost, measure_fp32_cost, scaled, tolerances_for
+from parity.core.tolerance import Tolerance, measure_fp16_cost, measure_fp32_cost, scaled
 from parity.diagnosis.compression_cost import with_compression
 from parity.formats.facts import artifact_digest
 from parity.judging import Judging, attempt, judge_prediction, remarks_on
-from parity.metrics.classification.labels import align
 from parity.pipeline import convert_entry
-from parity.stream.decoding import Decoder, same_pixels
+from parity.stream.decoding import Decoded, Decoder, same_pixels
 from parity.stream.job import Job
 from parity.stream.lines import HeadLeg
 from parity.stream.listing import ImageList, shown
@@ -135,19 +136,33 @@ class Sample:
         pixels = self.pixels[:: max(1, len(self.pixels) // IMAGES)][:IMAGES]
         return make_reference(self.classifier, ImageSet(tuple(map(str, range(len(pixels)))), pixels))
 
+    @cached_property
+    def own_pixels(self) -> str:
+        """Say how far the pixels that the model's own library makes are from ours; "" where they agree."""
+        if self.classifier.own_transform is None:
+            return ""
+        places = self._places()
+        few = places[:: max(1, len(places) // PHOTOS)][:PHOTOS]
+        reasons = self._decode(few).reasons
+        paths = [Path(self.images.path(place)) for place, reason in zip(few, reasons, strict=True) if not reason]
+        return difference_told(self.classifier, paths)
+
     def _cost(self, measure: Callable[[Classifier, np.ndarray, np.ndarray], float], pixels: np.ndarray) -> float:
         if not len(pixels):
             return 0.0
-        reference = load_reference(self.classifier)(pixels).probabilities
-        return measure(self.classifier, pixels, reference)
+        reference = load_reference(self.classifier)(pixels)
+        return measure(self.classifier, pixels, reference.outputs[reference.measured[0].name])
 
     def _places(self) -> Sequence[int]:
         count = min(FP16_IMAGES, len(self.images))
         return [index * len(self.images) // count for index in range(count)]
 
     def _read(self, places: Sequence[int]) -> np.ndarray:
+        return self._decode(places).pixels[0]
+
+    def _decode(self, places: Sequence[int]) -> Decoded:
         decoder = Decoder((same_pixels(self.classifier.preprocessing),))
-        return decoder[[(self.images.path(place), shown(self.images[place])) for place in places]].pixels[0]
+        return decoder[[(self.images.path(place), shown(self.images[place])) for place in places]]
 
 
 def load_models(suite: Suite, entries: Sequence[ModelEntry]) -> dict[str, Classifier]:
@@ -163,11 +178,6 @@ def live_model(
     Whatever does not run has its reason in its leg. Every runtime answers once, to one image.
     """
     step(f"{entry.name}: PyTorch")
-    if classifier.task.outputs[0].kind != PROBABILITIES:
-        raise ParityError(
-            f"{entry.name}: its labels are judged apart (sigmoid), and a run of any number of images takes models "
-            "that give an image one label; give a few images in the suite file, and run without --images"
-        )
     sample = Sample(classifier, images)
     height, width = classifier.preprocessing.size
     at_once = max(1, min(job.batch, TOGETHER // (height * width)))
@@ -207,10 +217,11 @@ def _live_leg(job: Job, entry: ModelEntry, artifact: Artifact, backend: str, sam
     if isinstance(loaded, Subject):
         return LiveLeg(_stopped(loaded))
     predict, answer = loaded
-    labels = tuple(sample.classifier.labels)
-    aligned, trouble = align(labels, answer)
-    if aligned is None or aligned.shape != (1, len(labels)):
-        mismatch = trouble or f"an output of shape {list(answer.probabilities.shape)}, not {[1, len(labels)]}"
+    spec = sample.classifier.task.outputs[0]
+    aligned, trouble = metric_of(spec.kind).align(spec, answer)
+    if aligned is None or aligned.shape != (1, len(spec.labels)):
+        shape = list(answer.outputs[spec.name].shape) if aligned is not None else []
+        mismatch = trouble or f"an output of shape {shape}, not {[1, len(spec.labels)]}"
         return LiveLeg(_stopped(replace(subject, verdict="fail", reason=mismatch)))
     if job.strict and (unstated := unstated_told(artifact)):
         return LiveLeg(_stopped(replace(subject, verdict="inconclusive", reason=unstated)))
@@ -221,6 +232,7 @@ def _live_leg(job: Job, entry: ModelEntry, artifact: Artifact, backend: str, sam
         return LiveLeg(_stopped(replace(subject, verdict="fail", reason=hidden)))
     # How the artefact came about this time is said beside the results, which are the same each time.
     lasting = replace(artifact, remark="")
+    strange = shape_told(artifact, answer.answer_shape)
     head = replace(
         _stopped(subject),
         digest=artifact_digest(artifact),
@@ -232,7 +244,7 @@ def _live_leg(job: Job, entry: ModelEntry, artifact: Artifact, backend: str, sam
         cost=allowed.cost,
         contract=contract_shown(artifact.contract),
         compressed=allowed.compressed,
-        remarks=tuple(filter(None, (*remarks_on(lasting), shape_told(artifact, answer.answer_shape)))),
+        remarks=(*sample.classifier.remarks, *remarks_on(lasting), *filter(None, (sample.own_pixels, strange))),
     )
     return LiveLeg(head, predict)
 
@@ -270,10 +282,12 @@ def images_at_once(artifact: Artifact, batch: int, images: int, size: tuple[int,
 def _tolerance(job: Job, entry: ModelEntry, artifact: Artifact, sample: Sample) -> Tolerance:
     own = entry.tolerance.get(artifact.route)
     # The last one, for the images that would tell whether a stricter one is enough are still to come.
-    defaults = tolerances_for(artifact, sample.cost, sample.measured_on(artifact.precision))
-    measured_on = sample.measured_on("fp16")
-    compressed = with_compression(defaults, sample.classifier, artifact, sample.measured_by, measured_on)
-    *_, allowed = [own] if own else compressed
+    kind = sample.classifier.task.outputs[0].kind
+    defaults = metric_of(kind).tolerances(artifact, sample.cost, sample.measured_on(artifact.precision))
+    if kind == PROBABILITIES:
+        measured_on = sample.measured_on("fp16")
+        defaults = with_compression(defaults, sample.classifier, artifact, sample.measured_by, measured_on)
+    *_, allowed = [own] if own else defaults
     allowed = scaled(allowed, job.tolerance_scale)
     if artifact.precision == "fp32" and sample.lost > allowed.probability:
         exact = f"PyTorch's softmax loses {sample.lost:.1e} in its sum, and what agrees with the exact sum agrees"

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from conversion.task import CLASS_PROBABILITIES, PROBABILITIES, OutputSpec
 from parity.core.results import FINITE, Case, Count, Diagnosis, Divergence, Environment, Subject, Verdict
+from parity.core.variety import Bounds
 from parity.metrics.classification.variety import ClassVariety
 from parity.stream.job import Shard
 from parity.suite.suite import KnownIssueEntry
@@ -31,7 +33,8 @@ class HeadModel:
     """Name a model, with the digest of its weights and its labels in the order of the columns.
 
     at_once: how many images go into PyTorch together. truth: the labels that images are said to show are all this
-    model's. code: the digest of all code and values that it reaches besides its weights.
+    model's. code: the digest of all code and values that it reaches besides its weights. output, kind: the name of
+    its output, and what its numbers are.
     """
 
     name: str
@@ -41,6 +44,13 @@ class HeadModel:
     truth: bool
     code: str = ""
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    output: str = CLASS_PROBABILITIES
+    kind: str = PROBABILITIES
+
+    @property
+    def spec(self) -> OutputSpec:
+        """Return what its output is."""
+        return OutputSpec(self.output, self.kind, self.labels)
 
 
 @dataclass(frozen=True)
@@ -145,7 +155,10 @@ class Header:
 
 @dataclass(frozen=True)
 class PackedVariety:
-    """Write a Variety; low and high: the bytes of float32, or of float64 where the model answers so, as base64."""
+    """Write a Variety; low and high: the bytes of float32, or of float64 where the model answers so, as base64.
+
+    flat, classes: of a model that gives an image one label.
+    """
 
     images: int
     flat: bool
@@ -196,24 +209,31 @@ class Explained:
     explained: tuple[LegExplained, ...]
 
 
-def pack(variety: ClassVariety, dtype: np.dtype[Any]) -> PackedVariety:
+def pack(variety: ClassVariety | Bounds, dtype: np.dtype[Any]) -> PackedVariety:
     """Write a Variety of answers of this type, exactly."""
     low, high = (
         base64.b64encode(bound.astype(dtype.newbyteorder("<")).tobytes()).decode("ascii")
         for bound in (variety.low, variety.high)
     )
+    if isinstance(variety, Bounds):
+        return PackedVariety(variety.images, False, (), low, high)
     return PackedVariety(variety.images, variety.flat, variety.classes, low, high)
 
 
-def unpack(packed: PackedVariety, classes: int) -> ClassVariety:
-    """Read what `pack` wrote; what it cannot have written is a ValueError."""
+def unpack(packed: PackedVariety, model: HeadModel) -> ClassVariety | Bounds:
+    """Read what `pack` wrote of a model's answers; what it cannot have written is a ValueError."""
+    classes = len(model.labels)
     raw = [base64.b64decode(bound, validate=True) for bound in (packed.low, packed.high)]
     if {len(bound) / classes for bound in raw} not in ({4}, {8}):
         raise ValueError(f"the bounds are not of {classes} classes")
     low, high = (np.frombuffer(bound, f"<f{len(bound) // classes}").astype(np.float64) for bound in raw)
     if not np.isfinite([low, high]).all():
         raise ValueError("a bound is not finite")
-    return ClassVariety(packed.images, packed.flat, packed.classes, low, high)
+    if model.kind == PROBABILITIES:
+        return ClassVariety(packed.images, packed.flat, packed.classes, low, high)
+    if packed.flat or packed.classes:
+        raise ValueError(f"there are classes, and the numbers are {model.kind}")
+    return Bounds(packed.images, low, high)
 
 
 def to_line(line: Line) -> bytes:

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from conversion.classifier import Preprocessing
+from conversion.classifier import Classifier, Preprocessing
 from conversion.guards.torch_defaults import with_torch_defaults
 from conversion.provenance import code_hash, weights_hash
-from conversion.task import OutputSpec
+from conversion.task import PROBABILITIES, OutputSpec
 from parity.backends import Predict
 from parity.backends.limited import time_limit
 from parity.backends.selection import check_selection
 from parity.core.environment import environment, operating_system
+from parity.core.errors import ParityError
 from parity.core.measuring import aligned, exact_numbers, measured_cases
+from parity.core.metric import metric_of
 from parity.core.results import FAILING_CASES, Case, Prediction
+from parity.core.variety import Bounds
 from parity.formats.feeding import check_batch
-from parity.metrics.classification.variety import variety_of
+from parity.metrics.classification.variety import ClassVariety
 from parity.stream.decoding import Batches, Decoded, decode, same_pixels, start_workers_early
 from parity.stream.identity import kept_cases
 from parity.stream.job import Job
@@ -116,7 +119,7 @@ def prepare(job: Job, progress: Progress = lambda message, done, total: None) ->
     entries = [entry for entry in suite.models if not job.models or entry.name in job.models]
     classifiers = load_models(suite, entries)
     codes = {name: code_hash(classifier) for name, classifier in classifiers.items()}
-    truth = find_truth(images, job.labels, {name: c.labels for name, c in classifiers.items()})
+    truth = _truth(job, images, classifiers)
 
     def step(message: str) -> None:
         progress(message, 0, None)
@@ -134,6 +137,8 @@ def prepare(job: Job, progress: Progress = lambda message, done, total: None) ->
                 model.classifier.name in truth.models,
                 codes[model.classifier.name],
                 json.loads(json.dumps(asdict(model.classifier.preprocessing))),
+                model.classifier.task.outputs[0].name,
+                model.classifier.task.outputs[0].kind,
             )
             for model in models
         ),
@@ -149,6 +154,17 @@ def prepare(job: Job, progress: Progress = lambda message, done, total: None) ->
         truth_digest=truth.digest,
     )
     return Shardwork(images, truth, models, header)
+
+
+def _truth(job: Job, images: ImageList, classifiers: Mapping[str, Classifier]) -> Truth:
+    """Find out what the images show, for the models that give an image one label."""
+    labels = {name: c.labels for name, c in classifiers.items() if c.task.outputs[0].kind == PROBABILITIES}
+    if job.labels and not labels:
+        raise ParityError(
+            f"{job.labels}: gives an image one label, and the labels of {', '.join(classifiers)} are judged apart "
+            "(sigmoid), so accuracy is not measured; leave --labels out"
+        )
+    return find_truth(images, job.labels, labels)
 
 
 def lines_of(work: Shardwork, preprocessings: Sequence[Preprocessing], number: int, decoded: Decoded) -> list[Line]:
@@ -167,9 +183,9 @@ def lines_of(work: Shardwork, preprocessings: Sequence[Preprocessing], number: i
     for model in work.models if read else ():
         pixels = decoded.pixels[preprocessings.index(same_pixels(model.classifier.preprocessing))]
         reference = model.predict(pixels)
-        varieties.append(_variety(reference.probabilities))
+        varieties.append(_variety(reference))
         if checked:
-            spots.append(_variety(reference.probabilities[checked]))
+            spots.append(_variety(reference.of(checked)))
         known = model.classifier.name in work.truth.models
         shown_truths = [truths[row] if known else None for row in read]
         for leg in model.legs:
@@ -195,8 +211,12 @@ def lines_of(work: Shardwork, preprocessings: Sequence[Preprocessing], number: i
     return [*lines[:-1], replace(lines[-1], varieties=tuple(varieties), spots=tuple(spots))]
 
 
-def _variety(probabilities: np.ndarray) -> PackedVariety:
-    return pack(variety_of(probabilities.astype(np.float64)), probabilities.dtype)
+def _variety(reference: Prediction) -> PackedVariety:
+    (spec,) = reference.measured
+    rows = reference.outputs[spec.name]
+    variety = metric_of(spec.kind).variety(rows.astype(np.float64))
+    assert isinstance(variety, ClassVariety | Bounds), f"no cases file holds a {type(variety).__name__}"
+    return pack(variety, rows.dtype)
 
 
 def _compare(

@@ -476,8 +476,24 @@ def test_installed_releases_are_known_by_their_version_and_the_users_files_by_co
         assert release_of(file) is None
 
 
-@pytest.mark.parametrize("url", [None, '{"url": "file:///mine", "dir_info": {"editable": false}}'])
-def test_a_release_from_a_directory_is_the_users(url: str | None, tmp_path: Path) -> None:
+# What an installer writes beside a release that is from no index, and what the release is then called.
+DIRECT_URLS = {
+    None: "mine==1.0",
+    '{"url": "file:///mine", "dir_info": {"editable": false}}': None,
+    '{"url": "https://a/mine.git", "vcs_info": {"vcs": "git", "commit_id": "c0ffee"}}': "mine==1.0@c0ffee",
+    '{"url": "file:///mine.whl", "archive_info": {"hashes": {"sha256": "beef"}}}': "mine==1.0@beef",
+    '{"url": "file:///mine.whl", "archive_info": {"hash": "sha256=beef"}}': "mine==1.0@sha256=beef",
+    '{"url": "file:///mine.whl", "archive_info": {}}': None,
+    '{"url": "https://a/mine.git", "vcs_info": {"vcs": "git"}}': None,
+    "damaged": None,
+    "[]": None,
+}
+
+
+@pytest.mark.parametrize(("url", "called"), DIRECT_URLS.items())
+def test_what_is_installed_from_elsewhere_is_known_by_its_commit_or_digest_or_is_the_users(
+    url: str | None, called: str | None, tmp_path: Path
+) -> None:
     site = tmp_path / "site-packages"
     files = {
         "mine/__init__.py": "",
@@ -487,7 +503,7 @@ def test_a_release_from_a_directory_is_the_users(url: str | None, tmp_path: Path
     }
     write_files(site, files | ({"mine-1.0.dist-info/direct_url.json": url} if url else {}))
 
-    assert release_of(str(site / "mine" / "__init__.py")) == (None if url else "mine==1.0")
+    assert release_of(str(site / "mine" / "__init__.py")) == called
     assert release_of(str(site / "stray.py")) is None
 
 

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
+from typing import Any, get_args
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from conversion import Preprocessing
+from conversion.classifier import CropRounding
+from conversion.images import read_pixels
 from parity import ParityError
 from parity.suite.suite import read_suite
 from tests.parity.commands.command import Parity, lay_out
@@ -52,6 +59,35 @@ def test_what_is_stated_is_written_out(parity: Parity) -> None:
     assert "the app must: resize to 32x32 (bilinear), x/255, (x - mean)/std with mean (0.485, 0.456" in done.out
     assert "Python:" in done.out
     assert "Swift:" in done.out
+
+
+# Photos without resize: half of an odd margin, 1.5 of 3 pixels, is rounded to the even number by torchvision (2),
+# and down by transformers (1). Of even margins nothing is rounded.
+@pytest.mark.parametrize("rounding", ["down", "even"])
+@pytest.mark.parametrize(("size", "differ"), [((35, 33), True), ((37, 35), True), ((34, 36), False)])
+def test_the_lines_of_python_crop_as_the_model_does(
+    rounding: str, size: tuple[int, int], differ: bool, team: Path, parity: Parity
+) -> None:
+    with (team / "models.py").open("a", encoding="utf-8") as file:
+        file.write(
+            "\n\ndef cropped():\n    way = Preprocessing(size=(32, 32), resize=None, "
+            f"crop_rounding={rounding!r})\n    return replace(tiny(), preprocessing=way)\n"
+        )
+    noise = np.random.default_rng(5).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(noise).save("photo.jpg", quality=95)
+    options = ("--model", "models.py:cropped", "--inside", "none", "--language", "python")
+
+    done = parity("contract", "bare.onnx", *options)
+    assert (done.code, done.err) == (0, "")
+    names: dict[str, Any] = {}
+    exec(textwrap.dedent(done.out.partition("Python:\n")[2]), names)
+
+    both = {
+        way: read_pixels("photo.jpg", Preprocessing(size=(32, 32), resize=None, crop_rounding=way))
+        for way in get_args(CropRounding)
+    }
+    assert np.array_equal(np.asarray(names["image"]), both[rounding])
+    assert np.array_equal(both["down"], both["even"]) != differ
 
 
 @pytest.mark.usefixtures("team")

@@ -53,6 +53,8 @@ TABLE: dict[tuple[type, str], tuple[Any, str]] = {
     (HeadModel, "truth"): (True, "the models are others"),
     (HeadModel, "code"): ("other", "code or settings that tiny reaches changed"),
     (HeadModel, "preprocessing"): ({"resize": 9}, "the preprocessing of tiny changed"),
+    (HeadModel, "output"): ("labelProbs", "what tiny answers is another: one label of an image"),
+    (HeadModel, "kind"): ("probabilities of labels apart", "what tiny answers is another: one label of an image"),
     (HeadLeg, "model"): ("other", "the legs are others"),
     (HeadLeg, "route"): ("other", "the legs are others"),
     (HeadLeg, "backend"): ("other", "the legs are others"),

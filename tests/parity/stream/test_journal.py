@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from parity import ParityError
 from parity.core.results import Answer, Case, ClassPair, Diagnosis, Divergence, Environment
-from parity.metrics.classification.variety import variety_of
+from parity.metrics.classification.variety import ClassVariety, variety_of
 from parity.stream.aggregate import read_results
 from parity.stream.cases_file import read_header, read_lines
 from parity.stream.identity import first_difference
@@ -350,7 +350,8 @@ def test_variety_is_written_exactly(dtype: Any) -> None:
     answers = np.random.default_rng(3).dirichlet(np.ones(7), 5).astype(dtype)
     variety = variety_of(answers.astype(np.float64))
 
-    again = unpack(pack(variety, np.dtype(dtype)), 7)
+    again = unpack(pack(variety, np.dtype(dtype)), HeadModel("m", "", tuple("abcdefg"), 1, False))
+    assert isinstance(again, ClassVariety)
 
     np.testing.assert_array_equal(again.low, variety.low)
     np.testing.assert_array_equal(again.high, variety.high)
