@@ -172,9 +172,9 @@ def _along(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
 
 def _each(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
     values = _tall_flat(tall, args[0])
-    if values is None or len(args) > 1 or settings.get("inplace"):
+    if values is None or len(args) > 1:
         return NotImplemented
-    return _kept(tall, function(*args, **settings), function(values))
+    return _kept(tall, function(*args, **settings), function(values, **settings))
 
 
 def _joined(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
