@@ -139,7 +139,9 @@ def _mode(table: dict[Any, Callable[..., Any]], tall: Tall | None) -> TorchFunct
 
     class Respelling(TorchFunctionMode):
         def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            settings = kwargs or {}
+            settings = dict(kwargs or {})
+            if not args and "input" in settings:
+                args = (settings.pop("input"),)
             if function in table:
                 # What it calls may need to be spelled anew too; it never calls what it was called for alike.
                 with self:

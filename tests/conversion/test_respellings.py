@@ -82,6 +82,15 @@ def test_blocks_of_one_number_for_both_axes() -> None:
     assert torch.equal(fold(blocks, 4, 3, padding=1), functional.fold(blocks, 4, 3, padding=1))
 
 
+def test_a_tensor_may_be_named() -> None:
+    with for_coreml():
+        blocks = functional.fold(input=whole(1, 9, 16), output_size=4, kernel_size=3, padding=1)
+        turned = torch.swapaxes(input=whole(2, 3), axis0=0, axis1=1)
+
+    assert torch.equal(blocks, functional.fold(whole(1, 9, 16), 4, 3, padding=1))
+    assert torch.equal(turned, whole(2, 3).T)
+
+
 @given(st.lists(NUMBER, min_size=2, max_size=4), NUMBER, NUMBER, NUMBER, st.sampled_from(["", "causal", "mask"]))
 def test_attention_of_many_axes_is_that_of_pytorch(
     batch: list[int], queries: int, keys: int, width: int, kind: str
