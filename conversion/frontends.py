@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from conversion.deployed import without_mha_fastpath
 from conversion.errors import ConversionError
+from conversion.respellings import for_coreml
 
 if TYPE_CHECKING:
     from conversion.shapes import OpenAxes
@@ -19,11 +20,12 @@ _SPELLINGS = 4
 _EXPORT_SINCE = 8
 
 
-def traced(module: Any, example: Any) -> Any:
+def traced(module: Any, example: Any, opened: OpenAxes) -> Any:
     """Trace a module with TorchScript."""
     import torch
 
-    with without_mha_fastpath(), torch.no_grad(), _known_spellings():
+    open_trace = bool(_open_axes(opened))
+    with without_mha_fastpath(), torch.no_grad(), for_coreml(open_trace):
         return torch.jit.trace(module, example, check_trace=False)
 
 
@@ -42,7 +44,8 @@ def exported(ct: Any, module: Any, example: Any, opened: OpenAxes) -> Any:
     dynamic = torch.export.Dim.DYNAMIC
     axes = dict.fromkeys(_open_axes(opened), dynamic)
     with without_mha_fastpath(), torch.no_grad():
-        program = torch.export.export(module, (example,), dynamic_shapes=(axes,) if axes else None)
+        with for_coreml():
+            program = torch.export.export(module, (example,), dynamic_shapes=(axes,) if axes else None)
         return _spelled(ct, program.run_decompositions(_decompositions()))
 
 
@@ -115,33 +118,3 @@ def _spelled(ct: Any, program: Any) -> Any:
             break
         program = program.run_decompositions({target: table[target] for target in lacking})
     return program
-
-
-def _known_spellings() -> Any:
-    """Make a torch mode that traces functions which coremltools cannot convert as others that do the same.
-
-    torchvision's swin_v2 calls zero_, its maxvit swapaxes, timm's convnextv2 addcmul.
-    """
-    import torch
-    from torch.overrides import TorchFunctionMode
-
-    swaps = (torch.swapaxes, torch.swapdims, torch.Tensor.swapaxes, torch.Tensor.swapdims)
-    axes = {"axis0": "dim0", "axis1": "dim1"}
-
-    class KnownSpellings(TorchFunctionMode):
-        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            if function is torch.Tensor.zero_:
-                return args[0].fill_(0.0)
-            if function in (torch.addcmul, torch.Tensor.addcmul):
-                return _addcmul(*args, **(kwargs or {}))
-            if function in swaps:
-                named = {axes.get(name, name): axis for name, axis in (kwargs or {}).items()}
-                return torch.transpose(*args, **named)
-            return function(*args, **(kwargs or {}))
-
-    return KnownSpellings()
-
-
-def _addcmul(values: Any, one: Any, other: Any, *, value: float = 1.0) -> Any:
-    product = one * other
-    return values + (product if value == 1 else product * value)

@@ -72,7 +72,7 @@ def convert_mlprogram(
 def _program(ct: Any, classifier: Classifier, opened: OpenAxes, frontend: Frontend) -> Any:
     module = deployed_module(classifier)
     if frontend == "trace":
-        return traced(module, example_pixels(classifier))
+        return traced(module, example_pixels(classifier), opened)
     return exported(ct, module, example_pixels(classifier, batch=2 if opened.batch else 1), opened)
 
 

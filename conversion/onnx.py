@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from conversion.deployed import deployed_module, example_pixels, without_mha_fastpath
 from conversion.provenance import KEY, Provenance
+from conversion.respellings import for_onnx
 from conversion.shapes import OpenAxes
 
 if TYPE_CHECKING:
@@ -23,15 +24,17 @@ def export_onnx(classifier: Classifier, path: Path, provenance: Provenance, open
     module = deployed_module(classifier)
     # Two images, so that no exporter takes the batch for the constant 1.
     example = example_pixels(classifier, batch=2)
-    program = torch.onnx.export(
-        module,
-        (example,),
-        input_names=[INPUT],
-        output_names=[classifier.task.outputs[0].name],
-        dynamic_shapes=({axis: torch.export.Dim(name, **ends) for axis, (name, ends) in _axes(opened).items()},),
-        dynamo=True,
-        verbose=False,
-    )
+    axes = {axis: torch.export.Dim(name, **ends) for axis, (name, ends) in _axes(opened).items()}
+    with for_onnx():
+        program = torch.onnx.export(
+            module,
+            (example,),
+            input_names=[INPUT],
+            output_names=[classifier.task.outputs[0].name],
+            dynamic_shapes=(axes,),
+            dynamo=True,
+            verbose=False,
+        )
     assert program is not None  # None is what the TorchScript exporter returns
     program.save(str(path), external_data=False)
     _sign(path, provenance)

@@ -1,0 +1,175 @@
+"""Functions of PyTorch that an exporter or a converter lacks -> others that answer the same, for every frontend.
+
+A mode sees the functions that a module calls while it is traced or exported, and calls others in the place of
+some. What these call in turn it does not see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from conversion.tall import Tall, flat_answer, sizes_of
+
+if TYPE_CHECKING:
+    from torch.overrides import TorchFunctionMode
+
+
+def for_coreml(open_trace: bool = False) -> TorchFunctionMode:
+    """Make a torch mode that calls what coremltools converts in the place of what it cannot.
+
+    open_trace: whether a trace is to hold for other sizes than its example has. Values of six axes stay then, since
+    a trace does not tell a size from a number.
+    """
+    import torch
+
+    functions = torch.nn.functional
+    table: dict[Any, Callable[..., Any]] = {
+        torch.Tensor.zero_: lambda values: values.fill_(0.0),
+        torch.addcmul: _addcmul,
+        torch.Tensor.addcmul: _addcmul,
+        torch.Tensor.unfold: unfold,
+        functions.fold: fold,
+        functions.scaled_dot_product_attention: attention,
+        torch.Tensor.__setitem__: set_item,
+    }
+    swaps = (torch.swapaxes, torch.swapdims, torch.Tensor.swapaxes, torch.Tensor.swapdims)
+    return _mode(table | dict.fromkeys(swaps, _swapped), None if open_trace else Tall())
+
+
+def for_onnx() -> TorchFunctionMode:
+    """Make a torch mode that calls what onnxscript converts in the place of what it cannot."""
+    import torch
+
+    return _mode({torch.nn.functional.scaled_dot_product_attention: attention}, None)
+
+
+def unfold(values: Any, dimension: int, size: int, step: int) -> Any:
+    """Gather windows along an axis as Tensor.unfold views them: they become the last axis.
+
+    coremltools lacks it; timm's halonet needs it.
+    """
+    import torch
+
+    if values.dim() == 0:
+        return NotImplemented
+    axis = dimension % values.dim()
+    sizes = list(values.shape)
+    count = (sizes[axis] - size) // step + 1
+    places = (torch.arange(count) * step).unsqueeze(1) + torch.arange(size)
+    # In a trace coremltools makes the count a float, and with it what is counted.
+    windows = torch.index_select(values, axis, places.reshape(-1).int())
+    rank = len(sizes)
+    order = [*range(axis + 1), *range(axis + 2, rank + 1), axis + 1]
+    return windows.reshape(*sizes[:axis], -1, size, *sizes[axis + 1 :]).permute(order)
+
+
+def fold(
+    blocks: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
+) -> Any:
+    """Add up blocks as F.fold does, by a transposed convolution whose every filter is 1 in one place.
+
+    The order of the sums may differ. coremltools converts blocks that do not overlap; those of timm's volo do.
+    """
+    import torch
+
+    outputs, kernel, spread, rim, strides = map(_pair, (output_size, kernel_size, dilation, padding, stride))
+    if blocks.dim() == 2:
+        return fold(blocks.unsqueeze(0), outputs, kernel, spread, rim, strides).squeeze(0)
+    area = kernel[0] * kernel[1]
+    channels = sizes_of(blocks)[1] // area
+    spans = [gap * (length - 1) + 1 for gap, length in zip(spread, kernel, strict=True)]
+    counts = [
+        (length + 2 * edge - span) // step + 1
+        for length, edge, span, step in zip(outputs, rim, spans, strides, strict=True)
+    ]
+    places = torch.eye(area, dtype=blocks.dtype).reshape(area, 1, *kernel).repeat(channels, 1, 1, 1)
+    grid = blocks.reshape(-1, channels * area, *counts)
+    wide = torch.nn.functional.conv_transpose2d(grid, places, stride=strides, dilation=spread, groups=channels)
+    # The last blocks may end before the image does, by less than a step.
+    wide = torch.nn.functional.pad(wide, (0, strides[1] - 1, 0, strides[0] - 1))
+    (top, left), (height, width) = rim, outputs
+    return wide[:, :, top : top + height, left : left + width]
+
+
+def attention(
+    query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, **settings: Any
+) -> Any:
+    """Attend with four axes, as many as onnxscript 0.7 takes; timm's hiera has five."""
+    import torch
+
+    batches = [part.shape[:-3] for part in (query, key, value)]
+    uneven = any(len(batch) != len(batches[0]) for batch in batches)
+    if uneven or len(batches[0]) < 2 or batches[0] != batches[1] or batches[0] != batches[2]:
+        return NotImplemented
+    if attn_mask is not None and attn_mask.dim() > 2:
+        return NotImplemented
+    last = query.dim() - 4
+    parts = [part.flatten(0, last) for part in (query, key, value)]
+    attend: Any = torch.nn.functional.scaled_dot_product_attention
+    answer = attend(*parts, attn_mask, dropout_p, **settings)
+    return answer.unflatten(0, batches[0])
+
+
+def set_item(values: Any, index: Any, part: Any) -> Any:
+    """Write a part of a tensor by slices alone: coremltools loses the kind of a number that is written at a place.
+
+    transformers' Beit writes into its table of relative positions so.
+    """
+    import torch
+
+    items = index if isinstance(index, tuple) else (index,)
+    if not any(_is_place(item) for item in items) or not all(_is_place(i) or isinstance(i, slice) for i in items):
+        return NotImplemented
+    places = [axis for axis, item in enumerate(items) if _is_place(item)]
+    slices = tuple(slice(item, item + 1 or None) if _is_place(item) else item for item in items)
+    # One number fits all shapes; coremltools takes some of no axis for such of one.
+    if isinstance(part, torch.Tensor) and part.dim():
+        lacking = values.dim() - len(places) - part.dim()
+        if lacking < 0:
+            return NotImplemented
+        for axis in (*[0] * lacking, *places):
+            part = part.unsqueeze(axis)
+    values[slices] = part
+    return None
+
+
+def _mode(table: dict[Any, Callable[..., Any]], tall: Tall | None) -> TorchFunctionMode:
+    from torch.overrides import TorchFunctionMode
+
+    class Respelling(TorchFunctionMode):
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            settings = dict(kwargs or {})
+            if not args and "input" in settings:
+                args = (settings.pop("input"),)
+            if function in table:
+                # What it calls may need to be spelled anew too; it never calls what it was called for alike.
+                with self:
+                    answer = table[function](*args, **settings)
+                if answer is not NotImplemented:
+                    return answer
+            if tall is not None:
+                answer = flat_answer(tall, function, args, settings)
+                if answer is not NotImplemented:
+                    return answer
+            return function(*args, **settings)
+
+    return Respelling()
+
+
+def _addcmul(values: Any, one: Any, other: Any, *, value: float = 1.0) -> Any:
+    product = one * other
+    return values + (product if value == 1 else product * value)
+
+
+def _swapped(values: Any, *axes: int, **named: int) -> Any:
+    names = {"axis0": "dim0", "axis1": "dim1"}
+    return values.transpose(*axes, **{names.get(name, name): axis for name, axis in named.items()})
+
+
+def _pair(number: Any) -> Sequence[Any]:
+    return tuple(number) if isinstance(number, (tuple, list)) else (number, number)
+
+
+def _is_place(item: Any) -> bool:
+    return isinstance(item, int) and not isinstance(item, bool)

@@ -1,0 +1,251 @@
+"""Tensors of more than five axes, which Core ML has not, kept as flat ones with the same numbers in the same order.
+
+A tall tensor stays in the graph, where nothing uses it once all that takes it is computed of its flat one; whatever
+is not known here takes the tall one, and the converter refuses it as it would have anyway.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+MOST_AXES = 5
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Hold a tall tensor, how often it had been written to, and its flat one: at most five axes, row-major."""
+
+    tall: Any
+    version: int
+    flat: Any
+
+
+@dataclass(frozen=True)
+class Tall:
+    """Hold the flat tensors of a trace by the identity of the tall ones, which live as long."""
+
+    kept: dict[int, Kept] = field(default_factory=dict)
+
+
+def flat_answer(tall: Tall, function: Any, args: Sequence[Any], settings: Mapping[str, Any]) -> Any:
+    """Answer a function whose values or answer are tall by flat ones; NotImplemented where it will do as it is."""
+    way = _ways().get(function)
+    return way(tall, function, args, settings) if way else NotImplemented
+
+
+def sizes_of(values: Any) -> list[Any]:
+    """List the sizes of a tensor; in a trace as numbers, not as values of its graph."""
+    import torch
+
+    jit: Any = torch.jit
+    if not jit.is_tracing():
+        return list(values.shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", jit.TracerWarning)
+        return [int(size) for size in values.shape]
+
+
+@cache
+def _ways() -> dict[Any, Callable[..., Any]]:
+    import torch
+
+    named = {
+        _reshaped: "reshape view flatten unflatten unsqueeze squeeze contiguous",
+        _permuted: "permute",
+        _transposed: "transpose",
+        _selected: "select",
+        _item: "__getitem__",
+        _pieces: "unbind chunk split",
+        _reduced: "amax amin sum mean",
+        _along: "softmax",
+        _joined: "add sub mul div __radd__ __rsub__ __rmul__ __sub__ __add__ __mul__ __truediv__",
+        _each: "relu sigmoid exp neg tanh clone",
+    }
+    homes = (torch, torch.Tensor, torch.nn.functional)
+    return {
+        getattr(home, name): way
+        for way, names in named.items()
+        for name in names.split()
+        for home in homes
+        if hasattr(home, name)
+    }
+
+
+def _reshaped(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
+    values = _flat(tall, args[0])
+    if values is None:
+        return NotImplemented
+    answer = function(*args, **settings)
+    return answer if not _is_tall(args[0]) and not _is_tall(answer) else _kept(tall, answer, values)
+
+
+def _permuted(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
+    order: Sequence[Any] = settings.get("dims", args[1:])
+    order = order[0] if order and isinstance(order[0], (tuple, list)) else order
+    return _ordered(tall, function, args, settings, order)
+
+
+def _transposed(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
+    named = [settings[name] for name in ("dim0", "dim1") if name in settings]
+    one, other = [*list(args[1:]), *named]
+    order = list(range(args[0].dim()))
+    order[one], order[other] = order[other], order[one]
+    return _ordered(tall, function, args, settings, order)
+
+
+def _ordered(tall: Tall, function: Any, args: Any, settings: Any, order: Sequence[int]) -> Any:
+    """Permute between two reshapes: coremltools itself spells these three with fewer axes, and nothing else."""
+    values = _tall_flat(tall, args[0])
+    if values is None:
+        return NotImplemented
+    answer = function(*args, **settings)
+    permuted = values.reshape(sizes_of(args[0])).permute(list(order))
+    return _kept(tall, answer, permuted.reshape(_few(sizes_of(answer))))
+
+
+def _selected(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
+    axis = settings.get("dim", args[1] if len(args) > 1 else 0)
+    values = _tall_flat(tall, args[0])
+    if values is None:
+        return NotImplemented
+    answer = function(*args, **settings)
+    place = settings.get("index", args[-1])
+    return _kept(tall, answer, values.reshape(_around(sizes_of(args[0]), axis)).select(1, place))
+
+
+def _item(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
+    items = args[1] if isinstance(args[1], tuple) else (args[1],)
+    known = all(isinstance(item, slice) or (isinstance(item, int) and not isinstance(item, bool)) for item in items)
+    values = _tall_flat(tall, args[0])
+    if values is None or not known:
+        return NotImplemented
+    answer = function(*args, **settings)
+    sizes = sizes_of(args[0])
+    # From the last on, so that the places of those before stay.
+    for axis, item in reversed(list(enumerate(items))):
+        part = values.reshape(_around(sizes, axis))[:, item]
+        sizes[axis : axis + 1] = [sizes_of(part)[1]] if isinstance(item, slice) else []
+        values = part
+    return _kept(tall, answer, values)
+
+
+def _pieces(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
+    """Take a tensor apart along an axis: unbind says it second, chunk and split third, or each by name."""
+    before = 1 if function.__name__ == "unbind" else 2
+    axis = settings.get("dim", args[before] if len(args) > before else 0)
+    values = _tall_flat(tall, args[0])
+    if values is None:
+        return NotImplemented
+    answers = function(*args, **settings)
+    rest = {name: setting for name, setting in settings.items() if name != "dim"}
+    parts = function(values.reshape(_around(sizes_of(args[0]), axis)), *args[1:before], **rest, dim=1)
+    return tuple(_kept(tall, answer, part) for answer, part in zip(answers, parts, strict=True))
+
+
+def _reduced(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
+    dims = settings.get("dim", args[1] if len(args) > 1 else None)
+    values = _tall_flat(tall, args[0])
+    if values is None or dims is None or "dtype" in settings or "out" in settings:
+        return NotImplemented
+    rank = args[0].dim()
+    axes = sorted(axis % rank for axis in ([dims] if isinstance(dims, int) else dims))
+    if axes != list(range(axes[0], axes[0] + len(axes))):
+        return NotImplemented
+    answer = function(*args, **settings)
+    grouped = values.reshape(_around(sizes_of(args[0]), axes[0], len(axes)))
+    return _kept(tall, answer, function(grouped, dim=1))
+
+
+def _along(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
+    axis = settings.get("dim", args[1] if len(args) > 1 else None)
+    values = _tall_flat(tall, args[0])
+    if values is None or axis is None or settings.get("dtype") is not None or len(args) > 2:
+        return NotImplemented
+    answer = function(*args, **settings)
+    return _kept(tall, answer, values.reshape(_around(sizes_of(args[0]), axis)).softmax(dim=1))
+
+
+def _each(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
+    values = _tall_flat(tall, args[0])
+    if values is None or len(args) > 1:
+        return NotImplemented
+    return _kept(tall, function(*args, **settings), function(values, **settings))
+
+
+def _joined(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
+    """Compute of two that are broadcast: axes become one along which each is whole, or of size 1."""
+    import torch
+
+    if not any(isinstance(part, torch.Tensor) and _is_tall(part) for part in args) or "out" in settings:
+        return NotImplemented
+    flats = [_flat(tall, part) if isinstance(part, torch.Tensor) else part for part in args]
+    if len(args) != 2 or any(flat is None for flat in flats):
+        return NotImplemented
+    answer = function(*args, **settings)
+    rank = answer.dim()
+    sizes = [
+        [1] * (rank - part.dim()) + sizes_of(part) if isinstance(part, torch.Tensor) else [1] * rank
+        for part in args
+    ]
+    groups = list(_alike(sizes))
+    if len(groups) > MOST_AXES:
+        return NotImplemented
+    grouped = [
+        flat.reshape([math.prod(own[start:end]) for start, end in groups])
+        if isinstance(flat, torch.Tensor)
+        else flat
+        for flat, own in zip(flats, sizes, strict=True)
+    ]
+    return _kept(tall, answer, function(*grouped, **settings))
+
+
+def _alike(sizes: Sequence[Sequence[int]]) -> Iterator[tuple[int, int]]:
+    """Split axes into runs along which each tensor has all sizes or 1 throughout; axes of 1 in all join any."""
+    start, before = 0, None
+    for axis, lengths in enumerate(zip(*sizes, strict=True)):
+        own = tuple(length == 1 for length in lengths)
+        if all(own):
+            continue
+        if before is not None and own != before:
+            yield start, axis
+            start = axis
+        before = own
+    yield start, len(sizes[0])
+
+
+def _kept(tall: Tall, answer: Any, flat: Any) -> Any:
+    """Give an answer by its flat tensor, and keep that where the answer is tall."""
+    if not _is_tall(answer):
+        return flat.reshape(sizes_of(answer))
+    tall.kept[id(answer)] = Kept(answer, answer._version, flat)
+    return answer
+
+
+def _flat(tall: Tall, values: Any) -> Any:
+    return _tall_flat(tall, values) if _is_tall(values) else values
+
+
+def _tall_flat(tall: Tall, values: Any) -> Any:
+    """Return the flat tensor of a tall one, None where none is kept or it was written to since."""
+    kept = tall.kept.get(id(values))
+    return kept.flat if kept and kept.version == values._version else None
+
+
+def _is_tall(values: Any) -> bool:
+    return bool(values.dim() > MOST_AXES)
+
+
+def _around(sizes: Sequence[Any], axis: int, count: int = 1) -> list[Any]:
+    """Group sizes into those before an axis, of it (or of a run of axes), and behind it."""
+    first = axis % len(sizes)
+    return [math.prod(sizes[:first]), math.prod(sizes[first : first + count]), math.prod(sizes[first + count :])]
+
+
+def _few(sizes: Sequence[Any]) -> list[Any]:
+    kept = MOST_AXES - 1
+    return [math.prod(sizes[:-kept]), *sizes[-kept:]] if len(sizes) > MOST_AXES else list(sizes)

@@ -1,0 +1,67 @@
+"""What coremltools refuses still of what conversion/respellings.py spells for it.
+
+The day it converts one of these, its respelling can go.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from conversion.guards.quiet import chatter_to, import_coremltools
+from tests.conversion.test_respellings import CASES, Through, whole
+
+UNFOLD = ("op 'unfold' not implemented", "Unsupported fx node unfold")
+RANK = ("only supports tensors with rank <= 5",) * 2
+REFUSALS = {
+    "windows": UNFOLD,
+    "windows of both axes": UNFOLD,
+    "blocks": ("Only supports stride >= kernel_size for col2im",) * 2,
+    "places": ("updates tensor should have shape", "must have the same data type as the named input `x`"),
+    "windowed attention": RANK,
+    "placed attention": RANK,
+    "shares": RANK,
+}
+
+
+def test_each_is_known() -> None:
+    assert set(REFUSALS) == set(CASES)
+
+
+@pytest.mark.parametrize("frontend", ["trace", "export"])
+@pytest.mark.parametrize("case", CASES)
+def test_coremltools_alone_refuses_it(case: str, frontend: str, tmp_path: Path) -> None:
+    ct = import_coremltools()
+    operation, sizes = CASES[case]
+    module, values = Through(operation).eval(), whole(*sizes)
+    settings: dict[str, Any] = {}
+    with torch.no_grad(), chatter_to(tmp_path / "log"):
+        if frontend == "trace":
+            program: Any = torch.jit.trace(module, values, check_trace=False)
+            settings["inputs"] = [ct.TensorType(name="values", shape=sizes)]
+        else:
+            program = torch.export.export(module, (values,)).run_decompositions({})
+
+        with pytest.raises((NotImplementedError, ValueError)) as caught:
+            ct.convert(
+                program,
+                convert_to="mlprogram",
+                compute_precision=ct.precision.FLOAT32,
+                skip_model_load=True,
+                **settings,
+            )
+
+    assert REFUSALS[case][frontend == "export"] in str(caught.value)
+
+
+def test_onnxscript_alone_refuses_attention_of_five_axes(tmp_path: Path) -> None:
+    parts = torch.ones(2, 1, 4, 16, 8)
+    attend = Through(lambda x: torch.nn.functional.scaled_dot_product_attention(x, x, x)).eval()
+
+    with chatter_to(tmp_path / "log"), pytest.raises(torch.onnx.errors.OnnxExporterError) as caught:
+        torch.onnx.export(attend, (parts,), dynamo=True, verbose=False)
+
+    assert "only 4D query, key, and value are supported" in str(caught.value)
