@@ -42,11 +42,6 @@ def function_of(
     return None
 
 
-def is_of_each_number(read: torch.Tensor, result: torch.Tensor) -> bool:
-    """Say whether a tensor is a function of each number of another, whatever it is."""
-    return any(True for _ in _tabled(read, result))
-
-
 def _functions(read: torch.Tensor, result: torch.Tensor) -> Iterator[tuple[str, Callable[[Any], Any]]]:
     """List functions, those with a number in them fitted to the two."""
     import torch

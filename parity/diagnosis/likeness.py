@@ -10,3 +10,10 @@ def likeness(one: np.ndarray, other: np.ndarray) -> float:
     a, b = one.astype(np.float64).reshape(-1), other.astype(np.float64).reshape(-1)
     size = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(a @ b) / size if size > 0 and np.isfinite(size) else 0.0
+
+
+def distance(one: np.ndarray, wanted: np.ndarray) -> float:
+    """Return how far an array is from another of its shape, as a share of that one's size."""
+    if not np.isfinite(one).all():
+        return float("inf")
+    return float(np.linalg.norm(one - wanted) / (np.linalg.norm(wanted) + 1e-30))

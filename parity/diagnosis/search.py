@@ -140,7 +140,11 @@ def _causes(examination: Examination, search: _Search) -> tuple[list[Suspect], l
 def _likeliest(met: Sequence[tuple[Suspect, Comparison]], before: tuple[float, float]) -> list[Suspect]:
     """List what was seen; what was only guessed, and what makes it worse if undone, is not worth telling."""
     ranked = sorted(met, key=lambda pair: (not pair[0].suffices, badness(pair[1])))
-    return [s for s, after in ranked if s.seen and (s.repair is None or s.suffices or badness(after) <= before)]
+    return [
+        s
+        for s, after in ranked
+        if s.seen and (s.repair is None or s.suffices or not after.cases or badness(after) <= before)
+    ]
 
 
 def _singly(

@@ -69,8 +69,8 @@ class TorchSide:
         except EXPECTED:
             return None
 
-    def calls_of(self, path: str) -> list[tuple[Any, Any]]:
-        """What a module reads and gives on the first image, call by call; none where it takes several tensors."""
+    def is_of_each_number(self, path: str) -> bool:
+        """Say whether a module computes a function of each number: the same numbers shuffled give theirs."""
         import torch
 
         from conversion.deployed import deployed_module, pixels_to_tensor
@@ -83,12 +83,17 @@ class TorchSide:
 
         part = dict(self.reference.classifier.module.named_modules())[path]
         handle = part.register_forward_hook(note)
-        try:
-            with torch.inference_mode(), refusals("PyTorch"):
+        with torch.inference_mode(), refusals("PyTorch"):
+            try:
                 deployed_module(self.reference.classifier)(pixels_to_tensor(self.pixels[:1]))
-        finally:
-            handle.remove()
-        return calls
+            finally:
+                handle.remove()
+            if not calls or calls[0][0].shape != calls[0][1].shape:
+                return False
+            read, result = calls[0]
+            order = torch.randperm(read.numel(), generator=torch.Generator().manual_seed(0))
+            shuffled, expected = (value.flatten()[order].reshape(read.shape) for value in (read, result))
+            return torch.allclose(part(shuffled), expected, rtol=1e-4, atol=1e-6)
 
     @cached_property
     def weight_shapes(self) -> dict[str, tuple[int, ...]]:

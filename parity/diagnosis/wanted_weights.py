@@ -9,7 +9,7 @@ import numpy as np
 from parity.core.noise import WEIGHT_ALIKE, WEIGHT_VERY_ALIKE
 from parity.diagnosis.batch_norm import Norm, Unit, channel_scales, laid_out, wrong_folds
 from parity.diagnosis.constants import of_operation
-from parity.diagnosis.likeness import likeness
+from parity.diagnosis.likeness import distance, likeness
 from parity.diagnosis.types import ExpectedWeight, Origin
 from parity.formats.graph import Graph, Operation
 
@@ -28,6 +28,8 @@ _FRESH: Mapping[str, tuple[str, float]] = {
     "running_var": ("batch-norm variance not loaded (1)", 1.0),
     "weight": ("normalisation's scale not loaded (1)", 1.0),
 }
+# How much nearer the right one must be to count.
+_NO_NEARER = 1e-3
 
 
 def followed_by_norm(graph: Graph) -> frozenset[int]:
@@ -87,7 +89,13 @@ def expected_kernels(
         yield ExpectedWeight(operation, place, unit.module, wanted, kernels, origin, factor, axes)
         adder, its_place = _where_bias_is(operation, place, consumers, unit.outputs)
         if adder is not None and bias is not None and bias.size == adder.weights[its_place].size:
-            biases = {mistake: b for mistake, (_, b) in wrong.items()}
+            # A mistake made the kernel, too: where that is right, or nearer to the right one, it is none.
+            off = distance(operation.weights[place], wanted) + _NO_NEARER
+            biases = {
+                mistake: b
+                for mistake, (_, b) in wrong.items()
+                if distance(operation.weights[place], kernels[mistake]) <= off
+            }
             # What moves a folded bias moves the norm's own, by as much.
             its_name = unit.bias_name if not folded else unit.norm_names[1] if unit.norm_names else ""
             own = Origin(its_name, np.arange(bias.size))

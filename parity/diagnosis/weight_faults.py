@@ -9,7 +9,7 @@ import numpy as np
 
 from parity.core.noise import GRID_FACTOR, GRID_OFF, WEIGHT_HALF, WEIGHT_SAME, WEIGHT_UNRELATED
 from parity.diagnosis.compression import Compressed
-from parity.diagnosis.likeness import likeness
+from parity.diagnosis.likeness import distance, likeness
 from parity.diagnosis.types import ExpectedWeight, WeightFinding, WeightKind
 from parity.diagnosis.types import place as place_of
 
@@ -17,6 +17,8 @@ _FEW = 256
 _MOST_ROWS = 4096
 # A grid of 8 bits has 127 steps on either side; of fewer numbers than these chance may lay all near one.
 _MOST_STEPS, _ENOUGH = 127, 8
+# So many numbers of a channel say by what it was multiplied.
+_SOME = 3
 # How many channels are listed; and a factor that is as good as 0, or as none.
 _ARROWS, _NOTHING = 6, 1e-6
 
@@ -37,7 +39,7 @@ def compare_weight(
     array = operation.weights[place].astype(np.float64)
     wanted = expected.array.reshape(array.shape)
     allowed = WEIGHT_SAME if precision == "fp32" else WEIGHT_HALF
-    if _apart(array, wanted) <= allowed or (precision == "fp16" and _is_rounded(array, wanted)):
+    if distance(array, wanted) <= allowed or (precision == "fp16" and _is_rounded(array, wanted)):
         return None
     # What is compressed is off by that, whatever else is wrong with it.
     off = GRID_FACTOR * compressed.error if compressed and not compressed.absurd else 0.0
@@ -73,12 +75,6 @@ def _as_declared(compressed: Compressed) -> tuple[WeightKind, str]:
     if compressed.faithful:
         return "quantised", f"is {manner}, as the file says"
     return "quantised", f"is {manner} on a grid that is {compressed.worse:.3g} times worse than the best one"
-
-
-def _apart(array: np.ndarray, wanted: np.ndarray) -> float:
-    if not np.isfinite(array).all():
-        return float("inf")
-    return float(np.linalg.norm(array - wanted) / (np.linalg.norm(wanted) + 1e-30))
 
 
 def _is_rounded(array: np.ndarray, wanted: np.ndarray) -> bool:
@@ -139,7 +135,7 @@ def _is_that_of(array: np.ndarray, wanted: np.ndarray, other: np.ndarray, same: 
     if other.size != array.size or other.size < 2:
         return False
     flat = other.reshape(-1)
-    return _apart(array.reshape(-1), flat) <= same < _apart(wanted.reshape(-1), flat)
+    return distance(array.reshape(-1), flat) <= same < distance(wanted.reshape(-1), flat)
 
 
 def _named(mistake: str) -> WeightKind:
@@ -181,10 +177,10 @@ def steps_of_grid(array: np.ndarray) -> int:
 
 def _mistake(array: np.ndarray, wanted: np.ndarray, expected: ExpectedWeight) -> str:
     """Name the mistake that makes a weight what it is; empty where none of the known does."""
-    near = {name: _apart(array, other.reshape(array.shape)) for name, other in expected.mistakes.items()}
+    near = {name: distance(array, other.reshape(array.shape)) for name, other in expected.mistakes.items()}
     mistake = min(near, key=near.__getitem__, default="")
     # Another epsilon is nearly the right one: only what fits far better than the right one is a mistake.
-    return mistake if mistake and near[mistake] < min(0.1 * _apart(array, wanted), 1e-2) else ""
+    return mistake if mistake and near[mistake] < min(0.1 * distance(array, wanted), 1e-2) else ""
 
 
 def _moved(
@@ -204,10 +200,10 @@ def _moved(
             return kind, f"has its {word} in another order ({count}: {arrows}{more})"
     for one, other in ((0, 1), (array.ndim - 2, array.ndim - 1)) if array.ndim >= 2 else ():
         turned = array.swapaxes(one, other)
-        if turned.shape == wanted.shape and _apart(turned, wanted) <= same:
+        if turned.shape == wanted.shape and distance(turned, wanted) <= same:
             return "transposed", f"is transposed (axes {one} and {other})"
     for mirrored in ((-1,), (-2,), (-2, -1)) if array.ndim >= 4 else ():
-        if _apart(np.flip(array, mirrored), wanted) <= same:
+        if distance(np.flip(array, mirrored), wanted) <= same:
             names = " and ".join("columns" if axis == -1 else "rows" for axis in mirrored[::-1])
             return "transposed", f"is mirrored (its {names} are backwards)"
     return None
@@ -216,14 +212,14 @@ def _moved(
 def _scaled(array: np.ndarray, wanted: np.ndarray, expected: ExpectedWeight, same: float) -> str:
     """Say by what a weight is multiplied: all of it, or some of its output channels."""
     scale = float(array.reshape(-1) @ wanted.reshape(-1) / (np.square(wanted).sum() + 1e-30))
-    if abs(scale) > _NOTHING and _apart(array, scale * wanted) <= same * abs(scale):
+    if abs(scale) > _NOTHING and distance(array, scale * wanted) <= same * abs(scale):
         return f"is {scale:.6g} times what it should be"
-    if array.ndim < 2 or array[0].size < _ENOUGH:
+    if array.ndim < 2 or array[0].size < _SOME:
         return ""
     axis = expected.axes.index("output") if len(expected.axes) == array.ndim and "output" in expected.axes else 0
     a, b = (np.moveaxis(t, axis, 0).reshape(t.shape[axis], -1) for t in (array, wanted))
     scales = (a * b).sum(1) / (np.square(b).sum(1) + 1e-30)
-    if _apart(a, scales[:, None] * b) > same or not (np.abs(scales) > _NOTHING).all():
+    if distance(a, scales[:, None] * b) > same or not (np.abs(scales) > _NOTHING).all():
         return ""
     other = [i for i, each in enumerate(scales) if abs(each - 1) > max(same, _NOTHING)]
     some = ", ".join(f"{i} by {scales[i]:.4g}" for i in other[:_ARROWS])
@@ -241,6 +237,6 @@ def _order(array: np.ndarray, wanted: np.ndarray, axis: int, same: float) -> lis
     one, two = np.argsort(a @ probe, kind="stable"), np.argsort(b @ probe, kind="stable")
     order = np.empty(len(a), int)
     order[one] = two
-    if (order == np.arange(len(a))).all() or _apart(a, b[order]) > same:
+    if (order == np.arange(len(a))).all() or distance(a, b[order]) > same:
         return None
     return [int(place) for place in order]

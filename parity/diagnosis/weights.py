@@ -92,6 +92,8 @@ def kernel_places(graph: Graph) -> list[tuple[Operation, str]]:
     return [
         (operation, place)
         for operation in graph.operations
+        # What reads constants alone is worked out where it is read.
+        if operation.inputs
         for place, array in operation.weights.items()
         if array.ndim >= 2 and array.size > 3
     ]

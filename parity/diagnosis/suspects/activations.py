@@ -11,7 +11,7 @@ import numpy as np
 
 from parity.backends.reference import Reference
 from parity.core.refusals import refusals
-from parity.diagnosis.activations import ACTIVATIONS, function_of, is_of_each_number
+from parity.diagnosis.activations import ACTIVATIONS, function_of
 from parity.diagnosis.naming import group_of, read_from_outside
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
@@ -57,21 +57,28 @@ def _is_activation(examination: Examination, one: Located) -> bool:
     module = dict(examination.reference.classifier.module.named_modules()).get(one.module)
     if not one.module or module is None or any(True for _ in module.children()):
         return False
-    calls = examination.torch.calls_of(one.module)
-    return bool(calls) and all(r.shape == v.shape and is_of_each_number(r, v) for r, v in calls)
+    return examination.failures.attempt(
+        "what a module does to each number",
+        lambda: examination.torch.is_of_each_number(one.module),
+        lambda error: False,
+    )
 
 
 def _function(examination: Examination, one: Located) -> tuple[str, _Function] | None:
     """Find which function an operation, or the group that it is of, is on the worst image."""
     import torch
 
-    if one.kind == "missing operation":
+    alone = one.source in ACTIVATIONS
+    if alone and one.kind == "missing operation":
         return ("left out", lambda x: x)
+    group = group_of(examination, one)
+    # Of several operations one may be missing, and what the last gives is what the module should give.
+    value = one.value if alone or not group else group[-1].outputs[0]
     values = examination.candidate.values(examination.pixels[examination.screen[0]])
-    if values is None or one.value not in values:
+    if values is None or value not in values:
         return None
-    result = torch.from_numpy(np.array(values[one.value], np.float32))
-    read = read_from_outside(values, group_of(examination, one), result)
+    result = torch.from_numpy(np.array(values[value], np.float32))
+    read = read_from_outside(values, group, result)
     precision = examination.file.artifact.precision
     functions = (function_of(value.reshape(result.shape), result, precision) for value in read)
     return next((function for function in functions if function), None)

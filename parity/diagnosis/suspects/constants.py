@@ -33,23 +33,30 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
     graph, program = examination.file.graph, examination.torch.program
     if graph is None or program is None:
         return
-    alike: dict[tuple[str, float, float], list[tuple[Operation, Constant, Located]]] = {}
+    alike: dict[tuple[str, float, float], dict[str, tuple[Operation, Constant]]] = {}
+    places: dict[tuple[str, float, float], str] = {}
     for one in examination.divergences:
         steps = [step for step in program.steps if step.module in {one.module, *one.sources}]
-        wanted = [constant for step in steps for constant in [of_step(step)] if constant]
+        wanted = [(constant, step.module) for step in steps for constant in [of_step(step)] if constant]
         for operation, constant in _constants(examination, graph, one):
-            right = _other(constant, [w for w in wanted if w.kind == constant.kind])
+            right = _other(constant, [w for w, _ in wanted if w.kind == constant.kind])
             if right is not None:
-                alike.setdefault((constant.kind, constant.number, right), []).append((operation, constant, one))
-    for (kind, number, right), found in alike.items():
-        operation, _, one = found[0]
-        more = f"; so do {len(found) - 1} more" if len(found) > 1 else ""
+                module = next(module for w, module in wanted if (w.kind, w.number) == (constant.kind, right))
+                places.setdefault((constant.kind, constant.number, right), module)
+                alike.setdefault((constant.kind, constant.number, right), {})[operation.name] = (
+                    operation,
+                    constant,
+                )
+    for (kind, number, right), wrong in alike.items():
+        operation, _ = next(iter(wrong.values()))
+        module = places[kind, number, right]
+        more = f"; so do {len(wrong) - 1} more" if len(wrong) > 1 else ""
         fault, does = _named(graph, operation, kind, right)
         yield Suspect(
             fault,
-            f"In {place_of(one.module)} `{operation.name}` ({operation.type}) {does.format(f'{number:.6g}')} where "
-            f"PyTorch has {right:.6g}{more}.",
-            Repair(edit=partial(_edit, changes=tuple((o, c) for o, c, _ in found), number=right)),
+            f"`{operation.name}` ({operation.type}) {does.format(f'{number:.6g}')} where PyTorch has {right:.6g}, "
+            f"in {place_of(module)}{more}.",
+            Repair(edit=partial(_edit, changes=tuple(wrong.values()), number=right)),
             seen=True,
         )
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _CHANNELS = ("red", "green", "blue")
 # One std for all channels lies among theirs, or so near to them, as a share.
 _NEAR = 0.9
+# By what the ranges that are in use differ: 0..255, 0..1, -1..1, -128..127. Any other factor is another std.
+_RANGES = (255.0, 127.5, 128.0, 2.0)
 
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
@@ -161,13 +163,15 @@ def _name(slope: np.ndarray, offset: np.ndarray, mean: np.ndarray, std: np.ndarr
         )
     if twice := _twice(slope, offset, mean, std):
         return "pre-normalisation", twice
-    if np.allclose(slope, slope[0], rtol=2e-3):
+    ranges = [ratio for known in _RANGES for ratio in (known, 1 / known)]
+    if np.allclose(slope, slope[0], rtol=2e-3) and np.isclose(slope[0], ranges, rtol=5e-3).any():
         missing = {255.0: "the factor 1/255 is missing from the scale", 1 / 255: "1/255 is applied twice"}
-        if remark := next((text for ratio, text in missing.items() if np.isclose(slope[0], ratio, rtol=5e-3)), ""):
-            size = "too large" if slope[0] > 1 else "as large as they should be"
-            return "pre-range-0-1-vs-0-255", (
-                f"Inputs reach the network {slope[0]:.4g} times {size} (slope ratio {slope[0]:.4g}): {remark}."
-            )
+        remark = next((text for ratio, text in missing.items() if np.isclose(slope[0], ratio, rtol=5e-3)), "")
+        size = "too large" if slope[0] > 1 else "as large as they should be"
+        return "pre-range-0-1-vs-0-255", (
+            f"Inputs reach the network {slope[0]:.4g} times {size} (slope ratio {slope[0]:.4g})"
+            + (f": {remark}." if remark else f", offset by {_list(offset)}.")
+        )
     if np.allclose(slope, 1, atol=2e-3):
         kinds = {
             "-mean instead of -mean/std": -mean,

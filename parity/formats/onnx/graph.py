@@ -16,22 +16,11 @@ from parity.formats.outputs import WANTED, pick_output
 if TYPE_CHECKING:
     from conversion import Artifact
 
-# What exporters put between a weight and its reader; worked out here where its inputs are constants.
-_FOLDED = frozenset(
+# What gives something else each time, or runs a graph of its own; all else is worked out of constants.
+_NOT_FOLDED = frozenset(
     (
-        *(
-            "Identity",
-            "Transpose",
-            "Reshape",
-            "Unsqueeze",
-            "Squeeze",
-            "Flatten",
-            "Expand",
-            "Concat",
-            "Gather",
-            "Slice",
-        ),
-        *("Cast", "DequantizeLinear", "Mul", "Add", "Sub", "Div", "Sqrt", "Neg", "Reciprocal"),
+        *("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"),
+        *("If", "Loop", "Scan", "SequenceMap"),
     )
 )
 
@@ -92,7 +81,9 @@ def constants_of(model: Any) -> dict[str, np.ndarray]:
                 elif attribute.name.startswith("value_") and "string" not in attribute.name:
                     kind = np.float32 if "float" in attribute.name else np.int64
                     constants[node.output[0]] = np.array(onnx.helper.get_attribute_value(attribute), kind)
-        elif node.op_type in _FOLDED and node.input and all(name in constants for name in node.input if name):
+        elif (
+            node.op_type not in _NOT_FOLDED and node.input and all(name in constants for name in node.input if name)
+        ):
             constants.update(_worked_out(model, node, constants))
     return constants
 

@@ -104,4 +104,4 @@ def test_an_epsilon_in_a_formula_is_measured() -> None:
     explanation = explained(broken(good("onnx-torchscript"), break_it), reference())
 
     assert causes(explanation) == ["g-norm-eps"]
-    assert "an epsilon of about 0.1 instead of 1e-05" in explanation.diagnoses[0].message
+    assert "has the epsilon 0.1 where PyTorch has 1e-05" in explanation.diagnoses[0].message

@@ -31,7 +31,7 @@ def set_on(kind: str, place: int, name: str, value: Any) -> Callable[[Any], None
         ),
         ("g-avgpool-ceil-divisor", set_on("AveragePool", 0, "ceil_mode", 1), "ceil_mode 1 instead of 0"),
         ("g-norm-eps", set_on("LayerNormalization", 0, "epsilon", 0.3), "epsilon 0.3 instead of 1e-05"),
-        ("g-attribute", set_on("LeakyRelu", 0, "alpha", 0.01), "alpha 0.01 instead of 0.1"),
+        ("g-activation", set_on("LeakyRelu", 0, "alpha", 0.01), "alpha 0.01 instead of 0.1"),
         ("g-pad-asymmetric", set_on("Conv", 1, "pads", [0, 0, 2, 2]), "pads [0, 0, 2, 2] instead of [1, 1, 1, 1]"),
     ],
 )
