@@ -204,7 +204,7 @@ def _moved(
             return "transposed", f"is transposed (axes {one} and {other})"
     for mirrored in ((-1,), (-2,), (-2, -1)) if array.ndim >= 4 else ():
         if distance(np.flip(array, mirrored), wanted) <= same:
-            names = " and ".join("columns" if axis == -1 else "rows" for axis in mirrored[::-1])
+            names = " and ".join("columns" if axis == -1 else "rows" for axis in mirrored)
             return "transposed", f"is mirrored (its {names} are backwards)"
     return None
 

@@ -61,6 +61,7 @@ class Fault:
     change: what is converted of a classifier.
     reference: makes that classifier out of the network, where the fault is one of a special kind of model.
     train: exported in training mode. edit: changes the file.
+    networks: those that have a place for it, where it is not tried in all.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Fault:
     reference: Callable[[Classifier], Classifier | None] | None = None
     train: bool = False
     edit: Callable[[Path], None] | None = None
+    networks: tuple[str, ...] = ()
 
 
 FAULTS: tuple[Fault, ...] = (

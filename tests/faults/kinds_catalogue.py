@@ -24,8 +24,8 @@ from tests.faults.changing import (
 _Weights = Callable[[torch.Tensor], torch.Tensor]
 
 
-def _kind(name: str, cause: str, change: Callable[[Any], bool | None]) -> Fault:
-    return Fault(f"kind: {name}", (cause,), in_module(change), MODERN)
+def _kind(name: str, cause: str, networks: tuple[str, ...], change: Callable[[Any], bool | None]) -> Fault:
+    return Fault(f"kind: {name}", (cause,), in_module(change), MODERN, networks=networks)
 
 
 def _chosen(module: nn.Module, kind: Any, fits: Callable[[Any], bool] = lambda part: True) -> Any:
@@ -169,6 +169,7 @@ KINDS: tuple[Fault, ...] = (
     _kind(
         "bias of the head lost",
         "wt-zeroed",
+        ("sliced", "attentive", "shuffled", "resnet18"),
         weight(nn.Linear, torch.zeros_like, "bias", lambda p: p.out_features == 8),
     ),
     # The image.
@@ -202,134 +203,274 @@ KINDS: tuple[Fault, ...] = (
         MODERN,
     ),
     # Weights.
-    _kind("statistics of one norm not loaded", "wt-bn-fold|wt-not-loaded", statistics_not_loaded),
-    _kind("mean of one norm not loaded", "wt-bn-fold|wt-not-loaded", one_statistic_not_loaded),
+    _kind(
+        "statistics of one norm not loaded",
+        "wt-bn-fold|wt-not-loaded",
+        ("sliced", "shuffled", "resnet18", "mobilenet_v3_small"),
+        statistics_not_loaded,
+    ),
+    _kind(
+        "mean of one norm not loaded",
+        "wt-bn-fold|wt-not-loaded",
+        ("sliced", "shuffled", "resnet18", "mobilenet_v3_small"),
+        one_statistic_not_loaded,
+    ),
     _kind(
         "scale of one norm not loaded",
         "wt-bn-fold|wt-not-loaded|wt-other-numbers",
+        ("sliced", "shuffled", "resnet18", "mobilenet_v3_small"),
         weight(nn.BatchNorm2d, torch.ones_like),
     ),
-    _kind("depthwise filters permuted", "wt-permuted", weight(nn.Conv2d, _shuffled_rows, fits=_is_depthwise)),
-    _kind("outputs of a convolution permuted", "wt-permuted", weight(nn.Conv2d, _shuffled_rows, fits=_is_dense)),
-    _kind("inputs of a convolution permuted", "wt-permuted", weight(nn.Conv2d, _shuffled_columns, fits=_is_dense)),
+    _kind(
+        "depthwise filters permuted",
+        "wt-permuted",
+        ("sliced", "mobilenet_v3_small", "plain"),
+        weight(nn.Conv2d, _shuffled_rows, fits=_is_depthwise),
+    ),
+    _kind(
+        "outputs of a convolution permuted",
+        "wt-permuted",
+        ("sliced", "shuffled", "resnet18", "mobilenet_v3_small"),
+        weight(nn.Conv2d, _shuffled_rows, fits=_is_dense),
+    ),
+    _kind(
+        "inputs of a convolution permuted",
+        "wt-permuted",
+        ("sliced", "shuffled", "resnet18", "mobilenet_v3_small"),
+        weight(nn.Conv2d, _shuffled_columns, fits=_is_dense),
+    ),
     _kind(
         "groups of a convolution permuted",
         "wt-permuted",
+        ("shuffled",),
         weight(nn.Conv2d, lambda t: t.roll(len(t) // 4, 0), fits=_is_grouped),
     ),
-    _kind("kernel turned", "wt-transposed", weight(nn.Conv2d, lambda t: t.transpose(2, 3), fits=_is_wide)),
     _kind(
-        "kernel backwards", "wt-transposed|wt-permuted", weight(nn.Conv2d, lambda t: t.flip(2, 3), fits=_is_wide)
+        "kernel turned",
+        "wt-transposed",
+        ("sliced", "shuffled", "resnet18", "plain"),
+        weight(nn.Conv2d, lambda t: t.transpose(2, 3), fits=_is_wide),
+    ),
+    _kind(
+        "kernel backwards",
+        "wt-transposed|wt-permuted",
+        ("sliced", "shuffled", "resnet18", "plain"),
+        weight(nn.Conv2d, lambda t: t.flip(2, 3), fits=_is_wide),
     ),
     _kind(
         "one channel scaled",
         "wt-scaled|wt-other-numbers|wt-bn-fold",
+        ("sliced", "shuffled", "resnet18", "mobilenet_v3_small"),
         weight(nn.Conv2d, _one_scaled, fits=_is_dense),
     ),
-    _kind("a linear layer transposed", "wt-transposed", weight(nn.Linear, torch.t, fits=_is_square)),
-    _kind("a linear layer's inputs permuted", "wt-permuted", weight(nn.Linear, _shuffled_columns)),
-    _kind("a linear layer drawn anew", "wt-not-loaded", weight(nn.Linear, _drawn)),
-    _kind("a transposed convolution drawn anew", "wt-not-loaded", weight(nn.ConvTranspose2d, _drawn)),
-    _kind("a transposed convolution's inputs permuted", "wt-permuted", weight(nn.ConvTranspose2d, _shuffled_rows)),
     _kind(
-        "a transposed convolution's outputs permuted", "wt-permuted", weight(nn.ConvTranspose2d, _shuffled_columns)
+        "a linear layer transposed",
+        "wt-transposed",
+        ("attentive", "vision_transformer"),
+        weight(nn.Linear, torch.t, fits=_is_square),
+    ),
+    _kind(
+        "a linear layer's inputs permuted",
+        "wt-permuted",
+        ("sliced", "attentive", "shuffled", "resnet18"),
+        weight(nn.Linear, _shuffled_columns),
+    ),
+    _kind(
+        "a linear layer drawn anew",
+        "wt-not-loaded",
+        ("sliced", "attentive", "shuffled", "resnet18"),
+        weight(nn.Linear, _drawn),
+    ),
+    _kind("a transposed convolution drawn anew", "wt-not-loaded", ("sliced",), weight(nn.ConvTranspose2d, _drawn)),
+    _kind(
+        "a transposed convolution's inputs permuted",
+        "wt-permuted",
+        ("sliced",),
+        weight(nn.ConvTranspose2d, _shuffled_rows),
+    ),
+    _kind(
+        "a transposed convolution's outputs permuted",
+        "wt-permuted",
+        ("sliced",),
+        weight(nn.ConvTranspose2d, _shuffled_columns),
     ),
     _kind(
         "a layer norm not loaded",
         "wt-not-loaded|wt-other-numbers",
+        ("attentive", "plain", "vision_transformer"),
         weight(nn.LayerNorm, lambda t: torch.rand_like(t) * 2),
     ),
     _kind(
         "a group norm not loaded",
         "wt-not-loaded|wt-other-numbers",
+        ("shuffled",),
         weight(nn.GroupNorm, lambda t: torch.rand_like(t) * 2),
     ),
-    _kind("a root mean square norm permuted", "wt-permuted", weight(written.RootMeanSquare, _shuffled_rows)),
+    _kind(
+        "a root mean square norm permuted",
+        "wt-permuted",
+        ("attentive",),
+        weight(written.RootMeanSquare, _shuffled_rows),
+    ),
     _kind(
         "a layer scale not loaded",
         "wt-not-loaded|wt-other-numbers",
+        ("attentive",),
         _parameter(written.Layer, "gamma", lambda t: torch.full_like(t, 1e-2)),
     ),
-    _kind("positions not loaded", "wt-not-loaded", _parameter(written.Attentive, "position", _drawn)),
+    _kind(
+        "positions not loaded", "wt-not-loaded", ("attentive",), _parameter(written.Attentive, "position", _drawn)
+    ),
     _kind(
         "positions permuted",
         "wt-permuted",
+        ("attentive",),
         _parameter(written.Attentive, "position", lambda t: t[:, torch.randperm(t.shape[1])]),
     ),
-    _kind("the class token zeroed", "wt-zeroed", _parameter(written.Attentive, "token", torch.zeros_like)),
+    _kind(
+        "the class token zeroed",
+        "wt-zeroed",
+        ("attentive",),
+        _parameter(written.Attentive, "token", torch.zeros_like),
+    ),
     _kind(
         "slopes of PReLU not loaded",
         "wt-not-loaded|wt-other-numbers|wt-scaled|g-activation",
+        ("shuffled",),
         weight(nn.PReLU, lambda t: torch.rand_like(t)),
     ),
-    _kind("directions drawn anew", "wt-not-loaded", _parameter(written.Likeness, "weight", _drawn)),
-    _kind("responses not loaded", "wt-zeroed", _parameter(written.Responses, "weight", torch.zeros_like)),
-    # Functions.
-    _kind("slope of LeakyReLU", "g-activation", _in(nn.LeakyReLU, negative_slope=0.01)),
-    _kind("alpha of ELU", "g-activation", _in(nn.ELU, alpha=1.0)),
-    _kind("beta of Softplus", "g-activation", _in(nn.Softplus, beta=1.0)),
-    _kind("slope of a hard sigmoid", "g-activation", _in(written.HardGate, slope=0.2)),
-    _kind("slope of quick GELU", "g-activation|g-gelu-variant", _in(written.QuickGelu, slope=1.0)),
+    _kind("directions drawn anew", "wt-not-loaded", ("shuffled",), _parameter(written.Likeness, "weight", _drawn)),
     _kind(
-        "GELU for quick GELU", "g-activation|g-gelu-variant", _swapped_for(written.QuickGelu, lambda p: nn.GELU())
+        "responses not loaded",
+        "wt-zeroed",
+        ("shuffled",),
+        _parameter(written.Responses, "weight", torch.zeros_like),
     ),
-    _kind("ReLU for GELU", "g-activation|g-gelu-variant", _swapped_for(nn.GELU, lambda p: nn.ReLU())),
-    _kind("SiLU for Mish", "g-activation", _swapped_for(nn.Mish, lambda p: nn.SiLU())),
+    # Functions.
+    _kind("slope of LeakyReLU", "g-activation", ("sliced",), _in(nn.LeakyReLU, negative_slope=0.01)),
+    _kind("alpha of ELU", "g-activation", ("sliced",), _in(nn.ELU, alpha=1.0)),
+    _kind("beta of Softplus", "g-activation", ("shuffled",), _in(nn.Softplus, beta=1.0)),
+    _kind(
+        "slope of a hard sigmoid", "g-activation|g-scale|wt-scaled", ("sliced",), _in(written.HardGate, slope=0.2)
+    ),
+    _kind("slope of quick GELU", "g-activation|g-scale", ("attentive",), _in(written.QuickGelu, slope=1.0)),
+    _kind(
+        "GELU for quick GELU",
+        "g-activation|g-gelu-variant",
+        ("attentive",),
+        _swapped_for(written.QuickGelu, lambda p: nn.GELU()),
+    ),
+    _kind(
+        "ReLU for GELU",
+        "g-activation|g-gelu-variant",
+        ("shuffled", "plain", "vision_transformer"),
+        _swapped_for(nn.GELU, lambda p: nn.ReLU()),
+    ),
+    _kind("SiLU for Mish", "g-activation", ("shuffled",), _swapped_for(nn.Mish, lambda p: nn.SiLU())),
     _kind(
         "a hard swish of another slope",
-        "g-activation",
+        "g-activation|g-scale",
+        ("sliced", "mobilenet_v3_small"),
         _swapped_for(nn.Hardswish, lambda p: Computed(lambda x: x * (0.2 * x + 0.5).clamp(0, 1))),
     ),
-    _kind("tanh for SiLU", "g-activation", _swapped_for(nn.SiLU, lambda p: nn.Tanh())),
+    _kind("tanh for SiLU", "g-activation", ("shuffled",), _swapped_for(nn.SiLU, lambda p: nn.Tanh())),
     _kind(
         "an activation left out",
         "g-activation|g-operation-missing",
+        ("sliced", "attentive", "shuffled"),
         _swapped_for((nn.LeakyReLU, nn.PReLU, written.QuickGelu), lambda p: nn.Identity()),
     ),
     # Epsilons.
-    _kind("epsilon of the root mean square", "g-norm-eps", _in(written.RootMeanSquare, eps=0.05)),
-    _kind("epsilon of the cosine", "g-norm-eps", _in(written.Likeness, eps=1.5)),
-    _kind("epsilon of the responses", "g-norm-eps", _in(written.Responses, eps=1.0)),
-    _kind("epsilon of the layer norms", "g-norm-eps", _in(nn.LayerNorm, eps=1e-3)),
-    _kind("epsilon of the group norm", "g-norm-eps", _in(nn.GroupNorm, eps=0.05)),
-    _kind("offset of a reciprocal", "g-norm-eps", _in(written.Inverse, offset=0.501)),
+    _kind("epsilon of the root mean square", "g-norm-eps", ("attentive",), _in(written.RootMeanSquare, eps=0.05)),
+    _kind("epsilon of the cosine", "g-norm-eps", ("shuffled",), _in(written.Likeness, eps=100.0)),
+    _kind("epsilon of the responses", "g-norm-eps", ("shuffled",), _in(written.Responses, eps=1.0)),
+    _kind(
+        "epsilon of the layer norms",
+        "g-norm-eps",
+        ("attentive", "plain", "vision_transformer"),
+        _in(nn.LayerNorm, eps=1e-3),
+    ),
+    _kind("epsilon of the group norm", "g-norm-eps", ("shuffled",), _in(nn.GroupNorm, eps=0.05)),
+    _kind("offset of a reciprocal", "g-constant", ("shuffled",), _in(written.Inverse, offset=0.501)),
     # Windows.
-    _kind("reflect made replicate", "g-pad-border", _padded_by("replicate")),
-    _kind("reflect made zeros", "g-pad-border", _padded_by("zeros")),
-    _kind("zeros made reflect", "g-pad-border", _zeros_become("reflect")),
-    _kind("zeros made circular", "g-pad-border", _zeros_become("circular")),
-    _kind("average made maximum", "g-operation", _in(written.Pooling, mode="max")),
-    _kind("maximum made average", "g-operation", setting(written.Pooling, mode="average", divisor=None)),
-    _kind("divisor of an average pool", "g-avgpool-include-pad|g-scale", setting(written.Pooling, divisor=9)),
-    _kind("ceil mode of a pool", "g-pool-ceil-shape", setting(written.Pooling, ceil=False)),
-    _kind("dilation left out", "g-attribute|g-pad-asymmetric", lambda m: _undilated(m)),
-    _kind("groups mixed otherwise", "g-channel-order", _in(written.Mixing, groups=4)),
-    _kind("nearest for bilinear", "g-resize-mode", setting(written.Resizing, mode="nearest", align=None)),
-    _kind("corners aligned", "g-resize-mode", setting(written.Resizing, align=True)),
+    _kind("reflect made replicate", "g-pad-border", ("sliced",), _padded_by("replicate")),
+    _kind("reflect made zeros", "g-pad-border", ("sliced",), _padded_by("zeros")),
+    _kind(
+        "zeros made reflect",
+        "g-pad-border",
+        ("sliced", "shuffled", "resnet18", "mobilenet_v3_small"),
+        _zeros_become("reflect"),
+    ),
+    _kind(
+        "zeros made circular",
+        "g-pad-border",
+        ("sliced", "shuffled", "resnet18", "mobilenet_v3_small"),
+        _zeros_become("circular"),
+    ),
+    _kind("average made maximum", "g-operation", ("sliced",), _in(written.Pooling, mode="max")),
+    _kind(
+        "maximum made average", "g-operation", ("sliced",), setting(written.Pooling, mode="average", divisor=None)
+    ),
+    _kind(
+        "divisor of an average pool",
+        "g-avgpool-include-pad|g-scale",
+        ("sliced",),
+        setting(written.Pooling, divisor=9),
+    ),
+    _kind("ceil mode of a pool", "g-pool-ceil-shape", ("sliced",), setting(written.Pooling, ceil=False)),
+    _kind("dilation left out", "g-attribute|g-pad-asymmetric", ("shuffled",), lambda m: _undilated(m)),
+    _kind("groups mixed otherwise", "g-channel-order", ("shuffled",), _in(written.Mixing, groups=4)),
+    _kind(
+        "nearest for bilinear", "g-resize-mode", ("sliced",), setting(written.Resizing, mode="nearest", align=None)
+    ),
+    _kind("corners aligned", "g-resize-mode", ("sliced",), setting(written.Resizing, align=True)),
     # Structure.
-    _kind("a slice scaled otherwise", "g-scale|wt-scaled", _in(written.Fading, factor=0.5)),
-    _kind("a slice of other channels", "g-operation|wt-scaled|g-scale", _in(written.Fading, channels=12)),
-    _kind("attention scaled otherwise", "g-scale", _in(written.Attention, scale=0.125)),
-    _kind("heads of attention", "g-operation|g-shape", lambda m: _heads(m)),
-    _kind("an operation too many", "g-operation-added|g-scale", _behind(nn.BatchNorm2d, lambda x: x * 1.3)),
+    _kind("a slice scaled otherwise", "g-scale|wt-scaled", ("sliced",), _in(written.Fading, factor=0.5)),
+    _kind(
+        "a slice of other channels", "g-operation|wt-scaled|g-scale", ("sliced",), _in(written.Fading, channels=12)
+    ),
+    _kind("attention scaled otherwise", "g-scale", ("attentive",), _in(written.Attention, scale=0.125)),
+    _kind("heads of attention", "g-operation|g-shape", ("attentive",), lambda m: _heads(m)),
+    _kind(
+        "an operation too many",
+        "g-operation-added|g-scale",
+        ("sliced", "shuffled", "resnet18", "mobilenet_v3_small"),
+        _behind(nn.BatchNorm2d, lambda x: x * 1.3),
+    ),
     _kind(
         "values turned inside",
         "g-orientation|g-operation-added|pre-exif-orientation",
+        ("sliced", "resnet18", "mobilenet_v3_small", "plain"),
         _behind(nn.BatchNorm2d, lambda x: x.transpose(2, 3)),
     ),
     _kind(
         "channels turned inside",
         "g-channel-order|g-operation-added",
+        ("sliced", "shuffled", "resnet18", "mobilenet_v3_small"),
         _behind(nn.BatchNorm2d, lambda x: x.roll(1, 1)),
     ),
-    _kind("cut off inside", "g-clip|g-operation-added", _behind(nn.BatchNorm2d, lambda x: x.clamp(-0.7, 0.9))),
-    _kind("shifted inside", "g-operation-added|g-operation", _behind(nn.BatchNorm2d, lambda x: x + 0.2)),
     _kind(
-        "rounded inside", "g-operation-added|g-operation", _behind(nn.BatchNorm2d, lambda x: torch.round(x * 4) / 4)
+        "cut off inside",
+        "g-clip|g-operation-added",
+        ("sliced", "shuffled", "resnet18", "mobilenet_v3_small"),
+        _behind(nn.BatchNorm2d, lambda x: x.clamp(-0.7, 0.9)),
+    ),
+    _kind(
+        "shifted inside",
+        "g-operation-added|g-operation",
+        ("sliced", "shuffled", "resnet18", "mobilenet_v3_small"),
+        _behind(nn.BatchNorm2d, lambda x: x + 0.2),
+    ),
+    _kind(
+        "rounded inside",
+        "g-operation-added|g-operation",
+        ("sliced", "shuffled", "resnet18", "mobilenet_v3_small"),
+        _behind(nn.BatchNorm2d, lambda x: torch.round(x * 4) / 4),
     ),
     _kind(
         "made whole numbers inside",
         "g-operation-added|g-operation",
+        ("sliced", "shuffled", "resnet18", "mobilenet_v3_small"),
         _behind(nn.BatchNorm2d, lambda x: (x * 16).to(torch.int32).float() / 16),
     ),
 )

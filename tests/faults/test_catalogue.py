@@ -10,19 +10,22 @@ import pytest
 from tests.faults.architectures import ARCHITECTURES
 from tests.faults.catalogue import FAULTS, Fault
 from tests.faults.file_catalogue import FILE_FAULTS
+from tests.faults.kinds_catalogue import KINDS
 from tests.faults.measuring import Outcome, measure
 from tests.faults.without_effect import NO_EFFECT, NO_PLACE
 
-NETWORKS = tuple(name for name in ARCHITECTURES if name not in ("efficientnet_lite0", "shufflenet_v2"))
+WRITTEN = ("sliced", "attentive", "shuffled")
+NETWORKS = tuple(name for name in ARCHITECTURES if name not in ("efficientnet_lite0", "shufflenet_v2", *WRITTEN))
 # Files are broken in fewer: each fault in three of these, in turn.
-BROKEN = tuple(name for name in ARCHITECTURES if name != "efficientnet_lite0")
-BY_NAME = {fault.name: fault for fault in (*FAULTS, *FILE_FAULTS)}
+BROKEN = tuple(name for name in ARCHITECTURES if name not in ("efficientnet_lite0", *WRITTEN))
+BY_NAME = {fault.name: fault for fault in (*FAULTS, *FILE_FAULTS, *KINDS)}
 
 
 def _injections() -> list[tuple[str, str, str]]:
     """List fault, network and format: every fault in every network, the formats taking turns, and in all of one.
 
-    Faults of files are in some of the networks, one of which no other fault was tried on.
+    Faults of files are in some of the networks, one of which no other fault was tried on; kinds in those that have
+    a place for them.
     """
     found: dict[tuple[str, str, str], None] = {}
     # onnx-coreml 1.3 converts neither of these.
@@ -35,6 +38,9 @@ def _injections() -> list[tuple[str, str, str]]:
     for number, fault in enumerate(FILE_FAULTS):
         for place in range(0, len(BROKEN), 2):
             found[fault.name, BROKEN[(number + place) % len(BROKEN)], fault.formats[0]] = None
+    for number, fault in enumerate(KINDS):
+        for place, network in enumerate(fault.networks or WRITTEN):
+            found[fault.name, network, fault.formats[(number + place) % len(fault.formats)]] = None
     return [one for one in found if one[1] not in modern or one[2] != "neuralnetwork"]
 
 

@@ -150,6 +150,8 @@ def refolded(
         (lambda n: (n[0], n[1], n[3], np.abs(n[2])), 1e-5, "batch-norm mean and variance swapped"),
         (lambda n: n, 1e-3, "batch-norm epsilon lost"),
         (lambda n: (n[0], 0 * n[1], *n[2:]), 1e-5, "batch norm folded without its bias"),
+        (lambda n: (n[0], n[1], 0 * n[2], 0 * n[3] + 1), 1e-5, "batch-norm statistics not loaded"),
+        (lambda n: (0 * n[0] + 1, 0 * n[1], *n[2:]), 1e-5, "batch-norm statistics not loaded"),
     ],
 )
 def test_a_batch_norm_that_was_folded_wrongly_is_named(
@@ -159,6 +161,36 @@ def test_a_batch_norm_that_was_folded_wrongly_is_named(
 
     assert {f.kind for f in wrong} == {kind}
     assert {f.module for f in wrong} == {"layer1.conv2"}
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        (lambda k: k[::-1], "rows permuted", "output channels in another order"),
+        (lambda k: k[:, ::-1], "columns permuted", "input channels in another order"),
+        (lambda k: k.swapaxes(2, 3), "transposed", "is transposed (axes 2 and 3)"),
+        (lambda k: k[:, :, ::-1, ::-1], "transposed", "is mirrored (its rows and columns are backwards)"),
+        (
+            lambda k: k * np.where(np.arange(len(k)) == 2, 4, 1)[:, None, None, None],
+            "scaled",
+            "multiplied (2 by 4)",
+        ),
+    ],
+)
+def test_what_was_wrong_before_a_batch_norm_was_folded_in_is_named(
+    change: Callable[[np.ndarray], np.ndarray], kind: str, message: str
+) -> None:
+    kernel = classifier("residual").module.layer1.conv2.weight.detach().double().numpy()  # type: ignore[union-attr, operator]
+    gamma, _, _, variance = norm_of("layer1.bn2")
+    scale = (gamma / np.sqrt(variance + 1e-5))[:, None, None, None]
+
+    def edit(model: Any) -> None:
+        change_weight(model, nodes(model, "Conv")[CONV2].input[1], lambda array: change(kernel) * scale)
+
+    (wrong,) = findings(edit)
+
+    assert (wrong.kind, wrong.module) == (kind, "layer1.conv2")
+    assert message in wrong.message
 
 
 def test_a_batch_norm_that_was_folded_rightly_is_not_found() -> None:
