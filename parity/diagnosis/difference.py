@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 _MOST_CHANNELS = 1024
 _MOST_TOLD = 6
+# Where more of PyTorch's numbers than this lie beyond a limit, it is none: what they all become has another reason.
+_MOST_BEYOND = 0.9
+# So many steps a grid has at most, where it is one; and how near to a whole number of steps all must lie.
+_MOST_STEPS, _ON_GRID = 4096, 1e-3
 
 
 def describe(value: torch.Tensor, expected: torch.Tensor, allowed: float) -> Difference:
@@ -32,6 +36,8 @@ def describe(value: torch.Tensor, expected: torch.Tensor, allowed: float) -> Dif
         _permutation,
         _affine,
         _mirrored,
+        _reordered,
+        _gridded,
         _saturation,
     )
     for description in descriptions:
@@ -216,15 +222,48 @@ def _mirrored(value: torch.Tensor, expected: torch.Tensor, allowed: float) -> Di
 
 def _saturation(value: torch.Tensor, expected: torch.Tensor, allowed: float) -> Difference | None:
     low, high = float(value.min()), float(value.max())
-    if low < high and _explains(value - expected.clamp(low, high), value, expected, allowed):
-        share = float(((expected < low) | (expected > high)).double().mean())
+    share = float(((expected < low) | (expected > high)).double().mean())
+    if (
+        low < high
+        and share < _MOST_BEYOND
+        and _explains(value - expected.clamp(low, high), value, expected, allowed)
+    ):
         message = f"is cut off at {low:.4g} and {high:.4g}, beyond which {share:.1%} of PyTorch's numbers lie"
         return Difference("saturation", message, {"low": low, "high": high, "share": share})
     low, high = float(expected.min()), float(expected.max())
-    if low < high and _explains(value.clamp(low, high) - expected, value, expected, allowed):
-        share = float(((value < low) | (value > high)).double().mean())
+    share = float(((value < low) | (value > high)).double().mean())
+    if (
+        low < high
+        and share < _MOST_BEYOND
+        and _explains(value.clamp(low, high) - expected, value, expected, allowed)
+    ):
         message = (
             f"is not cut off where PyTorch does, at {low:.4g} and {high:.4g}; {share:.1%} of its numbers lie beyond"
         )
         return Difference("saturation", message, {"low": low, "high": high, "share": share})
     return None
+
+
+def _reordered(value: torch.Tensor, expected: torch.Tensor, allowed: float) -> Difference | None:
+    """Take any other order of the same numbers."""
+    rest = value.flatten().sort().values - expected.flatten().sort().values
+    if value.numel() < 3 or not _explains(rest, value, expected, allowed):
+        return None
+    return Difference(
+        "reordered", "holds the same numbers in another order", {"relative": _relative(value, expected)}
+    )
+
+
+def _gridded(value: torch.Tensor, expected: torch.Tensor, allowed: float) -> Difference | None:
+    """Look for a grid that the numbers were rounded to, none of them by more than a step."""
+    levels = value.double().unique()
+    if not 3 <= len(levels) <= min(_MOST_STEPS, value.numel() // 4):
+        return None
+    step = float(levels.diff().min())
+    on_grid = ((levels / step).round() - levels / step).abs().max() < _ON_GRID
+    if not on_grid or len(expected.double().unique()) <= 2 * len(levels):
+        return None
+    if float((value - expected).abs().max()) > step * (1 + _ON_GRID) + allowed:
+        return None
+    message = f"is rounded to multiples of {step:.6g}"
+    return Difference("rounded", message, {"relative": _relative(value, expected), "step": step})

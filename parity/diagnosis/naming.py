@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parity.core.noise import LEFT_OVER
-from parity.diagnosis.activations import ACTIVATIONS
 from parity.diagnosis.settings import own_padding
 
 if TYPE_CHECKING:
@@ -31,15 +30,16 @@ _KINDS: Mapping[Kind, str] = {
     "missing operation": "g-operation-missing",
     "extra operation": "g-operation-added",
     "saturation": "g-clip",
+    "reordered": "g-channel-order",
+    "rounded": "g-cast",
     "scale": "g-scale",
 }
-# PyTorch's operation, as a part of its name -> fault, where the kind says little.
+# PyTorch's operation, as a part of its name -> fault, where the kind says little, and the words one of which the
+# operation of the file must have in its type: another operation there is another fault.
 _SOURCES = (
-    ("_aa", "g-resize-antialias-dropped"),
-    ("upsample", "g-resize-mode"),
-    ("adaptive_avg_pool", "g-adaptive-pool"),
-    ("gelu", "g-gelu-variant"),
-    ("log_softmax", "head-logsoftmax-inf"),
+    ("_aa", "g-resize-antialias-dropped", ("resize", "upsample")),
+    ("upsample", "g-resize-mode", ("resize", "upsample")),
+    ("adaptive_avg_pool", "g-adaptive-pool", ("pool", "mean")),
 )
 _PADS = ("pad", "padding", "constantpadnd")
 # The range in which another epsilon is looked for.
@@ -55,13 +55,12 @@ def name_fault(examination: Examination, one: Located) -> tuple[str, str]:
         if named := measure(examination, one):
             return named
     types = f"{one.type} {' '.join(o.type for o in group_of(examination, one))}".lower()
-    if "norm" in one.source and any(word in types for word in ("reduce", "mvn")):
+    if "batch_norm" in one.source and any(word in types for word in ("reduce", "mvn")):
         return "mode-train-bn", message
-    if one.source in ACTIVATIONS and one.source != "gelu":
-        return "g-activation", message
-    return next(
-        (fault for part, fault in _SOURCES if part in one.source), _KINDS.get(one.kind, "g-operation")
-    ), message
+    if "log_softmax" in one.source and one.kind == "non-finite":
+        return "head-logsoftmax-inf", message
+    fits = (f for part, f, words in _SOURCES if part in one.source and any(word in types for word in words))
+    return next(fits, _KINDS.get(one.kind, "g-operation")), message
 
 
 def group_of(examination: Examination, one: Located) -> list[Operation]:

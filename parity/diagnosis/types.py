@@ -29,6 +29,8 @@ Kind = Literal[
     "per-channel offset",
     "per-channel scale",
     "mirrored",
+    "reordered",
+    "rounded",
     "saturation",
     "broadband",
 ]

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import copy
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from conversion import Classifier
+from conversion.guards.quiet import import_coremltools
 from tests.faults import written
-from tests.faults.catalogue import MODERN, Fault
+from tests.faults.catalogue import MODERN, ONNX, Fault
 from tests.faults.changing import (
     at_head,
     at_input,
     before_module,
+    both,
     each,
     in_module,
     only,
     replaced,
     setting,
 )
+from tests.faults.deploying import recipe
 
 _Weights = Callable[[torch.Tensor], torch.Tensor]
 
@@ -150,6 +157,34 @@ def _zeros_become(mode: str) -> Callable[[nn.Module], bool]:
         return True
 
     return change
+
+
+def _reciprocal(x: torch.Tensor) -> torch.Tensor:
+    return torch.reciprocal(x.abs() + 0.05)
+
+
+def _of(change: Callable[[Any], bool | None]) -> Callable[[Classifier], Classifier | None]:
+    """Change the network that is converted and PyTorch's own alike."""
+
+    def changed(classifier: Classifier) -> Classifier | None:
+        module = copy.deepcopy(classifier.module)
+        with torch.no_grad():
+            if change(module) is False:
+                return None
+        return Classifier(classifier.name, module.eval(), classifier.preprocessing, classifier.labels)
+
+    return changed
+
+
+def palettised(path: Path) -> None:
+    """Give a program's weights palettes of 6 bits, as somebody does to make it small."""
+    ct = import_coremltools()
+    config = ct.optimize.coreml.OptimizationConfig(
+        global_config=ct.optimize.coreml.OpPalettizerConfig(mode="kmeans", nbits=6, weight_threshold=64)
+    )
+    small = ct.optimize.coreml.palettize_weights(ct.models.MLModel(str(path), skip_model_load=True), config)
+    shutil.rmtree(path)
+    small.save(str(path))
 
 
 def _in(kind: Any, **values: Any) -> Callable[[nn.Module], bool]:
@@ -401,21 +436,55 @@ KINDS: tuple[Fault, ...] = (
         ("sliced", "shuffled", "resnet18", "mobilenet_v3_small"),
         _zeros_become("reflect"),
     ),
-    _kind(
-        "zeros made circular",
-        "g-pad-border",
-        ("sliced", "shuffled", "resnet18", "mobilenet_v3_small"),
-        _zeros_become("circular"),
+    Fault(
+        "kind: zeros made circular",
+        ("g-pad-border",),
+        in_module(_zeros_become("circular")),
+        ONNX,
+        networks=("sliced", "shuffled", "resnet18", "mobilenet_v3_small"),
     ),
     _kind("average made maximum", "g-operation", ("sliced",), _in(written.Pooling, mode="max")),
     _kind(
         "maximum made average", "g-operation", ("sliced",), setting(written.Pooling, mode="average", divisor=None)
     ),
-    _kind(
-        "divisor of an average pool",
-        "g-avgpool-include-pad|g-scale",
-        ("sliced",),
-        setting(written.Pooling, divisor=9),
+    Fault(
+        "kind: divisor of an average pool lost",
+        ("g-scale|g-avgpool-include-pad|g-operation",),
+        lambda c, f: recipe(c),
+        ONNX,
+        reference=_of(setting(written.Pooling, divisor=5)),
+        networks=("sliced",),
+    ),
+    Fault(
+        "kind: epsilon of coremltools' reciprocal",
+        ("g-norm-eps",),
+        lambda c, f: recipe(c),
+        ("mlprogram-fp32",),
+        reference=_of(lambda m: replaced(m, written.Inverse, lambda part: Computed(_reciprocal))),
+        networks=("shuffled",),
+    ),
+    Fault(
+        "kind: in training mode, and palettised",
+        ("mode-train-bn",),
+        lambda c, f: recipe(c),
+        ("mlprogram-fp32",),
+        train=True,
+        edit=palettised,
+        networks=("sliced", "resnet18"),
+    ),
+    Fault(
+        "kind: in percent, and an epsilon",
+        ("head-percent", "g-norm-eps"),
+        both(in_module(_in(nn.LayerNorm, eps=1e-1)), lambda r: r.but(head=lambda x: 100 * x.softmax(1))),
+        MODERN,
+        networks=("attentive", "plain"),
+    ),
+    Fault(
+        "kind: in percent, and a layer drawn anew",
+        ("head-percent", "wt-not-loaded"),
+        both(in_module(weight(nn.Conv2d, _drawn)), lambda r: r.but(head=lambda x: 100 * x.softmax(1))),
+        MODERN,
+        networks=("sliced", "resnet18"),
     ),
     _kind("ceil mode of a pool", "g-pool-ceil-shape", ("sliced",), setting(written.Pooling, ceil=False)),
     _kind("dilation left out", "g-attribute|g-pad-asymmetric", ("shuffled",), lambda m: _undilated(m)),
@@ -463,13 +532,13 @@ KINDS: tuple[Fault, ...] = (
     ),
     _kind(
         "rounded inside",
-        "g-operation-added|g-operation",
+        "g-cast",
         ("sliced", "shuffled", "resnet18", "mobilenet_v3_small"),
         _behind(nn.BatchNorm2d, lambda x: torch.round(x * 4) / 4),
     ),
     _kind(
         "made whole numbers inside",
-        "g-operation-added|g-operation",
+        "g-cast|g-operation-added",
         ("sliced", "shuffled", "resnet18", "mobilenet_v3_small"),
         _behind(nn.BatchNorm2d, lambda x: (x * 16).to(torch.int32).float() / 16),
     ),
