@@ -42,6 +42,12 @@ FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "a clip to -0.5 and 1.5": lambda x: np.clip(x, -0.5, 1.5),
     "identity": lambda x: x,
     "softplus": lambda x: np.log1p(np.exp(x)),
+    "x * sigmoid(0.6 x)": lambda x: x * sigmoid(0.6 * x),
+    "x * clip(0.2 x + 0.5, 0, 1)": lambda x: x * np.clip(0.2 * x + 0.5, 0, 1),
+    "clip(0.25 x + 0.5, 0, 1)": lambda x: np.clip(0.25 * x + 0.5, 0, 1),
+    "softplus with beta 3": lambda x: np.log1p(np.exp(3 * x)) / 3,
+    "sigmoid(1.5 x)": lambda x: sigmoid(1.5 * x),
+    "tanh(0.5 x)": lambda x: np.tanh(0.5 * x),
 }
 NUMBERS = np.random.default_rng(3).normal(0, 4, 2000)
 
@@ -84,4 +90,16 @@ def test_what_is_no_function_of_one_number_is_none() -> None:
 
 
 def test_a_function_that_nobody_uses_is_none() -> None:
-    assert known_function(NUMBERS, np.sin(NUMBERS)) is None
+    assert known_function(NUMBERS, np.sin(0.5 * NUMBERS)) is None
+
+
+def test_any_other_function_of_each_number_is_known_by_what_it_gives() -> None:
+    known = known_function(NUMBERS, np.sin(NUMBERS))
+
+    assert known is not None
+    assert known[0].startswith("another function (")
+    assert np.allclose(known[1](torch.tensor([0.5, -1.0])), np.sin([0.25, -0.5]), atol=1e-2)
+
+
+def test_what_is_no_function_of_each_number_is_none() -> None:
+    assert known_function(NUMBERS, NUMBERS[::-1].copy()) is None

@@ -48,6 +48,11 @@ def changed(*places: object) -> torch.Tensor:
         (EXPECTED.flip(3), "mirrored"),
         (EXPECTED.transpose(2, 3), "mirrored"),
         (EXPECTED.clamp(-0.5, 0.5), "saturation"),
+        (EXPECTED.flatten().roll(40).reshape(EXPECTED.shape), "reordered"),
+        ((EXPECTED * 4).round() / 4, "rounded"),
+        ((EXPECTED * 16).trunc() / 16, "rounded"),
+        # Where nearly all lie beyond a limit it is none.
+        (EXPECTED.clamp(2.0, 9.5), "broadband"),
         (values(3, 5, 9, 9)[1:], "broadband"),
     ],
 )
