@@ -14,7 +14,7 @@ from parity.diagnosis.types import ExpectedWeight, WeightFinding, WeightKind
 from parity.diagnosis.types import place as place_of
 
 _FEW = 256
-_MOST_ROWS = 4096
+_MOST_ROWS, _PROBES = 4096, 8
 # A grid of 8 bits has 127 steps on either side; of fewer numbers than these chance may lay all near one.
 _MOST_STEPS, _ENOUGH = 127, 8
 # So many numbers of a channel say by what it was multiplied.
@@ -232,11 +232,13 @@ def _order(array: np.ndarray, wanted: np.ndarray, axis: int, same: float) -> lis
     if not 2 <= array.shape[axis] <= _MOST_ROWS or array.shape != wanted.shape:
         return None
     a, b = (np.moveaxis(t, axis, 0).reshape(t.shape[axis], -1) for t in (array, wanted))
-    # Each row by one number that hardly two share, instead of all rows against all.
-    probe = np.random.default_rng(0).standard_normal(a.shape[1])
-    one, two = np.argsort(a @ probe, kind="stable"), np.argsort(b @ probe, kind="stable")
-    order = np.empty(len(a), int)
-    order[one] = two
-    if (order == np.arange(len(a))).all() or distance(a, b[order]) > same:
+    from scipy.spatial import cKDTree
+
+    # Each row by a few numbers that hardly two share, not all rows against all; rounding moves them a little.
+    probes = np.random.default_rng(0).standard_normal((a.shape[1], _PROBES))
+    order = np.asarray(cKDTree(b @ probes).query(a @ probes)[1])
+    if len(set(order.tolist())) < len(order) or (order == np.arange(len(a))).all():
+        return None
+    if distance(a, b[order]) > same:
         return None
     return [int(place) for place in order]

@@ -28,6 +28,8 @@ from tests.faults.changing import (
 )
 from tests.faults.deploying import recipe
 
+# In fp16 numbers that are 255 times too small lose their last bits: another fault comes to the first.
+EXACT = ("onnx", "mlprogram-fp32")
 _Weights = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -223,7 +225,7 @@ KINDS: tuple[Fault, ...] = (
         "kind: divided by 255 twice",
         ("pre-range-0-1-vs-0-255",),
         at_input(lambda r, s: {"scale": tuple(x / 255 for x in r.scale)}),
-        MODERN,
+        EXACT,
     ),
     Fault(
         "kind: -1 to 1 for mean and std",

@@ -51,7 +51,11 @@ def _logits(examination: Examination) -> tuple[str, np.ndarray] | None:
     graph, count = examination.file.graph, examination.torch.probabilities.shape[1]
     if graph is None or examination.candidate.is_elsewhere:
         return None
-    producer = graph.producers().get(graph.output)
+    producers = graph.producers()
+    producer = producers.get(graph.output)
+    # An fp16 program widens its answers in the end.
+    while producer is not None and producer.type.lower() in ("cast", "identity") and len(producer.inputs) == 1:
+        producer = producers.get(producer.inputs[0])
     if producer is None or producer.type.lower() not in ("softmax", "softmaxnd"):
         return None
     name = next((name for name in producer.inputs if name not in producer.weights), "")
