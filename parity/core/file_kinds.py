@@ -19,6 +19,7 @@ _WRITTEN: Mapping[str, str] = {
     "parity-drift": "what `parity baseline` wrote, which no command takes",
     "parity-run-diff": "what `parity compare-runs` wrote, which no command takes",
     "parity-doctor": "what `parity doctor` wrote, which no command takes",
+    "parity-matrix": "what `parity upgrade --matrix` wrote, which no command takes",
     "parity-upgrade": "what `parity upgrade` wrote, which no command takes",
     "parity-bisection": "what `parity upgrade --bisect` wrote, which no command takes",
     "parity-audit": "what `parity audit` wrote, which no command takes",

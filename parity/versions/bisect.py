@@ -230,12 +230,12 @@ def _try(version: str, bench: Bench, tried: SuiteRoute, held: dict[tuple[str, st
     return Trial(version, _OF_SIDES[outcome.state], outcome.subject.reason)
 
 
-def installed_version(package: str) -> str:
-    """Return the installed version of a package; none is a ParityError."""
+def installed_version(package: str, option: str = "--bisect") -> str:
+    """Return the installed version of a package; none is a ParityError. option: that needs it."""
     try:
         return version_of(package)
     except PackageNotFoundError as error:
-        raise ParityError(f"--bisect {package}: not installed here; give the last release with --to") from error
+        raise ParityError(f"{option} {package}: not installed here; give the last release with --to") from error
 
 
 def list_releases(package: str, first: str, last: str) -> tuple[str, ...]:

@@ -168,7 +168,8 @@ MODEL_KEYS = (
         ),
         (
             model('[[known_issues]]\nmodel = "net"\nreason = "r"\nlinks = "l"'),
-            "[known_issues[0]] links: unknown key; did you mean link? (keys: model, route, backend, reason, link, package)",
+            "[known_issues[0]] links: unknown key; did you mean link? (keys: model, route, backend, reason, link, "
+            "package)",
         ),
         (
             model().replace("net]", "tolerance]") + "image = []",
