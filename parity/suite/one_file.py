@@ -25,8 +25,8 @@ def suite_of_file(file: Path, models: Sequence[str], images: Sequence[str]) -> S
     """
     if len(models) != 1:
         raise ParityError(
-            f"{file}: a finished file is compared with one model; name it with --model, as file.py:callable or by "
-            "its name in the suite file"
+            f"{file}: a converted model is compared with the one that it was made from; name that with --model, as "
+            "file.py:callable or by its name in the suite file"
         )
     if not file.exists():
         raise ParityError(f"{file}: no such file")

@@ -48,8 +48,8 @@ def test_a_name_in_the_suite_has_its_images(place: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "models", "images", "told"),
     [
-        ("tiny.onnx", [], ["photos"], "compared with one model; name it with --model"),
-        ("tiny.onnx", ["named", "other"], [], "compared with one model"),
+        ("tiny.onnx", [], ["photos"], "compared with the one that it was made from; name that with --model"),
+        ("tiny.onnx", ["named", "other"], [], "compared with the one"),
         ("absent.onnx", ["named"], [], "absent.onnx: no such file"),
         ("tiny.onnx", ["models.py:tiny"], [], "no images to compare it on; name some with --images"),
         ("tiny.onnx", ["nobody"], [], "no model `nobody`"),
