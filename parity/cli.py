@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, str] = {
     "baseline": "parity.commands.baseline:baseline",
     "calibrate": "parity.commands.calibrate:calibrate",
     "check": "parity.commands.check:check",
+    "clean": "parity.commands.clean:clean",
     "compare-runs": "parity.commands.compare_runs:compare_runs",
     "contract": "parity.commands.contract:contract",
     "convert": "parity.commands.convert:convert",

@@ -53,6 +53,8 @@ THOROUGH: Mapping[str, str] = {
     "tests/parity/test_heads.py::test_each_agrees_by_each_route": _NETWORKS,
     "tests/parity/test_injected_faults.py": _NETWORKS,
     "tests/parity/test_real_toolchains.py": _ENVIRONMENT,
+    "tests/parity/versions/test_known_bad.py::test_what_is_installed_is_as_the_file_says": _NETWORKS,
+    "tests/parity/versions/test_known_bad_releases.py": _ENVIRONMENT,
     "tests/parity/versions/test_toolchain_environment.py": _ENVIRONMENT,
     "tests/parity/versions/test_toolchains.py": _ENVIRONMENT,
     "tests/parity/versions/test_upgrade_runtime.py": _ENVIRONMENT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 FORMATS = ("onnx",)
 ABOUT = About("onnx", "the ONNX reference evaluator", slow=True)
+# What the implementations of single operators say of a setting that they do not have.
+_DECLINED = re.compile(r"not (yet )?implemented|(is|are) not supported|only supports", re.IGNORECASE)
 # Opsets whose batch norms say by the number of their outputs whether they are in training.
 _OLD_BATCH_NORMS = range(7, 14)
 
@@ -63,14 +66,30 @@ def load(artifact: Artifact, batch: int = 1) -> Predict:
     def run(output: str, feeds: Mapping[str, np.ndarray]) -> Any:
         try:
             return evaluator.run([output], dict(feeds))[0]
-        except NotImplementedError as error:
+        except (RuntimeError, ValueError) as error:  # NotImplementedError is one of the first
+            if not _declines(error):
+                raise
             raise _lacking(artifact, error) from error
 
     outputs = {value.name: _dims(value) for value in model.graph.output}
     return classifier_predictions(artifact, graph_inputs(model), outputs, run, batch)
 
 
-def _lacking(artifact: Artifact, error: NotImplementedError) -> CannotRunError:
+def _declines(error: Exception) -> bool:
+    """Say whether onnx states that it lacks an operator, or a setting of one, the modes of an old opset say."""
+    return isinstance(error, NotImplementedError) or (_of_onnx(error) and bool(_DECLINED.search(str(error))))
+
+
+def _of_onnx(error: Exception) -> bool:
+    """Say whether an operator of onnx raised an error itself, and nothing that it called."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    module = trace.tb_frame.f_globals.get("__name__", "") if trace else ""
+    return str(module).startswith("onnx.reference.ops.")
+
+
+def _lacking(artifact: Artifact, error: Exception) -> CannotRunError:
     return CannotRunError(
         f"{artifact.path}: onnx.reference does not implement all of it ({' '.join(str(error).split())})"
     )

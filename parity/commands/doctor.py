@@ -1,12 +1,20 @@
-"""`parity doctor`: versions, what can run here and why not, and pairs of versions that do not work together."""
+"""`parity doctor`: versions, what can run here and why not, and which known-bad pairs a model would hit."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from parity.commands.outputs import json_option, save
+
+if TYPE_CHECKING:
+    from parity.core.destination import Destination
+    from parity.versions.examined import Examined
 
 # coremltools up to 9.0 calls int() on one-element arrays, which numpy 2.4 made a TypeError.
 _NUMPY_TOO_NEW = (2, 4)
@@ -17,8 +25,42 @@ _OPTIONAL: Mapping[str, tuple[str, ...]] = {"onnx-coreml": ("onnx-coreml", "onnx
 
 
 @click.command("doctor")
-def doctor() -> int:
-    """Print versions, what can run here, and why the rest cannot."""
+@click.argument("model", required=False)
+@click.option("--suite", type=click.Path(path_type=Path), help="Suite file that MODEL is a name of.")
+@json_option("what MODEL would hit, as JSON,", "parity-doctor")
+def doctor(model: str | None, suite: Path | None, json_file: Destination | None) -> int:
+    """Print versions, what can run here, and why the rest cannot; or which known-bad pairs MODEL would hit.
+
+    MODEL: a name in the suite file, `file.py:callable`, `package.module:callable`, `torchvision:name`, `timm:name`
+    or `transformers:directory`. Nothing is converted. A pair is a version of a converter or of a runtime, and an
+    operation that it gets wrong. Exit codes with MODEL: 0 it hits none, 1 it does, 2 the input is bad.
+    """
+    if model is None:
+        if suite or json_file:
+            raise click.UsageError("--suite and --json go with a MODEL")
+        return _environment()
+    from parity.report.text import visible
+    from parity.versions.examined import examine_model, examined_to_json
+
+    examined = examine_model(model, suite)
+    unwritten = save(json_file, lambda: examined_to_json(examined))
+    for line in _told(examined):
+        click.echo(visible(line))
+    return examined.exit_code or unwritten
+
+
+def _told(examined: Examined) -> Iterator[str]:
+    count = len(examined.hits)
+    told = f"{count} of {examined.of}" if count else f"none of {examined.of}"
+    yield f"{examined.model}: {told} known-bad pairs, by {', '.join(examined.routes) or 'no route'}"
+    for hit in examined.hits:
+        yield f"{hit.package} {hit.version}: {hit.title} [{hit.pair}]"
+        yield f"  at {', '.join(module or 'forward' for module in hit.modules)}; by {', '.join(hit.routes)}"
+        yield f"  do: {hit.advice}"
+        yield f"  see: {' '.join(hit.links)}"
+
+
+def _environment() -> int:
     findings = examine()
     for line in findings.lines:
         click.echo(line)

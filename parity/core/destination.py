@@ -223,7 +223,18 @@ def _begins(pattern: bytes, path: Path) -> bool:
         return re.match(pattern, file.read(_HEAD), re.DOTALL) is not None
 
 
-_SCHEMAS = ("run", "run-diff", "drift", "audit", "calibration", "upgrade", "bisection", "record")
+_SCHEMAS = (
+    "run",
+    "run-diff",
+    "drift",
+    "audit",
+    "calibration",
+    "upgrade",
+    "matrix",
+    "bisection",
+    "record",
+    "doctor",
+)
 # Kind of output -> says whether a file is one.
 KINDS: Mapping[str, Callable[[Path], bool]] = {
     **{f"parity-{name}": partial(_schema_is, f"parity-{name}") for name in _SCHEMAS},

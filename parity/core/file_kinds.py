@@ -18,6 +18,8 @@ _WRITTEN: Mapping[str, str] = {
     "parity-baseline": "a stored baseline, which `parity baseline check` reads from beside its suite file",
     "parity-drift": "what `parity baseline` wrote, which no command takes",
     "parity-run-diff": "what `parity compare-runs` wrote, which no command takes",
+    "parity-doctor": "what `parity doctor` wrote, which no command takes",
+    "parity-matrix": "what `parity upgrade --matrix` wrote, which no command takes",
     "parity-upgrade": "what `parity upgrade` wrote, which no command takes",
     "parity-bisection": "what `parity upgrade --bisect` wrote, which no command takes",
     "parity-audit": "what `parity audit` wrote, which no command takes",

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from parity.core.results import Run
+    from parity.versions.matrix import Matrix
 
 
 @dataclass(frozen=True)
 class Report:
     """Describe a format.
 
-    writer: `module:function`, from a Run to the text of the file.
+    writer: `module:function`, from a Run, or a Matrix, to the text of the file.
     kind: how an earlier file of this format is known: a name of parity.core.destination.KINDS.
     help: of the option that has the format's name.
     shows_pictures: thumbnails are worth making for it.
@@ -26,8 +27,8 @@ class Report:
     help: str
     shows_pictures: bool = False
 
-    def text(self, run: Run) -> str:
-        """Write a run."""
+    def text(self, run: Run | Matrix) -> str:
+        """Write a run, or what the writer takes in its place."""
         module, _, function = self.writer.partition(":")
         written: str = getattr(importlib.import_module(module), function)(run)
         return written
@@ -46,4 +47,14 @@ REPORTS: Mapping[str, Report] = {
     "markdown": Report(
         "parity.report.markdown:to_markdown", "markdown", "Write a summary for a pull request here."
     ),
+}
+
+# The same of `parity upgrade --matrix`.
+MATRIX_REPORTS: Mapping[str, Report] = {
+    "json": Report(
+        "parity.versions.matrix:matrix_to_json", "parity-matrix", "Write all that was found, as JSON, here."
+    ),
+    "html": Report("parity.report.matrix:to_html", "html", "Write a page to read here; of --matrix."),
+    "junit": Report("parity.report.matrix:to_junit", "junit", "Write JUnit XML here; of --matrix."),
+    "markdown": Report("parity.report.matrix:to_markdown", "markdown", "Write a summary here; of --matrix."),
 }

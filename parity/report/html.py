@@ -19,7 +19,7 @@ from parity.report.text import compact, counted
 from parity.report.view import SubjectView, make_view
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    from jinja2 import Environment, Template
 
 # A sign for each verdict, so that colour is never all that tells them apart.
 SIGNS: Mapping[str, str] = {
@@ -38,9 +38,8 @@ SIGNS: Mapping[str, str] = {
 def to_html(run: Run) -> str:
     """Write a run as a page."""
     view = make_view(run)
-    style, script = _template("run.css"), _template("run.js")
-    page = _environment().get_template("run.html.j2")
-    return page.render(
+    style, script = template("run.css"), template("run.js")
+    return page("run.html.j2").render(
         view=view,
         faults=named_faults(view),
         subjects=sorted(view.subjects, key=lambda s: (not s.matters, s.verdict in ("pass", "skipped"))),
@@ -59,8 +58,14 @@ def content_policy(style: str, script: str) -> str:
     return f"default-src 'none'; img-src data:; {allowed}; base-uri 'none'; form-action 'none'"
 
 
-def _template(name: str) -> str:
+def template(name: str) -> str:
+    """Read a file of parity/report/templates/."""
     return files("parity.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def page(name: str) -> Template:
+    """Return a template of a page, by its name; what is put into it is escaped."""
+    return _environment().get_template(name)
 
 
 @cache
@@ -69,7 +74,7 @@ def _environment() -> Environment:
     from markupsafe import Markup
 
     environment = Environment(
-        loader=FunctionLoader(_template),
+        loader=FunctionLoader(template),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -19,32 +19,33 @@ def to_junit(run: Run) -> str:
     view = make_view(run)
     root = Element("testsuites", name="coreml-parity")
     for matrix_row in view.matrix:
-        _add_suite(root, f"{matrix_row.model} by {matrix_row.way} ({matrix_row.precision})", _cases(matrix_row))
+        add_suite(root, f"{matrix_row.model} by {matrix_row.way} ({matrix_row.precision})", _cases(matrix_row))
         _add_properties(root[-1], view, matrix_row)
     if view.stale:
-        stale = [_case("known issues", f"entry {number}") for number in range(1, 1 + len(view.stale))]
+        stale = [test_case("known issues", f"entry {number}") for number in range(1, 1 + len(view.stale))]
         for case, line in zip(stale, view.stale, strict=True):
             SubElement(case, "failure", message=line, type="stale").text = line
-        _add_suite(root, "known issues of the suite file", stale)
+        add_suite(root, "known issues of the suite file", stale)
     if view.unreadable:
-        unread = _case("images", "were read")
+        unread = test_case("images", "were read")
         if view.unreadable_fails:
             SubElement(unread, "failure", message=view.unreadable, type="unreadable").text = view.unreadable
         else:
             SubElement(unread, "system-out").text = view.unreadable
-        _add_suite(root, "images", [unread])
+        add_suite(root, "images", [unread])
     if view.exit_code == 3 and not any(s.matters for s in view.subjects):
         # A server shows a file of skipped tests as green, known issues among them; nothing passes by not running.
-        empty = _case("run", "something passed")
+        empty = test_case("run", "something passed")
         SubElement(empty, "error", message=view.told, type="inconclusive").text = view.told
-        _add_suite(root, "run", [empty])
+        add_suite(root, "run", [empty])
     for attribute in ("tests", "failures", "errors"):
         root.set(attribute, str(sum(int(suite.attrib[attribute]) for suite in root)))
     indent(root)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{tostring(root, encoding="unicode")}\n'
 
 
-def _add_suite(root: Element, name: str, cases: Iterable[Element]) -> None:
+def add_suite(root: Element, name: str, cases: Iterable[Element]) -> None:
+    """Add a suite of test cases, with what of them failed."""
     suite = SubElement(root, "testsuite", name=name)
     suite.extend(cases)
     counts = {kind: sum(case.find(kind) is not None for case in suite) for kind in ("failure", "error", "skipped")}
@@ -77,7 +78,7 @@ def _cases(matrix_row: MatrixRow) -> Iterable[Element]:
 
 
 def _subject(s: SubjectView, suffix: str) -> Element:
-    case = _case(f"{s.model}.{s.way}", ("conversion" if s.backend == "-" else s.backend) + suffix)
+    case = test_case(f"{s.model}.{s.way}", ("conversion" if s.backend == "-" else s.backend) + suffix)
     # The explanation has the causes, what to write instead and where the two part, as in the terminal.
     text = "\n".join(s.explanation)
     if s.known:
@@ -92,5 +93,6 @@ def _subject(s: SubjectView, suffix: str) -> Element:
     return case
 
 
-def _case(group: str, name: str) -> Element:
+def test_case(group: str, name: str) -> Element:
+    """Make a test case; what becomes of it is put inside."""
     return Element("testcase", classname=group, name=name, time="0")

@@ -49,7 +49,7 @@ def print_upgrade(upgrade: Upgrade, console: Console) -> None:
             leg.model,
             leg.route,
             leg.backend,
-            Text(leg.verdict, _COLOURS[leg.verdict]),
+            Text(f"{leg.verdict} (known)" if leg.known_issue else leg.verdict, _COLOURS[leg.verdict]),
             _distance(leg.old, leg.before),
             _distance(leg.new, leg.after),
             _number(leg.new.tolerance or leg.old.tolerance),
@@ -79,6 +79,8 @@ def _reasons(upgrade: Upgrade) -> Iterator[str]:
             skipped[leg.reason] = skipped.get(leg.reason, 0) + 1
         elif leg.verdict != "same" or leg.reason:
             yield f"{leg.model} by {leg.route}: {leg.verdict}: {leg.reason}"
+            if leg.known_issue:
+                yield f"  known issue: {leg.known_issue.reason} {leg.known_issue.link}".rstrip()
             yield from (f"  {line}" for line in leg.said)
             for side, subject in (("before", leg.old), ("after", leg.new)):
                 yield from (f"  {side}: {line.strip()}" for line in tell_causes(subject))

@@ -28,13 +28,17 @@ DEFAULT_ROUTES = ("onnx", "onnx-torchscript", "mlprogram", "mlprogram-fp32")
 
 @dataclass(frozen=True)
 class KnownIssueEntry:
-    """Expect a failure; `*` stands for every model, route or backend."""
+    """Expect a failure; `*` stands for every model, route or backend.
+
+    package: a requirement, `onnxruntime>=1.21,<1.25`: with other versions the entry says nothing; None: with any.
+    """
 
     model: str
     route: str
     backend: str
     reason: str
     link: str
+    package: str | None = None
 
 
 @dataclass(frozen=True)

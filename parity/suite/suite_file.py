@@ -32,6 +32,7 @@ from parity.suite.suite_values import (
     is_command,
     is_model_file,
     is_new_route,
+    is_range,
     known_route,
     says_something,
     two_ends,
@@ -227,6 +228,11 @@ class KnownIssueTable(Table):
     backend: str = "*"
     reason: Annotated[Said, Field(description="What goes wrong, and in which versions.")]
     link: Annotated[Said, Field(description="The issue at the project that it is of.")] = ""
+    package: Annotated[
+        str | None,
+        AfterValidator(is_range),
+        Field(description="Only with these versions: onnxruntime>=1.21,<1.25. With others the entry says nothing."),
+    ] = None
 
 
 class ToolChainTable(Table):

@@ -11,6 +11,7 @@ from pydantic import (
     ValidationInfo,
 )
 
+from conversion.errors import ConversionError
 from conversion.own import FORMATS, PLACEHOLDERS
 from conversion.routes import ROUTES, tell_unknown
 from conversion.sources import KINDS
@@ -78,6 +79,19 @@ def two_ends(bounds: list[Any] | None) -> list[Any] | None:
             f"bounds are [fewest, most] images, or [[height, width], [height, width]] of sizes, not {bounds}"
         )
     return bounds
+
+
+def is_range(text: str | None) -> str | None:
+    if text is not None:
+        from parity.suite.toolchain import requirement
+
+        try:
+            wanted = requirement(text)
+        except ConversionError:
+            wanted = None
+        if wanted is None or not wanted.specifier or wanted.extras or wanted.marker or wanted.url:
+            raise ValueError(f"`{text}` is no package with versions; give them as onnxruntime>=1.21,<1.25")
+    return text
 
 
 def says_something(text: str) -> str:

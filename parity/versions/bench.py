@@ -23,6 +23,7 @@ from parity.diagnosis.causes import Explainer
 from parity.formats import format_of
 from parity.judging import Judging, judge_prediction, judge_with_prediction
 from parity.pipeline import artifact_of
+from parity.versions.cache import TOOLCHAINS
 from parity.versions.side import Side
 from parity.versions.toolchain_packages import installed
 from parity.versions.toolchain_side import Failure
@@ -285,7 +286,7 @@ def opened(side: Side, directory: Path, timeout: float) -> Iterator[Bench]:
         elif reason := why_not(chain):
             yield Bench(side, directory, timeout, skipped=reason)
         else:
-            built: Environment | ToolChainFailure = prepare(chain, directory / "toolchains")
+            built: Environment | ToolChainFailure = prepare(chain, directory / TOOLCHAINS)
             if isinstance(built, ToolChainFailure):
                 yield Bench(side, directory, timeout, failure=built)
             else:

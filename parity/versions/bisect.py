@@ -74,6 +74,11 @@ class History:
     first_fixed: str | None = None
     told: str = ""
 
+    @property
+    def newest(self) -> State | None:
+        """Return how the newest release did that could be judged; None where none could."""
+        return next((trial.state for trial in reversed(self.trials) if trial.state in _JUDGED), None)
+
 
 @dataclass(frozen=True)
 class Bisection:
@@ -87,11 +92,14 @@ class Bisection:
 
     @property
     def exit_code(self) -> int:
-        """0 no release is bad or broken, 1 one is, 3 nothing can be concluded."""
-        states = {trial.state for history in self.histories for trial in history.trials}
-        if states & _JUDGED.keys() - {"good"}:
+        """0 the newest release is good, 1 it is bad or broken, 3 nothing can be concluded.
+
+        A release that cannot be judged is passed over; the newest that can counts, of each model by each route.
+        """
+        newest = {history.newest for history in self.histories} - {None}
+        if newest - {"good"}:
             return 1
-        return 0 if "good" in states else 3
+        return 0 if newest else 3
 
 
 def bisect(
@@ -222,12 +230,12 @@ def _try(version: str, bench: Bench, tried: SuiteRoute, held: dict[tuple[str, st
     return Trial(version, _OF_SIDES[outcome.state], outcome.subject.reason)
 
 
-def installed_version(package: str) -> str:
-    """Return the installed version of a package; none is a ParityError."""
+def installed_version(package: str, option: str = "--bisect") -> str:
+    """Return the installed version of a package; none is a ParityError. option: that needs it."""
     try:
         return version_of(package)
     except PackageNotFoundError as error:
-        raise ParityError(f"--bisect {package}: not installed here; give the last release with --to") from error
+        raise ParityError(f"{option} {package}: not installed here; give the last release with --to") from error
 
 
 def list_releases(package: str, first: str, last: str) -> tuple[str, ...]:

@@ -20,11 +20,12 @@ from parity.backends import runtimes
 from parity.core.compare import compare
 from parity.core.errors import ParityError
 from parity.core.faults import known
-from parity.core.results import Case, Diagnosis, Environment, Prediction, Subject
+from parity.core.results import Case, Diagnosis, Environment, KnownIssue, Prediction, Subject
 from parity.core.tolerance import Tolerance
 from parity.formats.attributes import changed_attributes
 from parity.formats.facts import artifact_digest, changed_facts, facts
 from parity.pipeline import load_entry
+from parity.suite.known_issues import mark_known_issues
 from parity.versions.bench import Bench, Conversion, Outcome, SuiteRoute, opened, runtime_for
 from parity.versions.side import Side
 from parity.versions.upgrade_verdicts import REGRESSIONS, UPGRADE_VERDICTS, SideState, UpgradeVerdict, judge_upgrade
@@ -67,6 +68,11 @@ class UpgradeLeg:
     before: SideState = "inconclusive"
     after: SideState = "inconclusive"
 
+    @property
+    def known_issue(self) -> KnownIssue | None:
+        """Return the known issue that the new side is worse by; None where it is none."""
+        return self.new.known_issue if self.verdict in REGRESSIONS else None
+
 
 @dataclass(frozen=True)
 class Upgrade:
@@ -87,8 +93,8 @@ class Upgrade:
 
     @property
     def exit_code(self) -> int:
-        """0 nothing got worse, 1 something did or broke, 3 nothing can be concluded."""
-        verdicts = {leg.verdict for leg in self.legs}
+        """0 nothing got worse, 1 something did or broke, 3 nothing can be concluded; known issues do not count."""
+        verdicts = {leg.verdict for leg in self.legs if leg.known_issue is None}
         if verdicts & REGRESSIONS:
             return 1
         return 0 if verdicts & {"better", "same"} and not verdicts & {"inconclusive", "untried"} else 3
@@ -129,9 +135,21 @@ def upgrade(
                 progress(f"{entry.name}: {route}", len(legs) / total)
                 legs.append(_leg(SuiteRoute(suite, entry, reference, route), before, after))
         packages = {old.name: before.versions, new.name: after.versions}
-        remarks = (*before.remarks, *after.remarks)
+        marked, stale = _marked(suite, legs, before, after)
+        remarks = (*before.remarks, *after.remarks, *stale)
     summary: dict[str, int] = {verdict: sum(leg.verdict == verdict for leg in legs) for verdict in UPGRADE_VERDICTS}
-    return Upgrade(old.name, new.name, tuple(legs), environment(), packages, remarks, summary)
+    return Upgrade(old.name, new.name, marked, environment(), packages, remarks, summary)
+
+
+def _marked(
+    suite: Suite, legs: Sequence[UpgradeLeg], before: Bench, after: Bench
+) -> tuple[tuple[UpgradeLeg, ...], tuple[str, ...]]:
+    """Mark on each side what the suite expects to fail with its versions; says too what the new side mended."""
+    issues = suite.known_issues
+    olds, _ = mark_known_issues(tuple(leg.old for leg in legs), issues, partial=True, version_of=before.version)
+    news, stale = mark_known_issues(tuple(leg.new for leg in legs), issues, partial=True, version_of=after.version)
+    marked = (replace(leg, old=old, new=new) for leg, old, new in zip(legs, olds, news, strict=True))
+    return tuple(marked), tuple(f"{after.side.name}: {line}" for line in stale)
 
 
 def _leg(tried: SuiteRoute, old_bench: Bench, new_bench: Bench) -> UpgradeLeg:

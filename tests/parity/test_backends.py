@@ -265,6 +265,46 @@ def test_what_onnx_does_not_implement_is_no_fault_of_the_file(
     assert "does not implement all of it (No implementation for it)" in subject.reason
 
 
+def sampled(mode: str) -> Callable[[Any], None]:
+    """Let the image be sampled at a point for each pixel, by a mode of GridSample."""
+
+    def edit(model: Any) -> None:
+        rows = np.linspace(-1, 1, 32, dtype=np.float32)
+        grid = np.stack(np.meshgrid(rows, rows), -1)[None]
+        model.graph.initializer.append(onnx.numpy_helper.from_array(grid, "grid"))
+        first = next(node for node in model.graph.node if "image" in node.input)
+        sample = helper.make_node("GridSample", ["image", "grid"], ["sampled"], mode=mode, align_corners=1)
+        first.input[list(first.input).index("image")] = "sampled"
+        model.graph.node.insert(0, sample)
+
+    return edit
+
+
+def test_what_an_operator_of_onnx_says_it_does_not_do_is_no_fault_of_the_file(tmp_path: Path) -> None:
+    # Opset 17 calls it bilinear, onnx.reference knows linear alone, the name of opset 20.
+    path = edited(tmp_path, sampled("bilinear"))
+
+    assert judged(path, "onnxruntime").verdict == "pass"
+    assert (subject := judged(path, "onnx-reference")).verdict == "skipped"
+    assert subject.reason == (
+        f"{path}: onnx.reference does not implement all of it (GridSample interpolation only supports nearest, "
+        "linear, and cubic modes.)"
+    )
+
+
+def test_an_error_of_numpy_inside_an_operator_of_onnx_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from onnx.reference import ReferenceEvaluator
+
+    def fails(*arguments: object, **options: object) -> None:
+        raise ValueError("arrays of such a shape are not supported")
+
+    monkeypatch.setattr(ReferenceEvaluator, "run", fails)
+
+    assert judged(converted("onnx-torchscript").path, "onnx-reference").verdict == "error"
+
+
 @pytest.mark.parametrize("backend", ONNX_BACKENDS)
 def test_a_value_that_nobody_makes_is_one(backend: str, tmp_path: Path) -> None:
     def lost(model: Any) -> None:

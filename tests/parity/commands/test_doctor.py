@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 
 from conversion import ROUTES
 from parity.backends import BACKENDS
 from parity.commands.doctor import examine, warn_of_pairs
 from parity.core.results import Environment
+from parity.versions import examined
+from tests.parity.commands.command import Parity
+from tests.parity.tiny import save_pictures
+from tests.parity.versions import known_bad_models
 
 GOOD = {
     "numpy": "2.3.5",
@@ -116,3 +124,74 @@ def test_warnings_are_those_of_the_environment(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("parity.core.environment.environment", lambda: bad)
 
     assert examine().warnings == tuple(warn_of_pairs(bad.packages)) != ()
+
+
+@pytest.fixture
+def models(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Lay out the models of the known-bad pairs and a suite of two, with coremltools 9.0 in the environment."""
+    shutil.copy(known_bad_models.__file__, place / "models.py")
+    save_pictures(place / "photos")
+    (place / "parity.toml").write_text(
+        'images = ["photos/*.png"]\n[models.transposed]\nfactory = "models.py:grouped_transpose"\n'
+        'routes = ["mlprogram", "onnx"]\n'
+        '[models.sound]\nfactory = "models.py:control"\nroutes = ["onnx-torchscript"]\n'
+    )
+    monkeypatch.setattr(examined, "installed", lambda: {"coremltools": "9.0", "onnxruntime": "1.32.0"})
+    return place
+
+
+def test_a_model_that_hits_a_pair_is_told_before_it_is_converted(models: Path, parity: Parity) -> None:
+    done = parity("doctor", "transposed", "--json", "doctor.json")
+
+    assert (done.code, done.err) == (1, "")
+    assert done.out.splitlines() == [
+        "transposed: 1 of 15 known-bad pairs, by mlprogram, onnx",
+        "coremltools 9.0: the pass fuse_conv_batchnorm multiplies a ConvTranspose of several groups by the scales "
+        "of other channels [coremltools-conv-transpose-groups]",
+        "  at transposed; by mlprogram",
+        "  do: leave common::fuse_conv_batchnorm out of the pass_pipeline, or fold the batch norm in PyTorch",
+        "  see: https://github.com/pytorch/pytorch/issues/180995",
+    ]
+    written = json.loads((models / "doctor.json").read_text())
+    assert written["schema"] == "parity-doctor/1"
+    assert [(hit["pair"], hit["routes"], hit["modules"]) for hit in written["hits"]] == [
+        ("coremltools-conv-transpose-groups", ["mlprogram"], ["transposed"])
+    ]
+    assert not (models / ".parity").exists()
+
+
+def test_a_model_that_hits_none_is_exit_code_0(models: Path, parity: Parity) -> None:
+    done = parity("doctor", "sound", "--suite", "parity.toml")
+
+    assert (done.code, done.out) == (0, "sound: none of 15 known-bad pairs, by onnx-torchscript\n")
+
+
+def test_a_factory_is_looked_at_by_all_of_our_routes(models: Path, parity: Parity) -> None:
+    done = parity("doctor", "models.py:ceil_average_pool")
+
+    assert done.code == 1
+    assert done.out.startswith(f"ceil_average_pool: 1 of 15 known-bad pairs, by {', '.join(ROUTES)}\n")
+    assert "  at forward; by mlprogram, mlprogram-fp32, mlprogram-export" in done.out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--suite", "parity.toml"], "--suite and --json go with a MODEL"),
+        (["--json", "x.json"], "--suite and --json go with a MODEL"),
+        (["transpose"], "no model `transpose`"),
+        (["models.py:absent"], "no callable `absent`"),
+    ],
+)
+def test_bad_input_is_one_clear_line(models: Path, parity: Parity, words: list[str], told: str) -> None:
+    done = parity("doctor", *words)
+
+    assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1)
+    assert told in done.err
+
+
+def test_without_a_model_the_environment_is_printed(parity: Parity) -> None:
+    done = parity("doctor")
+
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("python 3.")

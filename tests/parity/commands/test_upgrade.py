@@ -14,7 +14,7 @@ import pytest
 from conversion.contract import ASSUMED, Contract
 from parity.cli import main
 from parity.core.results import Diagnosis, Environment, Subject
-from parity.versions import bisect, upgrade
+from parity.versions import bisect, matrix, upgrade
 from parity.versions.bench import Bench, Conversion, SuiteRoute
 from parity.versions.side import Side
 from parity.versions.toolchains import ToolChain, ToolChainFailure
@@ -69,6 +69,7 @@ def opened(place: Path, monkeypatch: pytest.MonkeyPatch) -> list[Side]:
 
     monkeypatch.setattr(upgrade, "opened", open_one)
     monkeypatch.setattr(bisect, "opened", open_one)
+    monkeypatch.setattr(matrix, "opened", open_one)
     return sides
 
 
@@ -195,7 +196,7 @@ def test_bisect_names_the_first_bad_and_the_first_fixed_release(
         "--bisect", "onnx", "--from", "onnx==1.15.0", "--to", "1.18.0", "--json", str(tmp_path / "b.json")
     )
 
-    assert code == 1
+    assert code == 0
     assert asked == [("onnx", "1.15.0", "1.18.0")]
     assert lines[0] == "onnx: 3 releases from 1.15.0 to 1.18.0, 3 tried"
     assert lines[1] == (
@@ -206,6 +207,75 @@ def test_bisect_names_the_first_bad_and_the_first_fixed_release(
     assert lines[5] == "other by onnx-torchscript on onnxruntime: good in every release that was tried"
     written = json.loads((tmp_path / "b.json").read_text())
     assert [history["first_bad"] for history in written["histories"]] == ["1.17.0", None]
+
+
+def test_a_matrix_is_shown_at_a_glance_and_written_in_every_format(
+    said: Said, opened: list[Side], tmp_path: Path
+) -> None:
+    names = ("json", "html", "junit", "markdown")
+    words = ("--matrix", "onnx==1.18.0,1.17.0,1.16.0", "--matrix", "onnxslim==0.1.97,0.1.98", "--model", "tiny")
+
+    code, lines, err = said(
+        *words,
+        *("--artifacts", str(tmp_path / "kept")),
+        *(part for name in names for part in (f"--{name}", str(tmp_path / name))),
+    )
+
+    assert (code, err) == (1, "")
+    assert lines[:2] == ["   1  onnx 1.18.0, onnxslim 0.1.97", "   2  onnx 1.18.0, onnxslim 0.1.98"]
+    (signs,) = [line.split()[3:] for line in lines if line.startswith((" tiny", "tiny  "))]
+    assert signs == ["✓", "=", "✗", "✗", "!", "!"]
+    assert "  with onnx 1.17.0, onnxslim 0.1.98" in lines
+    assert any(line.endswith("[because of onnx 1.17.0, alone]") for line in lines)
+    assert lines[-1] == "matrix of 3 of onnx by 2 of onnxslim: something got worse: 2 same, 2 worse, 2 broken"
+    assert len(opened) == 6
+    assert len(json.loads((tmp_path / "json").read_text())["legs"]) == 6
+    assert all((tmp_path / name).stat().st_size for name in names)
+
+    opened.clear()
+    assert said(*words, "--artifacts", str(tmp_path / "kept"))[0] == 1
+    assert opened == []
+
+
+def test_a_matrix_of_a_range_asks_for_the_releases(
+    said: Said, opened: list[Side], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(bisect, "list_releases", lambda *given: asked.append(given) or ("1.18.0", "1.19.0"))
+
+    code, _, _ = said(
+        *("--matrix", "onnx", "--from", "1.18", "--to", "1.19", "--matrix", "onnxslim==0.1.98"),
+        *("--model", "other", "--artifacts", str(tmp_path)),
+    )
+
+    assert (code, asked) == (0, [("onnx", "1.18", "1.19")])
+    assert [side.name for side in opened] == [f"onnx=={v} onnxslim==0.1.98" for v in ("1.18.0", "1.19.0")]
+
+
+def test_a_finished_file_is_compared_by_runtimes(
+    said: Said, place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shutil.copy(converted("onnx-torchscript").path, tmp_path / "theirs.onnx")
+    monkeypatch.setattr(upgrade, "opened", lambda side, directory, timeout: nullcontext(Bench(side, directory, 60)))
+
+    code, lines, err = said(
+        *(str(tmp_path / "theirs.onnx"), "--model", "models.py:tiny", "--images", "photos"),
+        *("--from", "onnxruntime==1.20.1", "--to", "installed", "--artifacts", str(tmp_path / "kept")),
+    )
+
+    assert (code, err) == (0, "")
+    assert lines[-1] == "onnxruntime==1.20.1 -> installed: nothing got worse: 1 same"
+    assert not (tmp_path / "kept").exists()
+
+
+def test_a_finished_file_is_no_converters_work(said: Said, place: Path, tmp_path: Path) -> None:
+    found = shutil.copy(converted("onnx-torchscript").path, tmp_path / "theirs.onnx")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(upgrade, "opened", lambda side, directory, timeout: nullcontext(Bench(side, directory, 60)))
+        code, lines, _ = said(str(found), "--model", "tiny", "--from", "onnx==1.17.0", "--to", "installed")
+
+    assert code == 3
+    assert any("is a finished file, which no converter makes anew" in line for line in lines)
 
 
 def test_bisect_goes_up_to_what_is_installed(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,6 +307,15 @@ def test_bisect_goes_up_to_what_is_installed(said: Said, monkeypatch: pytest.Mon
         (["--bisect", "onnx", "--from", "latest"], "Invalid version: 'latest'"),
         (["--bisect", "no-such-package", "--from", "1.0"], "--bisect no-such-package: not installed here"),
         (["absent.toml", "--with", "onnx==1.17.0"], "absent.toml: no such suite file"),
+        (["--matrix", "onnx==1.17.0,1.18.0", "--with", "onnx==1.17.0"], "goes with neither --with nor --bisect"),
+        (["--matrix", "onnx"], "--matrix onnx: give its versions, onnx==1.0,2.0, or --from and --to"),
+        (["--matrix", "onnx==1.17.0", "--matrix", "onnx==1.18.0"], "--matrix onnx: named twice"),
+        (["--matrix", "onnx==1.17.0"], "a matrix compares at least two versions of a package"),
+        (["--matrix", "onnx==1.17.0,1.18.0", "--from", "1.0"], "--from and --to go with a --matrix PACKAGE"),
+        (["--with", "onnx==1.17.0", "--html", "x.html"], "--html goes with --matrix"),
+        (["--with", "onnx==1.17.0", "--images", "photos"], "--images goes with a finished file"),
+        (["absent.onnx", "--with", "onnxruntime==1.17.0", "--model", "tiny"], "absent.onnx: no such file"),
+        (["a.onnx", "--with", "onnxruntime==1.17.0", "--route", "onnx"], "is a finished file, of no route"),
     ],
 )
 def test_bad_input_is_one_clear_line(said: Said, arguments: list[str], told: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from parity.core.results import KnownIssue, Subject, Verdict
@@ -47,6 +49,32 @@ def test_an_entry_for_something_else_marks_nothing_and_is_stale(other: KnownIssu
         f"known issue (model {other.model}, route {other.route}, backend {other.backend}: upstream) "
         "matches nothing in this suite; correct or remove it",
     )
+
+
+@pytest.mark.parametrize(
+    ("package", "version", "known"),
+    [
+        (None, "", True),
+        ("onnxruntime>=1.21,<1.25", "1.21.0", True),
+        ("onnxruntime>=1.21,<1.25", "1.24.4", True),
+        ("onnxruntime>=1.21,<1.25", "1.24.0rc1", True),
+        ("onnxruntime>=1.21,<1.25", "1.25.0", False),
+        ("onnxruntime>=1.21,<1.25", "1.20.1", False),
+        ("onnxruntime>=1.21,<1.25", "", False),  # it is not there
+    ],
+)
+def test_an_entry_holds_with_its_versions_alone(package: str | None, version: str, known: bool) -> None:
+    (marked,), stale = mark_known_issues(
+        (subject("fail"),), [replace(entry(model="net"), package=package)], version_of=lambda name: version
+    )
+
+    assert (marked.known_issue is not None, stale) == (known, ())
+
+
+def test_an_entry_for_other_versions_is_not_stale_where_nothing_fails() -> None:
+    assert mark_known_issues((subject("pass"),), [replace(entry(model="net"), package="torch<1")])[1] == ()
+    assert len(mark_known_issues((subject("pass"),), [replace(entry(model="net"), package="torch>1")])[1]) == 1
+    assert mark_known_issues((subject("pass"),), [replace(entry(), package="no-such-package>1")])[1] == ()
 
 
 def test_an_entry_that_no_longer_fails_is_stale() -> None:

@@ -168,7 +168,8 @@ MODEL_KEYS = (
         ),
         (
             model('[[known_issues]]\nmodel = "net"\nreason = "r"\nlinks = "l"'),
-            "[known_issues[0]] links: unknown key; did you mean link? (keys: model, route, backend, reason, link)",
+            "[known_issues[0]] links: unknown key; did you mean link? (keys: model, route, backend, reason, link, "
+            "package)",
         ),
         (
             model().replace("net]", "tolerance]") + "image = []",
@@ -221,6 +222,11 @@ MODEL_KEYS = (
         (
             model("[models.net.tolerance.onnx]\nprobability = nan"),
             "[models.net.tolerance.onnx] probability: Input should be",
+        ),
+        (
+            model(images='images = ["a.jpg"]')
+            + '\n[[known_issues]]\nmodel = "net"\nreason = "r"\npackage = "onnx"',
+            "[known_issues[0]] package: `onnx` is no package with versions; give them as onnxruntime>=1.21,<1.25",
         ),
         (
             model(images='images = ["a.jpg"]\nknown_issues = 3'),

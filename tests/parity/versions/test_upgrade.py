@@ -15,9 +15,9 @@ import pytest
 from conversion import Artifact
 from conversion.contract import ASSUMED, Contract
 from parity.core.errors import ParityError
-from parity.core.results import Environment, Prediction, Subject
+from parity.core.results import Environment, KnownIssue, Prediction, Subject
 from parity.judging import judge_with_prediction
-from parity.suite.suite import Suite, read_suite
+from parity.suite.suite import KnownIssueEntry, Suite, read_suite
 from parity.versions import upgrade as module
 from parity.versions.bench import Bench, Conversion, Outcome, SuiteRoute
 from parity.versions.side import Side
@@ -117,6 +117,52 @@ def test_what_got_worse_is_told_with_what_changed_in_the_file(
     assert leg.flips == sum(case.verdict == "flip" for case in leg.new.cases) > 0
     assert leg.max_abs_diff == pytest.approx(leg.new.max_abs_diff, abs=1e-4)
     assert found.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("package", "known", "code"),
+    [("onnx==1.17.0", False, 1), ("onnx>1.17.0", True, 3), ("onnx>1.17.0,<1.18.0", False, 1)],
+)
+def test_a_known_issue_holds_for_the_versions_of_its_side(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str, known: bool, code: int
+) -> None:
+    sides(monkeypatch, good, wrong)
+    issue = KnownIssueEntry("tiny", "*", "*", "upstream", "https://example.org/1", package)
+
+    found = upgrade(replace(suite, known_issues=(issue,)), OLD, NEW, models=["tiny"], artifacts=tmp_path)
+
+    (leg,) = found.legs
+    assert (leg.verdict, leg.known_issue is not None, found.exit_code) == ("worse", known, code)
+    assert leg.old.known_issue is None
+    assert found.remarks == ()
+
+
+def test_a_known_issue_does_not_hide_what_else_got_worse(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sides(monkeypatch, good, wrong)
+    known = replace(suite, known_issues=(KnownIssueEntry("tiny", "*", "*", "upstream", ""),))
+
+    found = upgrade(known, OLD, NEW, artifacts=tmp_path, routes=["onnx-torchscript"])
+
+    assert [leg.known_issue is not None for leg in found.legs] == [True, False]
+    assert found.exit_code == 1
+
+
+def test_a_known_issue_that_the_new_side_mends_is_told(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sides(monkeypatch, wrong, good)
+    issue = KnownIssueEntry("tiny", "onnx-torchscript", "onnxruntime", "upstream", "")
+
+    found = upgrade(replace(suite, known_issues=(issue,)), OLD, NEW, models=["tiny"], artifacts=tmp_path)
+
+    assert found.legs[0].old.known_issue == KnownIssue("upstream", "")
+    assert found.remarks == (
+        "installed: known issue (model tiny, route onnx-torchscript, backend onnxruntime: upstream) no longer fails"
+        "; remove it from the suite file",
+    )
+    assert found.exit_code == 0
 
 
 def test_what_got_better_is_no_failure(suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
