@@ -93,7 +93,7 @@ def excused_told(excused: int, images: int, allowed: float | None, measured: int
     """Say how many images are beyond the tolerance and pass; empty where there are none."""
     if not excused or allowed is None or not measured:
         return ""
-    are = "image is" if excused == 1 else "images are"
+    are = "images is" if excused == 1 else "images are"
     return (
         f"{excused:,} of {images:,} {are} beyond {allowed:.2g}, and within what rounding costs PyTorch on that "
         f"very image; at most {most_beyond(images, measured):,} are expected"

@@ -21,6 +21,7 @@ from parity.core.noise import (
     FP32,
     FP32_CAP,
     FP32_FACTOR,
+    SAMPLE,
 )
 from parity.core.rounding import fp16_answers as fp16_answers
 
@@ -161,7 +162,7 @@ def with_second_look(tolerance: Tolerance, precision: str, measured: int, images
     by, and a tolerance that was not measured says what it says. measured: on how many of the `images`.
     """
     rounded = precision == "fp16" or tolerance.compressed
-    if tolerance.cost is None or not rounded or not 0 < measured < images:
+    if tolerance.cost is None or not rounded or not measured or images <= SAMPLE:
         return tolerance
     compressed = (COMPRESSION_FACTOR, COMPRESSION_CAP)
     factor, cap = compressed if tolerance.compressed else (FP16_FACTOR, FP16_CAP)
