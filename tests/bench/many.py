@@ -35,8 +35,9 @@ from parity.suite.images import ImageSet
 from parity.suite.models import load_classifier
 
 ROOT = Path(__file__).parents[2]
-PHOTOS = ROOT / "fixtures" / "images" / "photos"
-SEED, SIDE = 17, 224
+# The trained networks, and what their pictures are made of.
+MODELS = {"efficientnet_lite0": "photos/*.jpg", "mobilenet_v2_digits": "digits/*.png"}
+SEED = 17
 FEW, SIZES = 100, (100, 1_000, 5_000)
 # A fault is to move the worst of the few by so many times what is allowed: just enough to be caught.
 JUST, STEPS, ATTEMPTS, GROWTH = 1.2, 3, 6, 1.25
@@ -55,17 +56,18 @@ class Fault:
     pixels: Callable[[np.ndarray, float], np.ndarray] | None = None
 
 
-def pictures(count: int) -> np.ndarray:
-    """Make varied pictures of the fixtures' photos, each the same however many there are: uint8 [N, H, W, 3]."""
-    photos = [Image.open(path).convert("RGB") for path in sorted(PHOTOS.glob("*.jpg"))]
-    return np.stack([picture(photos[index % len(photos)], index) for index in range(count)])
+def pictures(model: str, size: tuple[int, int], count: int) -> np.ndarray:
+    """Make varied pictures of the fixtures' images, each the same however many there are: uint8 [N, H, W, 3]."""
+    paths = sorted((ROOT / "fixtures" / "images").glob(MODELS[model]))
+    photos = [Image.open(path).convert("RGB") for path in paths]
+    return np.stack([picture(photos[index % len(photos)], size, index) for index in range(count)])
 
 
-def picture(photo: Image.Image, index: int) -> np.ndarray:
+def picture(photo: Image.Image, size: tuple[int, int], index: int) -> np.ndarray:
     random = np.random.default_rng((SEED, index))
     side = int(min(photo.size) * random.uniform(0.15, 1))
     left, top = (int(random.integers(0, extent - side + 1)) for extent in photo.size)
-    crop = photo.crop((left, top, left + side, top + side)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+    crop = photo.crop((left, top, left + side, top + side)).resize(size[::-1], Image.Resampling.BICUBIC)
     mirrored = np.asarray(crop, np.float64)[:, :: 1 if random.random() < 0.5 else -1]
     noise = random.normal(0, random.choice([0, 0, 8, 20]), mirrored.shape)
     return np.clip(np.rint(mirrored * random.uniform(0.5, 1.4) + noise), 0, 255).astype(np.uint8)
@@ -110,12 +112,13 @@ def shifted(layer: str, field: str) -> Change:
 def blurred(pixels: np.ndarray, size: float) -> np.ndarray:
     """Mix pictures with what a box of three by three makes of them, as another filter of a resize would."""
     wide = np.pad(pixels.astype(np.float32), ((0, 0), (1, 1), (1, 1), (0, 0)), "edge")
-    box = sum(wide[:, y : y + SIDE, x : x + SIDE] for y in range(3) for x in range(3)) / 9
+    _, height, width, _ = pixels.shape
+    box = sum(wide[:, y : y + height, x : x + width] for y in range(3) for x in range(3)) / 9
     return np.clip(np.rint(pixels + size * (box - pixels)), 0, 255).astype(np.uint8)
 
 
 def faults(classifier: Classifier) -> Iterator[Fault]:
-    """List ten faults: in the first, a middle and the last of the layers, and in what is around them."""
+    """List ten faults of a trained network: in its first, a middle and its last layers, and around them."""
     named = dict(classifier.module.named_modules())
     convolutions = [name for name, layer in named.items() if isinstance(layer, torch.nn.Conv2d)]
     norms = [name for name, layer in named.items() if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm)]
@@ -228,10 +231,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--largest", type=int, default=SIZES[-1], help="Pictures for the sound file.")
     parser.add_argument("--faulty", type=int, default=SIZES[-1], help="Pictures for those with a fault.")
+    parser.add_argument("--model", choices=MODELS, default=next(iter(MODELS)), help="The trained network.")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    classifier = load_classifier(f"{ROOT}/fixtures/models.py:efficientnet_lite0")
-    pixels = pictures(options.largest)
+    classifier = load_classifier(f"{ROOT}/fixtures/models.py:{options.model}")
+    pixels = pictures(options.model, classifier.preprocessing.size, options.largest)
     bench = Bench(classifier, pixels, load_reference(classifier, 2)(pixels), {})
     print(f"{classifier.name} by mlprogram (fp16) on coreml-evaluator")
     print(

@@ -12,9 +12,11 @@ import pytest
 from parity import ParityError
 from parity.core.results import Run, to_json
 from parity.stream.aggregate import read_results
+from parity.stream.causes import choose
 from parity.stream.engines import stream
 from parity.stream.job import Job, Shard
 from parity.stream.judge_saved import judge_file
+from parity.stream.listing import list_images
 from parity.stream.merging import merge_cases
 from parity.stream.running import run_shard
 from tests.parity import sensitive
@@ -219,3 +221,11 @@ def test_a_fault_is_caught_and_explained(place: Path, tmp_path: Path) -> None:
 
     assert found.verdict == "fail"
     assert "drift of 70 image(s)" in found.reason
+
+
+def test_excused_images_are_among_those_that_a_failure_is_explained_on(place: Path, whole: Path) -> None:
+    (found,) = read_results(whole, 0.01).subjects
+
+    chosen = choose([found], list_images(place / "pictures"))
+
+    assert {int(image.removesuffix(".png")) for image in own(whole)} == {*chosen[: len(own(whole))]}
