@@ -12,16 +12,19 @@ import pytest
 
 from conversion import Artifact
 from parity.backends.reference import Reference, make_reference, spaced_sample
+from parity.core.compare import compare
 from parity.core.results import Answer, Case, Environment, Prediction, Run, Subject, from_json, summarise, to_json
-from parity.core.tolerance import Tolerance
-from parity.judging import Judging, judge, judge_prediction
+from parity.core.tally import tally_of
+from parity.core.tolerance import SecondLook, Tolerance
+from parity.judging import Judging, judge, judge_prediction, second_look
 from parity.report.html import to_html
 from parity.report.markdown import to_markdown
 from parity.report.terminal import make_console, print_run
 from parity.stream.judge_saved import judge_run
 from parity.suite.images import ImageSet
 from parity.testing.items import _fails
-from tests.parity import sensitive, tiny
+from tests.parity import compressing, sensitive, tiny
+from tests.parity.compressing import compressed
 
 EVALUATOR = "coreml-evaluator"
 ANSWER = Answer("red", 0.5)
@@ -130,6 +133,26 @@ def test_in_pytest_the_excused_images_fail_where_they_are_too_many() -> None:
 
     assert [_fails(too_many, case) for case in too_many.cases] == [True, False]
     assert [_fails(one_drifts, case) for case in one_drifts.cases] == [True, False, False]
+
+
+# Compressed weights
+
+
+@pytest.mark.parametrize(("moved", "fails"), [(0.0, False), (0.12, True)])
+def test_an_image_is_excused_by_what_the_files_compression_costs_on_it(moved: float, fails: bool) -> None:
+    file, model = compressed("int8"), compressing.reference()
+    answers = compressing.answers(file).astype(np.float64)
+    answers[:, 0] += moved
+    # So strict that compression alone is beyond it on each picture.
+    allowed = Tolerance(1e-4, cost=3e-5, compressed="int8 weights", second=SecondLook(3.0, 0.15, 64))
+    labels = model.prediction.labels
+    cases = compare(model.prediction, Prediction(answers, labels), allowed, model.images.names).cases
+    assert {case.verdict for case in cases} <= {"drift", "flip"}
+
+    again = second_look(model.model, file, allowed)(cases, model.images.pixels, *model.numbers)
+
+    assert (tally_of(again).failing > 0) == fails
+    assert all(one.own_allowed is None or one.own_allowed <= 0.15 for one in again)
 
 
 # Saved results
