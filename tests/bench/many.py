@@ -99,12 +99,11 @@ def epsilon(layer: str) -> Change:
 
 
 def shifted(layer: str, field: str) -> Change:
-    """Move each channel by chance, by so much of the root mean square of them all."""
+    """Move each channel by chance, by so much on the whole."""
 
     def change(module: Any, size: float) -> None:
         values = getattr(module.get_submodule(layer), field)
-        chance = torch.randn(values.shape, generator=torch.Generator().manual_seed(SEED))
-        values.add_(size * values.square().mean().sqrt() * chance)
+        values.add_(size * torch.randn(values.shape, generator=torch.Generator().manual_seed(SEED)))
 
     return change
 
@@ -257,6 +256,8 @@ def main() -> None:
                 wrong += [count for count in larger if candidate.judged(name, count).verdict != "fail"]
                 break
             size *= GROWTH
+        else:
+            wrong.append(FEW)
     sys.exit(bool(wrong))
 
 
