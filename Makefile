@@ -6,6 +6,7 @@
 #   make faults  inject the catalogue of faults into six networks and print what was detected and named
 #   make slow    run all tests, and write to tests/slow.txt those that take long, which `make test` leaves out
 #   make bench   the benchmark        make fuzz   2,000 damaged model files
+#   make many                 a trained network on up to 5,000 pictures, sound and with ten small faults
 #   make variants             the models of fixtures/ by every target and compression: size, |dp|, verdict
 #   make zoo                  networks of torchvision, timm and transformers by every route; hours, goes on where
 #                             it stopped; ONLY=timm/ for a part; writes docs/zoo.md
@@ -20,7 +21,7 @@ BIN := .venv/bin
 # Else each of a hundred processes compiles every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-all slow browser test-kernels lint bench variants zoo conformance conformance-native fuzz attack faults venv clean
+.PHONY: run test test-all slow browser test-kernels lint bench many variants zoo conformance conformance-native fuzz attack faults venv clean
 
 run: .venv/.installed
 	$(BIN)/parity run fixtures/parity.toml --json results.json
@@ -50,6 +51,9 @@ lint: .venv/.installed
 bench: .venv/.installed
 	$(BIN)/python tests/bench/bench.py
 	$(BIN)/python tests/bench/stream.py
+
+many: .venv/.installed
+	$(BIN)/python tests/bench/many.py
 
 variants: .venv/.installed
 	$(BIN)/python tests/bench/variants.py

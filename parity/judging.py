@@ -8,32 +8,48 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
 
 from conversion.artifact import Artifact
+from conversion.deployed import deployed_module
 from conversion.errors import ConversionError
 from conversion.guards.torch_defaults import with_torch_defaults
 from parity.backends import Backend, CannotRunError, OutputNotFoundError, find_backend, record_names
 from parity.backends.outputs import mapping_told, shape_told
+from parity.backends.own_cost import own_cost
 from parity.backends.recorded import Recorded
 from parity.backends.reference import Reference
 from parity.backends.vision import vision_told
 from parity.contract.words import contract_told, unstated_told
-from parity.core.compare import compare, with_exact_sums
+from parity.core.compare import compare, compare_again, with_exact_sums
 from parity.core.errors import ParityError
 from parity.core.measuring import outputs_of
-from parity.core.results import Comparison, Prediction, Subject
-from parity.core.tolerance import Tolerance, scaled, too_costly
+from parity.core.noise import DRAWS
+from parity.core.results import FAILING_CASES, Case, Comparison, Prediction, Subject
+from parity.core.second_look import look_again
+from parity.core.tally import tally_of
+from parity.core.tolerance import Apart, Tolerance, differences, scaled, too_costly
 from parity.diagnosis.chain import guilty_hop
+from parity.diagnosis.compression import compressed_copy, read_compression
 from parity.diagnosis.compression_cost import allowed_for
 from parity.diagnosis.compression_twin import compressed_twin
 from parity.metrics.classification.labels import tell_labels_apart
 from parity.suite.images import NOISE, are_noise, pixels_digest
 
+if TYPE_CHECKING:
+    import torch
+
+    from conversion import Model
+
 LOG = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+# Takes cases, the pixels of their images, PyTorch's answers to them and what measures distances.
+LookAgain = Callable[..., Sequence[Case]]
 
 
 @dataclass(frozen=True)
@@ -109,8 +125,8 @@ def judge_prediction(
     """Compare answers that an artefact gave on a backend with the reference, wherever it ran."""
     # The strictest first: what passes it needs no measuring of what rounding costs.
     for allowed in [judging.tolerance] if judging.tolerance else allowed_for(reference, artifact):
-        allowed = scaled(allowed, judging.scale)
-        comparison = compare(reference.prediction, candidate, allowed, reference.images.names)
+        allowed = scaled(reference.with_second_look(allowed, artifact.precision), judging.scale)
+        comparison = compared(reference, artifact, candidate, allowed)
         if comparison.verdict != "fail":
             break
     hidden = None
@@ -127,6 +143,8 @@ def judge_prediction(
         recorded_by=candidate.source,
         remarks=(*subject.remarks, *filter(None, (strange, lost))),
         compressed_alike=hidden is not None,
+        measured_on=allowed.second.measured if allowed.second else 0,
+        excused=tally_of(comparison.cases).excused,
     )
     if are_noise(reference.images.pixels):
         # No tolerance makes a proof of it, when it is judged again by another either.
@@ -147,6 +165,51 @@ def judge_prediction(
     return judged
 
 
+def compared(reference: Reference, artifact: Artifact, candidate: Prediction, allowed: Tolerance) -> Comparison:
+    """Compare answers with the reference's, and look again at the images beyond the tolerance where it says how.
+
+    Where what rounding costs one image cannot be measured, what was compared stands.
+    """
+    names, second = reference.images.names, allowed.second
+    comparison = compare(reference.prediction, candidate, allowed, names)
+    if comparison.verdict != "fail" or second is None or not comparison.cases:
+        return comparison
+    answers, apart = reference.numbers
+    again = second_look(reference.model, artifact, allowed)
+    cases = again(comparison.cases, reference.images.pixels, answers, apart)
+    return compare_again(reference.prediction, comparison, cases, second.measured)
+
+
+def second_look(model: Model, artifact: Artifact, allowed: Tolerance) -> LookAgain:
+    """Make what looks again at the images of an artefact, some at a time; nothing is loaded before it is asked.
+
+    It takes cases, the pixels of their images, PyTorch's answers to them and what measures distances.
+    """
+    second = allowed.second
+
+    @cache
+    def module() -> torch.nn.Module:
+        deployed: torch.nn.Module = deployed_module(model)
+        compression = read_compression(model, artifact) if allowed.compressed else None
+        return compressed_copy(deployed, compression.sound) if compression else deployed
+
+    def again(
+        cases: Sequence[Case], pixels: np.ndarray, answers: np.ndarray, apart: Apart = differences
+    ) -> Sequence[Case]:
+        if second is None or not any(case.verdict in FAILING_CASES for case in cases):
+            return cases
+        # What is computed in fp32 is the same at every draw.
+        draws = DRAWS if artifact.precision == "fp16" else 1
+        try:
+            cost = own_cost(module(), artifact.precision, pixels, answers, apart)
+            return look_again(cases, allowed.distance, second, draws, cost)
+        except Exception as error:  # the module's own, or one of torch, whose every operation is met here
+            LOG.info("what rounding costs single images cannot be measured: %s", error)
+            return cases
+
+    return again
+
+
 def hidden_by_compression(
     allowed: Tolerance, reference: Reference, artifact: Artifact, candidate: Prediction, scale: float = 1.0
 ) -> tuple[Reference, Comparison, Tolerance] | None:
@@ -159,8 +222,8 @@ def hidden_by_compression(
     if twin is None:
         return None
     for stricter in twin.tolerances(artifact):
-        stricter = scaled(stricter, scale)
-        apart = compare(twin.prediction, candidate, stricter, twin.images.names)
+        stricter = scaled(twin.with_second_look(stricter, artifact.precision), scale)
+        apart = compared(twin, artifact, candidate, stricter)
         if apart.verdict != "fail":
             return None
     reason = (

@@ -16,8 +16,16 @@ from conversion.sources.transform_check import difference_told
 from parity.backends.pytorch import check_repeatable, load_reference, named
 from parity.core.errors import ParityError
 from parity.core.metric import metric_of
+from parity.core.noise import SAMPLE
 from parity.core.results import Prediction
-from parity.core.tolerance import Apart, CostUnknownError, Tolerance, measure_fp16_cost, measure_fp32_cost
+from parity.core.tolerance import (
+    Apart,
+    CostUnknownError,
+    Tolerance,
+    measure_fp16_cost,
+    measure_fp32_cost,
+    with_second_look,
+)
 from parity.suite.images import ImageSet
 
 if TYPE_CHECKING:
@@ -51,17 +59,24 @@ class Reference:
 
     @cached_property
     def fp16_cost(self) -> float:
-        """Return what rounding to fp16 costs PyTorch itself on these images."""
+        """Return what rounding to fp16 costs PyTorch itself on these images, or on a sample of many."""
         return self.measured_by(measure_fp16_cost)
 
     @cached_property
     def fp32_cost(self) -> float:
         """Return what fp32 costs PyTorch itself on these images."""
-        return self.measured_by(measure_fp32_cost)
+        answers, apart = self.numbers
+        return measure_fp32_cost(self.model, self.images.pixels, answers, apart)
+
+    @property
+    def sample(self) -> np.ndarray:
+        """List the places of the images that rounding is measured on: all, or some of many, evenly spaced."""
+        return spaced_sample(len(self.images.names))
 
     def measured_by(self, measure: Callable[[Model, np.ndarray, np.ndarray, Apart], float]) -> float:
-        """Return what a measurement of PyTorch's own module comes to on these images."""
-        return measure(self.model, self.images.pixels, *self._numbers)
+        """Return what a measurement of PyTorch's own module comes to on these images, or on a sample of many."""
+        answers, apart = self.numbers
+        return measure(self.model, self.images.pixels[self.sample], answers[self.sample], apart)
 
     def cost(self, precision: Precision) -> float:
         """Return what a precision costs PyTorch itself on these images."""
@@ -69,10 +84,17 @@ class Reference:
 
     def tolerances(self, artifact: Artifact) -> Iterator[Tolerance]:
         """Give the default tolerances of an artefact by the metric, the strictest first."""
-        return metric_of(self.prediction.measured[0].kind).tolerances(artifact, self.cost, "these images")
+        images, count = len(self.images.names), len(self.sample)
+        many = artifact.precision == "fp16" and count < images
+        measured_on = f"{count} images, evenly spaced over all {images}" if many else "these images"
+        return metric_of(self.prediction.measured[0].kind).tolerances(artifact, self.cost, measured_on)
+
+    def with_second_look(self, tolerance: Tolerance, precision: str) -> Tolerance:
+        """Let images beyond be looked at again, where the tolerance was measured on a sample of them."""
+        return with_second_look(tolerance, precision, len(self.sample), len(self.images.names))
 
     @property
-    def _numbers(self) -> tuple[np.ndarray, Apart]:
+    def numbers(self) -> tuple[np.ndarray, Apart]:
         """Return the answers, and what measures how far others are from them."""
         specs = self.prediction.measured
         if len(specs) > 1:
@@ -96,3 +118,9 @@ def make_reference(model: Model, images: ImageSet) -> Reference:
         return Reference(model, images, named(model.task, empty))
     check_repeatable(model, predict, images.pixels)
     return Reference(model, images, predict(images.pixels))
+
+
+def spaced_sample(images: int) -> np.ndarray:
+    """List the places of SAMPLE images among so many, evenly spaced; all where there are no more."""
+    count = min(SAMPLE, images)
+    return np.arange(count) * images // max(count, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from decimal import ROUND_CEILING, Context
 
 from parity.core.measuring import Varieties, aligned, exact_numbers, measured_cases, outputs_of, reference_rows
@@ -19,6 +20,7 @@ from parity.core.results import (
     Run,
     Subject,
 )
+from parity.core.second_look import excused_told
 from parity.core.tally import judge, tally_of
 from parity.core.tolerance import Tolerance
 
@@ -43,9 +45,23 @@ def compare(
         return Comparison("fail", pairs, allowed, None, None, None, (), outputs)
     cases = tuple(measured_cases(pairs, images, candidate.top1, allowed))
     tally = tally_of(cases)
-    varieties = [metric_of(spec.kind).variety(rows) for spec, rows in zip(specs, expected, strict=True)]
-    verdict, reason, required = judge(tally, Varieties(tuple(varieties)), allowed)
+    verdict, reason, required = judge(tally, _varieties(reference, len(images)), allowed)
     return Comparison(verdict, reason, allowed, required, tally.top1_agreement, tally.max_abs_diff, cases, outputs)
+
+
+def compare_again(
+    reference: Prediction, comparison: Comparison, cases: Sequence[Case], measured: int
+) -> Comparison:
+    """Judge a comparison by cases that were looked at again; measured: on how many images its tolerance was."""
+    tally = tally_of(cases)
+    verdict, reason, required = judge(tally, _varieties(reference, len(cases)), comparison.tolerance, measured)
+    return replace(comparison, verdict=verdict, reason=reason, required_tolerance=required, cases=tuple(cases))
+
+
+def _varieties(reference: Prediction, images: int) -> Varieties:
+    specs = reference.measured
+    rows = [reference_rows(spec, reference, images) for spec in specs]
+    return Varieties(tuple(metric_of(spec.kind).variety(each) for spec, each in zip(specs, rows, strict=True)))
 
 
 def with_exact_sums(
@@ -138,8 +154,14 @@ def explain_failure(subject: Subject, case: Case | None = None) -> str:
     if subject.first_divergence:
         where = subject.first_divergence
         lines.append(f"  first divergence: {tell_divergence(where)}")
-    lines += [f"  note: {remark}" for remark in subject.remarks]
+    lines += [f"  note: {remark}" for remark in remarks_of(subject)]
     return "\n".join(lines)
+
+
+def remarks_of(subject: Subject) -> tuple[str, ...]:
+    """List what a reader of the verdict should know, and how many images pass by an allowance of their own."""
+    excused = excused_told(subject.excused, subject.images, subject.tolerance, subject.measured_on)
+    return (*subject.remarks, *filter(None, (excused,)))
 
 
 def tell_causes(subject: Subject) -> list[str]:
@@ -203,15 +225,21 @@ def _distances(case: Case, comparison: Comparison) -> Iterator[str]:
         yield (
             f"  largest difference {case.max_abs_diff:.3g} at {case.worst_label!r} "
             f"({case.worst_reference:.4g} against {case.worst_candidate:.4g}), "
-            f"allowed {comparison.tolerance:.3g}"
+            f"allowed {_allowed(case, comparison)}"
         )
     names = {output.name: output.distance for output in comparison.outputs}
     for one in case.outputs:
         if one.verdict in FAILING_CASES and one.distance is not None:
             yield (
                 f"  output `{one.output}`: {names.get(one.output, 'distance')} {one.distance:.3g}, "
-                f"allowed {comparison.tolerance:.3g}"
+                f"allowed {_allowed(case, comparison)}"
             )
+
+
+def _allowed(case: Case, comparison: Comparison) -> str:
+    if case.own_allowed is None:
+        return f"{comparison.tolerance:.3g}"
+    return f"{case.own_allowed:.3g} by what rounding costs on this very image"
 
 
 def _answers(case: Case) -> str:

@@ -75,6 +75,7 @@ class Case:
     snr_db, psnr_db: of the candidate's vector against the reference's; None where they are equal.
     top: the classes that are among the five most probable of either, the reference's most probable first.
     truth: the label that the image really has, where it is known.
+    own_allowed: what is allowed on this very image, where it is beyond the tolerance and more; None: the tolerance.
     Numbers are None where the candidate's answer is not finite.
     """
 
@@ -94,6 +95,7 @@ class Case:
     top: tuple[ClassPair, ...] = ()
     truth: str | None = None
     outputs: tuple[OutputCase, ...] = ()
+    own_allowed: Proportion | None = None
 
     @property
     def same_answer(self) -> bool:

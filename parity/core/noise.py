@@ -34,6 +34,23 @@ FP16_FACTOR, FP16_FLOOR, FP16_CAP = 3.0, 1e-2, 5e-2
 # the mildest compression that there is, costs EfficientNet-Lite0 0.10 on photos; the cap is half as much again, and
 # whoever compresses by more is told which layers cost it.
 COMPRESSION_FACTOR, COMPRESSION_CAP = 3.0, 0.15
+# Of fp16 and of compression what rounding costs is measured on so many images, evenly spaced over all, so that the
+# tolerance is the same for 100 images and for 50,000. Another image costs more than all of them once in 65 times.
+SAMPLE = 64
+# An image beyond is allowed the same factor times what rounding costs on it. A single draw of that says little: two
+# roundings of one image are two draws of about one normal number, and that of the candidate is three times as far
+# as the other on every fifth image. So the cost of an image is the root mean square of so many draws, half as much
+# again: about the largest of five. With this at most 1 sound conversion of 100 fails on 5,000 images, and 3 on
+# 50,000, whatever their sensitivities are (tests/parity/core/test_second_look.py).
+DRAWS, DRAWN_SPREAD = 32, 1.5
+# Of these so many tell it where it is clear: within the factor times their root mean square, or beyond twice what
+# the image would be allowed by them.
+FIRST_DRAWS, CLEARLY_BEYOND = 8, 2.0
+# In all no more draws than images, as that is what the run costs anyway, and where there are few of them so many.
+SECOND_LOOKS = 128
+# So seldom may chance alone put more images beyond the tolerance than are expected: a suite has many legs, and runs
+# for years. It costs little: 111 of 5,000 images may be beyond, and it were 92 with a confidence of 95 %.
+BEYOND_CHANCE = 1e-4
 # What may excuse another label, whatever else is allowed: no tolerance above excuses arithmetic that moves a
 # probability by more, fp16 included, so two classes further apart than twice this were not tied.
 TIE_TOLERANCE = 5e-2

@@ -106,6 +106,8 @@ class Subject:
     remarks: what somebody who reads the verdict should know of how it came about, a line each.
     outputs: what was measured; empty for a classifier.
     compressed_alike: whether the cases compare with PyTorch's model with the file's own compressed weights.
+    measured_on: how many of the images the tolerance was measured on, where images beyond it are looked at again;
+        else 0. excused: how many images are beyond it, and within what is allowed on that very image.
     """
 
     model: str
@@ -136,6 +138,8 @@ class Subject:
     remarks: tuple[str, ...] = ()
     outputs: tuple[MeasuredOutput, ...] = ()
     compressed_alike: bool = False
+    measured_on: Count = 0
+    excused: Count = 0
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from parity.core.errors import ParityError
 from parity.core.metric import metric_of
 from parity.core.noise import SAVED_ROUNDING
 from parity.core.results import FAILING_CASES, Case, CaseVerdict, Run, Subject, summarise
+from parity.core.second_look import excess_told
 from parity.core.tally import tally_of
 
 
@@ -51,9 +52,21 @@ def contradictions(case: Case) -> Iterator[str]:
         yield f"max_abs_diff is {case.max_abs_diff}, and that of the outputs is {largest}"
 
 
+def own_trouble(case: Case, tolerance: float, measured_on: int) -> Iterator[str]:
+    """Say why an image cannot have an allowance of its own; measured_on: how many images the tolerance was."""
+    own, distance = case.own_allowed, case.max_abs_diff
+    if own is None:
+        return
+    if not measured_on:
+        yield f"own_allowed is {own:g}, and no image of this comparison was looked at again"
+    if own <= tolerance or distance is None or distance <= tolerance:
+        yield f"own_allowed is {own:g} and max_abs_diff {distance}, and all images are allowed {tolerance:g}"
+
+
 def possible(case: Case, tolerance: float) -> str:
     """Say why the verdict of an image cannot be what it says, whatever rule gave it; empty where it can."""
     passes, distance = case.verdict not in FAILING_CASES, case.max_abs_diff
+    tolerance = max(tolerance, case.own_allowed or 0.0)
     if passes and (distance is None or distance > tolerance):
         what = "distance" if case.outputs else "|dp|"
         apart = f"no finite {what}" if distance is None else f"{what} {distance:g}"
@@ -91,6 +104,12 @@ def _subject(s: Subject) -> Iterator[str]:
             yield f"{image} is there {times} times, and an image is counted once"
     for case in s.cases:
         yield from (f"{case.image}: {trouble}" for trouble in contradictions(case))
+        if s.tolerance is not None:
+            own = own_trouble(case, s.tolerance, s.measured_on)
+            yield from (f"{case.image}: {trouble}" for trouble in own)
+    listed = tally_of(s.cases).excused
+    if s.excused > s.images or s.excused < listed or (not s.counts and s.excused != listed):
+        yield f"excused is {s.excused}, and {listed} of {len(s.cases)} cases are"
     yield from _counted(s) if s.counts else _listed(s)
     if s.verdict == "pass" and (not s.images or s.tolerance is None):
         yield f"verdict is pass, with {s.images} images and a tolerance of {s.tolerance}"
@@ -128,7 +147,8 @@ def _counted(s: Subject) -> Iterator[str]:
     if any(count > s.counts.get(verdict, 0) for verdict, count in listed.items()):
         yield f"the counts are {_counts(s.counts)}, and the cases that are listed {_counts(listed)}"
     failing = sum(count for verdict, count in s.counts.items() if verdict in FAILING_CASES)
-    if (s.verdict == "fail") != bool(failing):
+    excess = s.tolerance is not None and excess_told(s.excused, s.images, s.tolerance, s.measured_on)
+    if (s.verdict == "fail") != bool(failing or excess):
         yield f"verdict is {s.verdict}, and the counts are {_counts(s.counts)}"
     if s.tolerance is not None:
         yield from filter(None, (possible(case, s.tolerance) for case in s.cases))

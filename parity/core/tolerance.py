@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parity.core.errors import ParityError
-from parity.core.noise import FP16_CAP, FP16_FACTOR, FP16_FLOOR, FP32, FP32_CAP, FP32_FACTOR
+from parity.core.noise import (
+    COMPRESSION_CAP,
+    COMPRESSION_FACTOR,
+    FP16_CAP,
+    FP16_FACTOR,
+    FP16_FLOOR,
+    FP32,
+    FP32_CAP,
+    FP32_FACTOR,
+    SAMPLE,
+)
+from parity.core.rounding import fp16_answers as fp16_answers
 
 if TYPE_CHECKING:
     import torch
@@ -24,17 +35,36 @@ LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class SecondLook:
+    """Say how an image beyond the tolerance is looked at again.
+
+    factor, cap: an image's own allowance is so many times what rounding costs on it, and no more than the cap.
+    measured: how many images the tolerance was measured on.
+    """
+
+    factor: float
+    cap: float
+    measured: int
+
+    def scaled(self, scale: float) -> SecondLook:
+        """Multiply what an image is allowed; as a tolerance it stays below 1."""
+        return replace(self, factor=self.factor * scale, cap=min(self.cap * scale, 0.999))
+
+
+@dataclass(frozen=True)
 class Tolerance:
     """Bound the distance between reference and candidate: of probabilities the largest difference, |dp|.
 
     reason: where the number comes from; printed beside it. cost: what the precision costs PyTorch itself, as a
     largest |dp|; None where nobody measured it. compressed: which compressed weights are among that cost.
+    second: how images beyond it are looked at again; None: they are not.
     """
 
     probability: float
     reason: str = "given"
     cost: float | None = None
     compressed: str = ""
+    second: SecondLook | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.probability < 1:
@@ -120,7 +150,23 @@ def scaled(tolerance: Tolerance, scale: float) -> Tolerance:
         return tolerance
     # Nothing differs by 1 or more that is a probability at all.
     probability = min(tolerance.probability * scale, 0.999)
-    return replace(tolerance, probability=probability, reason=f"{tolerance.reason}, times {scale:g}")
+    second = tolerance.second and tolerance.second.scaled(scale)
+    reason = f"{tolerance.reason}, times {scale:g}"
+    return replace(tolerance, probability=probability, reason=reason, second=second)
+
+
+def with_second_look(tolerance: Tolerance, precision: str, measured: int, images: int) -> Tolerance:
+    """Let images beyond a tolerance be looked at again, where it is what rounding costs on some of them alone.
+
+    So it is of fp16 and of compressed weights. What was measured on all images has no other image to be surprised
+    by, and a tolerance that was not measured says what it says. measured: on how many of the `images`.
+    """
+    rounded = precision == "fp16" or tolerance.compressed
+    if tolerance.cost is None or not rounded or not measured or images <= SAMPLE:
+        return tolerance
+    compressed = (COMPRESSION_FACTOR, COMPRESSION_CAP)
+    factor, cap = compressed if tolerance.compressed else (FP16_FACTOR, FP16_CAP)
+    return replace(tolerance, second=SecondLook(factor, cap, measured))
 
 
 # Takes two answers [N, ...] to the same images, gives numbers [N, ...] whose largest is the distance of an image.
@@ -221,71 +267,3 @@ def measure_fp16_cost(model: Model, pixels: np.ndarray, reference: np.ndarray, a
     costs = apart(answers, reference).reshape(len(pixels), -1).max(axis=1)
     # A network that overflows in fp16 has no bound of its own; the cap then decides.
     return float(np.where(np.isfinite(costs), costs, FP16_CAP).max())
-
-
-def fp16_answers(module: torch.nn.Module, pixels: np.ndarray) -> np.ndarray:
-    """Answer with a deployed module whose own arithmetic is rounded to fp16: [N, classes], one image at a time.
-
-    module: of conversion.deployed; it keeps its weights. pixels: uint8 [N, H, W, 3], at least one image.
-    """
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    from conversion.deployed import answer_singly, without_mha_fastpath
-
-    # Attention as its single operations: a fused kernel would be one, and nothing inside it rounded.
-    with without_mha_fastpath(), sdpa_kernel(SDPBackend.MATH), _rounding_mode():
-        return answer_singly(module, pixels)
-
-
-def _rounding_mode() -> Any:
-    """Make a torch mode that rounds what every operation reads and gives to fp16, computing in fp32.
-
-    Not for use under inference_mode: a view of a weight is there a view of its rounded copy, and torch keeps no
-    count of versions for a tensor that comes from inference mode.
-    """
-    import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils._pytree import tree_map
-
-    def half(value: torch.Tensor) -> torch.Tensor | None:
-        """Return a rounded copy; None for a tensor that holds fp16 numbers already."""
-        copied = value.to(torch.float16).to(torch.float32)
-        # By their bits, because NaN differs from itself.
-        return None if torch.equal(copied.view(torch.int32), value.view(torch.int32)) else copied
-
-    def is_rounded(value: Any) -> bool:
-        return not isinstance(value, torch.Tensor) or value.dtype is not torch.float32
-
-    class Rounding(TorchDispatchMode):
-        def __init__(self) -> None:
-            super().__init__()  # type: ignore[no-untyped-call]
-            # Weights stay what they are: the memory of each has one copy, which stands for it to the end. So what a
-            # module writes into a buffer is there when it reads it again, through whichever view. The memory is
-            # kept with its copy, so that no other can take over its address.
-            self.copies: dict[int, tuple[torch.UntypedStorage, torch.Tensor]] = {}
-
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            # Inside a mode torch calls its own operations without the mode, so this does not recurse.
-            result = func(*tree_map(self.rounded, args), **tree_map(self.rounded, kwargs or {}))
-            return tree_map(self.round_in_place, result)
-
-        def rounded(self, value: Any) -> Any:
-            """Return the tensor itself where it holds fp16 numbers already: ReLU(inplace=True) writes into it."""
-            if is_rounded(value):
-                return value
-            memory = value.untyped_storage()
-            if memory._cdata not in self.copies:
-                if half(value) is None:
-                    return value
-                whole = torch.empty(0, dtype=value.dtype).set_(memory)
-                self.copies[memory._cdata] = memory, whole.to(torch.float16).to(value.dtype)
-            copied = self.copies[memory._cdata][1]
-            return copied.as_strided(value.size(), value.stride(), value.storage_offset())
-
-        def round_in_place(self, value: Any) -> Any:
-            """Round a result where it lies: it may be what an operation wrote into, or what a view shows."""
-            if is_rounded(value) or (copied := half(value)) is None:
-                return value
-            return value.copy_(copied)
-
-    return Rounding()

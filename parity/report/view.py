@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from conversion.task import PROBABILITIES
-from parity.core.compare import explain_failure, rounded_up, summary_line, tell_confirmed, tell_divergence, way
+from parity.core.compare import (
+    explain_failure,
+    remarks_of,
+    rounded_up,
+    summary_line,
+    tell_confirmed,
+    tell_divergence,
+    way,
+)
 from parity.core.distribution import Distribution
 from parity.core.metric import metric_of
 from parity.core.results import VERDICTS, CaseVerdict, Diagnosis, Run, Subject, Verdict, worst_first
@@ -235,7 +243,7 @@ def _subject(run: Run, s: Subject, number: int, of: int) -> SubjectView:
         known_link=visible(link),
         causes=tuple(_cause(s, d) for d in s.diagnoses),
         explanation=() if passed else visible_lines(explain_failure(s)),
-        remarks=tuple(visible(remark) for remark in s.remarks),
+        remarks=tuple(visible(remark) for remark in remarks_of(s)),
         counts=case_counts(s),
         distribution=distribution_of(s),
         worst=tuple(show_case(run, s, case) for case in ordered[:cards]),

@@ -136,28 +136,31 @@ def aggregate(header: Header, lines: Iterable[Line], allowed_unreadable: float, 
 
 
 def _judged(leg: HeadLeg, header: Header, totals: Totals, variety: Variety | None) -> Subject:
-    spotted = f"spot check on {totals.tally.images} of {header.images} images, evenly spaced"
+    tally = totals.tally
+    spotted = f"spot check on {tally.images} of {header.images} images, evenly spaced"
     remarks = (*leg.remarks, *([f"{spotted}; --backend {leg.backend} asks for all"] if leg.spots else ()))
     if variety is None or leg.tolerance is None:
         return replace(leg.subject("inconclusive"), reason="no images were compared", remarks=remarks)
-    verdict, reason, required = judge(totals.tally, variety, leg.tolerance)
+    verdict, reason, required = judge(tally, variety, leg.tolerance, leg.measured_on)
     if verdict == "fail":
         allowed = Tolerance(leg.tolerance, leg.tolerance_reason, leg.cost, leg.compressed)
-        reason = "; ".join(filter(None, (reason, too_costly(leg.precision, allowed, totals.tally.max_abs_diff))))
+        reason = "; ".join(filter(None, (reason, too_costly(leg.precision, allowed, tally.max_abs_diff))))
     labels = next(model.labels for model in header.models if model.name == leg.model)
     return replace(
         leg.subject(verdict),
         reason=reason,
-        images=totals.tally.images,
-        top1_agreement=totals.tally.top1_agreement,
-        max_abs_diff=totals.tally.max_abs_diff,
+        images=tally.images,
+        top1_agreement=tally.top1_agreement,
+        max_abs_diff=tally.max_abs_diff,
         tolerance=leg.tolerance,
         required_tolerance=required,
         cases=tuple(case for _, case in totals.worst),
-        counts=dict(sorted(totals.tally.counts.items())),
+        counts=dict(sorted(tally.counts.items())),
         distribution=totals.distribution,
         accuracy=accuracy_of(totals.accuracy, labels),
         remarks=remarks,
+        measured_on=leg.measured_on,
+        excused=tally.excused,
     )
 
 

@@ -19,7 +19,7 @@ from parity.core.cases import judge_case_again
 from parity.core.errors import ParityError
 from parity.core.noise import SAVED_ROUNDING, SAVED_SUMS
 from parity.core.results import Case
-from parity.core.results_soundness import contradictions
+from parity.core.results_soundness import contradictions, own_trouble
 from parity.core.variety import Bounds
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ def header_trouble(header: Header) -> Iterator[str]:
             yield f"{leg_name} is said to pass without a case"
         if leg.verdict is None and (leg.tolerance is None or not 0 < leg.tolerance < 1):
             yield f"the tolerance of {leg_name} is {leg.tolerance}, and a tolerance is between 0 and 1"
+        if leg.measured_on < 0:
+            yield f"the tolerance of {leg_name} was measured on {leg.measured_on} images"
         if leg.spots < 0:
             yield f"{leg_name} sees {leg.spots} images"
 
@@ -145,6 +147,8 @@ def _line_trouble(header: Header, labels: Labels, line: Line) -> Iterator[str]:
             f"{leg_name}: label {name!r:.60} is none of its model's" for name in _strangers(case, labels[leg.model])
         )
         yield from (f"{leg_name}: {what}" for what in contradictions(case))
+        own = own_trouble(case, leg.tolerance or 0.0, leg.measured_on)
+        yield from (f"{leg_name}: {case.image}: {what}" for what in own)
 
 
 def _strangers(case: Case, labels: Mapping[str, int]) -> Iterator[str]:

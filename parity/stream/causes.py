@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from parity.backends.reference import Reference, make_reference
 from parity.core.errors import ParityError
-from parity.core.results import FAILING_CASES, Run, Subject
+from parity.core.results import FAILING_CASES, Case, Run, Subject
 from parity.core.tolerance import Tolerance
 from parity.diagnosis.causes import Explainer
 from parity.judging import Judging, judge_with_prediction
@@ -154,14 +154,20 @@ def _explained_leg(place: int, s: Subject, reference: Reference) -> LegExplained
 def choose(failing: Sequence[Subject], images: ImageList) -> list[int]:
     """Choose images to explain an artefact on, by their places in the list.
 
-    failing: its legs that fail. First come the worst that fail, of each leg in turn, then others, evenly spaced.
+    failing: its legs that fail. First come the worst that fail or were excused, of each leg in turn, then others,
+    evenly spaced.
     """
-    queues = [[case.image for case in s.cases if case.verdict in FAILING_CASES] for s in failing]
+    queues = [[case.image for case in s.cases if _shows(case)] for s in failing]
     names = list(dict.fromkeys(name for row in zip_longest(*queues) for name in row if name is not None))[:WORST]
     # One pass: a million names are not kept.
     places = {name: place for place in range(len(images)) if (name := shown(images[place])) in names}
     worst = [places[name] for name in names if name in places]
     return [*worst, *spaced(len(images), IMAGES - len(worst), worst)]
+
+
+def _shows(case: Case) -> bool:
+    """Say whether an image shows a fault: too many that are excused are one as well."""
+    return case.verdict in FAILING_CASES or case.own_allowed is not None
 
 
 def spaced(total: int, count: int, without: Sequence[int]) -> Iterator[int]:

@@ -46,6 +46,7 @@ _TOLD: tuple[tuple[str, str, str], ...] = (
     (r"legs\.(\d+)\.digest", "the artefact of {leg} is another", ""),
     (r"legs\.(\d+)\.contract", "what {leg} is said to do itself changed (`inside`)", ""),
     (r"legs\.(\d+)\.tolerance", "the tolerance of {leg} changed", "`parity judge` judges results by another"),
+    (r"legs\.(\d+)\.measured_on", "what rounding costs {leg} was measured on other images", ""),
     (r"legs\.(\d+)\.spots", "{leg} sees other images", "ask for the same --backend"),
     (r"legs\.(\d+)\.verdict", "{leg} ran there and does not here, or the other way round", ""),
     (r"legs", "the legs are others", "ask for the same --model, --route and --backend"),

@@ -15,8 +15,9 @@ from pathlib import Path
 from conversion.files.regular_files import MISSING, why_no_file
 from parity.core.cases import judge_case_again
 from parity.core.errors import ParityError
-from parity.core.results import Run, Subject, Verdict, read_run, summarise
+from parity.core.results import Case, Run, Subject, Verdict, read_run, summarise
 from parity.core.results_soundness import check_run
+from parity.core.second_look import excess_told
 from parity.core.tally import tally_of
 from parity.core.tolerance import Tolerance
 from parity.core.variety import ONE_IMAGE
@@ -67,17 +68,22 @@ def judge_run(run: Run, allowed: float | None = None) -> Run:
 def _judge_subject(s: Subject, allowed: float | None) -> Subject:
     if not s.cases or s.tolerance is None:
         return s
-    allowed = s.tolerance if allowed is None else allowed
-    cases = tuple(judge_case_again(case, allowed) for case in s.cases)
+    given = None if allowed == s.tolerance else allowed
+    allowed = s.tolerance if given is None else given
+    cases = tuple(_judge_case(case, allowed, given) for case in s.cases)
     tally = tally_of(cases)
+    measured_on = s.measured_on if given is None else 0
+    excess = excess_told(tally.excused, len(cases), allowed, measured_on)
     if tally.incurable or len(cases) < 2:
         s = replace(s, required_tolerance=None)
     lacking = _lacking(s, allowed)
-    verdict: Verdict = "fail" if tally.failing else "inconclusive" if lacking else "pass"
-    reason = tally.told if tally.failing else lacking
-    if tally.failing and allowed == s.tolerance and s.reason.startswith(reason):
+    failing = tally.told if tally.failing else excess
+    verdict: Verdict = "fail" if failing else "inconclusive" if lacking else "pass"
+    reason = failing or lacking
+    if failing and allowed == s.tolerance and s.reason.startswith(reason):
         reason = s.reason  # with what else was known of it
     judged = replace(s, verdict=verdict, reason=reason, tolerance=allowed, cases=cases)
+    judged = replace(judged, measured_on=measured_on, excused=tally.excused)
     return _with_causes(judged, s, allowed)
 
 
@@ -120,14 +126,14 @@ def _judge_cases_file(results: Path, run: Run, path: Path, allowed: float | None
     with path.open("rb") as file:
         header = parse_header(path, file.readline())
         _check_same_legs(results, run, path, header)
-        tolerances = [leg.tolerance if allowed is None else allowed for leg in header.running]
+        again_by = [(leg, None if allowed == leg.tolerance else allowed) for leg in header.running]
         legs = tuple(_allowing(leg, allowed) for leg in header.legs)
 
         def again() -> Iterator[Line]:
             for line in read_lines(path, header, file):
                 seeing = () if line.unreadable else header.seeing(line.index)
-                pairs = zip(line.cases, (tolerances[number] for number in seeing), strict=True)
-                yield replace(line, cases=tuple(c if t is None else judge_case_again(c, t) for c, t in pairs))
+                pairs = zip(line.cases, (again_by[number] for number in seeing), strict=True)
+                yield replace(line, cases=tuple(_judge_case(c, leg.tolerance, given) for c, (leg, given) in pairs))
 
         unreadable = run.unreadable.allowed if run.unreadable else 1.0
         judged = aggregate(replace(header, legs=legs), again(), unreadable, run.cases_file)
@@ -149,4 +155,11 @@ def _check_same_legs(results: Path, run: Run, cases: Path, header: Header) -> No
 def _allowing(leg: HeadLeg, allowed: float | None) -> HeadLeg:
     if leg.verdict or allowed in (None, leg.tolerance):
         return leg
-    return replace(leg, tolerance=allowed, tolerance_reason=REASON)
+    return replace(leg, tolerance=allowed, tolerance_reason=REASON, measured_on=0)
+
+
+def _judge_case(case: Case, tolerance: float | None, given: float | None) -> Case:
+    """Judge an image again; a tolerance that somebody gives holds for all images alike."""
+    if given is not None:
+        return judge_case_again(case if case.own_allowed is None else replace(case, own_allowed=None), given)
+    return case if tolerance is None else judge_case_again(case, tolerance)

@@ -18,16 +18,16 @@ from conversion.task import PROBABILITIES
 from parity.backends import Predict, backends_for, find_backend, record_names
 from parity.backends.outputs import shape_told
 from parity.backends.pytorch import check_repeatable, load_reference
-from parity.backends.reference import Reference, make_reference
+from parity.backends.reference import Reference, make_reference, spaced_sample
 from parity.contract.settle import IMAGES
 from parity.contract.words import contract_shown, unstated_told
 from parity.core.measuring import exact_numbers
 from parity.core.metric import metric_of
 from parity.core.results import Prediction, Subject
-from parity.core.tolerance import Tolerance, measure_fp16_cost, measure_fp32_cost, scaled
+from parity.core.tolerance import Tolerance, measure_fp16_cost, measure_fp32_cost, scaled, with_second_look
 from parity.diagnosis.compression_cost import with_compression
 from parity.formats.facts import artifact_digest
-from parity.judging import Judging, attempt, judge_prediction, remarks_on
+from parity.judging import Judging, LookAgain, attempt, judge_prediction, remarks_on, second_look
 from parity.pipeline import convert_entry
 from parity.stream.decoding import Decoded, Decoder, same_pixels
 from parity.stream.job import Job
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
 # How many pixels PyTorch gets together. The results of operations on more do not fit into what the C library keeps
 # for later, so that each of them is asked of the system anew: 32 images of 224x224 then take twice as long as 2.
 TOGETHER = 2**17
-# What rounding costs is measured on this many images, and again whenever a run goes on. That of fp32 takes kernels
+# What rounding costs is measured on SAMPLE images, and again whenever a run goes on. That of fp32 takes kernels
 # that are ten times as slow.
-FP16_IMAGES, FP32_IMAGES = 64, 8
+FP32_IMAGES = 8
 # Backends that are slow by nature are shown this many, evenly spaced over the list, unless asked for by name.
 SPOTS = 64
 _RECORDED = "answers recorded elsewhere are those to the suite's own images; run without --images"
@@ -54,10 +54,11 @@ _RECORDED = "answers recorded elsewhere are those to the suite's own images; run
 
 @dataclass(frozen=True)
 class LiveLeg:
-    """Hold a leg; predict: where it runs, from uint8 pixels to answers."""
+    """Hold a leg; predict: where it runs, from uint8 pixels to answers; again: looks again at what it answered."""
 
     head: HeadLeg
     predict: Predict | None = None
+    again: LookAgain | None = None
 
 
 @dataclass(frozen=True)
@@ -154,8 +155,7 @@ class Sample:
         return measure(self.classifier, pixels, reference.outputs[reference.measured[0].name])
 
     def _places(self) -> Sequence[int]:
-        count = min(FP16_IMAGES, len(self.images))
-        return [index * len(self.images) // count for index in range(count)]
+        return [int(place) for place in spaced_sample(len(self.images))]
 
     def _read(self, places: Sequence[int]) -> np.ndarray:
         return self._decode(places).pixels[0]
@@ -244,9 +244,10 @@ def _live_leg(job: Job, entry: ModelEntry, artifact: Artifact, backend: str, sam
         cost=allowed.cost,
         contract=contract_shown(artifact.contract),
         compressed=allowed.compressed,
+        measured_on=allowed.second.measured if allowed.second else 0,
         remarks=(*sample.classifier.remarks, *remarks_on(lasting), *filter(None, (sample.own_pixels, strange))),
     )
-    return LiveLeg(head, predict)
+    return LiveLeg(head, predict, second_look(sample.classifier, artifact, allowed))
 
 
 def _hidden_by_compression(job: Job, artifact: Artifact, backend: str, predict: Predict, sample: Sample) -> str:
@@ -288,6 +289,7 @@ def _tolerance(job: Job, entry: ModelEntry, artifact: Artifact, sample: Sample) 
         measured_on = sample.measured_on("fp16")
         defaults = with_compression(defaults, sample.classifier, artifact, sample.measured_by, measured_on)
     *_, allowed = [own] if own else defaults
+    allowed = with_second_look(allowed, artifact.precision, len(sample.pixels), len(sample.images))
     allowed = scaled(allowed, job.tolerance_scale)
     if artifact.precision == "fp32" and sample.lost > allowed.probability:
         exact = f"PyTorch's softmax loses {sample.lost:.1e} in its sum, and what agrees with the exact sum agrees"

@@ -63,6 +63,8 @@ class HeadLeg:
     cost: what its precision costs PyTorch itself, where that was measured. remarks: what strikes about the file.
     contract: what is left to the app; empty where nothing is.
     compressed: which compressed weights are among that cost.
+    measured_on: how many images that cost was measured on, where images beyond the tolerance are looked at again by
+        what it costs on each of them; else 0.
     """
 
     model: str
@@ -81,6 +83,7 @@ class HeadLeg:
     remarks: tuple[str, ...] = ()
     contract: str = ""
     compressed: str = ""
+    measured_on: int = 0
 
     def sees(self, place: int, images: int) -> bool:
         """Say whether the image at a place among `images` is one that this leg sees."""

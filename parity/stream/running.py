@@ -191,14 +191,17 @@ def lines_of(work: Shardwork, preprocessings: Sequence[Preprocessing], number: i
         for leg in model.legs:
             seen = [row for row, at in enumerate(read) if leg.head.sees(places[at], total)]
             if leg.predict is not None and seen:
-                compared = _compare(
+                asked, expected = pixels[seen], reference.of(seen)
+                compared: Sequence[Case] = _compare(
                     leg.head,
                     leg.predict,
-                    pixels[seen],
-                    reference.of(seen),
+                    asked,
+                    expected,
                     [names[read[row]] for row in seen],
                     [shown_truths[row] for row in seen],
                 )
+                if leg.again is not None:
+                    compared = leg.again(compared, asked, expected.outputs[expected.measured[0].name])
                 for row, case in zip(seen, compared, strict=True):
                     cases[row].append(case)
     cases_of_rows = iter(cases)

@@ -97,7 +97,7 @@ class SuiteItem(pytest.Item):
         failure = "" if subject.verdict == "pass" else explain_failure(replace(subject, backend=self.backend), case)
         if subject.cases and case is None:
             raise ParityFailure(f"{self.name}: the image went away after the tests were collected; run them again")
-        if subject.verdict == "fail" and case is not None and case.verdict not in FAILING_CASES:
+        if subject.verdict == "fail" and case is not None and not _fails(subject, case):
             failure = ""  # another image of this backend fails, and has a test of its own
         if marked.known_issue and failure:
             pytest.xfail(f"{marked.known_issue.reason} {marked.known_issue.link}".rstrip())
@@ -126,6 +126,14 @@ class SuiteItem(pytest.Item):
     def reportinfo(self) -> tuple[Path, int, str]:
         """Name the test in reports; its place is the file."""
         return self.path, 0, self.name
+
+
+def _fails(subject: Subject, case: Case) -> bool:
+    """Say whether an image fails; where too many are excused, it is those that are."""
+    if case.verdict in FAILING_CASES:
+        return True
+    alone = not any(other.verdict in FAILING_CASES for other in subject.cases)
+    return alone and case.own_allowed is not None
 
 
 def _properties(subject: Subject, case: Case | None) -> list[tuple[str, Any]]:

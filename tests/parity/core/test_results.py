@@ -100,6 +100,8 @@ subjects = st.builds(
     known_issue=st.none() | st.builds(KnownIssue, texts, texts),
     cases=st.lists(cases, max_size=2).map(tuple),
     compressed_alike=st.booleans(),
+    measured_on=st.integers(0, 64),
+    excused=st.integers(0, 99),
 )
 runs = st.builds(
     lambda environment, found, stale, shard: Run(environment, found, stale, summarise(found), shard=shard),
@@ -300,6 +302,8 @@ def test_what_an_older_version_wrote_is_read_and_written_as_it_was_with_what_is_
         assert s.pop("outputs") == []
         assert s.pop("compressed_alike") is False
         assert [case.pop("outputs") for case in s["cases"]] == [[]] * 3
+        assert [case.pop("own_allowed") for case in s["cases"]] == [None] * 3
+        assert (s.pop("measured_on"), s.pop("excused")) == (0, 0)
     assert written == {**json.loads(recorded), "schema": "parity-run/2"}
 
 

@@ -70,6 +70,7 @@ TABLE: dict[tuple[type, str], tuple[Any, str]] = {
     (HeadLeg, "compressed"): ("int8 weights", ""),
     (HeadLeg, "remarks"): (("in other words",), ""),
     (HeadLeg, "contract"): ("x/255", "what tiny by onnx on onnxruntime is said to do itself changed"),
+    (HeadLeg, "measured_on"): (64, "what rounding costs tiny by onnx on onnxruntime was measured on other images"),
     (HeadLeg, "spots"): (64, "tiny by onnx on onnxruntime sees other images; ask|sees other images"),
 }
 

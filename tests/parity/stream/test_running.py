@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 from parity import ParityError, pipeline
 from parity.backends import onnxruntime as runtime
-from parity.core.noise import FP32
+from parity.core.noise import FP32, SAMPLE
 from parity.core.results import Prediction, to_json
 from parity.stream.aggregate import read_results
 from parity.stream.engines import stream
 from parity.stream.job import Shard
-from parity.stream.legs import FP16_IMAGES, Sample
+from parity.stream.legs import Sample
 from parity.stream.lines import HeadLeg
 from parity.stream.listing import list_images
 from parity.stream.merging import merge_cases
@@ -236,7 +236,7 @@ def test_what_fp16_costs_is_measured_on_images_spread_over_the_whole_list(tmp_pa
 
     cost = sample.cost("fp16")
 
-    assert len(list(sample._places())) == FP16_IMAGES == 64
+    assert len(list(sample._places())) == SAMPLE == 64
     assert (list(sample._places())[:2], list(sample._places())[-1]) == ([0, 1], 68)
     assert sample.measured_on("fp16") == "63 images, evenly spaced over all 70"
     assert sample.measured_on("fp32") == "8 images, evenly spaced over all 70"
