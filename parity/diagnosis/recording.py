@@ -8,30 +8,28 @@ are read from that value from then on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from parity.core.errors import ParityError
 from parity.core.refusals import refusals
+from parity.diagnosis.functional_forms import (
+    copying,
+    decompositions,
+    functional,
+    places_of,
+    scattering,
+    slicing,
+    written_arguments,
+)
 from parity.diagnosis.source import VIEWS, Program, Ref, Step, module_paths, plain_name, run_step
 from parity.diagnosis.types import WRAPPER
 
 if TYPE_CHECKING:
     import torch
 
-# Operations that converters often write as several: taken apart here too, so that their parts can be compared.
-_TAKEN_APART = (
-    "native_layer_norm",
-    "native_group_norm",
-    "gelu",
-    "hardswish",
-    "hardsigmoid",
-    "silu",
-    "_softmax",
-    "_safe_softmax",
-)
 # Of their input these take the shape and the type alone: what they give is a constant, as what is drawn by lot is.
 _FILLED = frozenset(
     (
@@ -79,12 +77,12 @@ class _Recorder:
         from torch.utils._pytree import tree_leaves
 
         name = plain_name(function)
-        written = list(_written(function, args, result))
+        written = list(written_arguments(function, args, result))
         drawn = torch.Tag.nondeterministic_seeded in function.tags and not name.endswith("dropout")
         if name == "copy":  # what was there before is lost: its shape stays
-            function, args, kwargs = _copying(args[0]), args[1:2], {}
+            function, args, kwargs = copying(args[0]), args[1:2], {}
         else:
-            function = _functional(function)
+            function = functional(function)
         leaves = tree_leaves(result)
         reads = self._reads(args, kwargs)
         if not reads.inputs or name in _FILLED or drawn:
@@ -101,9 +99,9 @@ class _Recorder:
         """Let all that share the memory of a tensor that was written into be read from its new value."""
         others = [t for t in self.sharing[target.untyped_storage()._cdata] if t is not target]
         alike = [t for t in others if t.dtype == target.dtype]
-        for one in [t for t in alike if _places(t) == _places(target)]:
+        for one in [t for t in alike if places_of(t) == places_of(target)]:
             self._same(one, target)
-        alike = [t for t in alike if _places(t) != _places(target)]
+        alike = [t for t in alike if places_of(t) != places_of(target)]
         if not alike:
             return
         root = max([target, *alike], key=lambda tensor: tensor.numel())
@@ -111,13 +109,13 @@ class _Recorder:
             kept = _argument(self, root), _argument(self, target)
             if not any(isinstance(one, Ref) for one in kept):
                 return
-            self._step("slice_scatter", _scattering(root, target), _Reads.of(kept), [self.number(root)])
+            self._step("slice_scatter", scattering(root, target), _Reads.of(kept), [self.number(root)])
         if id(root) not in self.numbers:
             return
         for tensor in alike:
             if tensor is not root:
                 self._step(
-                    "slice", _slicing(root, tensor), _Reads.of((_argument(self, root),)), [self.number(tensor)]
+                    "slice", slicing(root, tensor), _Reads.of((_argument(self, root),)), [self.number(tensor)]
                 )
 
     def _same(self, one: torch.Tensor, target: torch.Tensor) -> None:
@@ -210,7 +208,7 @@ def record(module: torch.nn.Module, image: torch.Tensor) -> Program:
     own = image.clone()
     recorder.hold(own)
     recorder.numbers[id(own)] = 0
-    apart = _decompositions()
+    apart = decompositions()
 
     class Recording(TorchDispatchMode):
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -272,83 +270,3 @@ def _needed(steps: list[Step], output: int) -> tuple[Step, ...]:
             kept.append(step)
             wanted.update(step.inputs)
     return tuple(replace(step, index=index) for index, step in enumerate(reversed(kept)))
-
-
-def _written(function: Any, args: Any, result: Any) -> Iterator[torch.Tensor]:
-    """List the arguments that an operation wrote into and gives back."""
-    from torch.utils._pytree import tree_leaves
-
-    if function._schema.is_mutable:
-        leaves = tree_leaves(result)
-        yield from (argument for argument in args if any(argument is leaf for leaf in leaves))
-
-
-def _places(tensor: torch.Tensor) -> tuple[Any, ...]:
-    return tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
-
-
-def _laid_out(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """Copy a value into the layout that another had when it was recorded."""
-    import torch
-
-    return torch.empty_strided(like.shape, like.stride(), dtype=value.dtype).copy_(value)
-
-
-def _scattering(root: torch.Tensor, part: torch.Tensor) -> Callable[..., Any]:
-    shape, stride, like = tuple(part.shape), part.stride(), root.detach()
-    offset = part.storage_offset() - root.storage_offset()
-
-    def run(whole: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        result = _laid_out(whole, like)
-        result.as_strided(shape, stride, offset).copy_(value)
-        return result
-
-    return run
-
-
-def _slicing(root: torch.Tensor, part: torch.Tensor) -> Callable[..., Any]:
-    shape, stride, like = tuple(part.shape), part.stride(), root.detach()
-    offset = part.storage_offset() - root.storage_offset()
-    return lambda whole: _laid_out(whole, like).as_strided(shape, stride, offset)
-
-
-def _copying(target: torch.Tensor) -> Callable[..., Any]:
-    shape, dtype = tuple(target.shape), target.dtype
-    return lambda value: value.to(dtype).expand(shape).clone()
-
-
-def _functional(function: Any) -> Callable[..., Any]:
-    """Make a form of an operation that leaves its arguments alone, and takes them however they lie in memory."""
-    import torch
-
-    if plain_name(function) in ("view", "_unsafe_view", "_reshape_alias"):
-        return lambda value, shape, *strides: value.reshape(shape)
-
-    written = [
-        index
-        for index, argument in enumerate(function._schema.arguments)
-        if argument.alias_info is not None and argument.alias_info.is_write
-    ]
-    if not written:
-        return function  # type: ignore[no-any-return]
-
-    def run(*args: Any, **kwargs: Any) -> Any:
-        copies = [a.clone() if i in written and isinstance(a, torch.Tensor) else a for i, a in enumerate(args)]
-        return function(*copies, **kwargs)
-
-    return run
-
-
-def _decompositions() -> Mapping[Any, Callable[..., Any]]:
-    import torch
-    from torch._decomp import get_decompositions
-
-    packets: dict[str, Any] = {name: getattr(torch.ops.aten, name) for name in _TAKEN_APART}
-    apart = dict(get_decompositions([packet.default for packet in packets.values()]))
-    # What works in place is taken apart alike, and written back.
-    in_place = {f"{name}_": packet for name, packet in packets.items() if hasattr(torch.ops.aten, f"{name}_")}
-    return apart | {
-        getattr(torch.ops.aten, name).default: apart[packet.default]
-        for name, packet in in_place.items()
-        if packet.default in apart
-    }
