@@ -112,7 +112,7 @@ def test_a_class_of_a_module_that_loads_what_it_is_asked_for(monkeypatch: pytest
     assert held(classes(1.0)) != held(classes(2.0))
 
 
-@pytest.mark.parametrize("there", [None, object(), 5], ids=str)
+@pytest.mark.parametrize("there", [None, object(), 5], ids=["nothing", "an object", "a number"])
 def test_what_stands_among_the_modules_and_is_none(there: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     scope: dict[str, Any] = {"__name__": "made_by_hand"}
     exec("class Made:\n    pass\ndef function(x):\n    import made_by_hand\n    return Made", scope)
