@@ -83,4 +83,5 @@ NO_EFFECT: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("mobilenet_v2_digits", "neuralnetwork"),
     ),
     "file: a residual branch lost": (("shufflenet_v2", "onnx"),),
+    "kind: rounded inside": (("mobilenet_v3_small", "mlprogram"),),
 }
