@@ -77,6 +77,7 @@ def of_operation(operation: Operation) -> Constant | None:
 
 
 def plain(name: str) -> str:
+    """Write an operation's name as all formats' are compared: in lower case, without underscores."""
     return name.lower().replace("_", "")
 
 

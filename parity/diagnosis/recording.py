@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from parity.core.errors import ParityError
@@ -24,7 +25,7 @@ from parity.diagnosis.functional_forms import (
     slicing,
     written_arguments,
 )
-from parity.diagnosis.source import VIEWS, Program, Ref, Step, module_paths, plain_name, run_step
+from parity.diagnosis.source import VIEWS, Program, Ref, Step, module_paths, plain_name, run_program
 from parity.diagnosis.types import WRAPPER
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ class _Recorder:
     steps: list[Step] = field(default_factory=list)
     values: int = 0
     constants: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    @cached_property
+    def weight_storages(self) -> frozenset[int]:
+        """The memory of the weights, which no operation of a forward pass writes into."""
+        return frozenset(tensor.untyped_storage()._cdata for tensor in self.state.values())
 
     def hold(self, tensor: torch.Tensor) -> None:
         """Keep a tensor, and know it by its memory."""
@@ -160,7 +166,7 @@ class _Recorder:
             self.named[id(leaf)] = weights[0]
         elif leaf.is_floating_point() and leaf.numel() > 1:
             known = f"{weights[0]} ({name} {len(self.constants) + 1})"
-            self.named[id(leaf)], self.constants[known] = known, leaf
+            self.named[id(leaf)], self.constants[known] = known, leaf.detach().clone()
 
 
 @dataclass(frozen=True)
@@ -189,7 +195,8 @@ def _argument(recorder: _Recorder, item: Any) -> Any:
         return item
     if id(item) in recorder.numbers:
         return Ref(recorder.numbers[id(item)])
-    return item.detach() if id(item) in recorder.named else item.detach().clone()
+    is_weight = item.untyped_storage()._cdata in recorder.weight_storages
+    return item.detach() if is_weight else item.detach().clone()
 
 
 def record(module: torch.nn.Module, image: torch.Tensor) -> Program:
@@ -253,13 +260,7 @@ def _check(program: Program, image: torch.Tensor, answer: torch.Tensor) -> None:
     """Run the operations again, one by one: they must give the module's answer."""
     import torch
 
-    values = {0: image}
-    with torch.no_grad():
-        for step in program.steps:
-            for number, value in zip(step.outputs, run_step(step, values), strict=True):
-                if number is not None:
-                    values[number] = value
-    if not torch.allclose(values[program.output], answer, rtol=1e-3, atol=1e-5, equal_nan=True):
+    if not torch.allclose(run_program(program, image), answer, rtol=1e-3, atol=1e-5, equal_nan=True):
         raise ParityError("the module's operations, run again one by one, give another answer than the module")
 
 

@@ -98,6 +98,19 @@ def run_step(
     return list(result) if isinstance(result, tuple | list) else [result]
 
 
+def run_program(program: Program, image: torch.Tensor) -> torch.Tensor:
+    """Run all operations, one by one, on an image [N, 3, H, W] of pixels 0..255."""
+    import torch
+
+    values = {0: image}
+    with torch.no_grad():
+        for step in program.steps:
+            for number, value in zip(step.outputs, run_step(step, values), strict=True):
+                if number is not None:
+                    values[number] = value
+    return values[program.output]
+
+
 def plain_name(function: Any) -> str:
     """Name an operation as it is called where it does not work in place."""
     name = str(function._schema.name.split("::")[-1])

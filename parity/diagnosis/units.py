@@ -111,4 +111,4 @@ def vectors_of(program: Program, state: Mapping[str, np.ndarray], norms: set[str
 
 
 def is_vector(array: np.ndarray) -> bool:
-    return array.size > 1 and array.size == max(array.shape, default=0) and array.size > 3
+    return array.size > 3 and array.size == max(array.shape, default=0)

@@ -15,6 +15,7 @@ import numpy as np
 from parity.core.noise import WEIGHT_ALIKE
 from parity.diagnosis.batch_norm import Unit, laid_out
 from parity.diagnosis.compression import sort_compressed
+from parity.diagnosis.constants import plain
 from parity.diagnosis.likeness import likeness
 from parity.diagnosis.recording import record
 from parity.diagnosis.types import ExpectedWeight, WeightFinding
@@ -106,7 +107,7 @@ def _expected_vectors(graph: Graph, units: Sequence[Unit], taken: set[tuple[int,
         places = [
             (operation, place)
             for operation in graph.operations
-            if operation.type.lower().replace("_", "") in BY_CHANNEL[kind]
+            if plain(operation.type) in BY_CHANNEL[kind]
             for place, array in operation.weights.items()
             if is_vector(array) and (operation.index, place) not in taken
         ]

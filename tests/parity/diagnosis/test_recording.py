@@ -13,23 +13,13 @@ from torch import nn
 from conversion.deployed import deployed_module, example_pixels
 from parity.core.errors import ParityError
 from parity.diagnosis.recording import record
-from parity.diagnosis.source import Program, run_step
+from parity.diagnosis.source import Program, run_program
 from parity.diagnosis.types import WRAPPER
 from tests.parity.diagnosis.networks import NETWORKS, classifier
 
 
 def recorded(name: str) -> Program:
     return record(deployed_module(classifier(name)), example_pixels(classifier(name)))
-
-
-def again(program: Program, image: torch.Tensor) -> torch.Tensor:
-    values = {0: image}
-    with torch.no_grad():
-        for step in program.steps:
-            for number, value in zip(step.outputs, run_step(step, values), strict=True):
-                if number is not None:
-                    values[number] = value
-    return values[program.output]
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -40,7 +30,7 @@ def test_the_record_answers_as_the_module_does_for_other_images(name: str) -> No
     with torch.no_grad():
         expected = module(image)
 
-    torch.testing.assert_close(again(recorded(name), image), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(run_program(recorded(name), image), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_operations_are_named_by_the_modules_that_run_them() -> None:
@@ -86,13 +76,6 @@ def test_recording_leaves_the_module_as_it_was() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
 
 
-def _rerun(program: Program, image: torch.Tensor) -> torch.Tensor:
-    values = {0: image}
-    for step in program.steps:
-        values |= {n: v for n, v in zip(step.outputs, run_step(step, values), strict=True) if n is not None}
-    return values[program.output]
-
-
 class Drawing(nn.Module):
     """Draw lots even where nobody trains."""
 
@@ -104,8 +87,8 @@ def test_what_was_drawn_by_lot_is_kept() -> None:
     image = torch.randn(1, 4, 6, 6, generator=torch.Generator().manual_seed(1))
     program = record(Drawing(), image)
 
-    assert torch.equal(_rerun(program, image), _rerun(program, image))
-    assert torch.allclose(_rerun(program, 2 * image), 2 * _rerun(program, image))
+    assert torch.equal(run_program(program, image), run_program(program, image))
+    assert torch.allclose(run_program(program, 2 * image), 2 * run_program(program, image))
 
 
 class Behind(nn.Module):
@@ -236,7 +219,7 @@ def test_what_is_written_in_place_is_recorded_as_values(names: list[str], seed: 
 
     program = record(module, first)
 
-    assert torch.allclose(_rerun(program, other), module(other.clone()), rtol=1e-4, atol=1e-5)
+    assert torch.allclose(run_program(program, other), module(other.clone()), rtol=1e-4, atol=1e-5)
 
 
 def test_the_image_is_left_as_it_was() -> None:
