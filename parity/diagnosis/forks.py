@@ -70,9 +70,11 @@ def fork_at(sides: BothSides, alignment: Alignment, unsound: Sequence[Operation]
         # The value itself is sound; what PyTorch makes of it is what the artefact lacks.
         reader = next((o for o in unsound if parting.value in o.inputs), unsound[0])
         return Fork(parting, (reader,), reader, steps, "missing operation")
-    if alignment.matches.get(parting.source):
-        return Fork(parting, (producer,), producer, steps, "extra operation")
     group = _group(unsound, producer)
+    if alignment.matches.get(parting.source):
+        own = (sides.program.steps[sides.program.producer[parting.source]],) if parting.source else ()
+        extra = _first_unsound(group, sides.values, alignment, own)
+        return Fork(parting, group, extra, steps, "extra operation")
     return Fork(parting, group, _first_unsound(group, sides.values, alignment, steps), steps)
 
 

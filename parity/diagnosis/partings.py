@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from parity.diagnosis.align import Alignment, BothSides, Parting, align, is_varied, stand_in
 from parity.diagnosis.source import VIEWS
-from parity.formats.graph import Operation
+from parity.formats.graph import Graph, Operation
 
 if TYPE_CHECKING:
     import torch
@@ -68,7 +68,7 @@ def _pairs(sides: BothSides, alignment: Alignment, unsound: list[Operation]) -> 
     program, graph, tensors = sides.program, sides.graph, sides.values.tensors
     explained, expected = alignment.explained, alignment.expected
     head = unsound[0]
-    read = [explained[name] for name in head.inputs if name in explained]
+    read = _origins(head, graph, explained)
     start = max((program.producer.get(number, -1) for number in read), default=-1)
     unmet = [
         (number, step.index)
@@ -86,12 +86,26 @@ def _pairs(sides: BothSides, alignment: Alignment, unsound: list[Operation]) -> 
             for number, index in unmet[: 2 * _TRIED]:
                 if _fits(tensors[name], expected[number].exact):
                     yield Parting(name, number), index + 1
-            # An operation too many: what it makes stands for what it read.
-            for number in dict.fromkeys(explained[n] for n in operation.inputs if n in explained):
+            # Operations too many: what they make stands for what they read.
+            for number in _origins(operation, graph, explained):
                 if _fits(tensors[name], expected[number].exact):
                     yield Parting(name, number), program.producer.get(number, -1) + 1
     if program.output in expected and graph.output in tensors:
         yield Parting(graph.output, program.output), len(program.steps)
+
+
+def _origins(operation: Operation, graph: Graph, explained: Mapping[str, int]) -> list[int]:
+    """List PyTorch's values that an operation reads, itself or through others that give none of them."""
+    producers = graph.producers()
+    pending, seen, origins = list(operation.inputs), set[str](), dict[int, None]()
+    while pending:
+        name = pending.pop(0)
+        if name in explained:
+            origins[explained[name]] = None
+        elif name in producers and name not in seen:
+            pending += producers[name].inputs
+        seen.add(name)
+    return list(origins)
 
 
 def _fits(value: torch.Tensor, expected: torch.Tensor) -> bool:

@@ -84,7 +84,8 @@ class Located:
         if self.type == "input":
             return f"the input `{self.operation}`: {self.difference.message}"
         module = place(self.module)
-        stands_for = f", which is {self.source} of {module}" if self.source else ""
+        relation = "is behind" if self.kind == "extra operation" else "is"
+        stands_for = f", which {relation} {self.source} of {module}" if self.source else ""
         where = f"operation {self.index + 1} of {self.of}, `{self.operation}` ({self.type}){stands_for}"
         return f"{where}: {self.difference.message}"
 

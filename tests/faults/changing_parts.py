@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -162,6 +164,14 @@ def in_both(change: Callable[[Any], bool | None]) -> Callable[[Classifier], Clas
 
 def palettised(path: Path) -> None:
     """Give a program's weights palettes of 6 bits, as somebody does to make it small."""
+    # coremltools leaves temporary directories to the collector, whose warning would reach another test.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        _palettise(path)
+        gc.collect()
+
+
+def _palettise(path: Path) -> None:
     ct = import_coremltools()
     config = ct.optimize.coreml.OptimizationConfig(
         global_config=ct.optimize.coreml.OpPalettizerConfig(mode="kmeans", nbits=6, weight_threshold=64)

@@ -367,7 +367,7 @@ KINDS: tuple[Fault, ...] = (
     _kind("heads of attention", "g-operation|g-shape", ("attentive",), other_heads),
     _kind(
         "an operation too many",
-        "g-operation-added|g-scale",
+        "g-operation-added|g-scale|wt-scaled|wt-other-numbers",
         ("sliced", "shuffled", "resnet18", "mobilenet_v3_small"),
         behind(nn.BatchNorm2d, lambda x: x * 1.3),
     ),
@@ -391,13 +391,13 @@ KINDS: tuple[Fault, ...] = (
     ),
     _kind(
         "shifted inside",
-        "g-operation-added|g-operation",
+        "g-operation-added|g-operation|wt-other-numbers|wt-bn-fold",
         ("sliced", "shuffled", "resnet18", "mobilenet_v3_small"),
         behind(nn.BatchNorm2d, lambda x: x + 0.2),
     ),
     _kind(
         "rounded inside",
-        "g-cast",
+        "g-cast|g-operation-added",
         ("sliced", "shuffled", "resnet18", "mobilenet_v3_small"),
         behind(nn.BatchNorm2d, lambda x: torch.round(x * 4) / 4),
     ),
