@@ -114,7 +114,7 @@ def tolerances_for(
 
 
 def too_costly(precision: str, allowed: Tolerance, max_abs_diff: float | None) -> str:
-    """Say that fp16, or compression, is what a failing artefact fails by; empty where more may be wrong with it.
+    """Say that rounding, or compression, is what a failing artefact fails by; empty where more may be wrong.
 
     So it is where that moves PyTorch's own answers by more than is ever allowed, and the artefact is no further
     off than they are. precision: the artefact's. allowed: as it was judged by. max_abs_diff: its largest |dp|.
@@ -128,8 +128,12 @@ def too_costly(precision: str, allowed: Tolerance, max_abs_diff: float | None) -
             f"{allowed.probability:.1e} allowed, and this file is no further off ({max_abs_diff:.1e}): leave the "
             "layers that cost most uncompressed, which `parity explain` names, or compress less"
         )
-    if precision != "fp16":
-        return ""
+    if precision == "fp32":
+        return (
+            f"in float64 PyTorch's own answers are others by {cost:.1e}, more than the {allowed.probability:.1e} "
+            f"allowed, and this file is no further off ({max_abs_diff:.1e}): no file can agree better with answers "
+            "that rounding moves so far"
+        )
     return (
         f"rounding to fp16 moves PyTorch's own answers by {cost:.1e}, more than the {allowed.probability:.1e} "
         f"allowed, and this file is no further off ({max_abs_diff:.1e}): fp16 cannot hold this network; "

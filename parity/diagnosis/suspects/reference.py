@@ -1,9 +1,10 @@
-"""A reference that is the noisy side: PyTorch in a lower precision than it seems."""
+"""A reference that is the noisy side: PyTorch in a lower precision than it seems, or rounding that grows in it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,18 +30,47 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
     apart = float(np.nanmax(np.abs(exact - few.prediction.probabilities), initial=0.0))
     if apart <= max(REFERENCE, examination.tolerance / 4):
         return
-    settings = ", ".join(_shortened()) or "an autocast inside the module, say"
+    repair = Repair(reference=in_fp64, evidence="PyTorch in fp64 gives the same answers")
+    reasons = [*_shortened(), *_lower_precision(few)]
+    if not reasons:
+        message = (
+            f"Rounding in fp32 moves PyTorch's own answers by {apart:.2g}, where {examination.tolerance:.2g} is "
+            "allowed: the network magnifies it, and any other order of additions gives other answers; look for a "
+            "difference of large numbers in it, or judge it by a tolerance of its own."
+        )
+        yield Suspect("p-fp32-drift", message, repair, seen=True)
+        return
     yield Suspect(
         "p-tf32-reference",
-        f"The PyTorch reference is the noisy side: in fp64 it answers otherwise, by {apart:.2g} ({settings}); "
-        "rerun it on the CPU in full fp32.",
-        Repair(
-            reference=in_fp64,
-            evidence="PyTorch in fp64 gives the same answers",
-            fix='torch.set_float32_matmul_precision("highest")',
-        ),
+        f"The PyTorch reference is the noisy side: in fp64 it answers otherwise, by {apart:.2g} "
+        f"({', '.join(reasons)}); rerun it on the CPU in full fp32.",
+        replace(repair, fix='torch.set_float32_matmul_precision("highest")'),
         seen=True,
     )
+
+
+def _lower_precision(reference: Reference) -> Iterator[str]:
+    """Say which types of less than fp32 PyTorch's own operations answer in: by an autocast inside, for one."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    from conversion.deployed import answer_singly, deployed_module
+
+    seen: dict[torch.dtype, str] = {}
+
+    class Noting(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            for value in result if isinstance(result, (tuple, list)) else (result,):
+                if isinstance(value, torch.Tensor) and value.dtype.is_floating_point and value.dtype.itemsize < 4:
+                    seen.setdefault(value.dtype, func.overloadpacket.__name__)
+            return result
+
+    noting: Any = Noting()  # type: ignore[no-untyped-call]
+    with refusals("PyTorch, operation by operation"), noting:
+        answer_singly(deployed_module(reference.classifier), reference.images.pixels[:1])
+    for dtype, operation in seen.items():
+        yield f"its own {operation} answers in {str(dtype).removeprefix('torch.')}"
 
 
 def in_fp64(reference: Reference) -> Reference:

@@ -547,7 +547,6 @@ FP16, IN_FP32 = Artifact(NOWHERE, "mlprogram", "fp16"), Artifact(NOWHERE, "mlpro
         (FP16, 7.3e-2, 8.0e-2, False),  # further off than rounding explains
         (FP16, 1.0e-2, 6.3e-2, False),
         (FP16, None, 6.3e-2, False),
-        (IN_FP32, 7.3e-2, 6.3e-2, False),
         (FP16, 7.3e-2, None, False),
     ],
 )
@@ -559,6 +558,15 @@ def test_a_network_that_fp16_cannot_hold_is_called_so(
     assert bool(reason) == said
     if said:
         assert "moves PyTorch's own answers by 7.3e-02, more than the 5.0e-02 allowed" in reason
+
+
+@pytest.mark.parametrize(("apart", "said"), [(3.9e-4, True), (4.1e-4, False), (None, False)])
+def test_a_network_that_magnifies_rounding_is_called_so(apart: float | None, said: bool) -> None:
+    reason = too_costly("fp32", Tolerance(1e-4, "fp32", 4e-4), apart)
+
+    assert bool(reason) == said
+    if said:
+        assert reason.startswith("in float64 PyTorch's own answers are others by 4.0e-04, more than the 1.0e-04")
 
 
 @pytest.mark.parametrize("precision", ["fp16", "fp32"])

@@ -40,6 +40,32 @@ def test_a_reference_in_a_lower_precision_is_the_noisy_side() -> None:
 
     assert causes(explanation) == ["p-tf32-reference"]
     assert "in fp64 it answers otherwise" in explanation.diagnoses[0].message
+    assert "answers in bfloat16" in explanation.diagnoses[0].message
+
+
+class Magnifying(torch.nn.Module):
+    """A module that takes the difference of large numbers: of a million, fp32 keeps one digit behind the point."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.offset = torch.nn.Parameter(torch.tensor(1e6))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.module(image)
+        return logits + self.offset - self.offset
+
+
+def test_a_reference_in_full_fp32_is_never_told_to_compute_in_fp32() -> None:
+    magnifying = replace(tiny(), module=Magnifying(tiny().module).eval())
+    against = make_reference(magnifying, load_images(pictures(), tiny().preprocessing))
+
+    # The file computes what is meant, and no rounding grows in it.
+    explanation = explained(good("onnx-torchscript", tiny), against)
+
+    assert causes(explanation) == ["p-fp32-drift"]
+    assert explanation.diagnoses[0].message.startswith("Rounding in fp32 moves PyTorch's own answers by 0.0")
+    assert "the network magnifies it" in explanation.diagnoses[0].message
 
 
 def test_the_settings_that_shorten_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
