@@ -28,6 +28,8 @@ ABOUT = About("onnx", "the ONNX reference evaluator", slow=True)
 _DECLINED = re.compile(r"not (yet )?implemented|(is|are) not supported|only supports", re.IGNORECASE)
 # Opsets whose batch norms say by the number of their outputs whether they are in training.
 _OLD_BATCH_NORMS = range(7, 14)
+# From this opset on a softmax runs over one axis; before, over its axis and all behind it together.
+_ONE_AXIS = 13
 
 
 def why_not() -> str | None:
@@ -114,7 +116,9 @@ def evaluator_of(model: Any) -> Any:
 
     _put_in_order(model.graph)
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
-    return ReferenceEvaluator(model, new_ops=[_batch_norm()] if opset in _OLD_BATCH_NORMS else None)
+    corrected = [_batch_norm()] if opset in _OLD_BATCH_NORMS else []
+    corrected += list(_over_all_behind()) if opset < _ONE_AXIS else []
+    return ReferenceEvaluator(model, new_ops=corrected or None)
 
 
 def _put_in_order(graph: Any) -> None:
@@ -153,6 +157,21 @@ def _batch_norm() -> type[OpRun]:
             return super()._run(*inputs, epsilon=epsilon, momentum=momentum if in_training else None)
 
     return BatchNormalization
+
+
+def _over_all_behind() -> Iterator[type[OpRun]]:
+    """Make the softmax of old opsets, and its kin; onnx 1.23 runs them over one axis there too."""
+    from onnx.reference.ops.op_hardmax import Hardmax
+    from onnx.reference.ops.op_log_softmax import LogSoftmax
+    from onnx.reference.ops.op_softmax import Softmax
+
+    def run(self: Any, x: np.ndarray, axis: int = 1) -> tuple[np.ndarray]:
+        rows = int(np.prod(x.shape[: axis % x.ndim]))
+        (flat,) = super(type(self), self)._run(x.reshape(rows, -1), axis=1)
+        return (flat.reshape(x.shape),)
+
+    for base in (Softmax, LogSoftmax, Hardmax):
+        yield type(base.__name__, (base,), {"op_domain": "", "_run": run})
 
 
 def _dims(value: Any) -> list[int | None]:

@@ -125,9 +125,13 @@ def _resize(target: Translation, operation: Operation, step: Step, examination: 
 
 def _softmax(target: Translation, operation: Operation, step: Step, examination: Examination) -> Settings:
     axis, own = _argument(step, 1, "dim", None), operation.attributes.get("axis")
-    if not isinstance(axis, int):
+    values = examination.candidate.values(examination.torch.probe) or {}
+    result = values.get(operation.outputs[0])
+    # Recorded in its parts, it is the largest number along an axis that is taken off first.
+    axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
+    if not isinstance(axis, int) or own is None or result is None:
         return {}
-    return {} if own is None or int(own) == axis or int(own) < 0 else {"axis": axis}
+    return {} if int(own) % result.ndim == axis % result.ndim else {"axis": axis % result.ndim}
 
 
 def _module(step: Step, examination: Examination) -> Any:

@@ -65,7 +65,7 @@ def _trained(name: str) -> Classifier:
     return found
 
 
-def _calibrated(name: str, make: Callable[[], nn.Module]) -> Classifier:
+def calibrated(name: str, make: Callable[[], nn.Module]) -> Classifier:
     found: Classifier = _models(FIXTURES / "upgrade" / "models.py").calibrated(name, make)
     return found
 
@@ -77,14 +77,14 @@ def _torchvision(name: str) -> Callable[[], nn.Module]:
 _MAKERS: Mapping[str, Callable[[], Classifier]] = {
     "mobilenet_v2_digits": lambda: _trained("mobilenet_v2_digits"),
     "efficientnet_lite0": lambda: _trained("efficientnet_lite0"),
-    "resnet18": lambda: _calibrated("resnet18", _torchvision("resnet18")),
-    "mobilenet_v3_small": lambda: _calibrated("mobilenet_v3_small", _torchvision("mobilenet_v3_small")),
-    "shufflenet_v2": lambda: _calibrated("shufflenet_v2", _torchvision("shufflenet_v2_x0_5")),
-    "plain": lambda: _calibrated("plain", lambda: Plain(8)),
-    "vision_transformer": lambda: _calibrated("vision_transformer", _vision_transformer),
-    "sliced": lambda: _calibrated("sliced", lambda: written.Sliced(8)),
-    "attentive": lambda: _calibrated("attentive", lambda: written.Attentive(8)),
-    "shuffled": lambda: _calibrated("shuffled", lambda: written.Shuffled(8)),
+    "resnet18": lambda: calibrated("resnet18", _torchvision("resnet18")),
+    "mobilenet_v3_small": lambda: calibrated("mobilenet_v3_small", _torchvision("mobilenet_v3_small")),
+    "shufflenet_v2": lambda: calibrated("shufflenet_v2", _torchvision("shufflenet_v2_x0_5")),
+    "plain": lambda: calibrated("plain", lambda: Plain(8)),
+    "vision_transformer": lambda: calibrated("vision_transformer", _vision_transformer),
+    "sliced": lambda: calibrated("sliced", lambda: written.Sliced(8)),
+    "attentive": lambda: calibrated("attentive", lambda: written.Attentive(8)),
+    "shuffled": lambda: calibrated("shuffled", lambda: written.Shuffled(8)),
 }
 ARCHITECTURES = tuple(_MAKERS)
 

@@ -53,13 +53,18 @@ def _operations(module: Any, image: Any) -> str:
     class Listing(TorchDispatchMode):
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             # Numbers among the arguments may have been worked out from the image in Python.
-            plain = [a for a in args if isinstance(a, int | float | list)]
-            names.append(f"{func} {plain}")
+            names.append(f"{func} {[a for a in args if _is_plain(a)]}")
             return func(*args, **(kwargs or {}))
 
     with torch.no_grad(), Listing():  # type: ignore[no-untyped-call]
         module(image)
     return "\n".join(names)
+
+
+def _is_plain(argument: Any) -> bool:
+    if isinstance(argument, list | tuple):
+        return all(_is_plain(one) for one in argument)
+    return isinstance(argument, int | float)
 
 
 def _frozen(module: Any, image: Any) -> Any:

@@ -133,7 +133,9 @@ def _axis(examination: Examination) -> Iterator[Suspect]:
             and not np.allclose(total, 1, atol=HALF_SUM)
         ):
             single = [a for a in range(after.ndim) if np.allclose(after.sum(axis=a), 1, atol=HALF_SUM)]
-            axis, wanted, name = (single or [0])[0], classes[0], operation.name
+            own = operation.attributes.get("axis")
+            axis = int(own) % after.ndim if own is not None else (single or [0])[0]
+            wanted, name = classes[0], operation.name
             yield Suspect(
                 "head-softmax-axis",
                 f"Probabilities sum to 1 over axis {axis}, not over the classes (axis {wanted}): softmax "

@@ -37,18 +37,30 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
         yield Suspect("p-fp16-overflow", message, repair, seen=True)
         return
     cost = _fp16_cost(examination)
-    if cost is not None and cost > examination.tolerance:
-        message = (
-            f"Rounding to float16 costs PyTorch's own module {cost:.2g} on these images, where "
-            f"{examination.tolerance:.2g} is allowed: no conversion of this network holds in float16; keep it in "
-            "float32."
-        )
+    if cost is not None and FP16_FACTOR * cost > examination.tolerance:
+        message = _too_costly(cost, examination.tolerance)
         yield Suspect("p-fp16-drift", message, repair, seen=True)
+        if (examination.candidate.judgement.max_abs_diff or 0.0) <= FP16_FACTOR * cost:
+            # The file's weights are rounded too, which computing it in fp32 does not undo.
+            yield Suspect("p-fp16-drift", message, seen=True)
         return
     message = (
         f"Rounding to float16 is all of the difference: the same file computed in float32 agrees; {_cost(cost)}."
     )
     yield Suspect("p-fp16-drift", message, repair)
+
+
+def _too_costly(cost: float, allowed: float) -> str:
+    if cost > allowed:
+        return (
+            f"Rounding to float16 costs PyTorch's own module {cost:.2g} on these images, where {allowed:.2g} is "
+            "allowed: no conversion of this network holds in float16; keep it in float32."
+        )
+    return (
+        f"Rounding to float16 costs PyTorch's own module {cost:.2g} on these images, and a file that rounds in "
+        f"another order up to {FP16_FACTOR:g} times that, where {allowed:.2g} is allowed: this network is at the "
+        "edge of what float16 holds; keep it, or the operations that cost most, in float32."
+    )
 
 
 def harmless(examination: Examination) -> Iterator[Suspect]:

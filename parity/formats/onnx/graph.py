@@ -32,6 +32,7 @@ def read_graph(artifact: Artifact) -> Graph:
     listed = list(listed_operations(artifact))
     model = onnx.load(str(artifact.path))
     constants = constants_of(model)
+    opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
     operations: list[Operation] = []
     for one in listed:
         if all(name in constants for name in one.outputs):
@@ -44,7 +45,8 @@ def read_graph(artifact: Artifact) -> Graph:
                 type=one.type,
                 inputs=tuple(name for name in one.inputs if name and name not in constants),
                 outputs=tuple(name for name in one.outputs if name),
-                attributes={k: v for k, v in one.attributes.items() if isinstance(v, str)},
+                attributes=_default_axis(one.type, opset)
+                | {k: v for k, v in one.attributes.items() if isinstance(v, str)},
                 weights={
                     place: constants[name].astype(np.float32)
                     for place, name in places.items()
@@ -56,6 +58,20 @@ def read_graph(artifact: Artifact) -> Graph:
     outputs = {value.name: sizes_of(value) for value in model.graph.output}
     image = next(value.name for value in model.graph.input if value.name not in constants)
     return Graph(artifact.format, tuple(operations), image, pick_output(outputs, artifact, WANTED))
+
+
+def _default_axis(kind: str, opset: int) -> dict[str, str]:
+    """Return the axis that an operation has where the file names none: another one from opset to opset."""
+    import onnx
+
+    if not onnx.defs.has(kind):
+        return {}
+    try:
+        attributes = onnx.defs.get_schema(kind, opset).attributes
+    except onnx.defs.SchemaError:  # newer than the opset that the file claims
+        return {}
+    default = attributes["axis"].default_value if "axis" in attributes else None
+    return {"axis": str(default.i)} if default is not None and default.name == "axis" else {}
 
 
 def reshape_targets(content: Any, graph: Graph) -> dict[str, tuple[int, ...]]:

@@ -1,0 +1,83 @@
+"""Clean conversions of networks that no fault is tried on, with weights that no training gave, have no cause."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conversion import Classifier, convert
+from conversion.guards.torchvision_guard import torchvision
+from parity.backends.reference import Reference, make_reference
+from parity.core.noise import FP16_CAP
+from parity.pipeline import judge_artifact
+from parity.suite.images import load_images
+from tests.faults.architectures import calibrated, many_images
+from tests.faults.test_controls import Property, assert_quiet
+
+# One of each kind: residual, aggregated, gated, shuffled, reparametrised, of patches, of attention and of both.
+NETWORKS = (
+    "levit_128s",
+    "dla34",
+    "convnextv2_atto",
+    "mobilenetv4_conv_small",
+    "repvgg_a0",
+    "edgenext_xx_small",
+    "ghostnet_100",
+    "mobilevit_xxs",
+    "mixer_s32_224",
+    "cait_xxs24_224",
+    "fastvit_t8",
+    "starnet_s1",
+    "rexnet_100",
+    "res2net50d",
+    "regnety_002",
+    "tiny_vit_5m_224",
+    "hgnetv2_b0",
+)
+ROUTES = ("onnx", "onnx-torchscript", "mlprogram-fp32", "mlprogram")
+BACKENDS = ("onnxruntime", "coreml-evaluator")
+
+
+@cache
+def reference_of(network: str) -> Reference:
+    loaded = calibrated(network, _untrained(network))
+    return make_reference(loaded, load_images(many_images(network), loaded.preprocessing))
+
+
+def _untrained(network: str) -> Callable[[], Any]:
+    def make() -> Any:
+        torchvision()  # which timm imports, and which needs its guard
+        import timm
+
+        try:
+            return timm.create_model(network, num_classes=8, img_size=96)
+        except TypeError:  # it takes images of any size, and no word of it
+            return timm.create_model(network, num_classes=8)
+
+    return make
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_network_that_nobody_here_has_tried_has_no_cause(
+    network: str, route: str, tmp_path: Path, record_property: Property
+) -> None:
+    reference = reference_of(network)
+    assert isinstance(reference.model, Classifier)
+
+    artifact = convert(reference.model, route, tmp_path)
+    (leg,) = judge_artifact(reference, artifact, able(artifact.format), explain=True)
+
+    if artifact.precision == "fp16" and 3 * reference.fp16_cost > FP16_CAP and leg.subject.verdict == "fail":
+        # What no conversion of it in fp16 could do better is told as that, and nothing is blamed.
+        assert {d.fault for d in leg.subject.diagnoses} == {"p-fp16-drift"}
+        return
+    assert_quiet([leg.subject], record_property)
+
+
+def able(format_name: str) -> list[str]:
+    return [BACKENDS[0] if format_name == "onnx" else BACKENDS[1]]
