@@ -42,7 +42,7 @@ class Expected:
     @cached_property
     def channels(self) -> torch.Tensor:
         """The size of each channel, as a root mean square."""
-        return spread(self.exact)
+        return spread(self._real)
 
     @cached_property
     def size(self) -> float:
@@ -52,7 +52,12 @@ class Expected:
     @cached_property
     def mean(self) -> float:
         """The mean of the whole."""
-        return float(self.exact.mean())
+        return float(self._real.mean())
+
+    @property
+    def _real(self) -> torch.Tensor:
+        """The numbers as fp32, where they are whole ones."""
+        return self.exact if self.exact.is_floating_point() else self.exact.float()
 
     @cached_property
     def finite(self) -> bool:

@@ -92,13 +92,18 @@ def laid_out(operation: Operation, place: str, kernel: np.ndarray) -> np.ndarray
     shape = operation.weights[place].shape
     squeezed = tuple(size for size in shape if size != 1)
     wanted = tuple(size for size in kernel.shape if size != 1)
-    right = operation.type in ("MatMul", "batchedMatmul") or (
-        operation.type == "matmul" and operation.attributes.get("transpose_y") != "True"
-    )
-    right |= operation.type == "Gemm" and operation.attributes.get("transB", "0") == "0"
-    if len(wanted) == 2 and (squeezed != wanted or (right and squeezed == wanted[::-1])):
+    if len(wanted) == 2 and (squeezed != wanted or (is_right(operation) and squeezed == wanted[::-1])):
         kernel = kernel.reshape(wanted).T
     return kernel.reshape(shape)
+
+
+def is_right(operation: Operation) -> bool:
+    """Say whether an operation reads its weight as [in, out], on the right of a product; PyTorch has [out, in]."""
+    if operation.type == "Gemm":
+        return operation.attributes.get("transB", "0") == "0"
+    if operation.type == "matmul":
+        return operation.attributes.get("transpose_y") != "True"
+    return operation.type in ("MatMul", "batchedMatmul")
 
 
 def channel_scales(operation: Operation, place: str, unit: Unit) -> np.ndarray:

@@ -39,6 +39,7 @@ class Examination:
     image_files: tuple[Path, ...] = ()
     guilty: Passage | None = None
     failures: Failures = field(default_factory=Failures)
+    _audits: dict[tuple[int, Path], tuple[WeightFinding, ...]] = field(default_factory=dict)
     _copies: ExitStack = field(default_factory=ExitStack)
 
     @property
@@ -80,11 +81,15 @@ class Examination:
         """What is wrong with the file's weights, as far as these can be compared."""
         from parity.diagnosis.weights import audit_weights
 
-        return self.failures.attempt(
-            "the audit of the weights",
-            lambda: audit_weights(self.reference.classifier, self.file.artifact).findings,
-            lambda error: (),
-        )
+        # Most repairs leave the module and the file as they are, and with them what the audit says.
+        key = id(self.reference.classifier), self.file.artifact.path
+        if key not in self._audits:
+            self._audits[key] = self.failures.attempt(
+                "the audit of the weights",
+                lambda: audit_weights(self.reference.classifier, self.file.artifact).findings,
+                lambda error: (),
+            )
+        return self._audits[key]
 
     @cached_property
     def compression(self) -> Compression | None:

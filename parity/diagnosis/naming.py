@@ -51,7 +51,7 @@ def name_fault(examination: Examination, one: Located) -> tuple[str, str]:
     message = f"{one.message[0].upper()}{one.message[1:]}."
     if one.kind in ("missing operation", "extra operation"):
         return _KINDS[one.kind], message
-    for measure in (_padding, _epsilon, _bias):
+    for measure in (_padding, _epsilon, _bias, _cast):
         if named := measure(examination, one):
             return named
     types = f"{one.type} {' '.join(o.type for o in group_of(examination, one))}".lower()
@@ -187,6 +187,19 @@ def _bias(examination: Examination, one: Located) -> tuple[str, str] | None:
         sentence = f"{operation.type} `{operation.name}` has no bias, which is the same as one of zeros"
         return "wt-zeroed", f"{sentence}: {one.message}."
     return None
+
+
+def _cast(examination: Examination, one: Located) -> tuple[str, str] | None:
+    """Look at a cast that gives other numbers than PyTorch's: to another type, which goes round elsewhere."""
+    import torch
+
+    program = examination.torch.program
+    if "cast" not in one.type.lower() or program is None:
+        return None
+    types = [value for step in program.steps for value in step.kwargs.values() if isinstance(value, torch.dtype)]
+    whole = dict.fromkeys(str(t).removeprefix("torch.") for t in types if not t.is_floating_point)
+    theirs = f"; PyTorch casts to {' and '.join(whole)} in this network" if whole else ""
+    return "g-cast", f"{one.message[0].upper()}{one.message[1:]}{theirs}."
 
 
 def _bare(module: torch.nn.Module) -> Any:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from parity.core.noise import WEIGHT_ALIKE
-from parity.diagnosis.batch_norm import Unit, laid_out
+from parity.diagnosis.batch_norm import Unit, is_right, laid_out
 from parity.diagnosis.compression import sort_compressed
 from parity.diagnosis.constants import plain
-from parity.diagnosis.likeness import likeness
+from parity.diagnosis.likeness import direction
 from parity.diagnosis.recording import record
 from parity.diagnosis.types import ExpectedWeight, WeightFinding
 from parity.diagnosis.units import BY_CHANNEL, is_vector, units_of, vectors_of
@@ -119,11 +119,7 @@ def _expected_vectors(graph: Graph, units: Sequence[Unit], taken: set[tuple[int,
 
 def _pair(places: Sequence[tuple[Operation, str]], units: Sequence[Unit]) -> list[tuple[Operation, str, Unit]]:
     """Pair arrays: those that are alike first, wherever they stand, and the others in the order of both sides."""
-    scores = np.full((len(places), len(units)), -np.inf)
-    for i, (operation, place) in enumerate(places):
-        for j, unit in enumerate(units):
-            if _sized(operation.weights[place], unit.kernel):
-                scores[i, j] = _closest(operation, place, unit)
+    scores = _scores(places, units)
     chosen: dict[int, int] = {}
     alike = [(round(scores[i, j], 3), -abs(i - j), i, j) for i, j in np.argwhere(scores > WEIGHT_ALIKE).tolist()]
     for _, _, i, j in sorted(alike, reverse=True):
@@ -167,7 +163,19 @@ def _sized(array: np.ndarray, kernel: np.ndarray) -> bool:
     return own == wanted or (len(own) == 2 and own == wanted[::-1])
 
 
-def _closest(operation: Operation, place: str, unit: Unit) -> float:
-    array = operation.weights[place]
-    kernels = [unit.kernel, unit.folded()[0]] if unit.norm else [unit.kernel]
-    return max(likeness(array, laid_out(operation, place, kernel)) for kernel in kernels)
+def _scores(places: Sequence[tuple[Operation, str]], units: Sequence[Unit]) -> np.ndarray:
+    """Return the likeness of each array to each kernel, as it is or folded; -inf where their sizes are others."""
+    scores = np.full((len(places), len(units)), -np.inf)
+    # Each array is looked at once for all those that it is compared with: networks have hundreds of one size.
+    alike: dict[tuple[tuple[int, ...], bool], list[int]] = {}
+    for i, (operation, place) in enumerate(places):
+        alike.setdefault((operation.weights[place].shape, is_right(operation)), []).append(i)
+    for rows in alike.values():
+        operation, place = places[rows[0]]
+        own = [direction(places[i][0].weights[places[i][1]]) for i in rows]
+        for j, unit in enumerate(units):
+            if _sized(operation.weights[place], unit.kernel):
+                kernels = [unit.kernel, unit.folded()[0]] if unit.norm else [unit.kernel]
+                wanted = [direction(laid_out(operation, place, kernel)) for kernel in kernels]
+                scores[rows, j] = [max(float(one @ other) for other in wanted) for one in own]
+    return scores

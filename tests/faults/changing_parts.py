@@ -145,6 +145,24 @@ def zeros_become(mode: str) -> Callable[[nn.Module], bool]:
     return change
 
 
+def small_squares(module: nn.Module) -> bool:
+    """Take root mean squares of numbers that fp16 holds and whose squares it does not."""
+
+    def rooted(x: torch.Tensor) -> torch.Tensor:
+        return x / ((x * 2e-4).square().mean(-1, keepdim=True).sqrt() * 5e3 + 1e-3)
+
+    return replaced(module, written.RootMeanSquare, lambda own: Computed(rooted))
+
+
+def faint_tokens(module: nn.Module) -> bool:
+    """Let the layer norms read numbers so small that an epsilon of 1e-6 is felt."""
+    return replaced(
+        module,
+        nn.LayerNorm,
+        lambda own: nn.Sequential(Computed(lambda x: x * 3e-3), nn.LayerNorm(len(own.weight), 1e-6)),
+    )
+
+
 def reciprocal(x: torch.Tensor) -> torch.Tensor:
     return torch.reciprocal(x.abs() + 0.05)
 

@@ -23,6 +23,7 @@ from tests.faults.changing_parts import (
     Computed,
     behind,
     drawn,
+    faint_tokens,
     in_both,
     is_dense,
     is_depthwise,
@@ -38,6 +39,7 @@ from tests.faults.changing_parts import (
     reciprocal,
     shuffled_columns,
     shuffled_rows,
+    small_squares,
     statistics_not_loaded,
     swapped_for,
     undilated,
@@ -287,6 +289,14 @@ KINDS: tuple[Fault, ...] = (
         ("attentive", "plain", "vision_transformer"),
         setting(nn.LayerNorm, eps=1e-3),
     ),
+    Fault(
+        "kind: usual epsilon of a layer norm",
+        ("g-norm-eps",),
+        in_module(setting(nn.LayerNorm, eps=1e-5)),
+        EXACT,
+        reference=in_both(faint_tokens),
+        networks=("attentive", "vision_transformer"),
+    ),
     _kind("epsilon of the group norm", "g-norm-eps", ("shuffled",), setting(nn.GroupNorm, eps=0.05)),
     _kind("offset of a reciprocal", "g-constant", ("shuffled",), setting(written.Inverse, offset=0.501)),
     # Windows.
@@ -324,6 +334,42 @@ KINDS: tuple[Fault, ...] = (
         ("mlprogram-fp32",),
         reference=in_both(lambda m: replaced(m, written.Inverse, lambda part: Computed(reciprocal))),
         networks=("shuffled",),
+    ),
+    Fault(
+        "kind: squares too small for fp16",
+        ("p-fp16-underflow",),
+        lambda c, f: recipe(c),
+        ("mlprogram",),
+        reference=in_both(small_squares),
+        networks=("attentive",),
+    ),
+    Fault(
+        "kind: division by 1 that rounds, dropped",
+        ("g-operation-missing|g-cast",),
+        lambda c, f: recipe(c),
+        ("mlprogram-fp32",),
+        reference=in_both(behind(nn.BatchNorm2d, lambda x: torch.div(x * 4, 1, rounding_mode="floor") / 4)),
+        networks=("sliced", "shuffled", "resnet18"),
+    ),
+    Fault(
+        "kind: bytes made whole numbers",
+        ("g-cast|g-operation-missing",),
+        lambda c, f: recipe(c),
+        ("mlprogram-fp32",),
+        reference=in_both(
+            behind(nn.BatchNorm2d, lambda x: (x * 100).to(torch.int32).to(torch.uint8).float() / 100)
+        ),
+        networks=("sliced", "shuffled", "resnet18"),
+    ),
+    Fault(
+        "kind: 16 bits made 32",
+        ("g-cast|g-operation-missing",),
+        lambda c, f: recipe(c),
+        ("mlprogram-fp32",),
+        reference=in_both(
+            behind(nn.BatchNorm2d, lambda x: (x * 3e4).to(torch.int32).to(torch.int16).float() / 3e4)
+        ),
+        networks=("sliced", "shuffled", "resnet18"),
     ),
     Fault(
         "kind: in training mode, and palettised",

@@ -69,8 +69,9 @@ def _function(examination: Examination, one: Located) -> tuple[str, _Function] |
     import torch
 
     alone = one.source in ACTIVATIONS
-    if alone and one.kind == "missing operation":
-        return ("left out", lambda x: x)
+    if one.kind == "missing operation":
+        # Of several operations that are missing nothing says that they were an activation.
+        return ("left out", lambda x: x) if alone else None
     group = group_of(examination, one)
     # Of several operations one may be missing, and what the last gives is what the module should give.
     value = one.value if alone or not group else group[-1].outputs[0]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from parity.core.noise import COMPRESSION_FACTOR, FP16_FACTOR, HALF_LARGEST
+from parity.core.noise import COMPRESSION_FACTOR, FP16_FACTOR, HALF_LARGEST, HALF_SMALLEST
 from parity.core.tolerance import CostUnknownError
 from parity.diagnosis.fixes import fix
 from parity.diagnosis.repair import Repair
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from parity.backends import Predict
     from parity.diagnosis.examination import Examination
 
+# Rounding that takes more than this share of a value is no rounding any more; at its best fp16 takes 3e-4.
+_LOST = 0.02
+
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
     """Compute an fp16 program in fp32."""
@@ -28,7 +31,10 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
     repair = Repair(
         run=_in_fp32, evidence="the same file computed in fp32 agrees", fix=fix("fp32", artifact.format)
     )
-    name, largest = _largest(examination)
+    values = _values_in_fp32(examination)
+    sizes = {name: float(np.abs(value).max(initial=0.0)) for name, value in values.items()}
+    name = max(sizes, key=sizes.__getitem__, default="")
+    largest = sizes.get(name, 0.0)
     if largest > HALF_LARGEST:
         message = (
             f"Activation after `{name}` reaches {largest:.3g} > {HALF_LARGEST:g}: it overflows in float16; keep "
@@ -36,6 +42,17 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
         )
         yield Suspect("p-fp16-overflow", message, repair, seen=True)
         return
+    if small := next(((n, value) for n, value in values.items() if half_loss(value) > _LOST), None):
+        message = (
+            f"The numbers after `{small[0]}` are about {_size(small[1]):.2g}, too small for float16, whose steps "
+            f"are {HALF_SMALLEST:.0e} there: rounding loses {half_loss(small[1]):.0%} of them; keep that operation "
+            "in float32."
+        )
+        yield Suspect("p-fp16-underflow", message, repair, seen=True)
+        # Constants that were rounded to zero stay so in fp32.
+        yield Suspect("p-fp16-underflow", message, seen=True)
+        return
+    yield from _small_weights(examination)
     cost = _fp16_cost(examination)
     if cost is not None and FP16_FACTOR * cost > examination.tolerance:
         message = _too_costly(cost, examination.tolerance)
@@ -112,8 +129,8 @@ def _in_fp32(artifact: Artifact) -> Predict:
     return in_fp32(artifact)
 
 
-def _largest(examination: Examination) -> tuple[str, float]:
-    """Find the largest number that is computed for the worst image, in fp32."""
+def _values_in_fp32(examination: Examination) -> dict[str, np.ndarray]:
+    """Compute all float values for the worst image, in fp32, in the order of the file."""
     from parity.formats.coreml.classifier import fed
     from parity.formats.mlprogram.retyped import evaluator_in_fp32
 
@@ -121,8 +138,38 @@ def _largest(examination: Examination) -> tuple[str, float]:
     evaluator = evaluator_in_fp32(artifact.path)
     pixels = examination.pixels[min(examination.screen[0], len(examination.pixels) - 1)]
     values = evaluator.trace({f.name: fed(artifact, f, pixels[None]) for f in evaluator.description.input})
-    sizes = {
-        name: float(np.abs(value).max(initial=0.0)) for name, value in values.items() if value.dtype.kind == "f"
-    }
-    name = max(sizes, key=sizes.__getitem__, default="")
-    return name, sizes.get(name, 0.0)
+    return {name: value for name, value in values.items() if value.dtype.kind == "f"}
+
+
+def half_loss(value: np.ndarray) -> float:
+    """Return what rounding to fp16 takes from a value, as a share of its size; 3e-4 where fp16 is at its best."""
+    size = _size(value)
+    if not 0 < size < HALF_LARGEST:
+        return 0.0
+    wide = value.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        lost = wide - wide.astype(np.float16)
+    return _size(lost[np.isfinite(lost)]) / size
+
+
+def _size(value: np.ndarray) -> float:
+    return float(np.sqrt(np.square(value, dtype=np.float64).mean())) if value.size else 0.0
+
+
+def _small_weights(examination: Examination) -> Iterator[Suspect]:
+    """Look for weights that fp16 has few steps for; what was rounded away is in no file, and cannot be undone."""
+    graph = examination.file.graph
+    for operation in graph.operations if graph else ():
+        for place, array in operation.weights.items():
+            size = _size(array)
+            # Rounding to steps of one size leaves the root of a twelfth of a step.
+            lost = HALF_SMALLEST / 12**0.5 / size if size else 0.0
+            if array.size > 1 and lost > _LOST:
+                yield Suspect(
+                    "p-fp16-underflow",
+                    f"The weights of {operation.type} `{operation.name}` ({place}) are about {size:.2g}, too small "
+                    f"for float16, whose steps are {HALF_SMALLEST:.0e} there: rounding loses about {lost:.0%} of "
+                    "them; convert in float32, or scale that layer.",
+                    seen=True,
+                )
+                return
