@@ -72,6 +72,9 @@ def _pooling(target: Translation, operation: Operation, step: Step) -> Settings:
     average = step.type.startswith("avg")
     if not average and not step.type.startswith("max_pool2d"):
         return {}
+    own = operation.attributes.get("pooling.type", operation.type).lower()
+    if ("max" in own) == average:  # a pool of the other kind, which no setting makes this one
+        return {}
     kernel = _two(step.args[1])
     padding = _two(_argument(step, 3, "padding", 0))
     wanted = Pooling(

@@ -281,7 +281,7 @@ KINDS: tuple[Fault, ...] = (
     _kind(
         "epsilon of the root mean square", "g-norm-eps", ("attentive",), setting(written.RootMeanSquare, eps=0.05)
     ),
-    _kind("epsilon of the cosine", "g-norm-eps", ("shuffled",), setting(written.Likeness, eps=100.0)),
+    _kind("epsilon of the cosine", "g-norm-eps|g-clip", ("shuffled",), setting(written.Likeness, eps=100.0)),
     _kind("epsilon of the responses", "g-norm-eps", ("shuffled",), setting(written.Responses, eps=1.0)),
     _kind(
         "epsilon of the layer norms",

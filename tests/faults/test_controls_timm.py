@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from conversion import Classifier, convert
+from conversion import Artifact, Classifier, convert
 from conversion.guards.torchvision_guard import torchvision
 from parity.backends.reference import Reference, make_reference
-from parity.core.noise import FP16_CAP
+from parity.core.noise import FP16_CAP, FP16_FACTOR, FP32, FP32_CAP, FP32_FACTOR
 from parity.pipeline import judge_artifact
 from parity.suite.images import load_images
 from tests.faults.architectures import calibrated, many_images
@@ -28,7 +28,6 @@ NETWORKS = (
     "edgenext_xx_small",
     "ghostnet_100",
     "mobilevit_xxs",
-    "mixer_s32_224",
     "cait_xxs24_224",
     "fastvit_t8",
     "starnet_s1",
@@ -39,6 +38,7 @@ NETWORKS = (
     "hgnetv2_b0",
 )
 ROUTES = ("onnx", "onnx-torchscript", "mlprogram-fp32", "mlprogram")
+ROUNDING = {"fp32": {"p-fp32-drift"}, "fp16": {"p-fp16-drift", "p-fp16-underflow"}}
 BACKENDS = ("onnxruntime", "coreml-evaluator")
 
 
@@ -72,11 +72,20 @@ def test_a_network_that_nobody_here_has_tried_has_no_cause(
     artifact = convert(reference.model, route, tmp_path)
     (leg,) = judge_artifact(reference, artifact, able(artifact.format), explain=True)
 
-    if artifact.precision == "fp16" and 3 * reference.fp16_cost > FP16_CAP and leg.subject.verdict == "fail":
-        # What no conversion of it in fp16 could do better is told as that, and nothing is blamed.
-        assert {d.fault for d in leg.subject.diagnoses} == {"p-fp16-drift"}
+    if leg.subject.verdict == "fail":
+        # Rounding moves PyTorch's own answers by as much. That is said, and nothing is blamed.
+        assert rounds_too_far(reference, artifact)
+        faults = {d.fault for d in leg.subject.diagnoses}
+        assert faults
+        assert faults <= ROUNDING[artifact.precision], leg.subject.diagnoses
         return
     assert_quiet([leg.subject], record_property)
+
+
+def rounds_too_far(reference: Reference, artifact: Artifact) -> bool:
+    if artifact.precision == "fp16":
+        return FP16_FACTOR * reference.fp16_cost > FP16_CAP
+    return FP32_FACTOR * reference.fp32_cost > FP32_CAP * FP32[artifact.format][0]
 
 
 def able(format_name: str) -> list[str]:

@@ -6,7 +6,7 @@ Only operations that give something else than PyTorch's are looked at: a setting
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from parity.diagnosis.types import Located
     from parity.formats.graph import Operation
 
+# An operation of the file, PyTorch's, and setting -> what the file has, and what it should have.
+_Wrong = tuple["Operation", "Step", dict[str, tuple[Any, Any]]]
+# So many located operations that have one setting wrong alike are a rule, which holds for those behind them too.
+_MANY = 3
 # Setting, as a part of its name -> fault.
 _FAULTS = (
     ("epsilon", "g-norm-eps"),
@@ -51,20 +55,39 @@ _FAULTS = (
 def suspects(examination: Examination) -> Iterator[Suspect]:
     """Compare the settings of the operations that were located."""
     wrong = [difference for located in examination.divergences if (difference := _wrong(examination, located))]
-    by_setting: dict[str, list[tuple[Operation, Step, dict[str, tuple[Any, Any]]]]] = {}
+    by_setting: dict[str, list[_Wrong]] = {}
     for operation, step, differences in wrong:
         by_setting.setdefault("+".join(sorted(differences)), []).append((operation, step, differences))
     for alike in by_setting.values():
         operation, step, differences = alike[0]
         changes = {o.name: {name: wanted for name, (_, wanted) in d.items()} for o, _, d in alike}
-        message = _sentence(operation, step, differences)
-        if len(alike) > 1:
-            message = f"{message[:-1]}; so have {len(alike) - 1} more operation(s)."
-        repair, remedy = Repair(edit=settings(changes)), _fix(examination, step, differences)
-        yield Suspect(_fault(operation, differences), message, repair, seen=True, fix=remedy)
+        remedy = _fix(examination, step, differences)
+        for chosen in (changes, changes | _of_the_same(examination, alike)):
+            if chosen is not changes and len(chosen) == len(changes):
+                continue
+            message = _sentence(operation, step, differences)
+            if len(chosen) > 1:
+                message = f"{message[:-1]}; so have {len(chosen) - 1} more operation(s)."
+            yield Suspect(
+                _fault(operation, differences), message, Repair(edit=settings(chosen)), seen=True, fix=remedy
+            )
 
 
-def _wrong(examination: Examination, located: Located) -> tuple[Operation, Step, dict[str, tuple[Any, Any]]] | None:
+def _of_the_same(examination: Examination, alike: Sequence[_Wrong]) -> dict[str, dict[str, Any]]:
+    """List what else in the file has the same wrong settings: only some operations are located at a time."""
+    graph, (operation, _, differences) = examination.file.graph, alike[0]
+    same = all(o.type == operation.type and d == differences for o, _, d in alike)
+    if graph is None or not same or len(alike) < _MANY:
+        return {}
+    return {
+        o.name: {name: wanted for name, (_, wanted) in differences.items()}
+        for o in graph.operations
+        if o.type == operation.type
+        and all(_equal(_parsed(o.attributes.get(name)), was) for name, (was, _) in differences.items())
+    }
+
+
+def _wrong(examination: Examination, located: Located) -> _Wrong | None:
     graph, program = examination.file.graph, examination.torch.program
     if graph is None or program is None:
         return None

@@ -115,7 +115,7 @@ def set_attribute(model: Any, operation: str, name: str, setting: Any) -> None:
     _, operations = function_of(model)
     index, message = find(operations, operation)
     if setting is None:
-        del message.inputs[name]
+        message.inputs.pop(name, None)
         return
     array: Any = setting
     if not isinstance(setting, str):
@@ -126,7 +126,7 @@ def set_attribute(model: Any, operation: str, name: str, setting: Any) -> None:
             array = array.astype(np.int32)
     added: list[Any] = []
     constant = const(model, added, f"repaired_{operation}_{name}", array)
-    del message.inputs[name]
+    message.inputs.pop(name, None)
     message.inputs[name].arguments.add().name = constant
     operations.insert(index, added[0])
 
