@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
@@ -161,17 +161,27 @@ def _batch_norm() -> type[OpRun]:
 
 def _over_all_behind() -> Iterator[type[OpRun]]:
     """Make the softmax of old opsets, and its kin; onnx 1.23 runs them over one axis there too."""
-    from onnx.reference.ops.op_hardmax import Hardmax
-    from onnx.reference.ops.op_log_softmax import LogSoftmax
-    from onnx.reference.ops.op_softmax import Softmax
+    from onnx.reference.op_run import OpRun
 
-    def run(self: Any, x: np.ndarray, axis: int = 1) -> tuple[np.ndarray]:
-        rows = int(np.prod(x.shape[: axis % x.ndim]))
-        (flat,) = super(type(self), self)._run(x.reshape(rows, -1), axis=1)
-        return (flat.reshape(x.shape),)
+    def softmax(rows: np.ndarray) -> np.ndarray:
+        shares = np.exp(rows - rows.max(axis=1, keepdims=True))
+        return np.asarray(shares / shares.sum(axis=1, keepdims=True))
 
-    for base in (Softmax, LogSoftmax, Hardmax):
-        yield type(base.__name__, (base,), {"op_domain": "", "_run": run})
+    def hardmax(rows: np.ndarray) -> np.ndarray:
+        return np.asarray(np.eye(rows.shape[1], dtype=rows.dtype)[rows.argmax(axis=1)])
+
+    def operator(name: str, function: Callable[[np.ndarray], np.ndarray]) -> type[OpRun]:
+        def run(self: Any, x: np.ndarray, **_: Any) -> tuple[np.ndarray]:
+            # Where the node names none, onnx hands over the axis that later opsets have then.
+            axis = next((a.i for a in self.onnx_node.attribute if a.name == "axis"), 1)
+            rows = x.reshape(int(np.prod(x.shape[: axis % x.ndim])), -1)
+            return (function(rows).reshape(x.shape),)
+
+        return type(name, (OpRun,), {"op_domain": "", "_run": run})
+
+    yield operator("Softmax", softmax)
+    yield operator("LogSoftmax", lambda rows: np.log(softmax(rows)))
+    yield operator("Hardmax", hardmax)
 
 
 def _dims(value: Any) -> list[int | None]:

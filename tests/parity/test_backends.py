@@ -146,6 +146,31 @@ def test_a_batch_norm_of_any_opset_keeps_its_own_statistics(opset: int, tmp_path
     np.testing.assert_allclose(found, by_hand * scale.reshape(3, 1, 1) + bias.reshape(3, 1, 1), rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("opset", "axis"), [(9, None), (11, None), (11, 2), (11, -1), (12, 1), (13, None), (13, 1)]
+)
+@pytest.mark.parametrize("kind", ["Softmax", "LogSoftmax", "Hardmax"])
+def test_a_softmax_of_an_old_opset_runs_over_all_behind_its_axis(kind: str, opset: int, axis: int | None) -> None:
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 3, 4]) for name in ("image", "out")]
+    node = helper.make_node(kind, ["image"], ["out"], **({} if axis is None else {"axis": axis}))
+    graph = helper.make_graph([node], "softmax", values[:1], values[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    image = np.random.default_rng(1).normal(size=(2, 3, 4)).astype(np.float32)
+
+    answer = onnx_reference.evaluator_of(model).run(None, {"image": image})[0]
+
+    # The specification of each opset: the axis where none is named, and what is normalised together.
+    axis = axis if axis is not None else (-1 if opset >= 13 else 1)
+    together = (axis % 3,) if opset >= 13 else tuple(range(axis % 3, 3))
+    shares = np.exp(image) / np.exp(image).sum(together, keepdims=True)
+    expected = {
+        "Softmax": shares,
+        "LogSoftmax": np.log(shares),
+        "Hardmax": (image == image.max(together, keepdims=True)).astype(np.float32),
+    }
+    np.testing.assert_allclose(answer, expected[kind], rtol=1e-5, atol=1e-6)
+
+
 def backwards(model: Any) -> None:
     nodes = list(model.graph.node)
     del model.graph.node[:]

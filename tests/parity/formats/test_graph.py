@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper, save
 
+from conversion import open_artifact
 from parity.core.errors import CoreMLError
 from parity.formats.editing import Editable, edited
 from parity.formats.graph import dynamic_values, read_graph
@@ -134,3 +135,21 @@ def test_what_is_wrong_with_a_program_is_said_before_its_weights_are_read(tmp_pa
 
     with pytest.raises(CoreMLError, match="unknown opset `CoreML99`"):
         read_graph(broken)
+
+
+@pytest.mark.parametrize(("opset", "axis"), [(11, "1"), (12, "1"), (13, "-1"), (17, "-1")])
+def test_an_axis_that_the_file_does_not_name_is_that_of_its_opset(opset: int, axis: str, tmp_path: Path) -> None:
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8]) for name in ("image", "out")]
+    nodes = [
+        helper.make_node("Softmax", ["image"], ["shares"]),
+        helper.make_node("Softmax", ["shares"], ["out"], axis=0),
+    ]
+    model = helper.make_model(
+        helper.make_graph(nodes, "softmax", values[:1], values[1:]),
+        opset_imports=[helper.make_opsetid("", opset)],
+    )
+    save(model, str(tmp_path / "softmax.onnx"))
+
+    graph = read_graph(open_artifact(tmp_path / "softmax.onnx"))
+
+    assert [operation.attributes["axis"] for operation in graph.operations] == [axis, "0"]

@@ -12,6 +12,7 @@ import torch
 from conversion import Classifier, convert
 from conversion.variants import variant_route
 from parity import check
+from parity.diagnosis.locate import MOST
 from tests.parity.diagnosis.faulty import broken, causes, explained, good, node, reference, set_attribute
 from tests.parity.test_injected_faults import mil_constant, mil_operations
 from tests.parity.tiny import LABELS, PREPROCESSING, Tiny, pictures, tiny
@@ -115,3 +116,69 @@ def test_the_tanh_of_a_gelu_that_coremltools_loses_on_the_way_from_torch_export(
     )
     # It is a remark too, for where the tolerance is wide enough to pass it.
     assert 'made 1 GELU of approximate="tanh" exact' in subject.remarks[0]
+
+
+class Weighing(torch.nn.Module):
+    """Weigh the places of each channel against one another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.convolution, self.linear = torch.nn.Conv2d(3, 6, 4, 4), torch.nn.Linear(6, len(LABELS))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        places = self.convolution(image).flatten(2)
+        logits: torch.Tensor = self.linear((places * (9 * places).softmax(-1)).sum(-1) * 9)
+        return logits
+
+
+def weighing() -> Classifier:
+    return Classifier("weighing", Weighing().eval(), PREPROCESSING, LABELS)
+
+
+def test_the_axis_that_an_old_softmax_has_by_default() -> None:
+    def break_it(model: Any) -> None:
+        # To opset 13 it is 1, and all behind it is normalised with it.
+        model.opset_import[0].version = 12
+        del node(model, "Softmax").attribute[:]
+        del node(model, "Reshape").attribute[:]
+        reduced = node(model, "ReduceSum")
+        del reduced.input[1:]
+        set_attribute(reduced, "axes", [-1])
+
+    explanation = explained(broken(good("onnx-torchscript", weighing), break_it), reference(weighing))
+
+    assert causes(explanation) == ["g-attribute"]
+    assert "has axis 1 instead of 2" in explanation.diagnoses[0].message
+
+
+class Normed(torch.nn.Module):
+    """Normalise more often than operations are located at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.convolution, self.linear = torch.nn.Conv2d(3, 6, 4, 4), torch.nn.Linear(6, len(LABELS))
+        self.norms = torch.nn.ModuleList(torch.nn.LayerNorm(6) for _ in range(MOST + 3))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        values = self.convolution(image).flatten(2).transpose(1, 2)
+        for norm in self.norms:
+            values = values + 0.2 * norm(values)
+        logits: torch.Tensor = self.linear(values.mean(1))
+        return logits
+
+
+def test_what_is_wrong_wherever_it_is_looked_at_is_set_right_everywhere() -> None:
+    def normed() -> Classifier:
+        return Classifier("normed", Normed().eval(), PREPROCESSING, LABELS)
+
+    def break_it(model: Any) -> None:
+        for operation in model.graph.node:
+            if operation.op_type == "LayerNormalization":
+                set_attribute(operation, "epsilon", 0.05)
+
+    explanation = explained(broken(good("onnx-torchscript", normed), break_it), reference(normed))
+
+    assert causes(explanation) == ["g-norm-eps"]
+    assert f"epsilon 0.05 instead of 1e-05; so have {MOST + 2} more" in explanation.diagnoses[0].message

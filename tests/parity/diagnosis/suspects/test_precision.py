@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+import pytest
 import torch
 
 from conversion import Classifier, convert
@@ -12,7 +14,7 @@ from parity.core.results import Answer, Case
 from parity.core.tolerance import CostUnknownError
 from parity.diagnosis.examination import Examination
 from parity.diagnosis.search import explain
-from parity.diagnosis.suspects.precision import harmless
+from parity.diagnosis.suspects.precision import half_loss, harmless
 from tests.parity.diagnosis.faulty import _home, causes, examined, explained, good, mixed, reference, rejudged
 
 
@@ -38,6 +40,45 @@ def test_an_overflow_is_named_with_its_number() -> None:
     assert causes(explanation) == ["p-fp16-overflow"]
     assert "> 65504" in explanation.diagnoses[0].message
     assert "compute_precision" in explanation.diagnoses[0].fix
+
+
+class Faint(torch.nn.Module):
+    """Divide by the root of the mean of squares that are too small for fp16, though what is squared is not."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        root = (image * 2e-4).square().mean((1, 2, 3), keepdim=True).sqrt() * 5e3
+        logits: torch.Tensor = self.module(image / (root + 0.1))
+        return logits
+
+
+def test_an_underflow_is_named_with_its_number() -> None:
+    was = mixed()
+    classifier = Classifier("faint", Faint(was.module).eval(), was.preprocessing, was.labels)
+    faint = make_reference(classifier, reference().images)
+
+    explanation = explained(convert(classifier, "mlprogram", _home()), faint)
+
+    assert causes(explanation) == ["p-fp16-underflow"]
+    assert "too small for float16, whose steps are 6e-08 there" in explanation.diagnoses[0].message
+
+
+@pytest.mark.parametrize(
+    ("numbers", "share"),
+    [
+        ([1.0, 2.0], 0.0),
+        ([2.0**-25 * 0.99] * 3, 1.0),  # less than half of the smallest step
+        ([2.0**-24 * 1.25] * 3, 0.2),  # to one step
+        ([1.0, 2.0**-30], 2.0**-30),
+        ([0.0, 0.0], 0.0),
+        ([1e5, 1.0], 0.0),  # an overflow is something else
+    ],
+)
+def test_what_rounding_to_float16_takes(numbers: list[float], share: float) -> None:
+    assert half_loss(np.array(numbers)) == pytest.approx(share, rel=1e-6)
 
 
 def test_a_tie_and_float16s_rounding_are_no_fault() -> None:
