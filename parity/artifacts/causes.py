@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +90,11 @@ def recorded_answers(file: Path, artifact: Artifact, reference: Reference) -> tu
         raise ParityError(
             f"{file} has no record of {artifact.path.name} (it has {has}); record it with parity record"
         )
-    return tuple(_answers(file, record, content.environment.platform, reference) for record in matching)
+    platform = content.environment.platform
+    return tuple(
+        replace(_answers(file, record, platform, reference), same_file=record.artifact.sha256 == digest)
+        for record in matching
+    )
 
 
 def _answers(file: Path, record: Record, platform: str, reference: Reference) -> Prediction:

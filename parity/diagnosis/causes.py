@@ -13,6 +13,7 @@ from parity.core.noise import FP16_FLOOR, FP32
 from parity.core.origin import Passage
 from parity.core.results import Comparison, Prediction, Subject
 from parity.diagnosis.candidate import Candidate, Runtime
+from parity.diagnosis.checks import check_comparison
 from parity.diagnosis.examination import Examination
 from parity.diagnosis.failures import Broken
 from parity.diagnosis.file import File
@@ -34,7 +35,8 @@ class Explainer:
     """Explain the failing subjects of one artefact; wanted: whether anybody wants to know.
 
     broken: parts of the searches that broke.
-    thorough: every hop is run, and of what holds it is said what looks like a fault and is none.
+    thorough: every hop is run, and it is said how the search knows; of what holds it is said what looks like a
+    fault and is none.
     """
 
     wanted: bool = True
@@ -62,7 +64,7 @@ class Explainer:
             return subject
         for known, earlier in self._known if subject.verdict != "pass" else ():
             if _alike(known, subject):
-                return explained(subject, earlier)
+                return explained(self._with_comparison(subject, reference, prediction), earlier)
         if subject.compressed_alike:
             reference = reference.twins[artifact.path] or reference
         if ended(subject.backend, artifact):  # it would be again, by every run that the search makes
@@ -75,7 +77,13 @@ class Explainer:
         if explanation is None:
             return replace(subject, unexplained=SEARCH_BROKE)
         self._known.append((subject, explanation))
-        return explained(subject, explanation)
+        return explained(self._with_comparison(subject, reference, prediction), explanation)
+
+    def _with_comparison(self, subject: Subject, reference: Reference, prediction: Prediction | None) -> Subject:
+        """Say what was compared, where it is asked how the search knows."""
+        if not self.thorough or subject.verdict == "pass":
+            return subject
+        return replace(subject, checks=(check_comparison(subject, reference, prediction),))
 
 
 def _search(examination: Examination, seconds: float, thorough: bool) -> Explanation | None:
@@ -108,6 +116,8 @@ def explained(subject: Subject, explanation: Explanation) -> Subject:
         diagnoses=explanation.diagnoses,
         first_divergence=explanation.first_divergence,
         hops=explanation.hops,
+        checks=(*subject.checks, *explanation.checks),
+        attempts=explanation.attempts,
         unexplained=explanation.cut_short or explanation.unsaid,
     )
 

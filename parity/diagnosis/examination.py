@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
     from parity.diagnosis.compression import Compression
     from parity.diagnosis.types import Located, WeightFinding
+    from parity.diagnosis.weights import WeightAudit
+
+# The parts of an examination that others ask about, where they failed.
+WEIGHTS, OPERATIONS = "the audit of the weights", "the search for the first divergence"
 
 
 @dataclass(frozen=True)
@@ -76,15 +80,20 @@ class Examination:
         return sorted(range(len(apart)), key=lambda i: -apart[i])[:2]
 
     @cached_property
-    def weight_findings(self) -> tuple[WeightFinding, ...]:
-        """What is wrong with the file's weights, as far as these can be compared."""
+    def weight_audit(self) -> WeightAudit | None:
+        """What comes of comparing the file's weights; None where they cannot be compared."""
         from parity.diagnosis.weights import audit_weights
 
         return self.failures.attempt(
-            "the audit of the weights",
-            lambda: audit_weights(self.reference.classifier, self.file.artifact).findings,
-            lambda error: (),
+            WEIGHTS,
+            lambda: audit_weights(self.reference.classifier, self.file.artifact),
+            lambda error: None,
         )
+
+    @property
+    def weight_findings(self) -> tuple[WeightFinding, ...]:
+        """What is wrong with the file's weights, as far as these can be compared."""
+        return self.weight_audit.findings if self.weight_audit else ()
 
     @cached_property
     def compression(self) -> Compression | None:
@@ -117,7 +126,7 @@ class Examination:
         some = ImageSet(tuple(images.names[row] for row in shown), images.pixels[shown])
         most = FIRST if first_alone else MOST
         return self.failures.attempt(
-            "the search for the first divergence",
+            OPERATIONS,
             lambda: divergences(self.reference, self.file.artifact, some, most=most),
             lambda error: (),
         )
