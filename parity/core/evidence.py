@@ -29,7 +29,7 @@ class Attempt:
 
     faults, messages: of all that was undone together, in the same order. left: the largest |dp| that was left; None
     without a finite answer. images: on how many it was measured, the worst first. restores: whether parity held.
-    reason: why it did not, in words.
+    reason: why it did not, in words; where it did, how many images are excused by what rounding costs on them.
     """
 
     faults: tuple[str, ...]

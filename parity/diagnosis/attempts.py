@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from parity.core.evidence import Attempt
+from parity.core.tally import tally_of
 from parity.diagnosis.outcome import printable
 from parity.diagnosis.repair import holds
 
@@ -42,7 +43,7 @@ class Attempts:
             after.max_abs_diff,
             len(after.cases),
             holds(after),
-            "" if holds(after) else printable(after.reason),
+            _excused(after) if holds(after) else printable(after.reason),
         )
         known = self._by_names.setdefault(frozenset(names), attempt)
         if _rank(attempt) < _rank(known):
@@ -57,6 +58,12 @@ class Attempts:
             if not attempt.restores or not any(fewer < names for fewer in restoring)
         ]
         return tuple(sorted(kept, key=lambda attempt: not attempt.restores))
+
+
+def _excused(after: Comparison) -> str:
+    """Say how many images are beyond the tolerance where parity holds; empty where none is."""
+    count = tally_of(after.cases).excused
+    return f"{count} image(s) beyond it, within what rounding costs on that very image" if count else ""
 
 
 def _rank(attempt: Attempt) -> tuple[bool, float]:

@@ -19,6 +19,7 @@ from parity.diagnosis.failures import Broken
 from parity.diagnosis.file import File
 from parity.diagnosis.outcome import Explanation
 from parity.diagnosis.search import explain
+from parity.diagnosis.second_look import judging_again
 
 if TYPE_CHECKING:
     from conversion import Artifact
@@ -105,7 +106,8 @@ def examine(
         subject.cases,
     )
     runtime = Runtime(artifact, subject.backend, batch)
-    candidate = Candidate(reference, File(artifact), runtime, prediction, comparison)
+    again = judging_again(subject, reference, artifact)
+    candidate = Candidate(reference, File(artifact), runtime, prediction, comparison, judge_again=again)
     return Examination(candidate, _files(reference), Passage.parse(subject.guilty_hop))
 
 

@@ -50,7 +50,9 @@ def how_it_knows(subject: Subject) -> Iterator[str]:
     others = sorted((a for a in subject.attempts if not a.restores), key=_left)
     if not helped:
         yield f"  tried: {'nothing helps' if others else 'nothing'}"
-    yield from (f"  tried: {_attempt(a, subject.images)}: parity holds" for a in helped)
+    for attempt in helped:
+        excused = f" ({attempt.reason})" if attempt.reason else ""
+        yield f"  tried: {_attempt(attempt, subject.images)}: parity holds{excused}"
     for attempt in others[:_UNHELPFUL]:
         # What is guessed of each alone need not be said of several again.
         guess = f" (suspected: {attempt.messages[0].removesuffix('.')})" if len(attempt.messages) == 1 else ""
