@@ -69,7 +69,7 @@ def _attempt(attempt: Attempt, images: int) -> str:
     """Name what was undone, and say what was left on which images."""
     names = " and ".join(dict.fromkeys(attempt.faults))
     if attempt.left is None:
-        return f"without {names} {attempt.reason or 'there is no finite answer'}"
+        return f"without {names}: {attempt.reason or 'no finite answer'}"
     where = f"the {attempt.images} worst" if attempt.images < images else f"{attempt.images} image(s)"
     return f"without {names} |dp| {attempt.left:.1e} is left on {where}"
 

@@ -443,7 +443,7 @@ def test_an_attempt_without_numbers_says_why() -> None:
     )
 
     assert list(how_it_knows(subject))[-1] == (
-        "  tried: without g-clip the artefact gives no answer: does not help (suspected: Cut off)"
+        "  tried: without g-clip: the artefact gives no answer: does not help (suspected: Cut off)"
     )
 
 
