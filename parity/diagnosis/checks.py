@@ -124,8 +124,7 @@ def _weights(examination: Examination, over: str) -> Check:
 
 def _operations(examination: Examination, unwanted: str) -> Check:
     graph = examination.file.graph
-    known = "first_divergence" in vars(examination)
-    if unwanted and not known:
+    if unwanted and not examination.is_located:
         return _unseen("operations", unwanted)
     where = examination.first_divergence
     if where is None:

@@ -111,6 +111,11 @@ class Examination:
         """The operations that do not compute what PyTorch's do, of the two worst images."""
         return self._located(self.screen)
 
+    @property
+    def is_located(self) -> bool:
+        """Whether it is known already where the two part, so that asking costs nothing."""
+        return bool({"divergences", "first_divergence"} & vars(self).keys())
+
     @cached_property
     def first_divergence(self) -> Located | None:
         """The first of them; of the worst image alone, where the others were not asked for."""

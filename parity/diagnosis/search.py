@@ -86,7 +86,9 @@ def _explained(examination: Examination, search: _Search, thorough: bool) -> Exp
         ran = _hops(examination) if thorough else ()
         # Where labels are wrong, no operation is.
         computed = not causes or any(not cause.fault.startswith("lab-") for cause in causes)
-        where = examination.first_divergence if computed and not search.late else None
+        where = None
+        if computed and (examination.is_located or not search.late):
+            where = examination.first_divergence
         unexplained = "" if causes else what_is_left(ran, where)
         cut_short = CUT_SHORT.format(search.seconds) if search.late and not causes else ""
         explanation = Explanation(

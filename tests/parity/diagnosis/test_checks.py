@@ -267,6 +267,18 @@ def test_after_the_time_nothing_more_is_looked_at() -> None:
     assert list(how_it_knows(told))[-1] == "  tried: nothing"
 
 
+def test_after_the_time_what_is_known_already_is_said() -> None:
+    examination = examined(broken(good(ONNX), swapped), reference())
+    assert examination.divergences
+    assert examination.weight_audit
+
+    entering, weights, operations, _ = checks_of(examination, seconds=60.0)
+
+    assert entering == Check("input", "not looked at: the 60 s of the search were over")
+    assert weights == Check("weights", "12 of 12 equal", True)
+    assert "operation 1 of 23, `faulty image` (Gather)" in operations.told
+
+
 def test_a_file_whose_operations_cannot_be_read_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(artifact: Artifact, optimised: bool = False) -> None:
         raise ParityError("it is no model")
