@@ -12,12 +12,14 @@ from parity.backends.limited import ended
 from parity.core.noise import FP16_FLOOR, FP32
 from parity.core.origin import Passage
 from parity.core.results import Comparison, Prediction, Subject
+from parity.core.tolerance import Tolerance
 from parity.diagnosis.candidate import Candidate, Runtime
 from parity.diagnosis.checks import check_comparison
 from parity.diagnosis.examination import Examination
 from parity.diagnosis.failures import Broken
 from parity.diagnosis.file import File
 from parity.diagnosis.outcome import Explanation
+from parity.diagnosis.repair import holds
 from parity.diagnosis.search import explain
 from parity.diagnosis.second_look import judging_again
 
@@ -35,6 +37,7 @@ SEARCH_BROKE = "the search for causes broke, which is a bug of coreml-parity; `p
 class Explainer:
     """Explain the failing subjects of one artefact; wanted: whether anybody wants to know.
 
+    allowed: how images beyond the tolerance are looked at again, where some of many images are explained.
     broken: parts of the searches that broke.
     thorough: every hop is run, and it is said how the search knows; of what holds it is said what looks like a
     fault and is none.
@@ -43,6 +46,7 @@ class Explainer:
     wanted: bool = True
     thorough: bool = False
     seconds: float = SECONDS
+    allowed: Tolerance | None = None
     broken: list[Broken] = field(default_factory=list)
     _known: list[tuple[Subject, Explanation]] = field(default_factory=list)
 
@@ -70,7 +74,7 @@ class Explainer:
             reference = reference.twins[artifact.path] or reference
         if ended(subject.backend, artifact):  # it would be again, by every run that the search makes
             return subject
-        examination = examine(subject, reference, artifact, prediction, batch)
+        examination = examine(subject, reference, artifact, prediction, batch, self.allowed)
         explanation = examination.failures.attempt(
             "the search for causes", partial(_search, examination, self.seconds, self.thorough), lambda error: None
         )
@@ -92,9 +96,17 @@ def _search(examination: Examination, seconds: float, thorough: bool) -> Explana
 
 
 def examine(
-    subject: Subject, reference: Reference, artifact: Artifact, prediction: Prediction | None, batch: int = 1
+    subject: Subject,
+    reference: Reference,
+    artifact: Artifact,
+    prediction: Prediction | None,
+    batch: int = 1,
+    allowed: Tolerance | None = None,
 ) -> Examination:
-    """Make the examination of a subject; one without numbers is judged by the strictest tolerance of its kind."""
+    """Make the examination of a subject; one without numbers is judged by the strictest tolerance of its kind.
+
+    allowed: as judging_again takes it.
+    """
     strictest = FP32[artifact.format][0] if artifact.precision == "fp32" else FP16_FLOOR
     comparison = Comparison(
         "fail" if subject.verdict == "error" or prediction is None else subject.verdict,
@@ -106,7 +118,10 @@ def examine(
         subject.cases,
     )
     runtime = Runtime(artifact, subject.backend, batch)
-    again = judging_again(subject, reference, artifact)
+    again = judging_again(subject, reference, artifact, allowed)
+    if allowed and again and holds(again(reference, comparison)):
+        # Each image is excused, and it fails by their number, which these are too few to tell.
+        again = None
     candidate = Candidate(reference, File(artifact), runtime, prediction, comparison, judge_again=again)
     return Examination(candidate, _files(reference), Passage.parse(subject.guilty_hop))
 

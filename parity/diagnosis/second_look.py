@@ -69,17 +69,21 @@ def looking_again(
     return again
 
 
-def judging_again(subject: Subject, reference: Reference, artifact: Artifact) -> JudgeAgain | None:
+def judging_again(
+    subject: Subject, reference: Reference, artifact: Artifact, allowed: Tolerance | None = None
+) -> JudgeAgain | None:
     """Make what judges a repaired artefact as the subject was, with its second look; None: it had none.
 
     Of all images no more may be excused than chance explains; a part of them was chosen, and not by chance.
+    allowed: what holds where the reference has some images alone of those that were judged; None: it has all.
     """
-    allowed = _settled(subject, reference, artifact)
+    count = 0 if allowed else len(reference.images.names)
+    allowed = allowed or _settled(subject, reference, artifact)
     if allowed is None or allowed.second is None:
         return None
     from parity.backends.own_cost import own_cost
 
-    count, measured = len(reference.images.names), allowed.second.measured
+    measured = allowed.second.measured
 
     def again(against: Reference, comparison: Comparison) -> Comparison:
         if comparison.verdict != "fail" or not comparison.cases:

@@ -11,8 +11,8 @@ import pytest
 from conversion import Artifact, Classifier
 from parity.backends.reference import Reference, make_reference
 from parity.core.results import Comparison, Subject
-from parity.core.tolerance import Tolerance
-from parity.diagnosis.causes import Explainer
+from parity.core.tolerance import SecondLook, Tolerance
+from parity.diagnosis.causes import Explainer, examine
 from parity.diagnosis.second_look import judging_again
 from parity.judging import Judging, judge_with_prediction
 from parity.report.explanation import how_it_knows
@@ -123,3 +123,15 @@ def test_without_a_second_look_there_is_none_here() -> None:
     subject = replace(explained(renamed), measured_on=0)
 
     assert judging_again(subject, reference(), artifact(renamed)) is None
+
+
+@pytest.mark.parametrize(("make", "looks"), [(renamed, True), (sensitive.sensitive, False)])
+def test_of_chosen_images_that_are_all_excused_the_tolerance_alone_decides(make: object, looks: bool) -> None:
+    # Such a leg fails by the number of those that are excused: with a second look nothing would be wrong.
+    allowed = Tolerance(0.01, cost=1e-3, second=SecondLook(3.0, 0.05, 64))
+    subject, answers = judge_with_prediction(reference(), artifact(make), EVALUATOR, Judging(Tolerance(0.01)))
+    assert (subject.verdict, subject.measured_on) == ("fail", 0)
+
+    examination = examine(subject, reference(), artifact(make), answers, allowed=allowed)
+
+    assert (examination.candidate.judge_again is not None) is looks
