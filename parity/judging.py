@@ -8,14 +8,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
-
 from conversion.artifact import Artifact
-from conversion.deployed import deployed_module
 from conversion.errors import ConversionError
 from conversion.guards.torch_defaults import with_torch_defaults
 from parity.backends import Backend, CannotRunError, OutputNotFoundError, find_backend, record_names
@@ -28,28 +24,23 @@ from parity.contract.words import contract_told, unstated_told
 from parity.core.compare import compare, compare_again, with_exact_sums
 from parity.core.errors import ParityError
 from parity.core.measuring import outputs_of
-from parity.core.noise import DRAWS
-from parity.core.results import FAILING_CASES, Case, Comparison, Prediction, Subject
-from parity.core.second_look import look_again
+from parity.core.results import Comparison, Prediction, Subject
 from parity.core.tally import tally_of
-from parity.core.tolerance import Apart, Tolerance, differences, scaled, too_costly
+from parity.core.tolerance import Tolerance, scaled, too_costly
 from parity.diagnosis.chain import guilty_hop
-from parity.diagnosis.compression import compressed_copy, read_compression
 from parity.diagnosis.compression_cost import allowed_for
 from parity.diagnosis.compression_twin import compressed_twin
+from parity.diagnosis.second_look import LookAgain as LookAgain
+from parity.diagnosis.second_look import looking_again
 from parity.metrics.classification.labels import tell_labels_apart
 from parity.suite.images import NOISE, are_noise, pixels_digest
 
 if TYPE_CHECKING:
-    import torch
-
     from conversion import Model
 
 LOG = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-# Takes cases, the pixels of their images, PyTorch's answers to them and what measures distances.
-LookAgain = Callable[..., Sequence[Case]]
 
 
 @dataclass(frozen=True)
@@ -185,29 +176,7 @@ def second_look(model: Model, artifact: Artifact, allowed: Tolerance) -> LookAga
 
     It takes cases, the pixels of their images, PyTorch's answers to them and what measures distances.
     """
-    second = allowed.second
-
-    @cache
-    def module() -> torch.nn.Module:
-        deployed: torch.nn.Module = deployed_module(model)
-        compression = read_compression(model, artifact) if allowed.compressed else None
-        return compressed_copy(deployed, compression.sound) if compression else deployed
-
-    def again(
-        cases: Sequence[Case], pixels: np.ndarray, answers: np.ndarray, apart: Apart = differences
-    ) -> Sequence[Case]:
-        if second is None or not any(case.verdict in FAILING_CASES for case in cases):
-            return cases
-        # What is computed in fp32 is the same at every draw.
-        draws = DRAWS if artifact.precision == "fp16" else 1
-        try:
-            cost = own_cost(module(), artifact.precision, pixels, answers, apart)
-            return look_again(cases, allowed.distance, second, draws, cost)
-        except Exception as error:  # the module's own, or one of torch, whose every operation is met here
-            LOG.info("what rounding costs single images cannot be measured: %s", error)
-            return cases
-
-    return again
+    return looking_again(model, artifact, allowed, own_cost)
 
 
 def hidden_by_compression(

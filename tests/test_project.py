@@ -112,7 +112,7 @@ def test_the_schemas_are_shipped() -> None:
     (pattern,) = project["tool"]["setuptools"]["package-data"]["parity"]
 
     assert {path.name for path in (ROOT / "parity").glob(pattern)} == {
-        f"{name}.schema.json" for name in ("audit", "calibration", "record", "results", "suite")
+        f"{name}.schema.json" for name in ("audit", "calibration", "doctor", "matrix", "record", "results", "suite")
     }
 
 

@@ -17,6 +17,7 @@ from conversion.shapes import input_size
 from parity.backends import backends_for, find_backend
 from parity.contract.words import app_part
 from parity.core.errors import ParityError
+from parity.core.noise import PROBABILITY_SUM
 from parity.core.results import Prediction
 from parity.formats import format_of
 from parity.formats.feeding import fitting_batch
@@ -24,8 +25,6 @@ from parity.suite.images import load_images
 
 # ImageNet's habit: the crop is 224 of a shorter side of 256 pixels.
 _CROP = 224 / 256
-# A softmax in fp16 rounds each of a thousand numbers; what is further from a sum of 1 is no softmax.
-_SUM_SLACK = 1e-2
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def why_no_probabilities(row: np.ndarray) -> str:
         return f"{lost} of {len(row)} numbers are not finite"
     lowest, total = float(row.min(initial=0.0)), float(row.sum(dtype=np.float64))
     faults = [f"the smallest is {lowest:.4g}"] if lowest < 0 else []
-    if abs(total - 1) > _SUM_SLACK:
+    if abs(total - 1) > PROBABILITY_SUM:
         faults.append(f"their sum is {total:.4g}")
     return " and ".join(faults)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from parity.backends.reference import Reference, make_reference
 from parity.contract.settle import settled
 from parity.core.environment import environment
 from parity.core.errors import ParityError
-from parity.core.results import Prediction, Run, summarise
+from parity.core.results import Prediction, Run, Subject, summarise
 from parity.core.tolerance import Tolerance
 from parity.diagnosis.causes import Explainer
 from parity.diagnosis.failures import Broken
@@ -30,6 +31,10 @@ from parity.suite.records import Record, read_records
 
 if TYPE_CHECKING:
     from conversion import Artifact, Classifier
+
+# What judging and the search may take together, so that a minute is enough with the start and the hops behind it;
+# and what the search has at least, where judging took long.
+SECONDS, LEAST = 45.0, 30.0
 
 
 @dataclass(frozen=True)
@@ -58,21 +63,27 @@ def look_into(
     record: predictions made elsewhere, found by the images' names:
         that they were made from other pixels may be the cause. Bad input raises ParityError or ConversionError.
     """
+    begun = monotonic()
     loaded = images if isinstance(images, ImageSet) else load_images(images, classifier.preprocessing)
     reference = make_reference(classifier, loaded)
     artifact = settle_output(artifact, len(classifier.labels))
     artifact = settled(artifact, classifier, lambda: reference)
     judging = Judging(None if tolerance is None else Tolerance(tolerance))
     explainer = Explainer(thorough=True)
+
+    def look(subject: Subject, answers: Prediction | None) -> Subject:
+        explainer.seconds = max(SECONDS - (monotonic() - begun), LEAST)
+        return explainer(subject, reference, artifact, answers)
+
     if record is None:
         name = choose_backend(artifact, backend)
         subject, answers = judge_with_prediction(reference, artifact, name, judging)
-        alone = (explainer(subject, reference, artifact, answers),)
+        alone = (look(subject, answers),)
         return Explained(Run(environment(), alone, summary=summarise(alone)), tuple(explainer.broken))
     recorded = []
     for answers in recorded_answers(record, artifact, reference):
         subject = judge_prediction(reference, artifact, RECORDED, answers, judging)
-        recorded.append(Sibling(explainer(subject, reference, artifact, answers), artifact, answers.same_pixels))
+        recorded.append(Sibling(look(subject, answers), artifact, answers.same_pixels))
     # What the same file answers here, on a Mac by the unit that computes what the file declares.
     able = [name for name in backends_for(artifact.format) if find_backend(name).why_not() is None]
     beside = [Sibling(judge_with_prediction(reference, artifact, name, judging)[0], artifact) for name in able]
@@ -90,7 +101,11 @@ def recorded_answers(file: Path, artifact: Artifact, reference: Reference) -> tu
         raise ParityError(
             f"{file} has no record of {artifact.path.name} (it has {has}); record it with parity record"
         )
-    return tuple(_answers(file, record, content.environment.platform, reference) for record in matching)
+    platform = content.environment.platform
+    return tuple(
+        replace(_answers(file, record, platform, reference), same_file=record.artifact.sha256 == digest)
+        for record in matching
+    )
 
 
 def _answers(file: Path, record: Record, platform: str, reference: Reference) -> Prediction:

@@ -24,7 +24,7 @@ from parity.core.noise import AUDIT, AUDIT_FP16
 from parity.core.results import Comparison, Prediction
 from parity.core.tolerance import Tolerance
 from parity.formats.editing import edited
-from parity.judging import hidden_by_compression
+from parity.judging import compared, hidden_by_compression
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Bench:
     def judge_file(self, artifact: Artifact, answers: Prediction) -> Comparison:
         """Compare what a file answers to the suite's images with PyTorch's, as a run of the suite does."""
         reference = self.original.reference
-        comparison = self.judge(reference.prediction, answers, self.sample.names)
+        comparison = compared(reference, artifact, answers, self.tolerance)
         if not self.tolerance.compressed or comparison.verdict == "fail":
             return comparison
         hidden = hidden_by_compression(self.tolerance, reference, artifact, answers)

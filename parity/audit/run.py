@@ -142,7 +142,8 @@ def _audit_leg(
     # What proves nothing is audited all the same: that is what it misses.
     if clean is None or subject.verdict not in ("pass", "inconclusive") or not subject.cases:
         return leg
-    allowed = judging.tolerance or list(allowed_for(reference, artifact))[-1]
+    widest = judging.tolerance or list(allowed_for(reference, artifact))[-1]
+    allowed = reference.with_second_look(widest, artifact.precision)
     with tempfile.TemporaryDirectory(prefix="coreml-parity-") as scratch:
         bench = Bench(original, backend, allowed, clean, Path(scratch))
         findings = tuple(audit_mutants(bench, faults, step))
@@ -176,7 +177,8 @@ def judge_mutant(bench: Bench, mutant: Mutant) -> MutantFinding:
         finding = replace(finding, max_abs_diff=comparison.max_abs_diff, worst=_worst(comparison))
         if comparison.verdict == "fail":
             failing = tuple(case.image for case in comparison.cases if case.verdict in FAILING_CASES)
-            reason = "" if comparison.cases else comparison.reason
+            # Without one that fails it is what all of them come to.
+            reason = "" if failing else comparison.reason
             return replace(finding, verdict="caught", reason=reason, caught_by=failing or names)
         return _missed(run, finding, answers)
 

@@ -133,4 +133,5 @@ def _prediction(recorded: Sequence[RecordedPrediction], source: str) -> Predicti
         top1 if len(top1) == len(named) else None,
         source,
         same_pixels=True,
+        same_file=True,
     )

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from conversion import Artifact, Model
     from conversion.artifact import Precision
 
+# What something was measured on, as reasons say it.
+ALL_IMAGES = "these images"
+
 
 @dataclass
 class Reference:
@@ -73,6 +76,12 @@ class Reference:
         """List the places of the images that rounding is measured on: all, or some of many, evenly spaced."""
         return spaced_sample(len(self.images.names))
 
+    @property
+    def measured_on(self) -> str:
+        """Say on which images `measured_by` measures."""
+        images, count = len(self.images.names), len(self.sample)
+        return ALL_IMAGES if count == images else f"{count} images, evenly spaced over all {images}"
+
     def measured_by(self, measure: Callable[[Model, np.ndarray, np.ndarray, Apart], float]) -> float:
         """Return what a measurement of PyTorch's own module comes to on these images, or on a sample of many."""
         answers, apart = self.numbers
@@ -84,9 +93,8 @@ class Reference:
 
     def tolerances(self, artifact: Artifact) -> Iterator[Tolerance]:
         """Give the default tolerances of an artefact by the metric, the strictest first."""
-        images, count = len(self.images.names), len(self.sample)
-        many = artifact.precision == "fp16" and count < images
-        measured_on = f"{count} images, evenly spaced over all {images}" if many else "these images"
+        # What fp32 costs is measured on all.
+        measured_on = self.measured_on if artifact.precision == "fp16" else ALL_IMAGES
         return metric_of(self.prediction.measured[0].kind).tolerances(artifact, self.cost, measured_on)
 
     def with_second_look(self, tolerance: Tolerance, precision: str) -> Tolerance:

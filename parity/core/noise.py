@@ -82,6 +82,9 @@ MACHINES: Mapping[str, float] = {"fp32": 1e-5, "fp16": 5e-3}
 # first, and within the second no cause is sought in fp16 either.
 INNOCENT = {"fp32": 1e-4, "fp16": FP16_FLOOR}
 
+# A softmax in fp16 rounds each of a thousand numbers; what is further from a sum of 1 is no softmax.
+PROBABILITY_SUM = 1e-2
+
 # Where a fault lies: values inside the network
 
 # How many times what rounding one operation costs another rounding of it may cost: kernels add in other orders, and

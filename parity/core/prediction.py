@@ -21,6 +21,7 @@ class Prediction:
     top1: the name that the model itself gave each image (Core ML's classLabel); None: the largest column.
     source: who answered and where, if it was not this process.
     same_pixels: whether answers from elsewhere are known to be to the very pixels that are asked for.
+    same_file: whether they are known to be of the very file that is asked about.
     answer_shape: of the array that the file gives for one batch; empty for a dictionary, or where it is not known.
     outputs: name -> [images, ...], every output that is measured.
     specs: what a reference's outputs are; empty for a classifier, whose `labels` say it.
@@ -31,6 +32,7 @@ class Prediction:
     top1: tuple[str, ...] | None = None
     source: str = ""
     same_pixels: bool = False
+    same_file: bool = False
     answer_shape: tuple[int, ...] = ()
     outputs: Mapping[str, np.ndarray] = field(default_factory=dict)
     specs: tuple[OutputSpec, ...] = ()

@@ -34,6 +34,7 @@ from parity.core.comparison import Proportion as Proportion
 from parity.core.comparison import Verdict as Verdict
 from parity.core.distribution import Distribution
 from parity.core.errors import ParityError
+from parity.core.evidence import Attempt, Check
 from parity.core.file_kinds import results_beside, schema_of, tell_kind
 from parity.core.prediction import Prediction as Prediction
 from parity.core.schemas import counts_schema, written_schema
@@ -96,6 +97,7 @@ class Subject:
     guilty_hop: the first hop of the route that does not agree, where one failed: `onnx -> neuralnetwork`, say.
     diagnoses: causes that were confirmed; where there is none, what else speaks for itself.
     hops: every hop of the route that was looked at, a line each, where it fails.
+    checks, attempts: how `parity explain` knows: what it measured, step by step, and what it undid.
     explained_on: how many images causes were looked for on, where `cases` holds the worst only; 0: nobody looked.
     unexplained: why none could be looked for all the same.
     recorded_by: who gave the answers and where, if they are recorded ones.
@@ -140,6 +142,8 @@ class Subject:
     compressed_alike: bool = False
     measured_on: Count = 0
     excused: Count = 0
+    checks: tuple[Check, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from parity.diagnosis.repair import Repair, judged
 
 if TYPE_CHECKING:
     from conversion import Artifact
+    from parity.diagnosis.second_look import JudgeAgain
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Candidate:
     prediction: its answers to the reference's images; None where it gave none. judgement: how these compare.
     repairs: what was undone already; `file` is the file as it is after these. rows: those of the reference's images
     among all that `prediction` answers; None: it answers just these. original: without repairs; None: this one.
+    judge_again: how images beyond the tolerance are looked at again; None: they are not.
     """
 
     reference: Reference
@@ -65,6 +67,7 @@ class Candidate:
     repairs: tuple[Repair, ...] = ()
     rows: tuple[int, ...] | None = None
     original: Candidate | None = None
+    judge_again: JudgeAgain | None = None
 
     @property
     def backend(self) -> str:
@@ -162,7 +165,8 @@ class Candidate:
         """Compare what it answers here with PyTorch."""
         if self.answers is None:
             return Comparison("fail", "the artefact gives no answer", self.tolerance, None, None, None, ())
-        return judged(self.reference, self.answers, self.tolerance)
+        comparison = judged(self.reference, self.answers, self.tolerance)
+        return self.judge_again(self.reference, comparison) if self.judge_again else comparison
 
     @cached_property
     def probabilities(self) -> np.ndarray | None:

@@ -12,12 +12,16 @@ from parity.backends.limited import ended
 from parity.core.noise import FP16_FLOOR, FP32
 from parity.core.origin import Passage
 from parity.core.results import Comparison, Prediction, Subject
+from parity.core.tolerance import Tolerance
 from parity.diagnosis.candidate import Candidate, Runtime
+from parity.diagnosis.checks import check_comparison
 from parity.diagnosis.examination import Examination
 from parity.diagnosis.failures import Broken
 from parity.diagnosis.file import File
 from parity.diagnosis.outcome import Explanation
+from parity.diagnosis.repair import holds
 from parity.diagnosis.search import explain
+from parity.diagnosis.second_look import judging_again
 
 if TYPE_CHECKING:
     from conversion import Artifact
@@ -33,13 +37,16 @@ SEARCH_BROKE = "the search for causes broke, which is a bug of coreml-parity; `p
 class Explainer:
     """Explain the failing subjects of one artefact; wanted: whether anybody wants to know.
 
+    allowed: how images beyond the tolerance are looked at again, where some of many images are explained.
     broken: parts of the searches that broke.
-    thorough: every hop is run, and of what holds it is said what looks like a fault and is none.
+    thorough: every hop is run, and it is said how the search knows; of what holds it is said what looks like a
+    fault and is none.
     """
 
     wanted: bool = True
     thorough: bool = False
     seconds: float = SECONDS
+    allowed: Tolerance | None = None
     broken: list[Broken] = field(default_factory=list)
     _known: list[tuple[Subject, Explanation]] = field(default_factory=list)
 
@@ -62,12 +69,12 @@ class Explainer:
             return subject
         for known, earlier in self._known if subject.verdict != "pass" else ():
             if _alike(known, subject):
-                return explained(subject, earlier)
+                return explained(self._with_comparison(subject, reference, prediction), earlier)
         if subject.compressed_alike:
             reference = reference.twins[artifact.path] or reference
         if ended(subject.backend, artifact):  # it would be again, by every run that the search makes
             return subject
-        examination = examine(subject, reference, artifact, prediction, batch)
+        examination = examine(subject, reference, artifact, prediction, batch, self.allowed)
         explanation = examination.failures.attempt(
             "the search for causes", partial(_search, examination, self.seconds, self.thorough), lambda error: None
         )
@@ -75,7 +82,13 @@ class Explainer:
         if explanation is None:
             return replace(subject, unexplained=SEARCH_BROKE)
         self._known.append((subject, explanation))
-        return explained(subject, explanation)
+        return explained(self._with_comparison(subject, reference, prediction), explanation)
+
+    def _with_comparison(self, subject: Subject, reference: Reference, prediction: Prediction | None) -> Subject:
+        """Say what was compared, where it is asked how the search knows."""
+        if not self.thorough or subject.verdict == "pass":
+            return subject
+        return replace(subject, checks=(check_comparison(subject, reference, prediction),))
 
 
 def _search(examination: Examination, seconds: float, thorough: bool) -> Explanation | None:
@@ -83,9 +96,17 @@ def _search(examination: Examination, seconds: float, thorough: bool) -> Explana
 
 
 def examine(
-    subject: Subject, reference: Reference, artifact: Artifact, prediction: Prediction | None, batch: int = 1
+    subject: Subject,
+    reference: Reference,
+    artifact: Artifact,
+    prediction: Prediction | None,
+    batch: int = 1,
+    allowed: Tolerance | None = None,
 ) -> Examination:
-    """Make the examination of a subject; one without numbers is judged by the strictest tolerance of its kind."""
+    """Make the examination of a subject; one without numbers is judged by the strictest tolerance of its kind.
+
+    allowed: as judging_again takes it.
+    """
     strictest = FP32[artifact.format][0] if artifact.precision == "fp32" else FP16_FLOOR
     comparison = Comparison(
         "fail" if subject.verdict == "error" or prediction is None else subject.verdict,
@@ -97,7 +118,11 @@ def examine(
         subject.cases,
     )
     runtime = Runtime(artifact, subject.backend, batch)
-    candidate = Candidate(reference, File(artifact), runtime, prediction, comparison)
+    again = judging_again(subject, reference, artifact, allowed)
+    if allowed and again and holds(again(reference, comparison)):
+        # Each image is excused, and it fails by their number, which these are too few to tell.
+        again = None
+    candidate = Candidate(reference, File(artifact), runtime, prediction, comparison, judge_again=again)
     return Examination(candidate, _files(reference), Passage.parse(subject.guilty_hop))
 
 
@@ -108,6 +133,8 @@ def explained(subject: Subject, explanation: Explanation) -> Subject:
         diagnoses=explanation.diagnoses,
         first_divergence=explanation.first_divergence,
         hops=explanation.hops,
+        checks=(*subject.checks, *explanation.checks),
+        attempts=explanation.attempts,
         unexplained=explanation.cut_short or explanation.unsaid,
     )
 

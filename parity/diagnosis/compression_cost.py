@@ -39,7 +39,7 @@ def allowed_for(reference: Reference, artifact: Artifact) -> Iterator[Tolerance]
             known[artifact.path] = reference.measured_by(measure)
         return known[artifact.path]
 
-    return with_compression(defaults, reference.model, artifact, measured)
+    return with_compression(defaults, reference.model, artifact, measured, reference.measured_on)
 
 
 def with_compression(

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
     from parity.diagnosis.compression import Compression
     from parity.diagnosis.types import Located, WeightFinding
+    from parity.diagnosis.weights import WeightAudit
+
+# The parts of an examination that others ask about, where they failed.
+WEIGHTS, OPERATIONS = "the audit of the weights", "the search for the first divergence"
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Examination:
     image_files: tuple[Path, ...] = ()
     guilty: Passage | None = None
     failures: Failures = field(default_factory=Failures)
-    _audits: dict[tuple[int, Path], tuple[WeightFinding, ...]] = field(default_factory=dict)
+    _audits: dict[tuple[int, Path], WeightAudit | None] = field(default_factory=dict)
     _copies: ExitStack = field(default_factory=ExitStack)
 
     @property
@@ -77,19 +81,24 @@ class Examination:
         return sorted(range(len(apart)), key=lambda i: -apart[i])[:2]
 
     @cached_property
-    def weight_findings(self) -> tuple[WeightFinding, ...]:
-        """What is wrong with the file's weights, as far as these can be compared."""
+    def weight_audit(self) -> WeightAudit | None:
+        """What comes of comparing the file's weights; None where they cannot be compared."""
         from parity.diagnosis.weights import audit_weights
 
         # Most repairs leave the module and the file as they are, and with them what the audit says.
         key = id(self.reference.classifier), self.file.artifact.path
         if key not in self._audits:
             self._audits[key] = self.failures.attempt(
-                "the audit of the weights",
-                lambda: audit_weights(self.reference.classifier, self.file.artifact).findings,
-                lambda error: (),
+                WEIGHTS,
+                lambda: audit_weights(self.reference.classifier, self.file.artifact),
+                lambda error: None,
             )
         return self._audits[key]
+
+    @property
+    def weight_findings(self) -> tuple[WeightFinding, ...]:
+        """What is wrong with the file's weights, as far as these can be compared."""
+        return self.weight_audit.findings if self.weight_audit else ()
 
     @cached_property
     def compression(self) -> Compression | None:
@@ -107,6 +116,11 @@ class Examination:
         """The operations that do not compute what PyTorch's do, of the two worst images."""
         return self._located(self.screen)
 
+    @property
+    def is_located(self) -> bool:
+        """Whether it is known already where the two part, so that asking costs nothing."""
+        return bool({"divergences", "first_divergence"} & vars(self).keys())
+
     @cached_property
     def first_divergence(self) -> Located | None:
         """The first of them; of the worst image alone, where the others were not asked for."""
@@ -122,7 +136,7 @@ class Examination:
         some = ImageSet(tuple(images.names[row] for row in shown), images.pixels[shown])
         most = FIRST if first_alone else MOST
         return self.failures.attempt(
-            "the search for the first divergence",
+            OPERATIONS,
             lambda: divergences(self.reference, self.file.artifact, some, most=most),
             lambda error: (),
         )

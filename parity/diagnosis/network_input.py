@@ -74,6 +74,17 @@ def entries(graph: Graph) -> list[Entry]:
     ]
 
 
+def entrances(graph: Graph, values: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> list[Entry]:
+    """List those of the entries at which the value is one image of a shape, [C, H, W]."""
+    size = int(np.prod(shape))
+    return [
+        entry
+        for entry in entries(graph)
+        if (value := values.get(entry.value, np.zeros(0))).shape[-3:] == shape
+        and value.size == size * (value.shape[0] if value.ndim == 4 else 1)
+    ]
+
+
 def _has_kernel(operation: Operation) -> bool:
     return any(weight.ndim >= 2 and weight.size > 27 for weight in operation.weights.values())
 

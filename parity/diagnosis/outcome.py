@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from parity.core.evidence import Attempt, Check
 from parity.core.results import Diagnosis, Divergence
 from parity.diagnosis.failures import Broken
 from parity.diagnosis.suspects import Suspect
@@ -30,6 +31,8 @@ class Explanation:
     hops: every hop of the route, and whether it holds. broken: parts of the search that broke, which are bugs.
     refused: parts of it that could not be done.
     cut_short: that the search ended by the clock before a cause was confirmed; empty otherwise.
+    checks: what was measured, step by step; attempts: what was undone, what restored parity first. Both are empty
+    where nobody asked how the search knows.
     """
 
     diagnoses: tuple[Diagnosis, ...]
@@ -39,6 +42,8 @@ class Explanation:
     broken: tuple[Broken, ...] = ()
     refused: tuple[Broken, ...] = ()
     cut_short: str = ""
+    checks: tuple[Check, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
 
     @property
     def unsaid(self) -> str:

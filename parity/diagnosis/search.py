@@ -18,6 +18,8 @@ import numpy as np
 from parity.core.noise import PROGRESS
 from parity.core.results import Comparison
 from parity.core.tolerance import Tolerance
+from parity.diagnosis.attempts import Attempts
+from parity.diagnosis.checks import checks_of
 from parity.diagnosis.outcome import Explanation, diagnosis_of, divergence_of, hop_line, what_is_left
 from parity.diagnosis.repair import Repair, badness, evidence_of, holds
 from parity.diagnosis.suspects import GENERAL, SPECIFIC, Suspect
@@ -43,6 +45,7 @@ class _Search:
 
     seconds: float
     begun: float = field(default_factory=time.monotonic)
+    attempts: Attempts = field(default_factory=Attempts)
 
     @property
     def late(self) -> bool:
@@ -53,10 +56,10 @@ class _Search:
         return time.monotonic() > self.begun + self.seconds / 2
 
 
-def explain(examination: Examination, seconds: float = 60.0, hops: bool = False) -> Explanation:
+def explain(examination: Examination, seconds: float = 60.0, thorough: bool = False) -> Explanation:
     """Find the causes of a failing comparison, singly first, then several at once.
 
-    seconds: after which no further repair is tried. hops: run every hop of the route too.
+    seconds: after which no further repair is tried. thorough: run every hop of the route too, and say how it knows.
     """
     if examination.candidate.judgement.verdict != "fail":
         looks = examination.failures.attempt(
@@ -67,12 +70,12 @@ def explain(examination: Examination, seconds: float = 60.0, hops: bool = False)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         # What is suspected is tried out: its warnings say nothing of the model.
         warnings.simplefilter("ignore")
-        explanation = _explained(examination, search, hops)
+        explanation = _explained(examination, search, thorough)
         failures = examination.failures
         return replace(explanation, broken=tuple(failures.broken), refused=tuple(failures.refused))
 
 
-def _explained(examination: Examination, search: _Search, hops: bool) -> Explanation:
+def _explained(examination: Examination, search: _Search, thorough: bool) -> Explanation:
     try:
         causes, others = _causes(examination, search)
         if causes:
@@ -80,15 +83,22 @@ def _explained(examination: Examination, search: _Search, hops: bool) -> Explana
             diagnoses = tuple(diagnosis_of(s, evidence, _fix(s, examination, search)) for s in causes)
         else:
             diagnoses = tuple(diagnosis_of(s) for s in others[:_SHOWN])
-        ran = _hops(examination) if hops else ()
+        ran = _hops(examination) if thorough else ()
         # Where labels are wrong, no operation is.
         computed = not causes or any(not cause.fault.startswith("lab-") for cause in causes)
-        where = examination.first_divergence if computed and not search.late else None
+        where = None
+        if computed and (examination.is_located or not search.late):
+            where = examination.first_divergence
         unexplained = "" if causes else what_is_left(ran, where)
         cut_short = CUT_SHORT.format(search.seconds) if search.late and not causes else ""
-        return Explanation(
+        explanation = Explanation(
             diagnoses, tuple(map(hop_line, ran)), divergence_of(where), unexplained, cut_short=cut_short
         )
+        if not thorough:
+            return explanation
+        unwanted = "" if computed else "the labels are wrong"
+        checks = checks_of(examination, unwanted, search.seconds if search.late else None)
+        return replace(explanation, checks=checks, attempts=search.attempts.listed())
     finally:
         examination.close()
 
@@ -133,7 +143,7 @@ def _causes(examination: Examination, search: _Search) -> tuple[list[Suspect], l
     causes = causes or _singly(examination, search, met, GENERAL)
     causes = causes or _several(examination, met, search, _DEPTH, (*SPECIFIC, *GENERAL))
     if causes:
-        return _needed(examination, causes), []
+        return _needed(examination, causes, search), []
     return [], _likeliest(met, before)
 
 
@@ -152,13 +162,14 @@ def _singly(
 ) -> list[Suspect]:
     """Undo one suspect after the other, and what was seen together; those that do not suffice go to `met`."""
     for family in _families(examination, search, families):
+        search.attempts.meet(family)
         for suspect in family:
             if suspect.repair is None:
                 met.append((suspect, examination.candidate.judgement))
                 continue
             if search.late:
                 break
-            after = _tried(examination, [suspect])
+            after = _tried(examination, [suspect], search)
             if holds(after):
                 # One repair may undo several: the channels' order and their scale, say.
                 return [s for s in family if s.repair is suspect.repair]
@@ -166,7 +177,7 @@ def _singly(
         # What was seen in the file is there, whether or not it is all; but for what breaks the file if undone.
         seen = [s for s, after in met if s.seen and s.repair and after.cases]
         new = any(s.seen and s.repair for s in family)
-        if new and len(_distinct(seen)) > 1 and not search.late and holds(_tried(examination, seen)):
+        if new and len(_distinct(seen)) > 1 and not search.late and holds(_tried(examination, seen, search)):
             return seen
         if any(suspect.suffices for suspect in family):
             break
@@ -202,7 +213,7 @@ def _several(
                 continue
             if search.late:
                 return []
-            after = _tried(again, [suspect])
+            after = _tried(again, [suspect], search)
             if holds(after):
                 return [*alike, suspect]
             others.append((suspect, after))
@@ -215,12 +226,12 @@ def _again(examination: Examination, repair: Repair) -> Examination | None:
     return repaired(examination, [repair])
 
 
-def _needed(examination: Examination, causes: Sequence[Suspect]) -> list[Suspect]:
+def _needed(examination: Examination, causes: Sequence[Suspect], search: _Search) -> list[Suspect]:
     """Leave out what parity does not need."""
     kept = list(causes)
     for cause in _distinct(causes)[::-1]:
         rest = [one for one in kept if one.repair is not cause.repair]
-        if rest and holds(_tried(examination, rest)):
+        if rest and holds(_tried(examination, rest, search)):
             kept = rest
     return kept
 
@@ -233,8 +244,8 @@ def _distinct(suspects: Sequence[Suspect]) -> list[Suspect]:
     return list(kept.values())
 
 
-def _tried(examination: Examination, suspects: Sequence[Suspect]) -> Comparison:
-    """Undo suspects and compare: over two images first, over all where these agree."""
+def _tried(examination: Examination, suspects: Sequence[Suspect], search: _Search) -> Comparison:
+    """Undo suspects, compare and note it: over two images first, over all where these agree."""
     repairs = [s.repair for s in _distinct(suspects) if s.repair]
     earlier = examination.candidate.repairs
     if any(r.reference for r in repairs) and sum(bool(r.reference) for r in (*earlier, *repairs)) > 1:
@@ -249,11 +260,13 @@ def _tried(examination: Examination, suspects: Sequence[Suspect]) -> Comparison:
                 return some
         return apply(examination, repairs)
 
-    return examination.failures.attempt(
+    after = examination.failures.attempt(
         f"the repair of {', '.join(suspect.fault for suspect in suspects)}",
         undone,
         lambda error: Comparison("fail", str(error), examination.tolerance, None, None, None, ()),
     )
+    search.attempts.note(earlier, suspects, after)
+    return after
 
 
 def _families(examination: Examination, search: _Search, names: Sequence[str]) -> Iterator[list[Suspect]]:

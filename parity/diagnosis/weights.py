@@ -40,10 +40,12 @@ class WeightAudit:
     """Hold the audit's findings.
 
     findings: in the order of the artefact. repaired: (operation, place) -> what the weight should be, in its shape.
+    compared: how many weights had one of PyTorch's to be compared with.
     """
 
     findings: tuple[WeightFinding, ...]
     repaired: Mapping[tuple[str, str], np.ndarray]
+    compared: int = 0
 
 
 def audit_weights(classifier: Classifier, artifact: Artifact) -> WeightAudit:
@@ -63,7 +65,7 @@ def audit_weights(classifier: Classifier, artifact: Artifact) -> WeightAudit:
         if finding := compare_weight(weight, expected, sharing, artifact.precision, compressed.get(id(weight))):
             findings.append(finding)
     findings.sort(key=lambda finding: next(o.index for o in graph.operations if o.name == finding.operation))
-    return WeightAudit(tuple(findings), {(f.operation, f.place): f.repaired for f in findings})
+    return WeightAudit(tuple(findings), {(f.operation, f.place): f.repaired for f in findings}, len(expected))
 
 
 def _same_weight(one: ExpectedWeight, other: ExpectedWeight) -> bool:

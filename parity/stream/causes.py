@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from parity.backends.reference import Reference, make_reference
 from parity.core.errors import ParityError
 from parity.core.results import FAILING_CASES, Case, Run, Subject
-from parity.core.tolerance import Tolerance
+from parity.core.tolerance import Tolerance, with_second_look
 from parity.diagnosis.causes import Explainer
 from parity.judging import Judging, judge_with_prediction
 from parity.pipeline import convert_entry
@@ -29,7 +29,7 @@ from parity.stream.decoding import Decoder, same_pixels
 from parity.stream.job import Job, Shard
 from parity.stream.journal import open_journal
 from parity.stream.legs import Sample, images_at_once, load_models
-from parity.stream.lines import Explained, Header, LegExplained
+from parity.stream.lines import Explained, Header, HeadLeg, LegExplained
 from parity.stream.listing import ImageList, list_images, shown
 from parity.stream.running import Progress
 from parity.suite.images import ImageSet
@@ -135,9 +135,19 @@ def _artefact(failed: _Failed, places: Sequence[int], entry: ModelEntry, classif
         judging = Judging(entry.tolerance.get(route), job.tolerance_scale, batch)
         if leg.tolerance is not None:
             judging = Judging(Tolerance(leg.tolerance), 1.0, batch)
+        explainer.allowed = _allowed(leg, len(images), job.tolerance_scale)
         judged, answers = judge_with_prediction(reference, artifact, leg.backend, judging)
         legs.append(_explained_leg(place, explainer(judged, reference, artifact, answers, batch), reference))
     return Explained(tuple(legs))
+
+
+def _allowed(leg: HeadLeg, images: int, scale: float) -> Tolerance | None:
+    """Say how images of a leg are looked at again beyond its tolerance; None: they are not."""
+    if leg.tolerance is None or not leg.measured_on:
+        return None
+    measured = Tolerance(leg.tolerance, cost=leg.cost, compressed=leg.compressed)
+    second = with_second_look(measured, leg.precision, leg.measured_on, images).second
+    return replace(measured, second=second.scaled(scale)) if second else None
 
 
 def _explained_leg(place: int, s: Subject, reference: Reference) -> LegExplained:

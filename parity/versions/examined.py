@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from conversion.guards.torch_defaults import with_torch_defaults
+from parity.core.schemas import written_schema
 from parity.diagnosis.recording import record
 from parity.suite.models import find_classifier, find_entry
 from parity.versions.known_bad import hits, known_bad
@@ -101,6 +102,11 @@ def _routes(model: str, suite: Path | None) -> Mapping[str, Route]:
 def examined_to_json(examined: Examined) -> str:
     """Write what was found as JSON."""
     return _adapter().dump_json(examined, indent=2).decode() + "\n"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of what a model would hit (committed as parity/schemas/doctor.schema.json)."""
+    return written_schema(_adapter(), "coreml-parity doctor")
 
 
 @cache

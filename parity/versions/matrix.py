@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from conversion.contract import ASSUMED, Contract
 from parity.core.errors import ParityError
 from parity.core.results import Environment, KnownIssue, Subject
+from parity.core.schemas import counts_schema, written_schema
 from parity.pipeline import load_entry
 from parity.suite.known_issues import mark_known_issues
 from parity.suite.toolchain import ToolChain, normal
@@ -214,6 +215,13 @@ def told_versions(axes: Iterable[str], versions: Sequence[str]) -> str:
 def matrix_to_json(found: Matrix) -> str:
     """Write a matrix as JSON."""
     return _adapter().dump_json(found, indent=2).decode() + "\n"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of a matrix (committed as parity/schemas/matrix.schema.json)."""
+    schema = written_schema(_adapter(), "coreml-parity matrix")
+    schema["properties"]["summary"] = counts_schema("Summary", UPGRADE_VERDICTS)
+    return schema
 
 
 @cache

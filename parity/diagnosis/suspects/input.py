@@ -14,7 +14,7 @@ import numpy as np
 
 from parity.core.noise import INPUT_FIT, INPUT_SAME
 from parity.diagnosis import fixes
-from parity.diagnosis.network_input import ORIENTATIONS, Entry, Fit, entries, fitted, image_at, is_same, turn
+from parity.diagnosis.network_input import ORIENTATIONS, Entry, Fit, entrances, fitted, image_at, is_same, turn
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.types import WRAPPER
@@ -35,13 +35,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
     if graph is None or values is None:
         return
     expected = examination.torch.module_input[0]
-    shape = expected.shape
-    of_shape = [e for e in entries(graph) if values.get(e.value, np.zeros(0)).shape[-3:] == shape]
-    possible = [
-        e
-        for e in of_shape
-        if values[e.value].size == expected.size * (values[e.value].shape[0] if values[e.value].ndim == 4 else 1)
-    ]
+    possible = entrances(graph, values, expected.shape)
     if not possible or is_same(image_at(values, possible[-1]), expected):
         return
     entered = _entered(examination, values, possible[-1])

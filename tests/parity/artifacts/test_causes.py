@@ -13,9 +13,11 @@ from parity import check
 from parity.artifacts.causes import look_into, recorded_answers
 from parity.artifacts.record_file import record
 from parity.core.errors import ParityError
+from parity.core.results import Subject
+from parity.diagnosis.causes import Explainer
 from parity.suite.records import to_json
 from tests.parity.diagnosis.faulty import PHOTOS, broken, good, mixed, reference, swapped
-from tests.parity.tiny import converted, tiny
+from tests.parity.tiny import converted, pictures, tiny
 
 IMAGES = str(PHOTOS / "*.jpg")
 ONNX = "onnx-torchscript"
@@ -67,6 +69,7 @@ def test_a_record_is_found_by_the_names_of_the_images(recorded: Path) -> None:
     (found,) = recorded_answers(recorded, good(ONNX), reference())
 
     assert np.allclose(found.probabilities, reference().prediction.probabilities, atol=1e-5)
+    assert (found.same_pixels, found.same_file) == (True, True)
     assert look_into(mixed(), good(ONNX), IMAGES, record=recorded).run.exit_code == 0
 
 
@@ -91,8 +94,39 @@ def test_a_record_of_other_pixels_is_explained(recorded: Path) -> None:
 
     assert found.verdict == "fail"
     assert [d.fault for d in found.diagnoses if d.confirmed] == ["pre-bgr-swap"]
+    # The record says that its pixels are these; what it answers does not.
+    assert "the record's pixels are these, and its file is this one" in found.checks[0].told
+
+
+def test_a_record_of_another_file_of_that_name_is_known_as_such(recorded: Path) -> None:
+    content = json.loads(recorded.read_text(encoding="utf-8"))
+    content["records"][0]["artifact"]["sha256"] = "0" * 64
+    recorded.write_text(json.dumps(content), encoding="utf-8")
+
+    (found,) = recorded_answers(recorded, good(ONNX), reference())
+
+    assert (found.same_pixels, found.same_file) == (True, False)
 
 
 def test_a_record_of_something_else_is_refused(recorded: Path) -> None:
     with pytest.raises(ParityError, match="has no record of"):
         recorded_answers(recorded, good("mlprogram"), reference())
+
+
+@pytest.mark.parametrize(("judging", "left"), [(5.0, 40.0), (20.0, 30.0)])
+def test_what_judging_takes_is_taken_off_the_search(
+    judging: float, left: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds: list[float] = []
+
+    def note(self: Explainer, subject: Subject, *more: object) -> Subject:
+        seconds.append(self.seconds)
+        return subject
+
+    clock = iter((100.0, 100.0 + judging))
+    monkeypatch.setattr("parity.artifacts.causes.monotonic", lambda: next(clock))
+    monkeypatch.setattr(Explainer, "__call__", note)
+
+    look_into(tiny(), converted("onnx-torchscript"), pictures())
+
+    assert seconds == [left]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
 
 from conversion import ROUTES
@@ -17,6 +19,7 @@ from tests.parity.commands.command import Parity
 from tests.parity.tiny import save_pictures
 from tests.parity.versions import known_bad_models
 
+SCHEMA_FILE = Path(__file__).parents[3] / "parity" / "schemas" / "doctor.schema.json"
 GOOD = {
     "numpy": "2.3.5",
     "coremltools": "9.0",
@@ -154,6 +157,7 @@ def test_a_model_that_hits_a_pair_is_told_before_it_is_converted(models: Path, p
     ]
     written = json.loads((models / "doctor.json").read_text())
     assert written["schema"] == "parity-doctor/1"
+    jsonschema.validate(written, json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
     assert [(hit["pair"], hit["routes"], hit["modules"]) for hit in written["hits"]] == [
         ("coremltools-conv-transpose-groups", ["mlprogram"], ["transposed"])
     ]
@@ -195,3 +199,65 @@ def test_without_a_model_the_environment_is_printed(parity: Parity) -> None:
 
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("python 3.")
+
+
+# The schema of what is written
+
+
+def test_the_committed_schema_is_the_generated_one() -> None:
+    generated = json.dumps(examined.json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+    assert SCHEMA_FILE.read_text(encoding="utf-8") == generated, (
+        "what the doctor writes has changed: write json.dumps(parity.versions.examined.json_schema(), indent=2, "
+        "ensure_ascii=False) and a newline to parity/schemas/doctor.schema.json"
+    )
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(examined.json_schema())
+    assert examined.json_schema()["title"] == "coreml-parity doctor"
+
+
+def an_examination() -> Any:
+    """Write what a model would hit, and read it as JSON."""
+    hit = examined.FoundPair(
+        "one", "onnx", "1.16.0", "it adds", "upgrade", ("https://x.org",), ("onnx",), ("", "a")
+    )
+    return json.loads(examined.examined_to_json(examined.Examined("m", ("onnx", "mlprogram"), (hit,), 15)))
+
+
+def test_an_examination_is_valid() -> None:
+    jsonschema.Draft202012Validator(examined.json_schema()).validate(an_examination())
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("schema",), "parity-doctor/2"),
+        (("another",), 1),
+        (("model",), None),
+        (("routes",), "onnx"),
+        (("of",), 1.5),
+        (("hits", 0, "pair"), 1),
+        (("hits", 0, "links"), "https://x.org"),
+        (("hits", 0, "modules"), [1]),
+        (("hits", 0, "known"), True),
+    ],
+)
+def test_the_schema_refuses(path: tuple[Any, ...], value: Any) -> None:
+    content = an_examination()
+    table = content
+    for part in path[:-1]:
+        table = table[part]
+    table[path[-1]] = value
+
+    assert not jsonschema.Draft202012Validator(examined.json_schema()).is_valid(content)
+
+
+@pytest.mark.parametrize("key", ["schema", "model", "routes", "hits", "of"])
+def test_the_schema_wants_every_key(key: str) -> None:
+    content = an_examination()
+    del content[key]
+
+    with pytest.raises(jsonschema.ValidationError, match=key):
+        jsonschema.Draft202012Validator(examined.json_schema()).validate(content)

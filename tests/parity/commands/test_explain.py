@@ -47,8 +47,17 @@ def test_a_cause_is_printed_first_and_the_hops_last(explain: Parity) -> None:
     assert lines[2].startswith("  fix: ")
     assert any(line.startswith("  first divergence: ") for line in lines)
     assert lines[-1].startswith("  hop onnx.reference: fail")
+    known = lines[lines.index("  how it knows:") + 1 :][:6]
+    assert [line.split(":")[0] for line in known] == [
+        *("    comparison", "    input", "    weights", "    operations", "    head and labels", "    tried")
+    ]
+    # Kernel and bias of the convolution, into which the batch norm is folded, and of the linear layer.
+    assert known[2] == "    weights: 4 of 4 equal"
     subject = json.loads(Path("found.json").read_text(encoding="utf-8"))["subjects"][0]
     assert [d["fault"] for d in subject["diagnoses"]] == ["pre-bgr-swap"]
+    assert subject["checks"][2] == {"step": "weights", "told": "4 of 4 equal", "agrees": True}
+    (attempt,) = subject["attempts"]
+    assert (attempt["faults"], attempt["images"], attempt["restores"]) == (["pre-bgr-swap"], 6, True)
 
 
 def test_an_untrained_network_explains_nothing(explain: Parity) -> None:

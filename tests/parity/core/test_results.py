@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parity import ParityError, check
+from parity.core.evidence import Attempt, Check
 from parity.core.results import (
     Answer,
     Case,
@@ -78,6 +79,9 @@ cases = st.builds(
     psnr_db=numbers,
     reason=texts,
 )
+steps = st.sampled_from(["comparison", "input", "weights", "operations", "head and labels"])
+names = st.lists(texts, max_size=2).map(tuple)
+attempts = st.builds(Attempt, names, names, numbers, st.integers(0, 9), st.booleans(), texts)
 subjects = st.builds(
     Subject,
     texts,
@@ -102,6 +106,8 @@ subjects = st.builds(
     compressed_alike=st.booleans(),
     measured_on=st.integers(0, 64),
     excused=st.integers(0, 99),
+    checks=st.lists(st.builds(Check, steps, texts, st.none() | st.booleans()), max_size=2).map(tuple),
+    attempts=st.lists(attempts, max_size=2).map(tuple),
 )
 runs = st.builds(
     lambda environment, found, stale, shard: Run(environment, found, stale, summarise(found), shard=shard),
@@ -304,6 +310,7 @@ def test_what_an_older_version_wrote_is_read_and_written_as_it_was_with_what_is_
         assert [case.pop("outputs") for case in s["cases"]] == [[]] * 3
         assert [case.pop("own_allowed") for case in s["cases"]] == [None] * 3
         assert (s.pop("measured_on"), s.pop("excused")) == (0, 0)
+        assert (s.pop("checks"), s.pop("attempts")) == ([], [])
     assert written == {**json.loads(recorded), "schema": "parity-run/2"}
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from conversion import Artifact
 from conversion.deployed import answer_singly, deployed_module
+from parity.backends.reference import make_reference
 from parity.core.noise import COMPRESSION_CAP, FP16_FLOOR
 from parity.core.tolerance import Tolerance
 from parity.diagnosis.compression import Compression, compressed_copy, read_compression, sort_compressed
@@ -22,6 +23,7 @@ from parity.formats import format_of
 from parity.formats.compression import CompressedWeight
 from parity.formats.editing import Editable, edited
 from parity.formats.graph import read_graph
+from parity.suite.images import ImageSet
 from tests.parity.compressing import PROGRAMS, answers, compressed, quantised_network, quantised_onnx, reference
 from tests.parity.tiny import converted, tiny
 
@@ -90,6 +92,20 @@ def test_the_reason_says_what_it_costs_and_what_bounds_it() -> None:
         "int8 weights: 3 times what they cost the PyTorch module in fp16 on these images "
         f"({second.cost:.1e}), at least 0.01, at most 0.15"
     )
+
+
+def test_of_many_images_the_reason_says_on_how_many_it_was_measured() -> None:
+    pixels = np.concatenate([np.roll(reference().images.pixels, step, axis=1) for step in range(12)])[:70]
+    names = tuple(f"{number}.png" for number in range(70))
+    many = make_reference(tiny(), ImageSet(names, pixels))
+
+    for precision, arithmetic in (("FLOAT16", " in fp16"), ("FLOAT32", "")):
+        *_, allowed = allowed_for(many, compressed("int8", precision))
+
+        start = (
+            f"int8 weights: 3 times what they cost the PyTorch module{arithmetic} on 64 images, evenly spaced over"
+        )
+        assert allowed.reason.startswith(f"{start} all 70 (")
 
 
 def test_without_compression_the_tolerances_are_what_they_were() -> None:

@@ -9,17 +9,22 @@ from pathlib import Path
 
 import pytest
 
+from conversion import Classifier
 from parity import ParityError
-from parity.core.results import Run, to_json
+from parity.core.results import Run, Subject, to_json
+from parity.core.tolerance import SecondLook
+from parity.stream import causes, legs
 from parity.stream.aggregate import read_results
 from parity.stream.causes import choose
 from parity.stream.engines import stream
 from parity.stream.job import Job, Shard
 from parity.stream.judge_saved import judge_file
+from parity.stream.lines import HeadLeg
 from parity.stream.listing import list_images
 from parity.stream.merging import merge_cases
 from parity.stream.running import run_shard
 from tests.parity import sensitive
+from tests.parity.tiny import converted
 
 SUITE = """
 images = ["pictures/000.png"]
@@ -229,3 +234,54 @@ def test_excused_images_are_among_those_that_a_failure_is_explained_on(place: Pa
     chosen = choose([found], list_images(place / "pictures"))
 
     assert {int(image.removesuffix(".png")) for image in own(whole)} == {*chosen[: len(own(whole))]}
+
+
+# Causes, which are looked for on some of the images
+
+
+def renamed() -> Classifier:
+    """Make the classifier with its labels in another order."""
+    return replace(sensitive.sensitive(), labels=("green", "blue", "red"))
+
+
+def explained(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Subject:
+    """Explain a file whose labels alone are wrong."""
+    for module in (legs, causes):
+        monkeypatch.setattr(module, "convert_entry", lambda *_: converted("mlprogram", renamed))
+    (subject,) = stream(job(place, tmp_path / "r.cases.jsonl")).run.subjects
+    assert (subject.verdict, subject.images, subject.explained_on) == ("fail", sensitive.PICTURES, 16)
+    return subject
+
+
+def test_a_cause_is_confirmed_where_what_is_left_is_excused(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The bright ones are among them, which rounding alone moves beyond the tolerance.
+    monkeypatch.setattr(causes, "choose", lambda failing, images: [*sensitive.BRIGHT, *range(10)])
+
+    subject = explained(place, tmp_path, monkeypatch)
+
+    assert [(d.fault, d.confirmed) for d in subject.diagnoses] == [("lab-off-by-one-background", True)]
+
+
+def test_by_the_tolerance_alone_the_precision_would_be_blamed_too(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(causes, "choose", lambda failing, images: [*sensitive.BRIGHT, *range(10)])
+    monkeypatch.setattr(causes, "with_second_look", lambda tolerance, *_: tolerance)
+
+    subject = explained(place, tmp_path, monkeypatch)
+
+    assert {d.fault for d in subject.diagnoses} == {"lab-off-by-one-background", "p-fp16-drift"}
+
+
+@pytest.mark.parametrize(("scale", "factor", "cap"), [(1.0, 3.0, 0.05), (0.5, 1.5, 0.025)])
+def test_the_second_look_is_that_of_the_leg(scale: float, factor: float, cap: float) -> None:
+    leg = HeadLeg("m", "r", "b", "a", "fp16", tolerance=0.01 * scale, cost=1e-3, measured_on=64)
+
+    allowed = causes._allowed(leg, 5_000, scale)
+
+    assert allowed is not None
+    assert (allowed.distance, allowed.second) == (0.01 * scale, SecondLook(factor, cap, 64))
+    assert causes._allowed(replace(leg, measured_on=0), 5_000, scale) is None
+    assert causes._allowed(replace(leg, tolerance=None), 5_000, scale) is None

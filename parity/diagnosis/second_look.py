@@ -1,0 +1,106 @@
+"""The second look at images beyond a tolerance, for whoever judges an artefact or a repaired copy of it.
+
+How an image is looked at again is in parity.core.second_look; here is what it costs PyTorch's own module on it,
+with the file's compressed weights where these are among it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from conversion.deployed import deployed_module
+from parity.core.compare import compare_again
+from parity.core.noise import DRAWS
+from parity.core.results import FAILING_CASES, Case, Comparison, Subject
+from parity.core.second_look import OwnCost, look_again
+from parity.core.tolerance import Apart, Tolerance, differences, scaled
+from parity.diagnosis.compression import compressed_copy, read_compression
+from parity.diagnosis.compression_cost import allowed_for
+
+if TYPE_CHECKING:
+    import torch
+
+    from conversion import Artifact, Model
+    from parity.backends.reference import Reference
+
+LOG = logging.getLogger(__name__)
+
+# Takes cases, the pixels of their images, PyTorch's answers to them and what measures distances.
+LookAgain = Callable[..., Sequence[Case]]
+# Takes a reference and a failing comparison with it, and judges that again.
+JudgeAgain = Callable[["Reference", Comparison], Comparison]
+
+
+def looking_again(
+    model: Model, artifact: Artifact, allowed: Tolerance, own_cost: Callable[..., OwnCost]
+) -> LookAgain:
+    """Make what looks again at the images of an artefact, some at a time; nothing is loaded before it is asked.
+
+    It takes cases, the pixels of their images, PyTorch's answers to them and what measures distances. own_cost: as
+    parity.backends.own_cost. Where what rounding costs one image cannot be measured, the cases stay.
+    """
+    second = allowed.second
+
+    @cache
+    def module() -> torch.nn.Module:
+        deployed: torch.nn.Module = deployed_module(model)
+        compression = read_compression(model, artifact) if allowed.compressed else None
+        return compressed_copy(deployed, compression.sound) if compression else deployed
+
+    def again(
+        cases: Sequence[Case], pixels: np.ndarray, answers: np.ndarray, apart: Apart = differences
+    ) -> Sequence[Case]:
+        if second is None or not any(case.verdict in FAILING_CASES for case in cases):
+            return cases
+        # What is computed in fp32 is the same at every draw.
+        draws = DRAWS if artifact.precision == "fp16" else 1
+        try:
+            cost = own_cost(module(), artifact.precision, pixels, answers, apart)
+            return look_again(cases, allowed.distance, second, draws, cost)
+        except Exception as error:  # the module's own, or one of torch, whose every operation is met here
+            LOG.info("what rounding costs single images cannot be measured: %s", error)
+            return cases
+
+    return again
+
+
+def judging_again(
+    subject: Subject, reference: Reference, artifact: Artifact, allowed: Tolerance | None = None
+) -> JudgeAgain | None:
+    """Make what judges a repaired artefact as the subject was, with its second look; None: it had none.
+
+    Of all images no more may be excused than chance explains; a part of them was chosen, and not by chance.
+    allowed: what holds where the reference has some images alone of those that were judged; None: it has all.
+    """
+    count = 0 if allowed else len(reference.images.names)
+    allowed = allowed or _settled(subject, reference, artifact)
+    if allowed is None or allowed.second is None:
+        return None
+    from parity.backends.own_cost import own_cost
+
+    measured = allowed.second.measured
+
+    def again(against: Reference, comparison: Comparison) -> Comparison:
+        if comparison.verdict != "fail" or not comparison.cases:
+            return comparison
+        answers, apart = against.numbers
+        look = looking_again(against.model, artifact, allowed, own_cost)
+        cases = look(comparison.cases, against.images.pixels, answers, apart)
+        return compare_again(against.prediction, comparison, cases, measured if len(cases) == count else 0)
+
+    return again
+
+
+def _settled(subject: Subject, reference: Reference, artifact: Artifact) -> Tolerance | None:
+    """Find the tolerance that a subject was judged by, with how images beyond it were looked at."""
+    if not subject.measured_on or subject.tolerance is None:
+        return None
+    # Whose costs are known: they were measured when the subject was judged.
+    *_, last = reference.tolerances(artifact) if subject.compressed_alike else allowed_for(reference, artifact)
+    allowed = reference.with_second_look(last, artifact.precision)
+    return scaled(allowed, subject.tolerance / allowed.distance)
