@@ -82,7 +82,7 @@ class Examination:
 
         return self.failures.attempt(
             "the audit of the weights",
-            lambda: audit_weights(self.reference.classifier, self.file.artifact).findings,
+            lambda: audit_weights(self.reference.model, self.file.artifact).findings,
             lambda error: (),
         )
 
@@ -93,7 +93,7 @@ class Examination:
 
         return self.failures.attempt(
             "the reading of compressed weights",
-            lambda: read_compression(self.reference.classifier, self.file.artifact),
+            lambda: read_compression(self.reference.model, self.file.artifact),
             lambda error: None,
         )
 

@@ -47,7 +47,7 @@ def in_fp64(reference: Reference) -> Reference:
     """Let a copy of the module answer in fp64."""
     from conversion.deployed import deployed_module
 
-    exactly, *_ = fp32_ways(deployed_module(reference.classifier))
+    exactly, *_ = fp32_ways(deployed_module(reference.model))
     with refusals("PyTorch in fp64"):
         return with_answers(reference, exactly(reference.images.pixels))
 
