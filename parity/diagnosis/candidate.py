@@ -131,7 +131,8 @@ class Candidate:
             here = self.predict(self.reference.images.pixels)
         except EXPECTED:
             return True
-        one, other = (np.asarray(p.probabilities, np.float64) for p in (here, self.prediction))
+        judged_by = as_measured(self.reference.prediction, self.prediction)
+        one, other = (np.asarray(p.probabilities, np.float64) for p in (here, judged_by))
         if one.shape != other.shape:
             return True
         if here.labels and self.prediction.labels and here.labels != self.prediction.labels:
