@@ -19,7 +19,7 @@ from parity.core.compare import compare
 from parity.core.noise import WRAPPER
 from parity.core.results import Comparison, Prediction
 from parity.core.tolerance import Tolerance
-from parity.diagnosis.heads import head_of
+from parity.diagnosis.heads import activation_of
 from parity.formats import format_of
 from parity.suite.images import ImageSet
 
@@ -168,9 +168,7 @@ def in_fp32(artifact: Artifact) -> Predict:
 
 def wrapped(reference: Reference) -> str:
     """Name the hop of the module with what conversion puts around it."""
-    (spec,) = reference.prediction.measured
-    head = head_of(spec)
-    return WRAPPED.format(head.activation if head else "its head")
+    return WRAPPED.format(activation_of(reference.model.task.outputs[0]))
 
 
 def _plain_torch(model: Model) -> Predict:

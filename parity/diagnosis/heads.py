@@ -14,7 +14,7 @@ from parity.formats.graph import Graph, Operation
 _SMALLEST, _LEAST, _CLEAR = 1e-30, 1e-9, 1e-6
 # What softens logits near 0 and 1, so that fp16's rounding there does not count.
 _SOFT = 1e-2
-# An answer that has one probability among so many images tells nothing; of fewer labels a sum tells nothing.
+# The candidate's numbers and PyTorch's, to be compared one by one.
 Pair = tuple[np.ndarray, np.ndarray]
 
 
@@ -47,6 +47,12 @@ class Head:
 def head_of(spec: OutputSpec) -> Head | None:
     """Return the head of an output; None where its numbers are no probabilities of labels."""
     return HEADS.get(spec.kind)
+
+
+def activation_of(spec: OutputSpec) -> str:
+    """Name what follows a module, for people."""
+    head = head_of(spec)
+    return head.activation if head else "the task's head"
 
 
 def end_of(graph: Graph, types: tuple[str, ...]) -> Operation | None:

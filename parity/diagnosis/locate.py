@@ -12,7 +12,7 @@ from parity.diagnosis.agreement import Noise, excess
 from parity.diagnosis.align import Alignment, BothSides, Parting, align, image_values, stand_in
 from parity.diagnosis.difference import describe
 from parity.diagnosis.forks import Fork, final_fork, fork_at, input_fork, missing_end
-from parity.diagnosis.heads import head_of
+from parity.diagnosis.heads import activation_of
 from parity.diagnosis.partings import part, unexplained
 from parity.diagnosis.recording import record
 from parity.diagnosis.source import Program
@@ -69,8 +69,8 @@ def divergences(
                 _note(fork, alignment, sides, number)
         if last:
             forks.append(last)
-    head = head_of(reference.model.task.outputs[0])
-    located = [_located(fork, graph, head.activation if head else "head") for fork in forks if fork.images]
+    head = activation_of(reference.model.task.outputs[0])
+    located = [_located(fork, graph, head) for fork in forks if fork.images]
     return tuple(sorted(located, key=lambda one: one.index))
 
 

@@ -38,6 +38,11 @@ class TorchSide:
         (spec,) = self.reference.prediction.measured
         return head_of(spec)
 
+    def apart(self, answers: np.ndarray) -> float:
+        """Return how far other answers of PyTorch's are from these, as the leg's own metric measures it."""
+        _, apart = self.reference.numbers
+        return float(np.nanmax(apart(np.asarray(answers, np.float64), self.probabilities), initial=0.0))
+
     @cached_property
     def probe(self) -> np.ndarray:
         """A picture with no symmetry and all colours, uint8 [H, W, C]: blocks of colour under noise."""

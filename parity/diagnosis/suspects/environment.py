@@ -26,8 +26,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
 
 def _reference(examination: Examination) -> Iterator[Suspect]:
     """Let PyTorch answer again, in evaluation mode: a reference that says something else is no reference."""
-    again = asked_again(examination.reference).prediction.probabilities
-    apart = float(np.nanmax(np.abs(again - examination.torch.probabilities), initial=0.0))
+    apart = examination.torch.apart(asked_again(examination.reference).prediction.probabilities)
     if apart > 1e-4:
         yield Suspect(
             "mode-reference-in-train",

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from parity.backends.reference import Reference
 from parity.core.noise import REFERENCE
 from parity.core.refusals import EXPECTED, refusals
@@ -14,6 +12,7 @@ from parity.core.tolerance import fp32_ways
 from parity.diagnosis.repair import Repair, only
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.environment import with_answers
+from parity.diagnosis.torch_side import TorchSide
 
 if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination
@@ -26,7 +25,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
         exact = in_fp64(few).prediction.probabilities
     except EXPECTED:  # the module insists on fp32
         return
-    apart = float(np.nanmax(np.abs(exact - few.prediction.probabilities), initial=0.0))
+    apart = TorchSide(few).apart(exact)
     if apart <= max(REFERENCE, examination.tolerance / 4):
         return
     settings = ", ".join(_shortened()) or "an autocast inside the module, say"
