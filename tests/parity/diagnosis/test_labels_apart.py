@@ -1,4 +1,4 @@
-"""Labels that are judged apart: what is wrong with a converted model is named, undone and judged by their metric."""
+"""Labels that are judged apart: what is wrong with a conversion is named, undone and judged by their metric."""
 
 from __future__ import annotations
 
