@@ -208,8 +208,10 @@ def _agrees(reference: Reference, allowed: Iterable[Tolerance], load: Callable[[
 
 
 def _opened(path: Path | None, reference: Reference) -> Artifact | None:
+    """Open the file in between; a classifier's answer is known there by the name that our conversion gives it."""
     try:
-        return bind(open_artifact(path), reference.model.task) if path else None
+        artifact = open_artifact(path) if path else None
+        return bind(artifact, reference.model.task) if artifact and reference.prediction.specs else artifact
     except ConversionError:
         return None
 
