@@ -24,7 +24,7 @@ from parity.diagnosis.causes import Explainer
 from parity.judging import judge_with_prediction
 from parity.suite.images import load_images
 from tests.faults import changing
-from tests.faults.architectures import PHOTOS
+from tests.faults.architectures import DIGITS
 from tests.faults.architectures import classifier as architecture
 from tests.parity.diagnosis import networks
 from tests.parity.diagnosis.faulty import broken, node
@@ -326,10 +326,10 @@ def test_agreement_is_not_asked_to_hold_labels_of_several_kinds(tmp_path: Path) 
     ids=["sound", "BGR", "no sigmoid", "softmax"],
 )
 def test_of_trained_weights_too(change: Fault, faults: list[str], route: str, tmp_path: Path) -> None:
-    model = replace(architecture("efficientnet_lite0"), sigmoid="added")
-    photos = load_images([str(PHOTOS / "*.jpg")], model.preprocessing)
+    model = replace(architecture("mobilenet_v2_digits"), sigmoid="added")
+    digits = load_images([str(DIGITS / "*.png")], model.preprocessing)
 
-    subject = told(convert(change(model), route, tmp_path), make_reference(model, photos))
+    subject = told(convert(change(model), route, tmp_path), make_reference(model, digits))
 
     assert causes(subject) == faults
     assert subject.verdict == ("fail" if faults else "pass"), subject.reason
