@@ -20,7 +20,7 @@ from conversion.fingerprint.reach import reach
 from conversion.fingerprint.values import ADDRESSES, describe_tensor, file_text
 
 if TYPE_CHECKING:
-    from conversion.classifier import Classifier
+    from conversion.classifier import Classifier, Model
 
 # One key in the file's metadata, so that it survives tools that copy metadata and is easy to find in Xcode.
 KEY = "coreml-parity"
@@ -118,7 +118,7 @@ def package_versions(names: tuple[str, ...] = CONVERTERS) -> dict[str, str]:
     return versions
 
 
-def weights_hash(classifier: Classifier) -> str:
+def weights_hash(classifier: Model) -> str:
     """Hash the module's weights: names, types, shapes and bytes, in the order of the names.
 
     Buffers count that a state_dict leaves out (persistent=False): the converted model contains them.

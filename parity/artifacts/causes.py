@@ -13,7 +13,7 @@ import numpy as np
 from conversion.guards.torch_defaults import with_torch_defaults
 from parity.artifacts.answers import choose_backend
 from parity.backends import RECORDED, backends_for, find_backend
-from parity.backends.outputs import settle_output
+from parity.backends.bound import bind
 from parity.backends.recorded import source_of
 from parity.backends.reference import Reference, make_reference
 from parity.contract.settle import settled
@@ -66,7 +66,7 @@ def look_into(
     begun = monotonic()
     loaded = images if isinstance(images, ImageSet) else load_images(images, classifier.preprocessing)
     reference = make_reference(classifier, loaded)
-    artifact = settle_output(artifact, len(classifier.labels))
+    artifact = bind(artifact, classifier.task)
     artifact = settled(artifact, classifier, lambda: reference)
     judging = Judging(None if tolerance is None else Tolerance(tolerance))
     explainer = Explainer(thorough=True)

@@ -256,9 +256,7 @@ def _widest(allowed: Tolerance) -> float:
 
 
 def _every(prediction: Prediction, step: int) -> Prediction:
-    if step == 1:
-        return prediction
-    return replace(prediction, outputs={name: rows[::step] for name, rows in prediction.outputs.items()})
+    return prediction if step == 1 else prediction.of(slice(None, None, step))
 
 
 def _far(expected: Prediction, answers: Prediction) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from decimal import ROUND_CEILING, Context
 
-from parity.core.measuring import Varieties, aligned, exact_numbers, measured_cases, outputs_of, reference_rows
+from parity.core.measuring import aligned, exact_numbers, measured_cases, outputs_of, reference_rows, varieties_of
 from parity.core.metric import metric_of
 from parity.core.results import (
     FAILING_CASES,
@@ -45,7 +45,7 @@ def compare(
         return Comparison("fail", pairs, allowed, None, None, None, (), outputs)
     cases = tuple(measured_cases(pairs, images, candidate.top1, allowed))
     tally = tally_of(cases)
-    verdict, reason, required = judge(tally, _varieties(reference, len(images)), allowed)
+    verdict, reason, required = judge(tally, varieties_of(reference, len(images)), allowed)
     return Comparison(verdict, reason, allowed, required, tally.top1_agreement, tally.max_abs_diff, cases, outputs)
 
 
@@ -54,14 +54,8 @@ def compare_again(
 ) -> Comparison:
     """Judge a comparison by cases that were looked at again; measured: on how many images its tolerance was."""
     tally = tally_of(cases)
-    verdict, reason, required = judge(tally, _varieties(reference, len(cases)), comparison.tolerance, measured)
+    verdict, reason, required = judge(tally, varieties_of(reference, len(cases)), comparison.tolerance, measured)
     return replace(comparison, verdict=verdict, reason=reason, required_tolerance=required, cases=tuple(cases))
-
-
-def _varieties(reference: Prediction, images: int) -> Varieties:
-    specs = reference.measured
-    rows = [reference_rows(spec, reference, images) for spec in specs]
-    return Varieties(tuple(metric_of(spec.kind).variety(each) for spec, each in zip(specs, rows, strict=True)))
 
 
 def with_exact_sums(

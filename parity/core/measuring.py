@@ -94,3 +94,10 @@ class Varieties:
         """Say why agreement within `allowed` would prove nothing; empty where it would."""
         reasons = [one.lacking(allowed) for one in self.outputs]
         return reasons[0] if all(reasons) else ""
+
+
+def varieties_of(reference: Prediction, images: int) -> Varieties:
+    """Look at what a reference answers to so many images, at least one, output by output."""
+    specs = reference.measured
+    rows = [reference_rows(spec, reference, images) for spec in specs]
+    return Varieties(tuple(metric_of(spec.kind).variety(each) for spec, each in zip(specs, rows, strict=True)))

@@ -16,7 +16,7 @@ from parity.core.errors import ParityError
 class Prediction:
     """Hold a model's answers to a list of images.
 
-    probabilities: [images, classes], of a classifier; it is the output of that name.
+    probabilities: [images, classes], of a classifier; it is the output of that name, else the only one there is.
     labels: class names in the order of the columns; None where the format has none, then columns count.
     top1: the name that the model itself gave each image (Core ML's classLabel); None: the largest column.
     source: who answered and where, if it was not this process.
@@ -38,11 +38,12 @@ class Prediction:
     specs: tuple[OutputSpec, ...] = ()
 
     def __post_init__(self) -> None:
-        """Let a classifier's probabilities be one of the outputs, whichever of the two there is."""
-        if not self.outputs or (CLASS_PROBABILITIES in self.outputs and self.probabilities.size):
-            object.__setattr__(self, "outputs", {**self.outputs, CLASS_PROBABILITIES: self.probabilities})
-        elif CLASS_PROBABILITIES in self.outputs:
-            object.__setattr__(self, "probabilities", self.outputs[CLASS_PROBABILITIES])
+        """Let the probabilities be one of the outputs, whichever of the two there is."""
+        name = _answer_among(self.outputs)
+        if not self.outputs or (name and self.probabilities.size):
+            object.__setattr__(self, "outputs", {**self.outputs, name: self.probabilities})
+        elif name:
+            object.__setattr__(self, "probabilities", self.outputs[name])
 
     @property
     def measured(self) -> tuple[OutputSpec, ...]:
@@ -53,9 +54,15 @@ class Prediction:
 
     def answering(self, outputs: Mapping[str, np.ndarray]) -> Prediction:
         """Return the same with other numbers."""
-        return replace(self, outputs=outputs, probabilities=outputs.get(CLASS_PROBABILITIES, self.probabilities))
+        return replace(self, outputs=outputs, probabilities=outputs.get(_answer_among(outputs), self.probabilities))
 
     def of(self, rows: Any) -> Prediction:
         """Return the answers to some of the images alone. rows: what indexes an array of them."""
         chosen = self.answering({name: answers[rows] for name, answers in self.outputs.items()})
         return replace(chosen, top1=self.top1 and tuple(np.array(self.top1, dtype=object)[rows]))
+
+
+def _answer_among(outputs: Mapping[str, np.ndarray]) -> str:
+    """Name the output that the probabilities are: a classifier's, else the only one; empty where several are."""
+    alone = next(iter(outputs), CLASS_PROBABILITIES) if len(outputs) < 2 else ""
+    return CLASS_PROBABILITIES if CLASS_PROBABILITIES in outputs else alone

@@ -14,7 +14,7 @@ from parity.backends.reference import Reference
 from parity.core.refusals import EXPECTED, refusals
 from parity.core.results import Comparison, Prediction
 from parity.diagnosis.file import File
-from parity.diagnosis.repair import Repair, judged
+from parity.diagnosis.repair import Repair, as_measured, judged
 
 if TYPE_CHECKING:
     from conversion import Artifact
@@ -103,6 +103,7 @@ class Candidate:
         return pixels
 
     def _changed(self, answers: Prediction) -> Prediction:
+        answers = as_measured(self.reference.prediction, answers)
         for repair in self.repairs:
             answers = repair.answers(answers) if repair.answers else answers
         return answers
@@ -119,11 +120,7 @@ class Candidate:
 
     def _selected(self, prediction: Prediction) -> Prediction:
         """Keep the answers to the reference's images."""
-        if self.rows is None:
-            return prediction
-        rows = list(self.rows)
-        top1 = prediction.top1 and tuple(prediction.top1[row] for row in rows)
-        return replace(prediction, probabilities=np.asarray(prediction.probabilities)[rows], top1=top1)
+        return prediction if self.rows is None else prediction.of(list(self.rows))
 
     @cached_property
     def is_elsewhere(self) -> bool:
@@ -137,7 +134,8 @@ class Candidate:
             here = self.predict(self.reference.images.pixels)
         except EXPECTED:
             return True
-        one, other = (np.asarray(p.probabilities, np.float64) for p in (here, self.prediction))
+        judged_by = as_measured(self.reference.prediction, self.prediction)
+        one, other = (np.asarray(p.probabilities, np.float64) for p in (here, judged_by))
         if one.shape != other.shape:
             return True
         if here.labels and self.prediction.labels and here.labels != self.prediction.labels:
@@ -174,7 +172,7 @@ class Candidate:
         answers = self.answers if self.answers is not None else self.prediction
         if answers is None:
             return None
-        values = np.asarray(answers.probabilities, np.float64)
+        values = np.asarray(as_measured(self.reference.prediction, answers).probabilities, np.float64)
         places = {label: i for i, label in enumerate(answers.labels or ())}
         order = [places[label] for label in self.file.labels or () if label in places]
         if values.ndim == 2 and len(order) == values.shape[1] == len(set(order)):

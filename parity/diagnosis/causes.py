@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # What the search for causes may take, for one artefact.
 SECONDS = 60.0
-NO_CLASSIFIER = "causes are looked for in classifiers, and this model has another task"
+SEVERAL_OUTPUTS = "causes are looked for in models of one output, and this one has {}"
 SEARCH_BROKE = "the search for causes broke, which is a bug of coreml-parity; `parity explain --verbose` says where"
 
 
@@ -61,8 +61,9 @@ class Explainer:
         """Return the subject with its diagnoses: causes of a failure, and what looks like one and is none."""
         if not self.wanted or not reference.images.names:
             return subject
-        if subject.outputs or reference.prediction.specs:
-            return replace(subject, unexplained=NO_CLASSIFIER) if subject.verdict in ("fail", "error") else subject
+        if (count := len(reference.prediction.measured)) > 1:
+            why = SEVERAL_OUTPUTS.format(count)
+            return replace(subject, unexplained=why) if subject.verdict in ("fail", "error") else subject
         # Inconclusive without an answer: which output holds it is not known.
         unread = subject.verdict == "inconclusive" and prediction is None
         if not unread and subject.verdict not in ("fail", "error", *(("pass",) if self.thorough else ())):

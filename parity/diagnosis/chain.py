@@ -12,18 +12,21 @@ import numpy as np
 from conversion.artifact import open_artifact
 from conversion.errors import ConversionError
 from parity.backends import CannotRunError, Predict, backends_for, find_backend
+from parity.backends.bound import bind
+from parity.backends.pytorch import named
 from parity.backends.reference import Reference
 from parity.core.compare import compare
 from parity.core.noise import WRAPPER
 from parity.core.results import Comparison, Prediction
 from parity.core.tolerance import Tolerance
+from parity.diagnosis.heads import activation_of
 from parity.formats import format_of
 from parity.suite.images import ImageSet
 
 if TYPE_CHECKING:
-    from conversion import Artifact, Classifier
+    from conversion import Artifact, Model
 
-WRAPPED = "torch with normalisation and softmax"
+WRAPPED = "torch with normalisation and {}"
 UNOPTIMISED, OPTIMISED, NUMPY = "onnx unoptimised", "onnx optimised", "onnx.reference"
 
 
@@ -54,8 +57,8 @@ def chain(
 
 
 def _hops(reference: Reference, artifact: Artifact, allowed: Tolerance | None, slow: bool) -> Iterator[Hop]:
-    yield _judged(reference, WRAPPED, Tolerance(WRAPPER), lambda: _plain_torch(reference.classifier))
-    for step in (_opened(artifact.intermediate), artifact):
+    yield _judged(reference, wrapped(reference), Tolerance(WRAPPER), lambda: _plain_torch(reference.model))
+    for step in (_opened(artifact.intermediate, reference), artifact):
         if step is not None:
             own = allowed if allowed and step is artifact else _widest(reference, step)
             hops = _rewritten if format_of(step).RUNTIME_REWRITES else _evaluated
@@ -117,7 +120,7 @@ def guilty_hop(reference: Reference, artifact: Artifact, backend: str, failed: C
     allowed = (Tolerance(failed.tolerance),)
     last = f"torch -> {artifact.format}"
     if artifact.intermediate:
-        intermediate = _opened(artifact.intermediate)
+        intermediate = _opened(artifact.intermediate, reference)
         if intermediate is None or not _agrees(
             worst, reference.tolerances(intermediate), lambda: _loaded("onnxruntime", intermediate)
         ):
@@ -163,23 +166,26 @@ def in_fp32(artifact: Artifact) -> Predict:
     return classifier_predictions(artifact, evaluator.description, evaluator.predict, 1)
 
 
-def _plain_torch(classifier: Classifier) -> Predict:
-    """Predict with the classifier's own module, normalising and taking the softmax as its authors do."""
+def wrapped(reference: Reference) -> str:
+    """Name the hop of the module with what conversion puts around it."""
+    return WRAPPED.format(activation_of(reference.model.task.outputs[0]))
+
+
+def _plain_torch(model: Model) -> Predict:
+    """Predict with the model's own module, normalising and ending as its authors do."""
     import torch
 
     from conversion.deployed import pixels_to_tensor
     from conversion.guards.user_code import user_code
 
-    statistics = classifier.preprocessing
+    statistics, head = model.preprocessing, model.task.head
     mean, std = (torch.tensor(values).reshape(-1, 1, 1) for values in (statistics.mean, statistics.std))
 
     def predict(pixels: np.ndarray) -> Prediction:
-        with torch.inference_mode(), user_code(classifier.name):
-            rows = [
-                classifier.module((pixels_to_tensor(image[None]) / 255 - mean) / std).softmax(1)[0].numpy()
-                for image in pixels
-            ]
-        return Prediction(np.stack(rows), tuple(classifier.labels))
+        with torch.inference_mode(), user_code(model.name):
+            images = [(pixels_to_tensor(image[None]) / 255 - mean) / std for image in pixels]
+            rows = [head(model.module(image))[0].numpy() for image in images]
+        return named(model.task, [np.stack(rows)])
 
     return predict
 
@@ -201,9 +207,11 @@ def _agrees(reference: Reference, allowed: Iterable[Tolerance], load: Callable[[
     return any(compare(reference.prediction, candidate, one, names).verdict != "fail" for one in allowed)
 
 
-def _opened(path: Path | None) -> Artifact | None:
+def _opened(path: Path | None, reference: Reference) -> Artifact | None:
+    """Open the file in between; a classifier's answer is known there by the name that our conversion gives it."""
     try:
-        return open_artifact(path) if path else None
+        artifact = open_artifact(path) if path else None
+        return bind(artifact, reference.model.task) if artifact and reference.prediction.specs else artifact
     except ConversionError:
         return None
 

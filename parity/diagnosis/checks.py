@@ -142,7 +142,7 @@ def _operations(examination: Examination, unwanted: str) -> Check:
 
 def _answer(examination: Examination) -> Check:
     """Compare the labels, and what an image's numbers come to."""
-    labels = _labels(examination.file.labels, tuple(examination.reference.classifier.labels))
+    labels = _labels(examination.file.labels, tuple(examination.reference.model.labels))
     prediction = examination.candidate.prediction
     if prediction is None:
         return Check("head and labels", f"{labels[0]}; no numbers were given", labels[1])

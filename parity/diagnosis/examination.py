@@ -86,11 +86,11 @@ class Examination:
         from parity.diagnosis.weights import audit_weights
 
         # Most repairs leave the module and the file as they are, and with them what the audit says.
-        key = id(self.reference.classifier), self.file.artifact.path
+        key = id(self.reference.model), self.file.artifact.path
         if key not in self._audits:
             self._audits[key] = self.failures.attempt(
                 WEIGHTS,
-                lambda: audit_weights(self.reference.classifier, self.file.artifact),
+                lambda: audit_weights(self.reference.model, self.file.artifact),
                 lambda error: None,
             )
         return self._audits[key]
@@ -107,7 +107,7 @@ class Examination:
 
         return self.failures.attempt(
             "the reading of compressed weights",
-            lambda: read_compression(self.reference.classifier, self.file.artifact),
+            lambda: read_compression(self.reference.model, self.file.artifact),
             lambda error: None,
         )
 

@@ -104,6 +104,11 @@ FIXES: Mapping[str, Mapping[Format, str]] = {
         "mlprogram": 'ct.ClassifierConfig(labels, predicted_probabilities_output="{name}")',
         "neuralnetwork": 'spec.neuralNetworkClassifier.labelProbabilityLayerName = "{name}"',
     },
+    "wrong array": {
+        "onnx": "return `{name}` as the output {wanted}",
+        "mlprogram": "return `{name}` alone from the module that is traced",
+        "neuralnetwork": "return `{name}` as the output {wanted}, then onnx_coreml.convert",
+    },
     "compute unit": {
         "mlprogram": "ct.models.MLModel(path, compute_units=ct.ComputeUnit.{unit})",
         # In the app: the tool that wrote the file has nothing that loads it.
@@ -140,7 +145,7 @@ def channels(examination: Examination, order: Sequence[int], normalised: bool) -
 
 def normalisation(examination: Examination, bare: bool) -> str:
     """Write the classifier's normalisation. bare: the file scales nothing now, so there is nothing to take away."""
-    statistics, format_ = examination.reference.classifier.preprocessing, examination.file.artifact.format
+    statistics, format_ = examination.reference.model.preprocessing, examination.file.artifact.format
     mean, std = np.array(statistics.mean, np.float64), np.array(statistics.std, np.float64)
     inside = {"mean": numbers(255 * mean), "std": numbers(255 * std)}
     if len(std) == 3 and float(std.max() - std.min()) < 1e-12:

@@ -7,12 +7,11 @@ then those are spared without which it holds too.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from parity.core.results import Prediction
 from parity.diagnosis.compression import Compressed, Compression
 from parity.diagnosis.compression_cost import compressed_answers
 from parity.diagnosis.precision import spared
@@ -75,7 +74,7 @@ def _first_enough(names: tuple[str, ...], enough: Callable[[Sequence[str]], bool
 def _apart(reference: Reference, kept: Sequence[Compressed], tolerance: float) -> float | None:
     """Measure the largest |dp| with these layers compressed; None where parity does not hold."""
     answers = compressed_answers(reference.model, kept, reference.images.pixels, "fp32")
-    comparison = judged(reference, Prediction(answers, reference.prediction.labels), _ROOM * tolerance)
+    comparison = judged(reference, replace(reference.prediction, probabilities=answers), _ROOM * tolerance)
     return comparison.max_abs_diff if holds(comparison) else None
 
 

@@ -12,6 +12,7 @@ from parity.diagnosis.agreement import Noise, excess
 from parity.diagnosis.align import Alignment, BothSides, Parting, align, image_values, stand_in
 from parity.diagnosis.difference import describe
 from parity.diagnosis.forks import Fork, final_fork, fork_at, input_fork, missing_end
+from parity.diagnosis.heads import activation_of
 from parity.diagnosis.partings import part, unexplained
 from parity.diagnosis.recording import record
 from parity.diagnosis.source import Program
@@ -58,7 +59,7 @@ def divergences(
         arrays = trace(pixels)
         image = pixels_to_tensor(np.repeat(pixels[None], len(arrays[graph.input]), axis=0))
         if program is None:
-            program = record(deployed_module(reference.classifier), image)
+            program = record(deployed_module(reference.model), image)
         with torch.inference_mode():
             sides = BothSides(program, image, graph, image_values(arrays, graph), artifact.precision)
             del arrays
@@ -68,7 +69,8 @@ def divergences(
                 _note(fork, alignment, sides, number)
         if last:
             forks.append(last)
-    located = [_located(fork, graph) for fork in forks if fork.images]
+    head = activation_of(reference.model.task.outputs[0])
+    located = [_located(fork, graph, head) for fork in forks if fork.images]
     return tuple(sorted(located, key=lambda one: one.index))
 
 
@@ -117,7 +119,7 @@ def _note(fork: Fork, alignment: Alignment, sides: BothSides, number: int) -> No
         fork.pairs.append((value.clone(), expected.exact.clone()))
 
 
-def _located(fork: Fork, graph: Graph) -> Located:
+def _located(fork: Fork, graph: Graph, head: str) -> Located:
     step = fork.step
     return Located(
         operation=fork.operation.name,
@@ -132,6 +134,7 @@ def _located(fork: Fork, graph: Graph) -> Located:
         group=tuple(operation.name for operation in fork.group) if len(fork.group) > 1 else (),
         images=tuple(fork.images),
         number=fork.parting.source,
+        head=head,
     )
 
 

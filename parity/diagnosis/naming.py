@@ -135,7 +135,7 @@ def _epsilon(examination: Examination, one: Located) -> tuple[str, str] | None:
     """Look for an epsilon with which PyTorch's normalisation gives what the artefact's does."""
     if "norm" not in one.source:
         return None
-    named = dict(examination.reference.classifier.module.named_modules())
+    named = dict(examination.reference.model.module.named_modules())
     module = next((named[s.module] for s in _steps(examination, one) if hasattr(named.get(s.module), "eps")), None)
     values = examination.candidate.values(examination.pixels[examination.screen[0]])
     if module is None or values is None or one.value not in values:

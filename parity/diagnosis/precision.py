@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conversion.routes import convert
+from parity.backends.bound import bind
 from parity.core.compare import compare
 from parity.core.noise import HALF_LARGEST, HALF_SMALLEST
 from parity.core.tolerance import Tolerance
@@ -109,7 +110,7 @@ def predict_precision(reference: Reference, tolerance: Tolerance, artifact: Arti
     if artifact is not None and named and artifact.precision == "fp32":
         return _predict(reference, tolerance, artifact)
     with tempfile.TemporaryDirectory() as directory:
-        converted = convert(reference.classifier, "mlprogram-fp32", Path(directory))
+        converted = bind(convert(reference.classifier, "mlprogram-fp32", Path(directory)), reference.model.task)
         precision = _predict(reference, tolerance, converted)
         if artifact is None or not named or precision.keep is None:
             return precision

@@ -10,6 +10,7 @@ import numpy as np
 
 from parity.backends.reference import Reference
 from parity.core.compare import compare, with_exact_sums
+from parity.core.metric import metric_of
 from parity.core.results import FAILING_CASES, Comparison, Prediction
 from parity.core.tolerance import Tolerance
 from parity.formats.editing import Edit
@@ -85,9 +86,31 @@ def relabelled(prediction: Prediction, labels: Sequence[str]) -> Prediction:
     return replace(prediction, labels=tuple(labels), top1=top1)
 
 
+def as_measured(reference: Prediction, answers: Prediction) -> Prediction:
+    """Bring the answers of another task than a classifier's into the shape that they are measured in.
+
+    A NeuralNetwork's arrays have axes of the format's own. reference: says what is measured.
+    """
+    if not reference.specs:
+        return answers
+    pairs = [(spec.name, metric_of(spec.kind).align(spec, answers)[0]) for spec in reference.specs]
+    aligned = {name: rows for name, rows in pairs if rows is not None}
+    return answers.answering({**answers.outputs, **aligned})
+
+
+def with_numbers(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[Prediction], Prediction]:
+    """Make a repair's change of answers out of one of their numbers: [images, labels], float64."""
+
+    def answers(prediction: Prediction) -> Prediction:
+        with np.errstate(all="ignore"):
+            changed = function(np.asarray(prediction.probabilities, np.float64))
+        return replace(prediction, probabilities=changed)
+
+    return answers
+
+
 def only(reference: Reference, rows: Sequence[int]) -> Reference:
     """Keep some of a reference's images."""
     places = list(rows)
     images = ImageSet(tuple(reference.images.names[i] for i in places), reference.images.pixels[places])
-    answers = Prediction(reference.prediction.probabilities[places], reference.prediction.labels)
-    return Reference(reference.classifier, images, answers)
+    return Reference(reference.model, images, reference.prediction.of(places))

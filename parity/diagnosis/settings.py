@@ -138,7 +138,7 @@ def _softmax(target: Translation, operation: Operation, step: Step, examination:
 
 
 def _module(step: Step, examination: Examination) -> Any:
-    return dict(examination.reference.classifier.module.named_modules()).get(step.module)
+    return dict(examination.reference.model.module.named_modules()).get(step.module)
 
 
 def own_padding(format_name: str, operation: Operation) -> Sides | None:

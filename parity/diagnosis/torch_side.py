@@ -10,6 +10,7 @@ import numpy as np
 
 from parity.backends.reference import Reference
 from parity.core.refusals import EXPECTED, refusals
+from parity.diagnosis.heads import Head, head_of
 
 if TYPE_CHECKING:
     from parity.diagnosis.source import Program
@@ -28,8 +29,19 @@ class TorchSide:
 
     @cached_property
     def probabilities(self) -> np.ndarray:
-        """PyTorch's answers to the images: [images, classes], float64."""
+        """PyTorch's answers to the images: [images, classes], float64; of another task whatever its output is."""
         return np.asarray(self.reference.prediction.probabilities, np.float64)
+
+    @property
+    def head(self) -> Head | None:
+        """What makes probabilities of logits; None where the answers are no probabilities of labels."""
+        (spec,) = self.reference.prediction.measured
+        return head_of(spec)
+
+    def apart(self, answers: np.ndarray) -> float:
+        """Return how far other answers of PyTorch's are from these, as the leg's own metric measures it."""
+        _, apart = self.reference.numbers
+        return float(np.nanmax(apart(np.asarray(answers, np.float64), self.probabilities), initial=0.0))
 
     @cached_property
     def probe(self) -> np.ndarray:
@@ -43,7 +55,7 @@ class TorchSide:
     @cached_property
     def module_input(self) -> np.ndarray:
         """What the classifier's module reads of the probe: float32 [1, C, H, W]."""
-        statistics = self.reference.classifier.preprocessing
+        statistics = self.reference.model.preprocessing
         mean, std = (np.array(v, np.float64).reshape(-1, 1, 1) for v in (statistics.mean, statistics.std))
         return ((self.probe.transpose(2, 0, 1)[None] / 255 - mean) / std).astype(np.float32)
 
@@ -53,7 +65,7 @@ class TorchSide:
 
         from conversion.deployed import deployed_module
 
-        module = deployed_module(self.reference.classifier)
+        module = deployed_module(self.reference.model)
         with torch.inference_mode(), refusals("PyTorch"):
             return np.concatenate([module(image[None]).numpy() for image in tensor])
 
@@ -65,7 +77,7 @@ class TorchSide:
 
         try:
             with refusals("the module, whose operations cannot be recorded"):
-                return record(deployed_module(self.reference.classifier), pixels_to_tensor(self.pixels[:1]))
+                return record(deployed_module(self.reference.model), pixels_to_tensor(self.pixels[:1]))
         except EXPECTED:
             return None
 
@@ -81,11 +93,11 @@ class TorchSide:
             if len(args) == 1 and all(isinstance(value, torch.Tensor) for value in (args[0], result)):
                 calls.append((args[0].clone(), result.clone()))
 
-        part = dict(self.reference.classifier.module.named_modules())[path]
+        part = dict(self.reference.model.module.named_modules())[path]
         handle = part.register_forward_hook(note)
         with torch.inference_mode(), refusals("PyTorch"):
             try:
-                deployed_module(self.reference.classifier)(pixels_to_tensor(self.pixels[:1]))
+                deployed_module(self.reference.model)(pixels_to_tensor(self.pixels[:1]))
             finally:
                 handle.remove()
             if not calls or calls[0][0].shape != calls[0][1].shape:
@@ -100,5 +112,5 @@ class TorchSide:
         """The shapes of PyTorch's weights, by the names that its operations read them by."""
         from conversion.deployed import deployed_module
 
-        state = deployed_module(self.reference.classifier).state_dict()
+        state = deployed_module(self.reference.model).state_dict()
         return {name: tuple(tensor.shape) for name, tensor in state.items()}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from parity.core.measuring import varieties_of
 from parity.core.results import Comparison
+from parity.core.variety import ONE_IMAGE
 from parity.diagnosis.examination import Examination
 from parity.diagnosis.repair import Repair, only
-from parity.metrics.classification.variety import proves_nothing, variety_of
 
 
 def repaired(examination: Examination, repairs: Sequence[Repair], rows: Sequence[int] | None = None) -> Examination:
@@ -28,10 +29,9 @@ def apply(examination: Examination, repairs: Sequence[Repair], rows: Sequence[in
     Agreement that proves nothing, as with answers that are all of one class, restores no parity.
     """
     again = repaired(examination, repairs, rows)
-    # One image that did not agree and does now says what was wrong with it.
-    expected = again.torch.probabilities
-    if rows is None and (len(expected) > 1 or variety_of(expected).flat):
-        why = proves_nothing(expected, again.tolerance)
-        if why:
+    if rows is None:
+        why = varieties_of(again.reference.prediction, len(again.pixels)).lacking(again.tolerance)
+        # One image that did not agree and does now says what was wrong with it.
+        if why and why != ONE_IMAGE:
             return Comparison("fail", why, again.tolerance, None, None, None, ())
     return again.candidate.comparison

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from parity.formats.graph import Operation
 
-# In the place of a module's path: the normalisation and the softmax that conversion puts around the classifier.
+# In the place of a module's path: the normalisation and the head that conversion puts around the module.
 WRAPPER = "(wrapper)"
 
 # How two values differ, the most telling first.
@@ -58,6 +58,7 @@ class Located:
     source: the aten operation; empty where PyTorch has none. sources: all modules that it does at once, fused.
     group: the artefact's operations that together do what PyTorch does in one; among them it is the first that is
     not sound. images: the numbers of those on which it shows. number: of the value of PyTorch's that it should be.
+    head: what conversion puts behind the module.
     """
 
     operation: str
@@ -72,6 +73,7 @@ class Located:
     group: tuple[str, ...] = ()
     images: tuple[int, ...] = ()
     number: int = -1
+    head: str = "softmax"
 
     @property
     def kind(self) -> Kind:
@@ -83,17 +85,17 @@ class Located:
         """Say where it is and what is different, in one line."""
         if self.type == "input":
             return f"the input `{self.operation}`: {self.difference.message}"
-        module = place(self.module)
+        module = place(self.module, self.head)
         relation = "is behind" if self.kind == "extra operation" else "is"
         stands_for = f", which {relation} {self.source} of {module}" if self.source else ""
         where = f"operation {self.index + 1} of {self.of}, `{self.operation}` ({self.type}){stands_for}"
         return f"{where}: {self.difference.message}"
 
 
-def place(module: str) -> str:
-    """Name a module for people."""
+def place(module: str, head: str = "softmax") -> str:
+    """Name a module for people. head: what conversion puts behind it."""
     if module == WRAPPER:
-        return "the wrapper (normalisation and softmax)"
+        return f"the wrapper (normalisation and {head})"
     return f"`{module}`" if module else "the classifier's own forward"
 
 

@@ -32,7 +32,7 @@ from parity.formats import format_of
 from parity.formats.graph import Graph, Operation, read_graph
 
 if TYPE_CHECKING:
-    from conversion import Artifact, Classifier, Model
+    from conversion import Artifact, Model
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class WeightAudit:
     compared: int = 0
 
 
-def audit_weights(classifier: Classifier, artifact: Artifact) -> WeightAudit:
+def audit_weights(classifier: Model, artifact: Artifact) -> WeightAudit:
     """Compare the weights of an artefact with those of the classifier that it should come from."""
     graph = read_graph(artifact)
     expected = expected_weights(classifier, graph)

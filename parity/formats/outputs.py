@@ -17,6 +17,11 @@ WANTED = "classLabelProbs"
 Shape = tuple[int | None, ...]
 
 
+def wanted_output(artifact: Artifact) -> str:
+    """Name the output that holds the answer: the one that a task is bound to, else that of our own conversions."""
+    return artifact.bound[0][1] if artifact.bound else WANTED
+
+
 class OutputNotFoundError(ParityError):
     """The artefact runs, but which output holds the probabilities cannot be known: nothing can be concluded."""
 

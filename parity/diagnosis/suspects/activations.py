@@ -42,7 +42,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
             more = f"; so are {len(chosen) - 1} more" if len(chosen) > 1 else ""
             yield Suspect(
                 "g-gelu-variant" if source == "gelu" and name.startswith("gelu") else "g-activation",
-                f"Activation {place(first.module)}, {source} in PyTorch, is {name} in the file "
+                f"Activation {place(first.module, first.head)}, {source} in PyTorch, is {name} in the file "
                 f"(`{first.operation}`, {first.type}){more}.",
                 Repair(
                     reference=partial(_answered, source, function, chosen),
@@ -54,7 +54,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
 
 def _is_activation(examination: Examination, one: Located) -> bool:
     """Say whether the module of an operation computes a function of each number, from several operations."""
-    module = dict(examination.reference.classifier.module.named_modules()).get(one.module)
+    module = dict(examination.reference.model.module.named_modules()).get(one.module)
     if not one.module or module is None or any(True for _ in module.children()):
         return False
     return examination.failures.attempt(
@@ -87,7 +87,7 @@ def _function(examination: Examination, one: Located) -> tuple[str, _Function] |
 
 def _modules(examination: Examination, source: str, path: str) -> frozenset[str]:
     """List the modules that run an activation; one of several operations is known by its module's class."""
-    named = dict(examination.reference.classifier.module.named_modules())
+    named = dict(examination.reference.model.module.named_modules())
     if source not in ACTIVATIONS:
         return frozenset(name for name, module in named.items() if type(module) is type(named[path]))
     program = examination.torch.program
@@ -101,7 +101,7 @@ def _answered(source: str, function: _Function, modules: frozenset[str], referen
     from conversion.deployed import answer_singly, deployed_module
     from parity.diagnosis.source import module_paths, plain_name
 
-    module = deployed_module(reference.classifier)
+    module = deployed_module(reference.model)
     path = [""]
 
     class Replacing(TorchDispatchMode):
@@ -118,7 +118,7 @@ def _answered(source: str, function: _Function, modules: frozenset[str], referen
             stack.enter_context(module_paths(module, path))
             stack.enter_context(Replacing())  # type: ignore[no-untyped-call]
         else:
-            parts = dict(reference.classifier.module.named_modules())
+            parts = dict(reference.model.module.named_modules())
             for name in modules:
                 handle = parts[name].register_forward_hook(lambda _part, args, _result: function(args[0]))
                 stack.callback(handle.remove)

@@ -20,9 +20,9 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
     """Let PyTorch take each route through its code for all images, and see whether one is the file's."""
     from conversion.deployed import deployed_module, example_pixels, pixels_to_tensor
 
-    module = deployed_module(examination.reference.classifier)
+    module = deployed_module(examination.reference.model)
     tensors = [pixels_to_tensor(image[None]) for image in examination.pixels]
-    example = example_pixels(examination.reference.classifier)
+    example = example_pixels(examination.reference.model)
     routes = {_operations(module, image): image for image in (*tensors, example)}
     if len(routes) < 2:
         return

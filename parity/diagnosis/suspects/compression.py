@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from parity.core.results import Prediction
 from parity.diagnosis.compression import Compressed, Compression
 from parity.diagnosis.compression_cost import compressed_answers
 from parity.diagnosis.fixes import fix
@@ -43,7 +43,7 @@ def _too_costly(examination: Examination, compression: Compression) -> Iterator[
     cost = known or 0.0
     if cost <= examination.tolerance:
         answers = compressed_answers(reference.model, compression.sound, examination.pixels, artifact.precision)
-        prediction = Prediction(answers, reference.prediction.labels)
+        prediction = replace(reference.prediction, probabilities=answers)
         if holds(judged(reference, prediction, examination.tolerance)):
             return
         cost = float(np.nan_to_num(np.abs(answers - reference.prediction.probabilities), nan=1.0).max())

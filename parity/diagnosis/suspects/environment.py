@@ -10,7 +10,6 @@ import numpy as np
 
 from parity.backends.reference import Reference
 from parity.core.refusals import refusals
-from parity.core.results import Prediction
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.weights import replaced
@@ -27,8 +26,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
 
 def _reference(examination: Examination) -> Iterator[Suspect]:
     """Let PyTorch answer again, in evaluation mode: a reference that says something else is no reference."""
-    again = asked_again(examination.reference).prediction.probabilities
-    apart = float(np.nanmax(np.abs(again - examination.torch.probabilities), initial=0.0))
+    apart = examination.torch.apart(asked_again(examination.reference).prediction.probabilities)
     if apart > 1e-4:
         yield Suspect(
             "mode-reference-in-train",
@@ -49,7 +47,7 @@ def asked_again(reference: Reference, pixels: np.ndarray | None = None) -> Refer
 
     images = reference.images.pixels if pixels is None else pixels
     with refusals("PyTorch"):
-        return with_answers(reference, answer_singly(deployed_module(reference.classifier), images))
+        return with_answers(reference, answer_singly(deployed_module(reference.model), images))
 
 
 def _stale(examination: Examination) -> Iterator[Suspect]:
@@ -58,7 +56,7 @@ def _stale(examination: Examination) -> Iterator[Suspect]:
     provenance = examination.file.artifact.provenance
     if provenance is None or examination.candidate.repairs:
         return
-    here = weights_hash(examination.reference.classifier)
+    here = weights_hash(examination.reference.model)
     if provenance.weights == here:
         return
     findings = [f for f in examination.weight_findings if not f.harmless]
@@ -73,5 +71,4 @@ def _stale(examination: Examination) -> Iterator[Suspect]:
 
 def with_answers(reference: Reference, probabilities: np.ndarray) -> Reference:
     """Give a reference other answers."""
-    labels = reference.prediction.labels
-    return replace(reference, prediction=Prediction(probabilities, labels))
+    return replace(reference, prediction=replace(reference.prediction, probabilities=probabilities))

@@ -1,18 +1,18 @@
-"""What stands between logits and probabilities: softmax absent, twice, of another axis, or something else."""
+"""What stands between logits and probabilities: absent, twice, of another axis, or something else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from parity.core.noise import HALF_SUM
-from parity.core.results import Prediction
-from parity.diagnosis.repair import Repair
+from parity.diagnosis.heads import Head, logit, softmax
+from parity.diagnosis.repair import Repair, with_numbers
 from parity.diagnosis.suspects import Suspect
-from parity.diagnosis.suspects.outputs import has_unread_softmax
+from parity.diagnosis.suspects.outputs import has_unread_head
+from parity.diagnosis.suspects.sigmoid_head import of_labels_apart
 from parity.diagnosis.suspects.temperature import temperatures
 from parity.formats.editing import settings
 
@@ -23,9 +23,16 @@ _SMALLEST = 1e-30
 
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
+    """Read the outputs' range, and compare them with PyTorch's as a head of their kind lets them be."""
+    outputs, head = examination.candidate.probabilities, examination.torch.head
+    if head is not None and outputs is not None and outputs.ndim == 2:
+        yield from _READ[head.activation](examination, outputs, head)
+
+
+def _of_classes(examination: Examination, outputs: np.ndarray, head: Head) -> Iterator[Suspect]:
     """Read the outputs' range and sums, and compare their logarithms with PyTorch's."""
-    outputs, expected = examination.candidate.probabilities, examination.torch.probabilities
-    if outputs is None or outputs.ndim != 2 or outputs.shape[1] < 2:
+    expected = examination.torch.probabilities
+    if outputs.shape[1] < 2:
         return
     yield from _axis(examination)
     if not np.isfinite(outputs).all():
@@ -48,18 +55,18 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
                 _change(lambda p: p / 100, "divide the output by 100"),
                 seen=True,
             )
-        if has_unread_softmax(examination):
+        if has_unread_head(examination, head):
             return
         yield Suspect(
             "head-softmax-missing",
             f"The output is logits ({low:.3g} to {high:.3g}, sums {sums.min():.3g} to {sums.max():.3g}): softmax "
             "is missing.",
-            _change(_softmax, "model = torch.nn.Sequential(model, torch.nn.Softmax(dim=1))"),
+            _change(softmax, "model = torch.nn.Sequential(model, torch.nn.Softmax(dim=1))"),
             seen=True,
         )
     elif bool((np.abs(sums - 1) < HALF_SUM).all()):
         yield from _probabilities(outputs, expected)
-        yield from temperatures(examination, outputs)
+        yield from temperatures(examination, outputs, head)
     else:
         yield from _no_distribution(outputs, sums)
 
@@ -93,13 +100,13 @@ def _no_distribution(outputs: np.ndarray, sums: np.ndarray) -> Iterator[Suspect]
     yield Suspect(
         "head-sigmoid",
         f"The output is sigmoid of the logits where softmax is meant: {range_of_sums}.",
-        _change(lambda p: _softmax(_logit(p)), "end the model with torch.nn.Softmax(dim=1)"),
+        _change(lambda p: softmax(logit(p)), "end the model with torch.nn.Softmax(dim=1)"),
     )
     yield Suspect(
         "head-softmax-missing",
         f"The output is logits between {inner.min():.3g} and {inner.max():.3g}: {range_of_sums}, and softmax is "
         "missing.",
-        _change(_softmax, "model = torch.nn.Sequential(model, torch.nn.Softmax(dim=1))"),
+        _change(softmax, "model = torch.nn.Sequential(model, torch.nn.Softmax(dim=1))"),
     )
     if float(outputs.min()) >= 0:
         yield Suspect(
@@ -159,17 +166,7 @@ def _infinite(outputs: np.ndarray) -> Iterator[Suspect]:
 
 
 def _change(function: Callable[[np.ndarray], np.ndarray], fix: str) -> Repair:
-    def answers(prediction: Prediction) -> Prediction:
-        with np.errstate(all="ignore"):
-            changed = function(np.asarray(prediction.probabilities, np.float64))
-        return replace(prediction, probabilities=changed)
-
-    return Repair(answers=answers, fix=fix)
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+    return Repair(answers=with_numbers(function), fix=fix)
 
 
 def _unsoftmax(outputs: np.ndarray) -> np.ndarray:
@@ -177,6 +174,8 @@ def _unsoftmax(outputs: np.ndarray) -> np.ndarray:
     return np.asarray(logs - logs.mean(axis=1, keepdims=True) + 1 / outputs.shape[1])
 
 
-def _logit(outputs: np.ndarray) -> np.ndarray:
-    inner = np.clip(outputs, 1e-12, 1 - 1e-12)
-    return np.asarray(np.log(inner) - np.log1p(-inner))
+# Activation -> what reads outputs that should be its own.
+_READ: Mapping[str, Callable[[Examination, np.ndarray, Head], Iterator[Suspect]]] = {
+    "softmax": _of_classes,
+    "sigmoid": of_labels_apart,
+}

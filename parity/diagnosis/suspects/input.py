@@ -98,7 +98,7 @@ def _plain(fit: Fit) -> bool:
 
 def _named(fit: Fit, examination: Examination, repair: Repair) -> Iterator[Suspect]:
     """Name what a fit says."""
-    statistics = examination.reference.classifier.preprocessing
+    statistics = examination.reference.model.preprocessing
     mean, std = np.array(statistics.mean), np.array(statistics.std)
     if not fit.in_order:
         order = "".join(_CHANNELS[i][0].upper() for i in fit.source)
@@ -240,7 +240,7 @@ def _mixed(examination: Examination, image: np.ndarray, repair: Repair) -> Itera
     probe = examination.torch.probe
     if image.shape != (3, *probe.shape[:2]) or probe.shape[2] != 3 or not np.isfinite(image).all():
         return
-    statistics = examination.reference.classifier.preprocessing
+    statistics = examination.reference.model.preprocessing
     mean, std = (np.array(v, np.float64).reshape(3, 1, 1) for v in (statistics.mean, statistics.std))
     shown = (image * std + mean).reshape(3, -1).T
     known = np.concatenate([probe.reshape(-1, 3) / 255, np.ones((shown.shape[0], 1))], axis=1)
@@ -259,7 +259,7 @@ def _mixed(examination: Examination, image: np.ndarray, repair: Repair) -> Itera
 
 
 def _repair(examination: Examination, entry: Entry) -> Repair:
-    statistics = examination.reference.classifier.preprocessing
+    statistics = examination.reference.model.preprocessing
     mean, std = np.array(statistics.mean, np.float64), np.array(statistics.std, np.float64)
     scale, bias = examination.file.artifact.contract.of_input(1 / (255 * std), -mean / std)
     return Repair(edit=lambda model: model.replace_input(entry.value, entry.readers, scale, bias))

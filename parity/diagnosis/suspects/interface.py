@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from conversion.task import PROBABILITIES
 from parity.core.pairing import pair
 from parity.core.refusals import EXPECTED
 from parity.core.results import Prediction
 from parity.diagnosis.fixes import fix
+from parity.diagnosis.heads import HEADS, Head
 from parity.diagnosis.repair import Repair, relabelled
 from parity.diagnosis.suspects import Suspect
 from parity.formats import format_of
@@ -29,10 +31,13 @@ _EXHAUSTIVE, _NEAR = 1024, 8
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
     """Compare the file's labels with the classifier's, then the columns of the answers with PyTorch's."""
-    labels, wanted = examination.file.labels, examination.reference.classifier.labels
+    head = examination.torch.head
+    if head is None:
+        return
+    labels, wanted = examination.file.labels, examination.reference.model.labels
     if labels is not None and labels != wanted:
         yield from _list(labels, wanted, examination)
-    yield from _columns(examination)
+    yield from _columns(examination, head)
 
 
 def _list(labels: tuple[str, ...], wanted: tuple[str, ...], examination: Examination) -> Iterator[Suspect]:
@@ -133,7 +138,7 @@ def name_permutation(order: Sequence[int], labels: Sequence[str]) -> str:
     return f"{len(moved)} of {count} are moved, {labels[order[moved[0]]]!r} stands for {labels[moved[0]]!r}"
 
 
-def _columns(examination: Examination) -> Iterator[Suspect]:
+def _columns(examination: Examination, head: Head) -> Iterator[Suspect]:
     """Find PyTorch's columns among the candidate's by their numbers over all images."""
     probabilities, expected = examination.candidate.probabilities, examination.torch.probabilities
     if probabilities is None or probabilities.ndim != 2 or len(probabilities) < 2:
@@ -141,9 +146,9 @@ def _columns(examination: Examination) -> Iterator[Suspect]:
     if not np.isfinite(probabilities).all():
         return
     outputs, classes = probabilities.shape[1], expected.shape[1]
-    labels = examination.reference.classifier.labels
+    labels = examination.reference.model.labels
     if outputs == classes:
-        order = match_columns(*_enough(examination, probabilities, expected))
+        order = match_columns(*_enough(examination, probabilities, expected), head)
         if order is None or order == list(range(classes)):
             return
         # order[i]: the output that holds class i; the inverse says what each output holds.
@@ -160,9 +165,9 @@ def _columns(examination: Examination) -> Iterator[Suspect]:
                 f"Values agree but names are permuted: {name_permutation(holds, labels)}",
             )
         equal = "; permuted labels and permuted rows of the last layer are the same, and both would explain it"
-        yield Suspect(fault, f"{message}{equal}.", Repair(answers=lambda p: _taken(p, examination, swap)))
+        yield Suspect(fault, f"{message}{equal}.", Repair(answers=lambda p: _taken(p, examination, swap, head)))
     elif outputs > classes:
-        order = match_columns(probabilities, expected)
+        order = match_columns(probabilities, expected, head)
         if order is None:
             return
         kept = order
@@ -172,7 +177,7 @@ def _columns(examination: Examination) -> Iterator[Suspect]:
             fault,
             f"The network has {outputs} outputs for {classes} labels: output {extra[0]} belongs to no class"
             + (" (background?), and all labels are shifted by one." if extra == [0] else "."),
-            Repair(answers=lambda p: _taken(p, examination, kept)),
+            Repair(answers=lambda p: _taken(p, examination, kept, head)),
         )
 
 
@@ -199,15 +204,9 @@ def _enough(
     )
 
 
-def match_columns(probabilities: np.ndarray, expected: np.ndarray) -> list[int] | None:
+def match_columns(answers: np.ndarray, expected: np.ndarray, head: Head = HEADS[PROBABILITIES]) -> list[int] | None:
     """Find the column of each class; None where the columns do not say."""
-    if bool((probabilities < 0).any()):  # logits: up to a constant for each image
-        probabilities = probabilities - probabilities.max(axis=1, keepdims=True)
-        logs = np.log(np.maximum(expected, _SMALLEST))
-        second = logs - logs.max(axis=1, keepdims=True)
-        first = np.maximum(probabilities, np.log(_SMALLEST))
-    else:
-        first, second = (np.log(np.maximum(v, _SMALLEST)) for v in (probabilities, expected))
+    first, second = head.columns(answers, expected)
     columns = _candidates(first, second)
     apart = np.zeros(columns.shape)
     for one, other in zip(first, second, strict=True):  # image by image, or it would be too large at once
@@ -259,7 +258,7 @@ def _roll(order: Sequence[int]) -> int | None:
     return None
 
 
-def _taken(prediction: Prediction, examination: Examination, order: Sequence[int]) -> Prediction:
+def _taken(prediction: Prediction, examination: Examination, order: Sequence[int], head: Head) -> Prediction:
     """Take the columns that hold the classes, in PyTorch's order."""
     values = np.asarray(prediction.probabilities, np.float64)
     labels = examination.file.labels
@@ -268,9 +267,9 @@ def _taken(prediction: Prediction, examination: Examination, order: Sequence[int
         if all(label in places for label in labels):
             values = values[:, [places[label] for label in labels]]
     values = values[:, list(order)]
-    if bool((values >= 0).all()) and len(order) < prediction.probabilities.shape[1]:
+    if head.sums_to_one and bool((values >= 0).all()) and len(order) < prediction.probabilities.shape[1]:
         values = values / np.maximum(values.sum(axis=1, keepdims=True), _SMALLEST)
-    return replace(prediction, probabilities=values, labels=examination.reference.classifier.labels, top1=None)
+    return replace(prediction, probabilities=values, labels=examination.reference.model.labels, top1=None)
 
 
 def _by_place(prediction: Prediction, labels: Sequence[str], wanted: Sequence[str]) -> Prediction:

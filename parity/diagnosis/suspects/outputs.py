@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from parity.backends.outputs import WANTED, read_outputs, told_shape
+from parity.backends.outputs import read_outputs, told_shape
 from parity.core.noise import HALF_SUM
 from parity.diagnosis.fixes import fix
+from parity.diagnosis.heads import Head
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
+from parity.formats.outputs import wanted_output
 
 if TYPE_CHECKING:
     from conversion import Artifact
@@ -22,28 +24,30 @@ if TYPE_CHECKING:
     from parity.formats.editing import Editable
     from parity.formats.graph import Graph
 
-_SOFTMAX = ("softmax", "softmaxnd")
 # Values that are tried by running the file, where it cannot be traced.
 _MOST = 4
 
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
     """Read each output where none could be chosen; else look for PyTorch's answer among all values of the file."""
+    head = examination.torch.head
     if examination.candidate.is_recorded or any(repair.run for repair in examination.candidate.repairs):
         return
     if examination.candidate.prediction is None:
         yield from _unnamed(examination)
-    yield from _wrong(examination)
+    if head is not None:
+        yield from _wrong(examination, head)
 
 
 def _unnamed(examination: Examination) -> Iterator[Suspect]:
     """Try each output of a file that has none of the expected name and several, or none, of the right shape."""
     artifact = examination.file.artifact
     declared, shapes = read_outputs(artifact)
-    if artifact.output or (declared in shapes if declared else WANTED in shapes) or not shapes:
+    wanted = wanted_output(artifact)
+    if artifact.output or (declared in shapes if declared else wanted in shapes) or not shapes:
         return
     listed = ", ".join(f"`{name}` {told_shape(shape)}" for name, shape in shapes.items())
-    asked = f"predictedProbabilitiesName says `{declared}`" if declared else f"Expected output `{WANTED}`"
+    asked = f"predictedProbabilitiesName says `{declared}`" if declared else f"Expected output `{wanted}`"
     for name in shapes:
         yield Suspect(
             "i-output-renamed",
@@ -67,43 +71,46 @@ def _read(artifact: Artifact, name: str, batch: int) -> Predict:
     from parity.backends import backends_for, find_backend
 
     able = next(b for b in backends_for(artifact.format) if find_backend(b).why_not() is None)
-    return find_backend(able).load(replace(artifact, output=name), batch)
+    there = replace(artifact, output=name, bound=tuple((own, name) for own, _ in artifact.bound))
+    return find_backend(able).load(there, batch)
 
 
 def _fix(artifact: Artifact, name: str, declared: str) -> str:
-    return fix("declared output" if declared else "output's name", artifact.format, name=name, wanted=WANTED)
+    line = "declared output" if declared else "output's name"
+    return fix(line, artifact.format, name=name, wanted=wanted_output(artifact))
 
 
-def _wrong(examination: Examination) -> Iterator[Suspect]:
-    graph = examination.file.graph
+def _wrong(examination: Examination, head: Head) -> Iterator[Suspect]:
+    graph, artifact = examination.file.graph, examination.file.artifact
     if graph is None:
         return
-    for name, seen in _candidates(examination, graph):
+    line = "wrong array" if artifact.bound else "wrong output"
+    for name, seen in _candidates(examination, graph, head):
         producer = graph.producers().get(name)
         by = f" (what {producer.type} `{producer.name}` gives)" if producer else ""
         yield Suspect(
             "i-wrong-output",
-            f"The probabilities are taken from the wrong value: {_place(examination.file.artifact)} is "
-            f"`{graph.output}`{_what(examination, graph)}, and PyTorch's answer is in `{name}`{by}.",
+            f"The probabilities are taken from the wrong value: {_place(artifact)} is "
+            f"`{graph.output}`{_what(graph, head)}, and PyTorch's answer is in `{name}`{by}.",
             Repair(
                 edit=partial(_pointed, was=graph.output, name=name),
-                fix=fix("wrong output", examination.file.artifact.format, name=name, wanted=WANTED),
+                fix=fix(line, artifact.format, name=name, wanted=wanted_output(artifact)),
             ),
             seen=seen,
         )
 
 
-def has_unread_softmax(examination: Examination) -> bool:
-    """Say whether a softmax is there and the answer is taken from another value: it is not missing."""
+def has_unread_head(examination: Examination, head: Head) -> bool:
+    """Say whether a head's operation is there and the answer is taken from another value: it is not missing."""
     graph = examination.file.graph
-    return graph is not None and not set(_softmaxes(graph)) <= _ancestors(graph)
+    return graph is not None and not set(_ends(graph, head)) <= _ancestors(graph)
 
 
-def _candidates(examination: Examination, graph: Graph) -> Iterator[tuple[str, bool]]:
+def _candidates(examination: Examination, graph: Graph, head: Head) -> Iterator[tuple[str, bool]]:
     """Name values that may be PyTorch's answer, and whether each was seen to be it, or to be left unused."""
     # Where the answer is worked out from the right value, what was put behind that is at fault, not the output.
     used = _ancestors(graph)
-    unused = [name for name in _softmaxes(graph) if name not in used]
+    unused = [name for name in _ends(graph, head) if name not in used]
     rows = [_rows(examination, row) for row in examination.screen]
     if not all(rows):
         yield from ((name, False) for name in unused[:_MOST])
@@ -114,12 +121,12 @@ def _candidates(examination: Examination, graph: Graph) -> Iterator[tuple[str, b
     open_to = [name for name in rows[0] if strange or name not in used]
     alike = [name for name in open_to if _near(rows, name, wanted, examination.tolerance)]
     if strange and not alike:
-        logits = [{name: _softmax(row) for name, row in values.items()} for values in rows]
+        logits = [{name: _answer(row, head) for name, row in values.items()} for values in rows]
         alike = [name for name in open_to if _near(logits, name, wanted, examination.tolerance)]
     yield from ((name, True) for name in alike[-1:])
     for name in unused[:_MOST]:
         row = rows[0].get(name)
-        if name not in alike and row is not None and abs(float(row.sum()) - 1) < HALF_SUM:
+        if name not in alike and row is not None and (not head.sums_to_one or abs(float(row.sum()) - 1) < HALF_SUM):
             yield name, True
 
 
@@ -148,15 +155,14 @@ def _row(value: np.ndarray, classes: int) -> np.ndarray | None:
     return row
 
 
-def _softmax(row: np.ndarray) -> np.ndarray:
+def _answer(row: np.ndarray, head: Head) -> np.ndarray:
     with np.errstate(all="ignore"):
-        powers = np.exp(np.asarray(row, np.float64) - row.max())
-        return np.asarray(powers / powers.sum())
+        return head.probabilities(np.asarray(row, np.float64))
 
 
-def _softmaxes(graph: Graph) -> list[str]:
-    softmaxes = [operation for operation in graph.operations if operation.type.lower() in _SOFTMAX]
-    return [operation.outputs[0] for operation in reversed(softmaxes)]
+def _ends(graph: Graph, head: Head) -> list[str]:
+    ends = [operation for operation in graph.operations if operation.type.lower() in head.types]
+    return [operation.outputs[0] for operation in reversed(ends)]
 
 
 def _ancestors(graph: Graph) -> set[str]:
@@ -171,15 +177,17 @@ def _ancestors(graph: Graph) -> set[str]:
 
 
 def _place(artifact: Artifact) -> str:
+    if artifact.bound:
+        return "the output"
     places = {"onnx": "the output", "mlprogram": "what classify reads"}
     return places.get(artifact.format, "labelProbabilityLayerName")
 
 
-def _what(examination: Examination, graph: Graph) -> str:
+def _what(graph: Graph, head: Head) -> str:
     producer = graph.producers().get(graph.output)
     readers = [reader.type for reader in graph.consumers().get(graph.output, [])]
-    if any(kind.lower() in _SOFTMAX for kind in readers):
-        return ", the logits before softmax"
+    if any(kind.lower() in head.types for kind in readers):
+        return f", the logits before {head.activation}"
     return f", what {producer.type} gives" if producer else ""
 
 

@@ -44,7 +44,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
     if not examination.candidate.is_elsewhere:
         return
     yield from _elsewhere(examination)
-    own = preparation.usual(examination.reference.classifier.preprocessing)
+    own = preparation.usual(examination.reference.model.preprocessing)
     variants = list(_variants(examination, own))
     for variant in variants:
         fault, repair = variant.recipe.fault(own), _repair(variant, own)

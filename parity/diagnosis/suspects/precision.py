@@ -85,11 +85,16 @@ def harmless(examination: Examination) -> Iterator[Suspect]:
     cases = examination.candidate.judgement.cases
     ties = [case for case in cases if case.verdict == "tie"]
     if ties:
-        reference, candidate = ties[0].reference, ties[0].candidate
+        reference, candidate = ties[0].reference.label, ties[0].candidate.label
         message = (
-            f"Top-1 flips for {ties[0].image} between {reference.label!r} and {candidate.label!r}, which "
+            f"Top-1 flips for {ties[0].image} between {reference!r} and {candidate!r}, which "
             "are nearer to each other than twice the tolerance: a tie within noise, not a fault."
         )
+        if ties[0].outputs:
+            message = (
+                f"The labels of {ties[0].image} are {reference!r} and become {candidate!r}: each that changes is "
+                "nearer to one half than the tolerance, a tie within noise, not a fault."
+            )
         yield Suspect("p-near-tie", message, harmless=True)
     apart = examination.candidate.judgement.max_abs_diff or 0.0
     compressed = examination.reference.compression_costs.get(examination.file.artifact.path)

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from parity.backends.reference import Reference
 from parity.core.noise import FP32_FACTOR, REFERENCE
 from parity.core.refusals import EXPECTED, refusals
@@ -15,6 +13,7 @@ from parity.core.tolerance import fp32_ways
 from parity.diagnosis.repair import Repair, only
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.environment import with_answers
+from parity.diagnosis.torch_side import TorchSide
 
 if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination
@@ -27,7 +26,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
         exact = in_fp64(few).prediction.probabilities
     except EXPECTED:  # the module insists on fp32
         return
-    apart = float(np.nanmax(np.abs(exact - few.prediction.probabilities), initial=0.0))
+    apart = TorchSide(few).apart(exact)
     if apart <= max(REFERENCE, examination.tolerance / 4):
         return
     repair = Repair(reference=in_fp64, evidence="PyTorch in fp64 gives the same answers")
@@ -71,7 +70,7 @@ def _lower_precision(reference: Reference) -> Iterator[str]:
 
     noting: Any = Noting()  # type: ignore[no-untyped-call]
     with refusals("PyTorch, operation by operation"), noting:
-        answer_singly(deployed_module(reference.classifier), reference.images.pixels[:1])
+        answer_singly(deployed_module(reference.model), reference.images.pixels[:1])
     for dtype, operation in seen.items():
         yield f"its own {operation} answers in {str(dtype).removeprefix('torch.')}"
 
@@ -80,7 +79,7 @@ def in_fp64(reference: Reference) -> Reference:
     """Let a copy of the module answer in fp64."""
     from conversion.deployed import deployed_module
 
-    exactly, *_ = fp32_ways(deployed_module(reference.classifier))
+    exactly, *_ = fp32_ways(deployed_module(reference.model))
     with refusals("PyTorch in fp64"):
         return with_answers(reference, exactly(reference.images.pixels))
 

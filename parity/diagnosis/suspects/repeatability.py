@@ -41,7 +41,7 @@ def _batch_statistics(examination: Examination) -> Iterator[Suspect]:
     """Look for batch norm that was left in training mode: in the file, or by PyTorch's answers in that mode."""
     import torch
 
-    norms = [m for m in examination.reference.classifier.module.modules() if isinstance(m, _norms(torch))]
+    norms = [m for m in examination.reference.model.module.modules() if isinstance(m, _norms(torch))]
     if not norms:
         return
     editable = examination.file.editable
@@ -110,8 +110,8 @@ def _in_training(reference: Reference) -> Reference:
 
     from conversion.deployed import answer_singly, deployed_module
 
-    module = copy.deepcopy(reference.classifier.module)
-    deployed = deployed_module(replace(reference.classifier, module=module))
+    module = copy.deepcopy(reference.model.module)
+    deployed = deployed_module(replace(reference.model, module=module))
     for part in module.modules():
         if isinstance(part, _norms(torch)):
             part.train()

@@ -51,7 +51,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
         yield _fixed_batch(examination, options[0][0].lower)
     elif batch > 1:
         yield from _baked_batch(examination)
-    own = examination.reference.classifier.preprocessing.size
+    own = examination.reference.model.preprocessing.size
     if options and not any(size[0] in option[2] and size[1] in option[3] for option in options):
         taken = [_nearest(option, size) for option in options]
         yield _other_size(examination, min(taken, key=lambda t: abs(t[0] - size[0]) + abs(t[1] - size[1])), size)

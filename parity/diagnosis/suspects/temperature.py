@@ -1,4 +1,4 @@
-"""Logits that are multiplied before softmax: seen in the file's own logits, or in the logarithms of its answers."""
+"""Logits that are multiplied before the head: seen in the file's own logits, or in those of its answers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from parity.core.results import Prediction
 from parity.diagnosis.graft import one_by_one
+from parity.diagnosis.heads import Head
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
 from parity.formats import format_of
@@ -26,37 +27,33 @@ _SMALLEST = 1e-30
 _LEFT, _NONE = 1e-3, 1e-3
 
 
-def temperatures(examination: Examination, outputs: np.ndarray) -> Iterator[Suspect]:
+def temperatures(examination: Examination, outputs: np.ndarray, head: Head) -> Iterator[Suspect]:
     """Fit PyTorch's logits to the candidate's: one factor for all.
 
-    Of answers that are nearly 0 or 1 the logarithm says nothing: there the file's own logits are read.
+    Of answers that are nearly 0 or 1 the logits say nothing: there the file's own are read.
     """
     expected = examination.torch.probabilities
     if outputs.shape != expected.shape:
         return
-    if logits := _logits(examination):
-        name, rows = logits
-        slope = _slope(rows, np.log(np.maximum(expected[examination.screen], _SMALLEST)))
+    if read := _logits(examination, head):
+        name, rows = read
+        slope = _slope(*head.clear(rows, head.logits(expected[examination.screen])))
         repair = Repair(run=partial(_divided, name=name, factor=slope or 1.0))
     else:
-        clear = np.maximum(outputs, _SMALLEST)
-        slope = _slope(np.log(clear), np.log(np.maximum(expected, _SMALLEST)))
-        repair = Repair(answers=partial(_cooled, factor=slope or 1.0))
+        slope = _slope(*head.clear(head.logits(outputs), head.logits(expected)))
+        repair = Repair(answers=partial(_cooled, factor=slope or 1.0, head=head))
     if slope:
-        yield Suspect("head-temperature", f"The logits are multiplied by {slope:.4g} before softmax.", repair)
+        message = f"The logits are multiplied by {slope:.4g} before {head.activation}."
+        yield Suspect("head-temperature", message, repair)
 
 
-def _logits(examination: Examination) -> tuple[str, np.ndarray] | None:
-    """Read what the softmax that gives the answer reads: its name, and [images, classes] of the worst images."""
+def _logits(examination: Examination, head: Head) -> tuple[str, np.ndarray] | None:
+    """Read what the operation that gives the answer reads: its name, and [images, labels] of the worst images."""
     graph, count = examination.file.graph, examination.torch.probabilities.shape[1]
     if graph is None or examination.candidate.is_elsewhere:
         return None
-    producers = graph.producers()
-    producer = producers.get(graph.output)
-    # An fp16 program widens its answers in the end.
-    while producer is not None and producer.type.lower() in ("cast", "identity") and len(producer.inputs) == 1:
-        producer = producers.get(producer.inputs[0])
-    if producer is None or producer.type.lower() not in ("softmax", "softmaxnd"):
+    producer = head.end_of(graph)
+    if producer is None:
         return None
     name = next((name for name in producer.inputs if name not in producer.weights), "")
     rows = []
@@ -69,13 +66,8 @@ def _logits(examination: Examination) -> tuple[str, np.ndarray] | None:
     return name, np.array(rows)
 
 
-def _slope(logits: np.ndarray, expected: np.ndarray) -> float | None:
-    """Fit a factor, each image's logits against its own best class."""
-    best = expected.argmax(axis=1)[:, None]
-    y, x = (values - np.take_along_axis(values, best, axis=1) for values in (logits, expected))
-    # A probability that is as good as 0 says how small its logit is at most.
-    clear = (x > np.log(1e-6)) & (y > np.log(_SMALLEST)) & (np.arange(x.shape[1]) != best)
-    x, y = x[clear], y[clear]
+def _slope(y: np.ndarray, x: np.ndarray) -> float | None:
+    """Fit a factor to logits; None where one that is none does, or where there are none to fit."""
     if not x.size:
         return None
     slope = float((x * y).sum() / max(float((x * x).sum()), _SMALLEST))
@@ -83,14 +75,13 @@ def _slope(logits: np.ndarray, expected: np.ndarray) -> float | None:
     return slope if rest < _LEFT and slope > 0 and abs(slope - 1) > _NONE else None
 
 
-def _cooled(prediction: Prediction, factor: float) -> Prediction:
-    logits = np.log(np.maximum(np.asarray(prediction.probabilities, np.float64), _SMALLEST)) / factor
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return replace(prediction, probabilities=powers / powers.sum(axis=1, keepdims=True))
+def _cooled(prediction: Prediction, factor: float, head: Head) -> Prediction:
+    logits = head.logits(np.asarray(prediction.probabilities, np.float64)) / factor
+    return replace(prediction, probabilities=head.probabilities(logits))
 
 
 def _divided(artifact: Artifact, name: str, factor: float) -> Predict:
-    """Make a Predict that divides the file's logits by a factor before its softmax."""
+    """Make a Predict that divides the file's logits by a factor before its head."""
     trace = open_trace(artifact)
     answer = format_of(artifact).open_with_values(artifact, [name])
 

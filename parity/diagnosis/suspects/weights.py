@@ -104,7 +104,7 @@ def _sentence(examination: Examination, worst: WeightFinding, count: int) -> str
 
 def _classes_axis(examination: Examination, finding: WeightFinding) -> int | None:
     """Find the axis of the classes in a weight of the last layer whose rows or columns changed places."""
-    classes, shape = examination.torch.probabilities.shape[1], finding.repaired.shape
+    classes, shape = len(examination.reference.model.labels), finding.repaired.shape
     axis = {"rows permuted": 0, "columns permuted": 1}.get(finding.kind)
     return axis if axis is not None and len(shape) > axis and shape[axis] == classes else None
 
@@ -120,7 +120,7 @@ def _order(examination: Examination, finding: WeightFinding) -> list[int] | None
 
 
 def _labels(examination: Examination, order: Sequence[int], findings: Sequence[WeightFinding]) -> Suspect:
-    labels = examination.reference.classifier.labels
+    labels = examination.reference.model.labels
     count = len(order)
     shifted = [i for i in (1, -1) if list(order) == [(place + i) % count for place in range(count)]]
     return Suspect(

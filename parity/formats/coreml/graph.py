@@ -10,7 +10,7 @@ import numpy as np
 from parity.coreml import Evaluator
 from parity.formats.attributes import operations as listed_operations
 from parity.formats.graph import Graph, Operation
-from parity.formats.outputs import WANTED
+from parity.formats.outputs import wanted_output
 
 if TYPE_CHECKING:
     from conversion import Artifact
@@ -24,7 +24,8 @@ def planned_graph(artifact: Artifact, evaluator: Evaluator, weights: Mapping[str
     planned = evaluator.graph
     settings = {operation.name: operation for operation in listed_operations(artifact)}
     operations: list[Operation] = []
-    named = next((n for n in (artifact.output, WANTED) if n in planned.outputs), planned.outputs[0])
+    wanted = (artifact.output, wanted_output(artifact))
+    named = next((name for name in wanted if name in planned.outputs), planned.outputs[0])
     output = planned.aliases.get(named, named)
     for node in planned.nodes:
         if node.type == "classify":

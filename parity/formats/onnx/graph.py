@@ -11,7 +11,7 @@ from parity.formats.compression import blocks_of, spread
 from parity.formats.graph import Graph, Operation
 from parity.formats.onnx.content import operations as listed_operations
 from parity.formats.onnx.description import sizes_of
-from parity.formats.outputs import WANTED, pick_output
+from parity.formats.outputs import pick_output, wanted_output
 
 if TYPE_CHECKING:
     from conversion import Artifact
@@ -57,7 +57,7 @@ def read_graph(artifact: Artifact) -> Graph:
         )
     outputs = {value.name: sizes_of(value) for value in model.graph.output}
     image = next(value.name for value in model.graph.input if value.name not in constants)
-    return Graph(artifact.format, tuple(operations), image, pick_output(outputs, artifact, WANTED))
+    return Graph(artifact.format, tuple(operations), image, pick_output(outputs, artifact, wanted_output(artifact)))
 
 
 def _default_axis(kind: str, opset: int) -> dict[str, str]:

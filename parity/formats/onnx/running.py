@@ -17,6 +17,9 @@ from parity.formats.trace import Answer, Trace, TraceWith
 if TYPE_CHECKING:
     from conversion import Artifact
 
+# Behind the name of an output that is replaced.
+_REPLACED = " (replaced)"
+
 
 def open_trace(artifact: Artifact, optimised: bool) -> Trace:
     """Ask ONNX Runtime for all values; optimised: let it rewrite the graph."""
@@ -43,11 +46,15 @@ def open_trace(artifact: Artifact, optimised: bool) -> Trace:
 def open_with_values(artifact: Artifact, names: Sequence[str]) -> Answer:
     """Open a session that answers with some values replaced."""
     session, inputs = _session(artifact, names, everything=False)
-    outputs = {value.name: value.shape for value in session.get_outputs()}
+    # By the names that the file has for them.
+    asked = {value.name.removesuffix(_REPLACED): value for value in session.get_outputs()}
     feeds: dict[str, np.ndarray] = {}
-    predict = classifier_predictions(
-        artifact, inputs, outputs, lambda output, image_feed: session.run([output], {**image_feed, **feeds})[0], 1
-    )
+
+    def run(output: str, image_feed: Mapping[str, np.ndarray]) -> Any:
+        return session.run([asked[output].name], {**image_feed, **feeds})[0]
+
+    outputs = {name: value.shape for name, value in asked.items()}
+    predict = classifier_predictions(artifact, inputs, outputs, run, 1)
 
     def answer(pixels: np.ndarray, overrides: Mapping[str, np.ndarray]) -> Prediction:
         feeds.clear()
@@ -85,7 +92,7 @@ def _session(artifact: Artifact, names: Sequence[str], everything: bool) -> tupl
         model.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, None))
     for value in [v for v in model.graph.output if v.name in names]:
         # A graph's output cannot be its input as well.
-        fresh = f"{value.name} (replaced)"
+        fresh = f"{value.name}{_REPLACED}"
         model.graph.node.append(onnx.helper.make_node("Identity", [value.name], [fresh]))
         value.name = fresh
     if everything:

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from PIL import ImageEnhance
 
 from conversion import ConversionError, open_artifact
 from conversion.contract import ASSUMED, Contract, state
@@ -74,6 +75,17 @@ def test_what_the_app_must_do_is_measured_and_told(name: str, tmp_path: Path) ->
     assert told in "; ".join(subject.remarks)
     strict = judged(path, strict=True)
     assert strict.verdict == "inconclusive"
+
+
+def test_of_many_images_some_are_measured(tmp_path: Path) -> None:
+    darker = [
+        ImageEnhance.Brightness(picture).enhance(1 - step / 10) for picture in pictures() for step in range(6)
+    ]
+
+    (subject,) = check(tiny(), export(tmp_path / "m.onnx"), darker, ["onnxruntime"], explain=False).subjects
+
+    assert (subject.verdict, subject.images) == ("pass", 36), subject.reason
+    assert "x/255, (x - mean)/std" in "; ".join(subject.remarks)
 
 
 def test_nothing_is_guessed_of_what_is_stated(tmp_path: Path) -> None:

@@ -226,6 +226,23 @@ def test_other_probabilities_are_the_output_too() -> None:
     assert other.outputs[CLASS_PROBABILITIES].tolist() == [[0.2, 0.8]]
 
 
+def test_the_only_output_is_what_the_probabilities_are_whatever_its_name() -> None:
+    rows, others = np.array([[0.9, 0.1]]), np.array([[0.2, 0.8]])
+    one = Prediction(outputs={"tags": rows})
+
+    assert one.probabilities is rows
+    assert list(replace(one, probabilities=others).outputs) == ["tags"]
+    assert replace(one, probabilities=others).outputs["tags"] is others
+    assert one.answering({"tags": others}).probabilities is others
+
+
+def test_of_two_outputs_none_is_the_probabilities_unless_its_name_says_so() -> None:
+    rows, mask = np.array([[0.9, 0.1]]), np.zeros((1, 2, 2))
+
+    assert Prediction(outputs={"tags": rows, "mask": mask}).probabilities.size == 0
+    assert Prediction(outputs={"mask": mask, CLASS_PROBABILITIES: rows}).probabilities is rows
+
+
 def test_bounds_add_up() -> None:
     rows = np.array([[0.0, 0.25], [0.5, 0.25], [1.0, 0.75]])
 

@@ -8,23 +8,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from conversion import Artifact
+from conversion import Artifact, convert
 from conversion.classifier import Classifier
 from parity.backends import CannotRunError, Predict
-from parity.backends.reference import Reference
+from parity.backends.reference import Reference, make_reference
 from parity.core.compare import compare
 from parity.core.errors import ParityError
 from parity.core.results import Prediction
 from parity.core.tolerance import Tolerance
 from parity.diagnosis import chain
 from parity.diagnosis.chain import guilty_hop
-from parity.suite.images import ImageSet
+from parity.suite.images import ImageSet, load_images
 from tests.parity.diagnosis.injecting import change_weight, edited, nodes
 from tests.parity.diagnosis.networks import LABELS as LABELS_OF
 from tests.parity.diagnosis.networks import converted
 from tests.parity.diagnosis.networks import reference as reference_of
-from tests.parity.tiny import PREPROCESSING, Tiny
+from tests.parity.tiny import LABELS as TINY_LABELS
+from tests.parity.tiny import PREPROCESSING, Tiny, pictures
 
 LABELS = ("cat", "dog")
 RIGHT = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
@@ -238,6 +240,17 @@ def test_every_hop_of_a_sound_chain_holds() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="there is Apple's runtime there")
+def test_a_module_with_its_softmax_inside_holds_by_itself(tmp_path: Path) -> None:
+    module = torch.nn.Sequential(Tiny(), torch.nn.Softmax(dim=1)).eval()
+    inside = Classifier("inside", module, PREPROCESSING, TINY_LABELS, softmax="inside")
+    reference = make_reference(inside, load_images(pictures(), PREPROCESSING))
+
+    hops = chain.chain(reference, convert(inside, "onnx-torchscript", tmp_path))
+
+    assert [hop.verdict for hop in hops] == ["pass"] * 4
+    assert hops[0].name == "torch with normalisation and softmax"
+
+
 def test_a_hop_that_cannot_run_says_why() -> None:
     native = chain.chain(reference_of("residual"), converted("residual", "mlprogram"))[-1]
 
