@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from parity.audit.folding import find_folds, refold
-from parity.audit.mutant import Mutant, Original, converters, kind_of, none, spread
+from parity.audit.mutant import Mutant, Original, converters, none, spread
 from parity.formats import find_format
 from parity.formats.editing import Edit, Editable, settings
 from parity.formats.graph import Operation
@@ -77,7 +77,7 @@ def _eps(original: Original) -> Iterator[Mutant]:
     own_names = find_format(original.graph.format).settings
     norms: dict[str, tuple[str, float]] = {}
     for operation in original.graph.operations:
-        kind = kind_of(operation)
+        kind = operation.plain_type
         if "norm" in kind and operation.weights and kind not in ("l2norm", "lpnormalization"):
             name = own_names.epsilon_name(operation)
             norms[operation.name] = name, float(operation.attributes.get(name, 1e-5))
@@ -117,7 +117,7 @@ def _moved_padding(operation: Operation) -> tuple[Settings, str] | None:
 
 def _padding(operation: Operation) -> tuple[int, ...] | None:
     """Read how an operation pads: top, bottom, left, right; None where it does not, or by another rule."""
-    kind, attributes = kind_of(operation), operation.attributes
+    kind, attributes = operation.plain_type, operation.attributes
     if operation.type in ("Conv", "MaxPool", "AveragePool") and "pads" in attributes:
         pads = _numbers(attributes["pads"])
         return (pads[0], pads[2], pads[1], pads[3]) if len(pads) == 4 else None
@@ -136,15 +136,15 @@ def _padded(operation: Operation, sides: Sequence[int]) -> Settings:
     top, bottom, left, right = sides
     if operation.type in ("Conv", "MaxPool", "AveragePool"):
         return {"pads": [top, left, bottom, right]}
-    if kind_of(operation) in _BORDERS:
-        start = _BORDERS[kind_of(operation)]
+    if operation.plain_type in _BORDERS:
+        start = _BORDERS[operation.plain_type]
         return {f"{start}{side}": size for side, size in zip(_SIDES, sides, strict=True)}
     before = _numbers(operation.attributes["pad"])[:-4]
     return {"pad": [*before, *sides]}
 
 
 def _ceil(operation: Operation) -> tuple[Settings, str] | None:
-    kind, attributes = kind_of(operation), operation.attributes
+    kind, attributes = operation.plain_type, operation.attributes
     if operation.type in ("MaxPool", "AveragePool"):
         now = 1 - int(attributes.get("ceil_mode", "0"))
         return {"ceil_mode": now}, f"ceil_mode {now}"
@@ -156,7 +156,7 @@ def _ceil(operation: Operation) -> tuple[Settings, str] | None:
 
 
 def _include(operation: Operation) -> tuple[Settings, str] | None:
-    kind, attributes = kind_of(operation), operation.attributes
+    kind, attributes = operation.plain_type, operation.attributes
     if not any(_padding(operation) or ()):
         return None
     if operation.type == "AveragePool":
@@ -212,7 +212,7 @@ def _antialias(operation: Operation) -> tuple[Settings, str] | None:
 
 def _dilation(operation: Operation) -> tuple[Settings, str] | None:
     """Double the dilation and the padding of a convolution 3x3 that keeps the size."""
-    kind, attributes = kind_of(operation), operation.attributes
+    kind, attributes = operation.plain_type, operation.attributes
     prefix, dilations = {
         "conv": ("", "dilations"),
         "convolution": ("convolution.", "convolution.dilationFactor"),
@@ -227,7 +227,7 @@ def _dilation(operation: Operation) -> tuple[Settings, str] | None:
 
 
 def _slope(operation: Operation) -> tuple[Settings, str] | None:
-    kind, attributes = kind_of(operation), operation.attributes
+    kind, attributes = operation.plain_type, operation.attributes
     name = "alpha"
     if kind == "activation":
         name = next((n for n in ("activation.leakyReLU.alpha", "activation.ELU.alpha") if n in attributes), "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from parity.audit.mutant import Mutant, Original, kind_of, none
+from parity.audit.mutant import Mutant, Original, none
 from parity.formats.editing import Editable
 from parity.formats.graph import Operation
 
@@ -14,7 +14,7 @@ FAULTS = ("head-softmax-missing", "head-softmax-twice", "head-softmax-axis", "he
 
 def mutants(original: Original) -> Iterator[Mutant]:
     """Change the last softmax, and the logits in front of it."""
-    softmaxes = [operation for operation in original.behind if kind_of(operation).startswith("softmax")]
+    softmaxes = [operation for operation in original.behind if operation.plain_type.startswith("softmax")]
     if not softmaxes:
         for fault in FAULTS[:3]:
             yield from none(fault, "the file has no softmax")

@@ -109,11 +109,6 @@ def spread(items: Sequence[_Item]) -> Iterator[tuple[str, _Item]]:
         yield word, items[index]
 
 
-def kind_of(operation: Operation) -> str:
-    """Name an operation's type the same in every format: avg_pool, AveragePool and pooling have their own words."""
-    return operation.type.lower().replace("_", "")
-
-
 def converters(mutants: Iterator[Mutant]) -> Iterator[Mutant]:
     """Mark mutants as what a converter would do at any precision."""
     for mutant in mutants:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from parity.audit.folding import find_folds, refold
-from parity.audit.mutant import Mutant, Original, converters, kind_of, none, spread
+from parity.audit.mutant import Mutant, Original, converters, none, spread
 from parity.formats.editing import Edit, Editable
 from parity.formats.graph import Operation
 
@@ -69,7 +69,7 @@ def _collisions(original: Original) -> Iterator[Mutant]:
         (operation, place)
         for operation in original.graph.operations
         for place in _BIASES
-        if "conv" in kind_of(operation) and place in operation.weights
+        if "conv" in operation.plain_type and place in operation.weights
     ]
     pairs = []
     for index, (operation, place) in enumerate(listed):
@@ -89,7 +89,7 @@ def _collisions(original: Original) -> Iterator[Mutant]:
 
 def _swapped_statistics(original: Original) -> Iterator[Mutant]:
     fault, description = "wt-bn-fold", "batch norm's mean and variance exchanged in `{}`"
-    norms = [o for o in original.graph.operations if kind_of(o) in ("batchnorm", "batchnormalization")]
+    norms = [o for o in original.graph.operations if o.plain_type in ("batchnorm", "batchnormalization")]
     for word, norm in spread(norms):
         names = ("mean", "variance") if "mean" in norm.weights else ("input[3]", "input[4]")
         if set(names) <= set(norm.weights):

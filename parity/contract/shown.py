@@ -41,7 +41,7 @@ def _begins_with_kernel(graph: Graph) -> bool:
     readers, name = graph.consumers(), graph.input
     for _ in graph.operations:
         first = readers.get(name, [])
-        if len(first) != 1 or _plain(first[0].type) not in _MOVING:
+        if len(first) != 1 or first[0].plain_type not in _MOVING:
             return bool(first) and all(any(_is_kernel(w.shape) for w in one.weights.values()) for one in first)
         name = first[0].outputs[0]
     return False
@@ -56,11 +56,7 @@ def _ends_with_softmax(graph: Graph) -> bool:
     makers, name = graph.producers(), graph.output
     for _ in graph.operations:
         last = makers.get(name)
-        if last is None or _plain(last.type) not in _MOVING or not last.inputs:
-            return last is not None and "softmax" in _plain(last.type)
+        if last is None or last.plain_type not in _MOVING or not last.inputs:
+            return last is not None and "softmax" in last.plain_type
         name = last.inputs[0]
     return False
-
-
-def _plain(kind: str) -> str:
-    return kind.lower().replace("_", "")

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from parity.formats.graph import plain_type
+
 if TYPE_CHECKING:
     from parity.diagnosis.source import Step
     from parity.formats.graph import Operation
@@ -56,7 +58,7 @@ _KINDS: Mapping[str, tuple[str, Callable[[float], float]]] = {
 
 def of_step(step: Step) -> Constant | None:
     """Read the number of one of PyTorch's operations; None where it has none, or several values."""
-    kind, read = _KINDS.get(plain(step.type), ("", float))
+    kind, read = _KINDS.get(plain_type(step.type), ("", float))
     numbers = [_number(argument) for argument in step.args[1:2] or step.kwargs.values()]
     if not kind or len(numbers) != 1 or numbers[0] is None:
         return None
@@ -65,7 +67,7 @@ def of_step(step: Step) -> Constant | None:
 
 def of_operation(operation: Operation) -> Constant | None:
     """Read the number of an operation of a file; None where it has none."""
-    kind, read = _KINDS.get(plain(operation.type), ("", float))
+    kind, read = _KINDS.get(operation.plain_type, ("", float))
     singles = {place: array for place, array in operation.weights.items() if array.size == 1}
     # What stands on the left is subtracted or divided from: another formula.
     if not kind or len(singles) != 1 or len(operation.inputs) != 1:
@@ -74,11 +76,6 @@ def of_operation(operation: Operation) -> Constant | None:
     if read is not float and place in ("x", "input[0]"):
         return None
     return Constant(kind, read(float(array.reshape(-1)[0])), place, read)
-
-
-def plain(name: str) -> str:
-    """Write an operation's name as all formats' are compared: in lower case, without underscores."""
-    return name.lower().replace("_", "")
 
 
 def _number(argument: Any) -> float | None:

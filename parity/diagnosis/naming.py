@@ -77,7 +77,7 @@ def _steps(examination: Examination, one: Located) -> Iterator[Step]:
 def _padding(examination: Examination, one: Located) -> tuple[str, str] | None:
     """Compare zeros that are put around an image by an operation of their own with the convolution's in PyTorch."""
     group = group_of(examination, one)
-    pads = [o for o in group if o.type.lower().replace("_", "") in _PADS]
+    pads = [o for o in group if o.plain_type in _PADS]
     layers = [o for o in group if any(kind in o.type.lower() for kind in ("conv", "pool"))]
     step = next((s for s in _steps(examination, one) if s.type in ("convolution", "conv2d")), None)
     values = examination.candidate.values(examination.torch.probe)

@@ -21,7 +21,7 @@ def expected_settings(
     format_name: str, operation: Operation, step: Step, examination: Examination
 ) -> Mapping[str, Any]:
     """Return the settings that an operation must have; None stands for one that must be absent."""
-    kind = operation.type.lower().replace("_", "")
+    kind = operation.plain_type
     target = find_format(format_name).settings
     if step.type in ("convolution", "conv2d") and kind in ("conv", "convolution"):
         return _convolution(target, operation, step, examination)

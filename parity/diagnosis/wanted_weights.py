@@ -39,7 +39,7 @@ def followed_by_norm(graph: Graph) -> frozenset[int]:
         operation.index
         for operation in graph.operations
         for name in operation.outputs
-        if any(reader.type.lower().replace("_", "").startswith("batchnorm") for reader in consumers.get(name, ()))
+        if any(reader.plain_type.startswith("batchnorm") for reader in consumers.get(name, ()))
     )
 
 

@@ -15,7 +15,6 @@ import numpy as np
 from parity.core.noise import WEIGHT_ALIKE
 from parity.diagnosis.batch_norm import Unit, is_right, laid_out
 from parity.diagnosis.compression import sort_compressed
-from parity.diagnosis.constants import plain
 from parity.diagnosis.likeness import direction
 from parity.diagnosis.recording import record
 from parity.diagnosis.types import ExpectedWeight, WeightFinding
@@ -109,7 +108,7 @@ def _expected_vectors(graph: Graph, units: Sequence[Unit], taken: set[tuple[int,
         places = [
             (operation, place)
             for operation in graph.operations
-            if plain(operation.type) in BY_CHANNEL[kind]
+            if operation.plain_type in BY_CHANNEL[kind]
             for place, array in operation.weights.items()
             if is_vector(array) and (operation.index, place) not in taken
         ]

@@ -32,6 +32,16 @@ class Operation:
     weights: Mapping[str, np.ndarray]
     sources: Mapping[str, str]
 
+    @property
+    def plain_type(self) -> str:
+        """The type as plain_type writes it."""
+        return plain_type(self.type)
+
+
+def plain_type(name: str) -> str:
+    """Write an operation's name as those of all formats are compared: in lower case, without underscores."""
+    return name.lower().replace("_", "")
+
 
 @dataclass(frozen=True)
 class Graph:

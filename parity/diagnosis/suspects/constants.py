@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from parity.core.noise import EPSILON_MOST
-from parity.diagnosis.constants import Constant, of_operation, of_step, plain
+from parity.diagnosis.constants import Constant, of_operation, of_step
 from parity.diagnosis.naming import group_of
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
@@ -85,7 +85,7 @@ def _other(constant: Constant, wanted: Sequence[Constant]) -> float | None:
 def _named(graph: Graph, operation: Operation, kind: str, right: float) -> tuple[str, str]:
     """Name the fault, and say what the operation does with its number."""
     readers = graph.consumers().get(operation.outputs[0], ())
-    divides = any(plain(reader.type) in _DIVIDING for reader in readers)
+    divides = any(reader.plain_type in _DIVIDING for reader in readers)
     if kind in ("add", "max") and divides and 0 < right <= EPSILON_MOST:
         return "g-norm-eps", "has the epsilon {}"
     if kind in ("max", "min"):
