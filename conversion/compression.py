@@ -14,7 +14,6 @@ import importlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +32,7 @@ _FUNCTIONS: Mapping[str, str] = {
 _FILES = (".yaml", ".yml", ".json")
 _BITS = (1, 2, 3, 4, 6, 8)
 # Weights of up to so many numbers coremltools leaves as they are, unless it is told otherwise.
-_THRESHOLD = 2048
-# MIL.proto: DataType, fp16 and fp32.
-_FLOATS = (10, 11)
-# So many weights are named in a remark.
-_SHOWN = 3
+THRESHOLD = 2048
 # What Core ML reads from iOS 18 on only: setting -> whether a value of it is that, and its name.
 _IOS18: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "dtype": (lambda value: str(value).endswith("int4"), "4-bit integers"),
@@ -238,43 +233,6 @@ def _settings(table: Any) -> Iterator[tuple[str, Any]]:
             yield str(name), value
 
 
-def tell_left(compression: Compression, specification: Any) -> str:
-    """Name the large weights that a scheme left as they were; empty where there are none.
-
-    specification: of the compressed model. A file of settings may mean to leave some, and nothing is said of it.
-    """
-    if names_file(compression.text):
-        return ""
-    whole = [
-        operation.outputs[0].name
-        for operation in operations_of(specification)
-        if _is_large(operation.outputs[0].type.tensorType) and (operation.type == "const" or _keeps_all(operation))
-    ]
-    if not whole:
-        return ""
-    listed = ", ".join(whole[:_SHOWN]) + (f" and {len(whole) - _SHOWN} more" if len(whole) > _SHOWN else "")
-    return (
-        f"{compression.text} left {len(whole)} weight(s) of more than {_THRESHOLD} numbers as they were: {listed}"
-    )
-
-
-def _is_large(tensor: Any) -> bool:
-    return tensor.dataType in _FLOATS and _size(tensor) > _THRESHOLD
-
-
-def _keeps_all(operation: Any) -> bool:
-    """Say whether a weight is written as a pruned one, and no number of it is zero."""
-    # An attribute up to iOS 17, an input from iOS 18 on.
-    kept = operation.attributes.get("nonzero_data")
-    if kept is None and "nonzero_data" in operation.inputs:
-        kept = operation.inputs["nonzero_data"].arguments[0].value
-    return kept is not None and _size(kept.type.tensorType) == _size(operation.outputs[0].type.tensorType)
-
-
-def _size(tensor: Any) -> int:
-    return prod(int(dimension.constant.size) for dimension in tensor.dimensions)
-
-
 def _functions(compression: Compression) -> set[str]:
     kinds = [value for setting, value in _settings(compression.settings) if setting == "config_type"]
     return {_FUNCTIONS[kind] for kind in kinds}
@@ -296,7 +254,7 @@ def compress(ct: Any, model: Any, compression: Compression) -> Any:
     if not any(operation.type.startswith("constexpr_") for operation in operations_of(compressed.get_spec())):
         raise ConversionError(
             f"weights = {compression.text!r} compresses nothing here: coremltools leaves weights of up to "
-            f"{_THRESHOLD} numbers as they are, which `weight_threshold` in a file of settings changes, and layers "
+            f"{THRESHOLD} numbers as they are, which `weight_threshold` in a file of settings changes, and layers "
             "that the blocks do not divide"
         )
     return compressed

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conversion.artifact import Precision, operations_of
-from conversion.compression import Compression, compress, tell_left
+from conversion.compression import Compression, compress
 from conversion.deployed import deployed_module, example_pixels
 from conversion.errors import ConversionError
 from conversion.frontends import Frontend, exported, tell_lost, traced
 from conversion.guards.quiet import import_coremltools
+from conversion.left_uncompressed import tell_left
 from conversion.provenance import KEY, Provenance
 from conversion.shapes import OpenAxes
 from conversion.task import CLASS_PROBABILITIES, PROBABILITIES

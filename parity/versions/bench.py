@@ -25,6 +25,7 @@ from parity.judging import Judging, judge_prediction, judge_with_prediction
 from parity.pipeline import artifact_of
 from parity.versions.cache import TOOLCHAINS
 from parity.versions.side import Side
+from parity.versions.suite_route import SuiteRoute
 from parity.versions.toolchain_packages import installed
 from parity.versions.toolchain_side import Failure
 from parity.versions.toolchains import (
@@ -43,23 +44,6 @@ from parity.versions.upgrade_verdicts import SideState, state_of
 if TYPE_CHECKING:
     from conversion import Artifact
     from conversion.recipe import Route
-    from parity.backends.reference import Reference
-    from parity.suite.suite import ModelEntry, Suite
-
-
-@dataclass(frozen=True)
-class SuiteRoute:
-    """Name a model of a suite by a route, with what PyTorch answers to its images: what each side is tried on."""
-
-    suite: Suite
-    entry: ModelEntry
-    reference: Reference
-    route: str
-
-    @property
-    def recipe(self) -> Route:
-        """How the route converts."""
-        return self.entry.recipe(self.route)
 
 
 @dataclass(frozen=True)
@@ -132,11 +116,11 @@ class Bench:
         if self.session is None or not self.side.converts:
             artifact = _convert_here(tried, self.directory)
         elif route in entry.converters:
-            artifact = convert_own_in(self.session, classifier, _own(tried), self.directory, self.timeout)
+            artifact = convert_own_in(self.session, classifier, tried.own_converter, self.directory, self.timeout)
             if not isinstance(artifact, ToolChainFailure):
                 artifact = under(tried.recipe.contract, artifact)
         else:
-            source = Source("parity.versions.toolchain_side:make_classifier", _factory(tried))
+            source = Source("parity.versions.toolchain_side:make_classifier", tried.factory)
             axes = (entry.dynamic, entry.bounds, entry.sizes)
             artifact = convert_in(self.session, classifier, source, route, self.directory, *axes, self.timeout)
         if isinstance(artifact, ToolChainFailure):
@@ -190,7 +174,7 @@ class Bench:
         from conversion.provenance import weights_hash
 
         failure = Failure(
-            source=_factory(tried),
+            source=tried.factory,
             weights=weights_hash(reference.classifier),
             artifact=str(artifact.path.absolute()),
             route=artifact.route,
@@ -249,23 +233,6 @@ def _convert_here(tried: SuiteRoute, directory: Path) -> Artifact | ToolChainFai
 def _contract_of(artifact: Artifact) -> dict[str, Any]:
     """Write a contract down, with the output that is read: what JSON can hold."""
     return {**asdict(artifact.contract), "output": artifact.output}
-
-
-def _own(tried: SuiteRoute) -> dict[str, Any]:
-    """Write down how another process converts by a route of the suite's own: arguments of `convert_own`."""
-    return {"suite": str(tried.suite.path.absolute()), "model": tried.entry.name, "route": tried.route}
-
-
-def _factory(tried: SuiteRoute) -> dict[str, Any]:
-    """Write down how another process makes the classifier: arguments of `make_classifier`."""
-    entry = tried.entry
-    return {
-        "factory": entry.factory,
-        "arguments": dict(entry.arguments),
-        "name": entry.name,
-        "directory": str(tried.suite.directory.absolute()),
-        **({"head": dict(entry.head)} if entry.head else {}),
-    }
 
 
 def _failed(subject: Subject, failure: ToolChainFailure) -> Outcome:

@@ -17,9 +17,10 @@ from conversion.contract import ASSUMED, Contract
 from parity.core.errors import ParityError
 from parity.pipeline import load_entry
 from parity.suite.toolchain import ToolChain
-from parity.versions.bench import Bench, SuiteRoute, opened, runtime_for
+from parity.versions.bench import Bench, opened, runtime_for
 from parity.versions.pythons import find_uv
 from parity.versions.side import Side
+from parity.versions.suite_route import SuiteRoute
 from parity.versions.upgrade import TIMEOUT, Progress
 from parity.versions.upgrade_verdicts import REGRESSIONS, TABLE, SideState
 

@@ -22,9 +22,10 @@ from parity.core.schemas import counts_schema, written_schema
 from parity.pipeline import load_entry
 from parity.suite.known_issues import mark_known_issues
 from parity.suite.toolchain import ToolChain, normal
-from parity.versions.bench import Bench, SuiteRoute, opened, runtime_for
+from parity.versions.bench import Bench, opened, runtime_for
 from parity.versions.matrix_record import Cell, Record, Tried, identity
 from parity.versions.side import Side
+from parity.versions.suite_route import SuiteRoute
 from parity.versions.toolchain_packages import installed
 from parity.versions.upgrade import TIMEOUT, Progress
 from parity.versions.upgrade_verdicts import REGRESSIONS, UPGRADE_VERDICTS, SideState, UpgradeVerdict, judge_upgrade

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
     from conversion.recipe import Route
-    from parity.versions.bench import SuiteRoute
+    from parity.versions.suite_route import SuiteRoute
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,9 @@ from parity.formats.attributes import changed_attributes
 from parity.formats.facts import artifact_digest, changed_facts, facts
 from parity.pipeline import load_entry
 from parity.suite.known_issues import mark_known_issues
-from parity.versions.bench import Bench, Conversion, Outcome, SuiteRoute, opened, runtime_for
+from parity.versions.bench import Bench, Conversion, Outcome, opened, runtime_for
 from parity.versions.side import Side
+from parity.versions.suite_route import SuiteRoute
 from parity.versions.upgrade_verdicts import REGRESSIONS, UPGRADE_VERDICTS, SideState, UpgradeVerdict, judge_upgrade
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from conversion.contract import ASSUMED, Contract
 from parity.cli import main
 from parity.core.results import Diagnosis, Environment, Subject
 from parity.versions import bisect, matrix, upgrade
-from parity.versions.bench import Bench, Conversion, SuiteRoute
+from parity.versions.bench import Bench, Conversion
 from parity.versions.side import Side
+from parity.versions.suite_route import SuiteRoute
 from parity.versions.toolchains import ToolChain, ToolChainFailure
 from parity.versions.upgrade import Upgrade, UpgradeLeg
 from tests.parity.commands.command import lay_out

@@ -19,8 +19,9 @@ from parity.suite.images import load_images
 from parity.suite.suite import ModelEntry, Suite, read_suite
 from parity.versions import bench as module
 from parity.versions import side as side_module
-from parity.versions.bench import Bench, Conversion, SuiteRoute, opened, runtime_for
+from parity.versions.bench import Bench, Conversion, opened, runtime_for
 from parity.versions.side import Side, find_side
+from parity.versions.suite_route import SuiteRoute
 from parity.versions.toolchains import TOOLCHAINS, Environment, ToolChain, ToolChainFailure
 from tests.parity.team import lay_out_team
 from tests.parity.tiny import converted, pictures, tiny

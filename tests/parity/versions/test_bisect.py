@@ -18,7 +18,7 @@ from parity.core.errors import ParityError
 from parity.core.results import Subject
 from parity.suite.suite import ModelEntry, Suite
 from parity.versions import bisect as module
-from parity.versions.bench import Conversion, Outcome, SuiteRoute
+from parity.versions.bench import Conversion, Outcome
 from parity.versions.bisect import (
     Bisection,
     History,
@@ -30,6 +30,7 @@ from parity.versions.bisect import (
     list_releases,
     search,
 )
+from parity.versions.suite_route import SuiteRoute
 
 LETTERS: dict[str, State] = {
     "g": "good",

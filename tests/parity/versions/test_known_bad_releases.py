@@ -9,9 +9,10 @@ import pytest
 from parity.pipeline import load_entry
 from parity.suite.suite import Suite, read_suite
 from parity.suite.toolchain import ToolChain
-from parity.versions.bench import SuiteRoute, opened, runtime_for
+from parity.versions.bench import opened, runtime_for
 from parity.versions.known_bad import KnownBad
 from parity.versions.side import Side
+from parity.versions.suite_route import SuiteRoute
 from parity.versions.toolchain_packages import installed
 from parity.versions.toolchains import why_not
 from tests.parity.tiny import save_pictures

@@ -23,10 +23,11 @@ from parity.report import MATRIX_REPORTS
 from parity.report.matrix import reasons, told
 from parity.suite.suite import KnownIssueEntry, Suite, read_suite
 from parity.versions import matrix as module
-from parity.versions.bench import Bench, Conversion, SuiteRoute
+from parity.versions.bench import Bench, Conversion
 from parity.versions.matrix import Matrix, judge_cells, matrix, matrix_to_json
 from parity.versions.matrix_record import Cell, Record, Tried
 from parity.versions.side import Side
+from parity.versions.suite_route import SuiteRoute
 from parity.versions.toolchains import ToolChainFailure
 from parity.versions.upgrade_verdicts import STATES, UPGRADE_VERDICTS, SideState
 from tests.parity import tiny as tiny_module

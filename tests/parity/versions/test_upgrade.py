@@ -19,8 +19,9 @@ from parity.core.results import Environment, KnownIssue, Prediction, Subject
 from parity.judging import judge_with_prediction
 from parity.suite.suite import KnownIssueEntry, Suite, read_suite
 from parity.versions import upgrade as module
-from parity.versions.bench import Bench, Conversion, Outcome, SuiteRoute
+from parity.versions.bench import Bench, Conversion, Outcome
 from parity.versions.side import Side
+from parity.versions.suite_route import SuiteRoute
 from parity.versions.toolchains import ToolChain, ToolChainFailure
 from parity.versions.upgrade import Upgrade, UpgradeLeg, changed_files, upgrade, upgrade_to_json
 from tests.parity import tiny as tiny_module

@@ -16,8 +16,9 @@ import pytest
 from parity.core.results import Diagnosis
 from parity.suite.suite import read_suite
 from parity.versions import upgrade as module
-from parity.versions.bench import Bench, Outcome, SuiteRoute
+from parity.versions.bench import Bench, Outcome
 from parity.versions.side import Side, find_side
+from parity.versions.suite_route import SuiteRoute
 from parity.versions.toolchains import Environment, Session, ToolChain, ToolChainFailure
 from parity.versions.upgrade import Upgrade, upgrade
 from tests.parity import tiny
