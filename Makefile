@@ -3,7 +3,7 @@
 #   make test    the tests of minutes  make lint   style, types, import contracts
 #   make test-all             all tests, as CI runs them; installs Chromium for those of the page, where it can
 #   make test-kernels         the tests that compare numbers, under each kind of kernel that the processor has
-#   make faults  inject the catalogue of faults into six networks and print what was detected and named
+#   make faults  inject the catalogue of faults into ten networks and print what was detected and named
 #   make slow    run all tests, and write to tests/slow.txt those that take long, which `make test` leaves out
 #   make bench   the benchmark        make fuzz   2,000 damaged model files
 #   make many                 a trained network on up to 5,000 pictures, sound and with ten small faults
