@@ -43,6 +43,9 @@ CANNOT = {
     ("vision_transformer", "neuralnetwork", 0): "ONNX opset 9 has no attention",
     ("vision_transformer", "onnx", 13): "ONNX opset 13 has no attention",
     ("shufflenet_v2", "neuralnetwork", 0): "onnx-coreml 1.3 has no value of five axes",
+    ("sliced", "neuralnetwork", 0): "ONNX opset 9 has no slice that is written in place",
+    ("attentive", "neuralnetwork", 0): "onnx-coreml 1.3 has no Gather of what is computed",
+    ("shuffled", "neuralnetwork", 0): "onnx-coreml 1.3 has no Erf, which GELU needs, and no Expand",
     ("shufflenet_v2", "mlprogram", 0): "fp16 cannot hold it: a test of its own below",
 }
 FEW = ("plain", "mobilenet_v3_small", "resnet18")

@@ -83,7 +83,8 @@ NO_EFFECT: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("mobilenet_v2_digits", "neuralnetwork"),
     ),
     "file: a residual branch lost": (("shufflenet_v2", "onnx"),),
-    "kind: rounded inside": (("mobilenet_v3_small", "mlprogram"), ("sliced", "mlprogram")),
-    "kind: made whole numbers inside": (("resnet18", "mlprogram"),),
+    "kind: reflect made replicate": (("sliced", "mlprogram"),),
+    "kind: rounded inside": (("shuffled", "mlprogram"),),
+    "kind: made whole numbers inside": (("mobilenet_v3_small", "mlprogram"),),
     "kind: epsilon of the layer norms": (("plain", "mlprogram"),),
 }

@@ -57,7 +57,8 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
     if cost is not None and FP16_FACTOR * cost > examination.tolerance:
         message = _too_costly(cost, examination.tolerance)
         yield Suspect("p-fp16-drift", message, repair, seen=True)
-        if (examination.candidate.judgement.max_abs_diff or 0.0) <= FP16_FACTOR * cost:
+        apart = examination.candidate.judgement.max_abs_diff
+        if apart is not None and apart <= FP16_FACTOR * cost:
             # The file's weights are rounded too, which computing it in fp32 does not undo.
             yield Suspect("p-fp16-drift", message, seen=True)
         return

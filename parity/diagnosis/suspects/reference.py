@@ -38,7 +38,8 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
             "difference of large numbers in it, or judge it by a tolerance of its own."
         )
         yield Suspect("p-fp32-drift", message, repair, seen=True)
-        if (examination.candidate.judgement.max_abs_diff or 0.0) <= FP32_FACTOR * apart:
+        judged = examination.candidate.judgement.max_abs_diff
+        if judged is not None and judged <= FP32_FACTOR * apart:
             # The file's own rounding is as large, which PyTorch in fp64 does not undo.
             yield Suspect("p-fp32-drift", message, seen=True)
         return
