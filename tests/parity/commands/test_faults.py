@@ -30,4 +30,4 @@ def test_a_name_may_be_given_as_reports_have_it(parity: Parity) -> None:
 
 def test_a_name_that_there_is_not_is_refused_with_the_nearest(refused: Refused) -> None:
     assert "'g-pad-asymetric': did you mean g-pad-asymmetric" in refused("faults", "g-pad-asymetric")
-    assert refused("faults", "zzzz").endswith("`parity faults` lists all 92")
+    assert refused("faults", "zzzz").endswith("`parity faults` lists all 96")
