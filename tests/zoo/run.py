@@ -104,7 +104,7 @@ def main() -> int:
             run_one(animal, asked.route, asked.record, asked.seconds)
 
         list(pool.map(run_numbered, range(1, len(left) + 1), left))
-    TABLE.write_text(written(read(asked.record)), encoding="utf-8")
+    TABLE.write_text(written(read(asked.record), sum(1 for _ in animals())), encoding="utf-8")
     return 1 if any(line.whose == "ours" for line in read(asked.record)) else 0
 
 

@@ -17,25 +17,29 @@ WAYS = {
 _LONGEST = 160
 
 
-def written(lines: Sequence[Line]) -> str:
-    """Write the page; the last line of a network, a route and a backend counts."""
+def written(lines: Sequence[Line], networks: int = 0) -> str:
+    """Write the page; the last line of a network, a route and a backend counts.
+
+    networks: how many there are; the page says how many of them ran, where not all did.
+    """
     latest = {(line.network, line.route, line.backend): line for line in lines}
     kept = list(latest.values())
-    parts = [_head(kept), _routes(kept), _networks(kept), _failures(kept)]
+    parts = [_head(kept, networks), _routes(kept), _networks(kept), _failures(kept)]
     return "\n".join(part for part in parts if part) + "\n"
 
 
-def _head(lines: Sequence[Line]) -> str:
+def _head(lines: Sequence[Line], count: int) -> str:
     networks = {line.network for line in lines}
     libraries = {
         name: sum(n.startswith(f"{name}/") for n in networks) for name in ("torchvision", "timm", "transformers")
     }
-    listed = ", ".join(f"{count} of {name}" for name, count in libraries.items())
+    listed = ", ".join(f"{number} of {name}" for name, number in libraries.items())
+    so_far = f" So far {len(networks)} of {count} ran, in the order of a hash." if len(networks) < count else ""
     return (
         "# The zoo\n\n"
         "<!-- not run: it converts some 200 networks, for hours -->\n"
         "```sh\nmake zoo\n```\n\n"
-        f"It converts {len(networks)} networks by every route ({listed}) and writes this page.\n"
+        f"It converts {len(networks)} networks by every route ({listed}) and writes this page.{so_far}\n"
         "Each was trained for some seconds to tell the eight photos of fixtures/images/photos apart. Without\n"
         "that, answers to all photos are nearly the same, and stretching them magnifies rounding with them.\n"
     )

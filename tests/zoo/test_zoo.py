@@ -137,3 +137,8 @@ def test_whose_code_fails_is_whose_fault_it_is() -> None:
     assert culprit(failing(lambda: ct.convert("nothing"))) == "converter"
     assert culprit(failing(lambda: torch.jit.trace(3, 3))) == "exporter"
     assert culprit(failing(lambda: 1 / 0)) == "ours"
+
+
+def test_the_page_of_a_part_says_that_it_is_one() -> None:
+    assert "So far 1 of 198 ran" in written([line()], 198)
+    assert "So far" not in written([line()], 1)
