@@ -11,13 +11,14 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -54,7 +55,9 @@ def keep(record: Path, some: Iterable[Line]) -> None:
     """Add lines to the record, all of a network's together."""
     record.parent.mkdir(parents=True, exist_ok=True)
     with record.open("a", encoding="utf-8") as file:
-        file.write("".join(f"{json.dumps(asdict(line))}\n" for line in some))
+        # Where files lay on one machine says nothing to another.
+        placeless = (replace(line, reason=re.sub(r"/\S+/\S*", "...", line.reason)) for line in some)
+        file.write("".join(f"{json.dumps(asdict(line))}\n" for line in placeless))
 
 
 def run_one(animal: Animal, routes: Sequence[str], record: Path, seconds: float) -> None:

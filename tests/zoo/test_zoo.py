@@ -142,3 +142,9 @@ def test_whose_code_fails_is_whose_fault_it_is() -> None:
 def test_the_page_of_a_part_says_that_it_is_one() -> None:
     assert "So far 1 of 198 ran" in written([line()], 198)
     assert "So far" not in written([line()], 1)
+
+
+def test_the_record_names_no_place_of_a_machine(tmp_path: Path) -> None:
+    run.keep(tmp_path / "zoo.jsonl", [line(reason="timm/a: see /tmp/xyz/convert.log; no `tile`")])
+
+    assert [kept.reason for kept in run.read(tmp_path / "zoo.jsonl")] == ["timm/a: see ... no `tile`"]
