@@ -34,7 +34,7 @@ def _head(lines: Sequence[Line], count: int) -> str:
         name: sum(n.startswith(f"{name}/") for n in networks) for name in ("torchvision", "timm", "transformers")
     }
     listed = ", ".join(f"{number} of {name}" for name, number in libraries.items())
-    so_far = f" So far {len(networks)} of {count} ran, in the order of a hash." if len(networks) < count else ""
+    so_far = f"\nSo far {len(networks)} of {count} ran, in the order of a hash." if len(networks) < count else ""
     return (
         "# The zoo\n\n"
         "<!-- not run: it converts some 200 networks, for hours -->\n"
@@ -108,5 +108,5 @@ def _shortened(line: Line) -> str:
     text = re.sub(r"\S*/\S+/\S*", "...", text).replace("|", "\\|")
     named = f" ({', '.join(line.faults)})" if line.faults else ""
     if line.verdict in ("fail", "inconclusive"):
-        text = re.sub(r"\d+ (\w+)", r"\1", text)
+        text = re.sub(r"(?<![\w.-])\d+ (\w+)", r"\1", text)
     return (text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...") + named
