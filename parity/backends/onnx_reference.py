@@ -162,10 +162,7 @@ def _batch_norm() -> type[OpRun]:
 def _over_all_behind() -> Iterator[type[OpRun]]:
     """Make the softmax of old opsets, and its kin; onnx 1.23 runs them over one axis there too."""
     from onnx.reference.op_run import OpRun
-
-    def softmax(rows: np.ndarray) -> np.ndarray:
-        shares = np.exp(rows - rows.max(axis=1, keepdims=True))
-        return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+    from scipy.special import log_softmax, softmax
 
     def hardmax(rows: np.ndarray) -> np.ndarray:
         return np.asarray(np.eye(rows.shape[1], dtype=rows.dtype)[rows.argmax(axis=1)])
@@ -179,8 +176,8 @@ def _over_all_behind() -> Iterator[type[OpRun]]:
 
         return type(name, (OpRun,), {"op_domain": "", "_run": run})
 
-    yield operator("Softmax", softmax)
-    yield operator("LogSoftmax", lambda rows: np.log(softmax(rows)))
+    yield operator("Softmax", lambda rows: np.asarray(softmax(rows, axis=1)))
+    yield operator("LogSoftmax", lambda rows: np.asarray(log_softmax(rows, axis=1)))
     yield operator("Hardmax", hardmax)
 
 

@@ -23,6 +23,7 @@ from parity.suite.images import ImageSet
 if TYPE_CHECKING:
     import numpy as np
 
+    from conversion import Model
     from parity.diagnosis.compression import Compression
     from parity.diagnosis.types import Located, WeightFinding
     from parity.diagnosis.weights import WeightAudit
@@ -43,7 +44,7 @@ class Examination:
     image_files: tuple[Path, ...] = ()
     guilty: Passage | None = None
     failures: Failures = field(default_factory=Failures)
-    _audits: dict[tuple[int, Path], WeightAudit | None] = field(default_factory=dict)
+    _audits: dict[tuple[int, Path], tuple[Model, WeightAudit | None]] = field(default_factory=dict)
     _copies: ExitStack = field(default_factory=ExitStack)
 
     @property
@@ -86,14 +87,13 @@ class Examination:
         from parity.diagnosis.weights import audit_weights
 
         # Most repairs leave the module and the file as they are, and with them what the audit says.
-        key = id(self.reference.model), self.file.artifact.path
+        model, artifact = self.reference.model, self.file.artifact
+        key = id(model), artifact.path
         if key not in self._audits:
-            self._audits[key] = self.failures.attempt(
-                WEIGHTS,
-                lambda: audit_weights(self.reference.model, self.file.artifact),
-                lambda error: None,
-            )
-        return self._audits[key]
+            audit = self.failures.attempt(WEIGHTS, lambda: audit_weights(model, artifact), lambda error: None)
+            # With the model, so that no other gets its identity.
+            self._audits[key] = model, audit
+        return self._audits[key][1]
 
     @property
     def weight_findings(self) -> tuple[WeightFinding, ...]:

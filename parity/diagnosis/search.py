@@ -82,7 +82,9 @@ def _explained(examination: Examination, search: _Search, thorough: bool) -> Exp
             evidence = evidence_of([s.repair for s in _distinct(causes) if s.repair])
             diagnoses = tuple(diagnosis_of(s, evidence, _fix(s, examination, search)) for s in causes)
         else:
-            diagnoses = tuple(diagnosis_of(s) for s in others[:_SHOWN])
+            # One that was undone in vain may be suspected without its repair too.
+            likely = {(s.fault, s.message): s for s in others}.values()
+            diagnoses = tuple(diagnosis_of(s) for s in list(likely)[:_SHOWN])
         ran = _hops(examination) if thorough else ()
         # Where labels are wrong, no operation is.
         computed = not causes or any(not cause.fault.startswith("lab-") for cause in causes)

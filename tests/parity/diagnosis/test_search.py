@@ -148,6 +148,16 @@ def test_a_repair_that_changes_nothing_confirms_nothing(monkeypatch: pytest.Monk
     assert [(d.fault, d.confirmed, d.evidence) for d in explanation.diagnoses] == [("wt-scaled", False, "")]
 
 
+def test_what_is_suspected_with_a_repair_and_without_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    vain = Suspect("p-fp16-drift", "Rounding.", Repair(answers=lambda answers: answers), seen=True)
+    both = [vain, replace(vain, repair=None)]
+    monkeypatch.setattr("parity.diagnosis.search._families", lambda *asked: iter([both]))
+
+    explanation = explain(examined(broken(good(ONNX), without_softmax), reference()))
+
+    assert [(d.fault, d.confirmed) for d in explanation.diagnoses] == [("p-fp16-drift", False)]
+
+
 @settings(deadline=None, max_examples=25)
 @given(apart=st.floats(2e-5, 0.3), allowed=st.sampled_from([1e-5, 1e-3, 1e-2]))
 def test_nothing_is_confirmed_that_leaves_more_than_the_tolerance(apart: float, allowed: float) -> None:
