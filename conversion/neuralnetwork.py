@@ -92,7 +92,32 @@ def slimmed(path: Path) -> Any:
         raise _not_installed(error) from error
     # Today's exporter gives initializers that several nodes share a node Identity each, which onnx-coreml takes for
     # data that is computed at run time, and refuses as a convolution's weight. onnxslim puts the initializer back.
-    return onnxslim.slim(onnx.load(str(path)))
+    return _bounded(onnxslim.slim(onnx.load(str(path))))
+
+
+def _bounded(model: Any) -> Any:
+    """End slices that go on to the end of an axis where the axis ends.
+
+    onnx-coreml writes the size of another axis there: of the batch for the channels, where these alone are sliced.
+    """
+    import onnx
+
+    if not any(node.op_type == "Slice" for node in model.graph.node):
+        return model
+    shapes = onnx.shape_inference.infer_shapes(model).graph
+    sizes = {
+        value.name: [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
+        for value in (*shapes.input, *shapes.value_info)
+    }
+    for node in model.graph.node:
+        bounds = {attribute.name: attribute.ints for attribute in node.attribute}
+        if node.op_type != "Slice" or "ends" not in bounds or node.input[0] not in sizes:
+            continue
+        own = sizes[node.input[0]]
+        for place, axis in enumerate(bounds.get("axes") or range(len(bounds["ends"]))):
+            if own[axis]:
+                bounds["ends"][place] = min(bounds["ends"][place], own[axis])
+    return model
 
 
 @contextmanager

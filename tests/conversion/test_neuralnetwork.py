@@ -4,6 +4,7 @@ import copy
 import hashlib
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,30 @@ def test_a_weight_that_two_layers_share_is_read(tmp_path: Path) -> None:
     artifact = convert(classifier, "onnx-coreml", tmp_path)
 
     assert "Identity" in {node.op_type for node in onnx.load(str(artifact.intermediate)).graph.node}
+    np.testing.assert_allclose(answers(artifact, photos(2)), expected(classifier, photos(2)), rtol=0, atol=5e-6)
+
+
+@pytest.mark.parametrize(
+    ("part", "channels"), [((..., slice(7, None)), 8), ((slice(None), slice(5, None)), 3)], ids=["width", "channels"]
+)
+def test_a_slice_to_the_end_of_an_axis_goes_to_its_end(part: Any, channels: int, tmp_path: Path) -> None:
+    """onnx-coreml alone ends it where another axis ends: channels at the size of the batch."""
+
+    class Sliced(torch.nn.Module):
+        def __init__(self, features: Any) -> None:
+            super().__init__()
+            self.features = features
+            self.head = torch.nn.Conv2d(channels, 8, 1)
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return self.head(self.features(image)[part]).mean(dim=(2, 3))
+
+    classifier = tiny()
+    torch.manual_seed(0)
+    classifier = replace(classifier, module=Sliced(classifier.module.features).eval())
+
+    artifact = convert(classifier, "onnx-coreml", tmp_path)
+
     np.testing.assert_allclose(answers(artifact, photos(2)), expected(classifier, photos(2)), rtol=0, atol=5e-6)
 
 
