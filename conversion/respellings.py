@@ -6,10 +6,11 @@ some. What these call in turn it does not see.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from conversion.tall import Tall, flat_answer, sizes_of
+from conversion.tall import MOST_AXES, Tall, flat_answer, sizes_of
 
 if TYPE_CHECKING:
     from torch.overrides import TorchFunctionMode
@@ -32,6 +33,7 @@ def for_coreml(open_trace: bool = False) -> TorchFunctionMode:
         functions.fold: fold,
         functions.scaled_dot_product_attention: attention,
         torch.Tensor.__setitem__: set_item,
+        torch.einsum: einsum,
     }
     swaps = (torch.swapaxes, torch.swapdims, torch.Tensor.swapaxes, torch.Tensor.swapdims)
     return _mode(table | dict.fromkeys(swaps, _swapped), None if open_trace else Tall())
@@ -132,6 +134,41 @@ def set_item(values: Any, index: Any, part: Any) -> Any:
             part = part.unsqueeze(axis)
     values[slices] = part
     return None
+
+
+def einsum(equation: Any, *operands: Any) -> Any:
+    """Sum products of two tensors as a product of matrices, where one has more than five axes."""
+    import torch
+
+    letters = equation.replace(" ", "") if isinstance(equation, str) else "."
+    terms, arrow, result = letters.partition("->")
+    one, _, other = terms.partition(",")
+    if len(operands) != 2 or max(map(len, (one, other, result))) <= MOST_AXES:
+        return NotImplemented
+    alone = set(one) ^ set(other)
+    repeated = any(len(set(word)) < len(word) for word in (one, other, result))
+    if not arrow or "." in letters or repeated or alone - set(result):
+        return NotImplemented
+    shared = [letter for letter in one if letter in other and letter in result]
+    summed = [letter for letter in one if letter in other and letter not in result]
+    rows, columns = ([letter for letter in word if letter in alone] for word in (one, other))
+    first, second = (
+        dict(zip(word, sizes_of(operand), strict=False))
+        for word, operand in zip((one, other), operands, strict=True)
+    )
+    if any(first[letter] != second[letter] for letter in first.keys() & second.keys()):
+        return NotImplemented
+    lengths = first | second
+
+    def matrices(operand: Any, word: str, *axes: Sequence[str]) -> Any:
+        ordered = operand.permute([word.index(letter) for run in axes for letter in run])
+        return ordered.reshape([math.prod(lengths[letter] for letter in run) for run in axes])
+
+    left = matrices(operands[0], one, shared, rows, summed)
+    right = matrices(operands[1], other, shared, summed, columns)
+    order = [*shared, *rows, *columns]
+    products = torch.matmul(left, right).reshape([lengths[letter] for letter in order])
+    return products.permute([order.index(letter) for letter in result])
 
 
 def _mode(table: dict[Any, Callable[..., Any]], tall: Tall | None) -> TorchFunctionMode:

@@ -62,7 +62,9 @@ def _ways() -> dict[Any, Callable[..., Any]]:
         _item: "__getitem__",
         _pieces: "unbind chunk split",
         _reduced: "amax amin sum mean",
-        _along: "softmax",
+        _along: "softmax log_softmax cumsum",
+        _together: "cat concat concatenate stack",
+        _multiplied: "matmul __matmul__",
         _joined: "add sub mul div __radd__ __rsub__ __rmul__ __sub__ __add__ __mul__ __truediv__",
         _each: "relu sigmoid exp neg tanh clone",
     }
@@ -167,7 +169,7 @@ def _along(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
     if values is None or axis is None or settings.get("dtype") is not None or len(args) > 2:
         return NotImplemented
     answer = function(*args, **settings)
-    return _kept(tall, answer, values.reshape(_around(sizes_of(args[0]), axis)).softmax(dim=1))
+    return _kept(tall, answer, function(values.reshape(_around(sizes_of(args[0]), axis)), dim=1))
 
 
 def _each(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
@@ -175,6 +177,47 @@ def _each(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
     if values is None or len(args) > 1:
         return NotImplemented
     return _kept(tall, function(*args, **settings), function(values, **settings))
+
+
+def _together(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
+    """Put tensors behind each other along an axis, which is new where they are stacked."""
+    import torch
+
+    parts = args[0] if args else settings.get("tensors", ())
+    axis = settings.get("dim", settings.get("axis", args[1] if len(args) > 1 else 0))
+    flats = [_flat(tall, part) for part in parts]
+    if not flats or any(flat is None for flat in flats) or "out" in settings:
+        return NotImplemented
+    answer = function(*args, **settings)
+    if not any(_is_tall(part) for part in (*parts, answer)):
+        return answer
+    # Along a new axis a part is 1 long; `axis` counts from the end of the answer.
+    own = [sizes_of(part) for part in parts]
+    if answer.dim() > parts[0].dim():
+        place = axis % answer.dim()
+        own = [[*sizes[:place], 1, *sizes[place:]] for sizes in own]
+    grouped = [flat.reshape(_around(sizes, axis)) for flat, sizes in zip(flats, own, strict=True)]
+    return _kept(tall, answer, torch.cat(grouped, dim=1))
+
+
+def _multiplied(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
+    """Multiply matrices whose other axes are broadcast, as runs of these."""
+    if len(args) != 2 or settings or not any(_is_tall(part) for part in args):
+        return NotImplemented
+    flats = [_flat(tall, part) for part in args]
+    if any(flat is None for flat in flats) or min(part.dim() for part in args) < 2:
+        return NotImplemented
+    answer = function(*args)
+    rank = answer.dim() - 2
+    sizes = [[1] * (rank + 2 - part.dim()) + sizes_of(part) for part in args]
+    groups = list(_alike([own[:rank] for own in sizes]))
+    if len(groups) > MOST_AXES - 2:
+        return NotImplemented
+    one, other = (
+        flat.reshape([*(math.prod(own[start:end]) for start, end in groups), *own[rank:]])
+        for flat, own in zip(flats, sizes, strict=True)
+    )
+    return _kept(tall, answer, one @ other)
 
 
 def _joined(tall: Tall, function: Any, args: Any, settings: Any) -> Any:

@@ -97,7 +97,9 @@ def test_a_weight_that_two_layers_share_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "channels"), [((..., slice(7, None)), 8), ((slice(None), slice(5, None)), 3)], ids=["width", "channels"]
+    ("part", "channels"),
+    [((..., slice(7, None)), 8), ((slice(None), slice(5, None)), 3)],
+    ids=["width", "channels"],
 )
 def test_a_slice_to_the_end_of_an_axis_goes_to_its_end(part: Any, channels: int, tmp_path: Path) -> None:
     """onnx-coreml alone ends it where another axis ends: channels at the size of the batch."""

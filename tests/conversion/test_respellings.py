@@ -191,6 +191,13 @@ def shared_out(values: Any) -> Any:
     return torch.cat([one[0, :, 1].flatten(1), other.sum((2, 3)).squeeze(1).reshape(1, 1, -1).flatten(1)], 1)
 
 
+def joined(values: Any) -> Any:
+    tall = values.view(1, 2, 2, 3, 2, 4)
+    both = torch.cat([tall, tall.transpose(1, 2)], dim=2)
+    products = both @ both.transpose(-1, -2)
+    return torch.stack([products.cumsum(3), torch.einsum("abcdef,abcdge->abcdgf", products, products)]).flatten(1)
+
+
 CASES: dict[str, tuple[Callable[[Any], Any], tuple[int, ...]]] = {
     "windows": (lambda x: x.unfold(2, 3, 2), (1, 2, 8, 5)),
     "windows of both axes": (lambda x: x.unfold(2, 4, 2).unfold(3, 4, 2).reshape(1, 2, 6, -1), (1, 2, 8, 6)),
@@ -199,6 +206,7 @@ CASES: dict[str, tuple[Callable[[Any], Any], tuple[int, ...]]] = {
     "windowed attention": (windowed_attention, (1, 96)),
     "placed attention": (placed_attention, (1, 96)),
     "shares": (shared_out, (1, 96)),
+    "products": (joined, (1, 96)),
 }
 
 

@@ -67,6 +67,11 @@ def steps(draw: st.DrawFn, sizes: list[int]) -> Step:
         lambda x: functional.relu(-x),
         lambda x: x.contiguous(),
         lambda x: x.cumsum(axis),
+        lambda x: torch.cat([x, x.neg(), broadcast.expand(sizes)], axis),
+        lambda x: torch.stack([x, x.neg()], dim=axis),
+        lambda x: x @ whole(sizes[-1], 2),
+        lambda x: torch.matmul(x.transpose(-1, -2), x[:, :1]),
+        lambda x: whole(*sizes[:-2], 2, sizes[-2]) @ x,
     ]
     return draw(st.sampled_from(ways))
 
@@ -107,6 +112,20 @@ def test_two_steps_of_tall_tensors_are_those_of_pytorch(sizes: list[int], data: 
         lambda x: x - x.amax(4, keepdim=True),
         lambda x: x.amax(1, keepdim=True) * x.amax((3, 4), keepdim=True),
         lambda x: whole(4, 1) - x,
+        lambda x: torch.cat(tensors=[x, x], dim=-2),
+        lambda x: torch.stack([x[0], x[1]], -1),
+        lambda x: torch.stack([whole(2, 2, 1, 4, 2), x[0]], -6),
+        lambda x: torch.log_softmax(x, 3),
+        lambda x: torch.matmul(x, whole(2, 3)),
+        lambda x: x.amax(1, keepdim=True) @ whole(2, 2, 1, 1, 2, 5),
+        lambda x: torch.einsum("abcdef,abcdeg->abcdfg", x, x),
+        lambda x: torch.einsum("abcdef, fg -> gabcde", x, whole(2, 3)),
+        lambda x: torch.einsum("abcdef,bcg->agdef", x, whole(2, 2, 3)),
+        lambda x: torch.einsum("abcdef,abc->abcdef", x, whole(2, 2, 2)),
+        lambda x: torch.einsum("abcdef,ghijef->abcdghij", x[:1, :1], x[:1, 1:]),
+        lambda x: torch.einsum("abcdef->fedcba", x),
+        lambda x: torch.einsum("abcdef,abcdeg->abcdfg", x, x[:1]),
+        lambda x: torch.einsum("abcdef,bcg->ade", x, whole(2, 2, 3)),
     ],
 )
 def test_a_step_is_that_of_pytorch(step: Step) -> None:

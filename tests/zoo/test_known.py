@@ -26,6 +26,7 @@ REFUSALS = {
     "windowed attention": RANK,
     "placed attention": RANK,
     "shares": RANK,
+    "products": RANK,
 }
 
 
