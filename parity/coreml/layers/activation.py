@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from parity.coreml.layers.clamp import Clamp
 from parity.coreml.layers.weights import read_weights
+from parity.coreml.ops.activation import at_least
 from parity.coreml.registry import Prepared, layer
 
 _Made = Clamp | Prepared | Callable[[torch.Tensor], torch.Tensor]
@@ -75,7 +76,7 @@ _KINDS: dict[str, Callable[[Any], _Made]] = {
     "linear": _linear,
     "ReLU": lambda _: Clamp(low=0.0),
     "leakyReLU": _leaky_relu,
-    "thresholdedReLU": lambda p: lambda x: torch.where(x >= p.alpha, x, 0.0),
+    "thresholdedReLU": lambda p: lambda x: at_least(x, p.alpha),
     "PReLU": _prelu,
     "tanh": lambda _: Prepared(torch.tanh, torch.tanh_),
     "scaledTanh": lambda p: lambda x: torch.tanh(x * p.beta).mul_(p.alpha),

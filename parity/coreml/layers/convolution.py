@@ -22,7 +22,7 @@ from parity.coreml.layers.weights import (
 )
 from parity.coreml.ops.conv import pad_spatial, same_padding
 from parity.coreml.registry import layer
-from parity.coreml.running.packing import Convolution, PackedWeights
+from parity.coreml.running.packing import make_convolution
 
 _CONVOLUTIONS = {4: F.conv2d, 5: F.conv3d}
 _DECONVOLUTIONS = {4: F.conv_transpose2d, 5: F.conv_transpose3d}
@@ -73,8 +73,8 @@ def convolution(params: Any, layer: Any) -> Callable[..., torch.Tensor]:
     weight = _weight(params, (channels, kernel_channels, *window.kernel))
     if window.same or window.amounts[::2] != window.amounts[1::2]:
         return partial(convolve, weight=weight.contiguous(memory_format=torch.channels_last))
-    prepared = Convolution(
-        PackedWeights(weight),
+    prepared = make_convolution(
+        weight,
         read_bias(params, channels),
         window.stride,
         window.amounts[::2],

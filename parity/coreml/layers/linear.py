@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from parity.coreml.layers.weights import read_bias, read_weights
 from parity.coreml.registry import layer
+from parity.coreml.running.packing import PackedMatrix
 
 
 # With int8DynamicQuantize a device rounds the input to 8 bits by a rule that the specification leaves open; here
@@ -18,13 +19,13 @@ from parity.coreml.registry import layer
 def inner_product(params: Any) -> Callable[[torch.Tensor], torch.Tensor]:
     """Multiply by [C_out, C_in]; up to rank 3 the last axis is C_in, from rank 4 on the last three are."""
     channels = int(params.outputChannels)
-    weight = read_weights(params.weights, (channels, params.inputChannels), "weights")
+    matrix = PackedMatrix(read_weights(params.weights, (channels, params.inputChannels), "weights"))
     bias = read_bias(params, channels)
 
     def run(x: torch.Tensor) -> torch.Tensor:
         if x.ndim < 4:
-            return F.linear(x, weight, bias)
-        return F.linear(x.flatten(-3), weight, bias)[..., None, None]
+            return matrix.multiply(x, bias)
+        return matrix.multiply(x.flatten(-3), bias)[..., None, None]
 
     return run
 
@@ -35,9 +36,9 @@ def batched_matmul(params: Any, layer: Any) -> Callable[..., torch.Tensor]:
     if len(layer.input) == 1:
         first, second = int(params.weightMatrixFirstDimension), int(params.weightMatrixSecondDimension)
         # Stored column by column, which is [X2, X1] row by row: what F.linear takes.
-        weight = read_weights(params.weights, (second, first), "weights")
+        matrix = PackedMatrix(read_weights(params.weights, (second, first), "weights"))
         bias = read_bias(params, second)
-        return lambda a: F.linear(a, weight, bias)
+        return lambda a: matrix.multiply(a, bias)
 
     def run(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         a = a[None] if a.ndim == 1 else a

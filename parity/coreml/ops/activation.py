@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 
 from parity.coreml.registry import op
+
+
+def at_least(x: torch.Tensor, alpha: float) -> torch.Tensor:
+    """Set what is below alpha to zero; alpha itself stays, and what is no number."""
+    # PyTorch's drops the threshold itself, which the number before it keeps.
+    return F.threshold(x, _before(alpha, x.dtype), 0.0)
+
+
+@cache
+def _before(number: float, dtype: torch.dtype) -> float:
+    """Return the greatest number of a type that is below another."""
+    lowest = torch.tensor(-torch.inf, dtype=dtype)
+    return float(torch.nextafter(torch.tensor(number, dtype=dtype), lowest))
 
 
 @op("clamped_relu")
@@ -118,4 +133,4 @@ def softsign(x: torch.Tensor) -> torch.Tensor:
 @op("thresholded_relu", exact=True)
 def thresholded_relu(x: torch.Tensor, alpha: float) -> torch.Tensor:
     """Set what is below alpha to zero; alpha itself stays."""
-    return torch.where(x >= alpha, x, 0.0)
+    return at_least(x, alpha)

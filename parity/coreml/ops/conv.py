@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from parity.core.errors import CoreMLError
 from parity.coreml.registry import op
-from parity.coreml.running.packing import Convolution, PackedWeights
+from parity.coreml.running.packing import Convolution, Pointwise, make_convolution
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -70,12 +70,12 @@ def _prepare_conv(
     pad: tuple[int, ...] | None = None,
     dilations: tuple[int, ...] | None = None,
     groups: int = 1,
-) -> Convolution | None:
+) -> Convolution | Pointwise | None:
     """Prepare what most convolutions of classifiers are: two axes, padded alike on both sides of each."""
     padding = (pad or (0,) * 4) if pad_type == "custom" else (0,) * 4
     if weight.ndim != 4 or pad_type not in ("custom", "valid") or padding[::2] != padding[1::2]:
         return None
-    return Convolution(PackedWeights(weight), bias, strides or (1, 1), padding[::2], dilations or (1, 1), groups)
+    return make_convolution(weight, bias, strides or (1, 1), padding[::2], dilations or (1, 1), groups)
 
 
 @op("conv", prepare=_prepare_conv)

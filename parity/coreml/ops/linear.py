@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import reduce
 
 import torch
 import torch.nn.functional as F
 
 from parity.coreml.registry import op
+from parity.coreml.running.packing import PackedMatrix, fits_matrix
 
 
 def _alike(*values: torch.Tensor) -> list[torch.Tensor]:
@@ -16,7 +18,16 @@ def _alike(*values: torch.Tensor) -> list[torch.Tensor]:
     return [value.to(widest) for value in values]
 
 
-@op("linear")
+def _prepare_linear(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Callable[..., torch.Tensor] | None:
+    """Prepare what nearly every product is: of numbers that are computed with weights that are known, in fp32."""
+    if not fits_matrix(weight, bias):
+        return None
+    matrix = PackedMatrix(weight)
+    # Integers become what the weight is.
+    return lambda x: matrix.multiply(x if x.is_floating_point() else x.to(weight.dtype), bias)
+
+
+@op("linear", prepare=_prepare_linear)
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """Compute x @ weight.T + bias; x [..., D_in], weight [D_out, D_in], bias [D_out]."""
     return F.linear(*(_alike(x, weight) if bias is None else _alike(x, weight, bias)))

@@ -185,11 +185,7 @@ def _runner(
     exact: a float result holds only numbers of the declared type already, so that it need not be rounded.
     """
     settlers = tuple(_settler(v.dtype, exact=exact) for v in outputs)
-
-    shapes = tuple(v.shape if v.dtype in CARRIERS else None for v in outputs)
-    fixed = tuple((i, shape) for i, shape in enumerate(shapes) if shape is not None and None not in shape)
-    # A single open size is also how a file says that not even the number of axes is known.
-    open_ended = tuple((i, s) for i, s in enumerate(shapes) if s is not None and None in s and s != (None,))
+    check = _shape_check(outputs)
 
     def run(*values: Any, **blocks: Any) -> tuple[Any, ...]:
         arguments = blocks
@@ -204,19 +200,34 @@ def _runner(
         results = result if isinstance(result, tuple) else (result,)
         if len(results) != len(settlers):
             raise ValueError(f"the file names {len(settlers)} output(s), the operation gives {len(results)}")
+        check(results)
+        # classify answers a label, which is an int64 by its declaration and no tensor.
+        return tuple(
+            [
+                settler(value) if settler is not None and isinstance(value, torch.Tensor) else value
+                for value, settler in zip(results, settlers, strict=True)
+            ]
+        )
+
+    return run
+
+
+def _shape_check(outputs: tuple[Value, ...]) -> Callable[[tuple[Any, ...]], None]:
+    """Make what raises a ValueError for a result of another shape than is declared."""
+    shapes = tuple(v.shape if v.dtype in CARRIERS else None for v in outputs)
+    fixed = tuple((i, shape) for i, shape in enumerate(shapes) if shape is not None and None not in shape)
+    # A single open size is also how a file says that not even the number of axes is known.
+    open_ended = tuple((i, s) for i, s in enumerate(shapes) if s is not None and None in s and s != (None,))
+
+    def check(results: tuple[Any, ...]) -> None:
         for i, shape in fixed:
             if getattr(results[i], "shape", shape) != shape:
                 raise ValueError(_misshapen(results[i], outputs[i]))
         for i, shape in open_ended:
             if isinstance(results[i], torch.Tensor) and not fits(results[i].shape, shape):
                 raise ValueError(_misshapen(results[i], outputs[i]))
-        # classify answers a label, which is an int64 by its declaration and no tensor.
-        return tuple(
-            settler(value) if settler is not None and isinstance(value, torch.Tensor) else value
-            for value, settler in zip(results, settlers, strict=True)
-        )
 
-    return run
+    return check
 
 
 def _settler(dtype: str, *, exact: bool) -> Callable[[torch.Tensor], torch.Tensor] | None:
