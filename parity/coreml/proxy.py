@@ -82,6 +82,18 @@ class EvaluatorProxy:
         """Refuse: nothing is compiled here."""
         raise RuntimeError("a compiled model comes from Apple's compiler, which runs on macOS alone")
 
+    @staticmethod
+    def get_available_compute_devices() -> Any:
+        """Refuse: there is no device of Apple's."""
+        raise RuntimeError("compute devices are listed by Core ML itself, which runs on macOS alone")
+
+    @staticmethod
+    def create_model_asset_from_memory(*_: Any) -> Any:
+        """Refuse: an asset is a thing of Apple's runtime."""
+        raise RuntimeError("a model asset is made by Core ML itself, which runs on macOS alone")
+
+    create_model_asset_from_path = create_model_asset_from_memory
+
     def get_load_duration_in_nano_seconds(self) -> None:
         """Say, as Apple's proxy does, that it is not known."""
 

@@ -42,16 +42,21 @@ class Asked:
     """Note what the test that runs now asked of Core ML.
 
     raised: the first error of a prediction; a test may catch it and pass.
+    half: a model that was asked computes values of fp16.
+    within_half: numbers that a comparison refused lie within one unit in the last place of fp16.
     differences: where Apple's runtime and the evaluator answered differently.
     """
 
     predictions: int = 0
     raised: str = ""
+    half: bool = False
+    within_half: bool = False
     differences: list[dict[str, Any]] = field(default_factory=list)
 
     def reset(self) -> None:
         """Start over, for the next test."""
         self.predictions, self.raised, self.differences = 0, "", []
+        self.half = self.within_half = False
 
 
 _ASKED = pytest.StashKey[Asked]()
@@ -62,6 +67,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("conformance")
     group.addoption("--conformance-json", type=Path, help="write the records of all tests to this file")
     group.addoption("--conformance-sample", type=int, help="run so many tests, chosen by a hash of the node id")
+    group.addoption(
+        "--conformance-limit",
+        action="append",
+        default=[],
+        metavar="PATH=N",
+        help="run so many tests of this part of the wheel, chosen in the same way; repeatable",
+    )
     group.addoption(
         "--conformance-runtime",
         choices=("evaluator", "native"),
@@ -94,6 +106,7 @@ def prepare(asked: Asked, runtime: str) -> None:
         answer_for_macos()
     count_predictions(asked)
     np.argsort = _stable_argsort
+    np.testing.assert_allclose = _noting_half(np.testing.assert_allclose, asked)
 
 
 def set_evaluator_beside(model: Any, asked: Asked) -> None:
@@ -129,15 +142,50 @@ def count_predictions(asked: Asked) -> None:
 
 def _counted(function: Callable[..., Any], asked: Asked) -> Callable[..., Any]:
     @functools.wraps(function)
-    def counted(*arguments: Any, **named: Any) -> Any:
+    def counted(model: Any, *arguments: Any, **named: Any) -> Any:
         asked.predictions += 1
+        asked.half = asked.half or _computes_half(model)
         try:
-            return function(*arguments, **named)
+            return function(model, *arguments, **named)
         except Exception as error:
             asked.raised = asked.raised or reason(error)
             raise
 
     return counted
+
+
+def _computes_half(model: Any) -> bool:
+    evaluator = getattr(model.__proxy__, "_evaluator", None)
+    if evaluator is None or evaluator.kind != "mlProgram":
+        return False
+    return any(value.dtype == "fp16" for node in evaluator.graph.nodes for value in node.outputs)
+
+
+def _noting_half(compare: Callable[..., None], asked: Asked) -> Callable[..., None]:
+    """Note whether numbers that are refused are no further apart than rounding once to fp16 may bring them."""
+
+    @functools.wraps(compare)
+    def noting(actual: Any, desired: Any, *arguments: Any, **named: Any) -> None:
+        try:
+            compare(actual, desired, *arguments, **named)
+        except AssertionError:
+            asked.within_half = within_half(actual, desired)
+            raise
+
+    return noting
+
+
+def within_half(actual: Any, desired: Any) -> bool:
+    """Say whether numbers lie within one unit in the last place of fp16 of each other, all of them."""
+    ours, theirs = (np.asarray(side) for side in (actual, desired))
+    if ours.shape != theirs.shape or ours.dtype.kind not in "fiu" or theirs.dtype.kind not in "fiu":
+        return False
+    ours, theirs = (side.astype(np.float64) for side in (ours, theirs))
+    if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
+        return False
+    # 11 bits, and below 2^-14 steps of 2^-24.
+    largest = np.maximum(np.maximum(np.abs(ours), np.abs(theirs)), 2.0**-14)
+    return bool((np.abs(ours - theirs) <= 2.0 ** (np.floor(np.log2(largest)) - 10)).all())
 
 
 _argsort = np.argsort
@@ -153,12 +201,16 @@ def _stable_argsort(a: Any, axis: Any = -1, kind: Any = None, **named: Any) -> A
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the sample that was asked for."""
+    """Keep the samples that were asked for."""
+    names = [item.nodeid for item in items]
     size = config.getoption("--conformance-sample")
-    if size is not None:
-        chosen = sample([item.nodeid for item in items], size)
-        config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in chosen])
-        items[:] = [item for item in items if item.nodeid in chosen]
+    chosen = set(names) if size is None else sample(names, size)
+    for limit in config.getoption("--conformance-limit"):
+        path, _, most = limit.rpartition("=")
+        inside = [name for name in names if name.startswith(path)]
+        chosen -= set(inside) - sample(inside, int(most))
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in chosen])
+    items[:] = [item for item in items if item.nodeid in chosen]
 
 
 def sample(nodeids: list[str], size: int) -> set[str]:
@@ -194,6 +246,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     note: dict[str, Any] = {"predictions": asked.predictions, "raised": asked.raised}
     if asked.differences:
         note["differences"] = asked.differences
+    if asked.half and asked.within_half:
+        note["rounding"] = True
     if call.excinfo is not None:
         note["reason"] = reason(call.excinfo.value)
     report.user_properties = [(_PROPERTY, note)]
@@ -223,11 +277,20 @@ class Recorder:
 
     def _note(self, report: pytest.TestReport | pytest.CollectReport, note: Mapping[str, Any]) -> None:
         record = self.records.setdefault(
-            report.nodeid, {"outcome": "passed", "predictions": 0, "raised": "", "reason": "", "differences": []}
+            report.nodeid,
+            {
+                "outcome": "passed",
+                "predictions": 0,
+                "raised": "",
+                "reason": "",
+                "differences": [],
+                "rounding": False,
+            },
         )
         record["predictions"] = max(record["predictions"], note.get("predictions", 0))
         record["raised"] = record["raised"] or note.get("raised", "")
         record["differences"] = note.get("differences", record["differences"])
+        record["rounding"] = note.get("rounding", record["rounding"])
         if not report.passed and record["outcome"] != "failed":
             record["outcome"] = report.outcome
             # A worker that dies leaves a report without a note.

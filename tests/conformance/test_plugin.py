@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.conformance_plugin import Asked, sample, set_evaluator_beside
+from tests.conformance.conformance_plugin import Asked, sample, set_evaluator_beside, within_half
 from tests.conformance.run import kind_of
 
 HERE = Path(__file__).parent
@@ -64,6 +64,29 @@ def test_is_expected_to_fail():
 
 def test_ties():
     assert np.argsort(np.arange(64) % 2)[:32].tolist() == list(range(0, 64, 2))
+"""
+
+# At the tolerance of fp32: an answer that fp16 rounded, one that it did not round, one that no rounding explains.
+PRECISE = """
+import coremltools as ct
+import numpy as np
+from coremltools.converters.mil import Builder as mb
+
+def third(precision):
+    @mb.program(input_specs=[mb.TensorSpec(shape=(2,))])
+    def program(x):
+        return mb.mul(x=x, y=np.float32(1 / 3), name="y")
+    model = ct.convert(program, minimum_deployment_target=ct.target.iOS15, compute_precision=precision)
+    return model.predict({"x": np.array([1, 2], np.float32)})["y"]
+
+def test_rounds():
+    np.testing.assert_allclose(third(ct.precision.FLOAT16), [1 / 3, 2 / 3], atol=1e-6, rtol=1e-6)
+
+def test_is_exact():
+    np.testing.assert_allclose(third(ct.precision.FLOAT32), [1 / 3 + 1e-4, 2 / 3], atol=1e-6, rtol=1e-6)
+
+def test_is_wrong():
+    np.testing.assert_allclose(third(ct.precision.FLOAT16), [1 / 3 + 2e-3, 2 / 3], atol=1e-6, rtol=1e-6)
 """
 
 # What only pytest-xdist survives.
@@ -140,8 +163,40 @@ def test_reasons_are_short_and_say_why(in_one_process: dict[str, Any]) -> None:
     assert "rdar://2" in found["test_is_expected_to_fail"]["reason"]
     assert "z" in found["test_catches"]["raised"]
     assert found["test_passes"] == {
-        "outcome": "passed", "predictions": 1, "raised": "", "reason": "", "differences": [],
+        "outcome": "passed", "predictions": 1, "raised": "", "reason": "", "differences": [], "rounding": False,
     }  # fmt: skip
+
+
+def test_a_unit_of_fp16_is_noted_where_the_test_computes_in_fp16(tmp_path: Path) -> None:
+    records, output = run_plugin(tmp_path, PRECISE)
+
+    assert {name: kind_of(record) for name, record in records.items()} == {
+        "test_rounds": "rounding", "test_is_exact": "failed", "test_is_wrong": "failed",
+    }, output  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "within"),
+    [
+        ([1.0], [1.0009], True),
+        ([1.0], [1.0011], False),
+        ([2047.0, 0.0], [2048.0, 5e-8], True),
+        ([0.0], [7e-8], False),
+        ([1.0, 2.0], [1.0], False),
+        ([float("nan")], [float("nan")], False),
+        (["a"], ["a"], False),
+    ],
+)
+def test_a_unit_in_the_last_place_of_fp16(ours: list[Any], theirs: list[Any], within: bool) -> None:
+    assert within_half(ours, theirs) is within
+
+
+def test_a_part_may_have_a_limit_of_its_own(tmp_path: Path) -> None:
+    records, output = run_plugin(tmp_path, MADE_UP, "--conformance-limit=test_made_up.py=4")
+
+    assert len(records) == 4, output
+    names = {f"test_made_up.py::{name}" for name in EXPECTED}
+    assert {f"test_made_up.py::{name}" for name in records} == sample(sorted(names), 4)
 
 
 def test_random_numbers_do_not_depend_on_where_and_after_what_a_test_runs(

@@ -9,21 +9,25 @@ from typing import Any
 import pytest
 
 from tests.conformance.run import (
+    CORE,
     KNOWN_FAILURES,
     SUITES,
+    Suite,
     compare_outcomes,
     describe,
     judge,
     kind_of,
     read_known,
+    suite_of,
     tell_differences,
 )
 
-OPERATIONS, LAYERS = SUITES
+OPERATIONS, LAYERS = CORE
 
 
 def record(outcome: str = "passed", predictions: int = 1, **others: Any) -> dict[str, Any]:
-    return {"outcome": outcome, "predictions": predictions, "raised": "", "reason": "", "differences": []} | others
+    plain = {"raised": "", "reason": "", "differences": [], "rounding": False}
+    return {"outcome": outcome, "predictions": predictions} | plain | others
 
 
 def some(path: str, passed: int, failed: int = 0) -> dict[str, Any]:
@@ -46,6 +50,14 @@ GOOD = some(OPERATIONS.path, 1000) | some(LAYERS.path, 100)
         (record("failed", 0, reason="worker 'gw0' crashed while running"), "failed"),
         (record("passed", 1, raised="RuntimeError: a.mlmodel: the evaluator lacks 1 operation(s)"), "failed"),
         (record("passed", 1, raised="RuntimeError: an index out of bounds"), "passed"),
+        (record("failed", 0, reason="RuntimeError: a compiled model needs what runs on macOS alone"), "mac"),
+        (
+            record("failed", 1, reason="RuntimeError: m: a model of type svm; the evaluator runs mlProgram"),
+            "no network",
+        ),
+        (record("failed", 1, reason="RuntimeError: m: a model of type svm is refused"), "failed"),
+        (record("failed", 1, reason="AssertionError: Not equal", rounding=True), "rounding"),
+        (record("passed", 1, rounding=True), "passed"),
     ],
 )
 def test_kinds(found: dict[str, Any], kind: str) -> None:
@@ -53,7 +65,7 @@ def test_kinds(found: dict[str, Any], kind: str) -> None:
 
 
 def test_all_passing_is_zero() -> None:
-    assert judge(GOOD, {}, whole=True).exit_code == 0
+    assert judge(GOOD, {}, whole=True, suites=CORE).exit_code == 0
 
 
 @pytest.mark.parametrize(("suite", "allowed", "too_many"), [(OPERATIONS, 5, 6), (LAYERS, 1, 2)])
@@ -64,7 +76,7 @@ def test_the_bar_counts_known_failures_as_failures(suite: Any, allowed: int, too
         for n in range(failed):
             del records[f"{suite.path}::test_{size - 1 - n}"]
         known = {f"{suite.path}::test_fails_{n}": "Apple's tolerance" for n in range(failed)}
-        found = judge(records, known, whole=True)
+        found = judge(records, known, whole=True, suites=CORE)
 
         assert found.exit_code == code
         assert found.below == ((suite.name,) if code else ())
@@ -73,14 +85,14 @@ def test_the_bar_counts_known_failures_as_failures(suite: Any, allowed: int, too
 
 def test_structural_and_skipped_tests_do_not_count() -> None:
     extra = {f"{LAYERS.path}::x{n}": record("passed", 0) for n in range(900)}
-    found = judge(GOOD | extra | some(LAYERS.path, 0, 2), {}, whole=True)
+    found = judge(GOOD | extra | some(LAYERS.path, 0, 2), {}, whole=True, suites=CORE)
 
     assert found.shares[LAYERS.name] == pytest.approx(100 / 102)
     assert found.below == (LAYERS.name,)
 
 
 def test_nothing_passes_by_not_running() -> None:
-    found = judge({f"{OPERATIONS.path}::a": record("skipped", 0)}, {}, whole=True)
+    found = judge({f"{OPERATIONS.path}::a": record("skipped", 0)}, {}, whole=True, suites=CORE)
 
     assert found.below == (OPERATIONS.name, LAYERS.name)
 
@@ -88,15 +100,51 @@ def test_nothing_passes_by_not_running() -> None:
 @pytest.mark.parametrize("predictions", [0, 1])
 def test_a_failure_outside_the_table_fails(predictions: int) -> None:
     bad = {f"{OPERATIONS.path}::new": record("failed", predictions, reason="ValueError: no")}
-    found = judge(GOOD | bad, {}, whole=True)
+    found = judge(GOOD | bad, {}, whole=True, suites=CORE)
 
     assert found.exit_code == 1
     assert found.unknown == {f"{OPERATIONS.path}::new": "ValueError: no"}
 
 
+OTHER = Suite("other", "coremltools/other")
+
+
+def test_what_breaks_outside_of_the_core_is_counted_by_its_reason() -> None:
+    bad = {f"{OTHER.path}::{n}": record("failed", 0, reason="ImportError: no boston") for n in range(3)}
+    records = GOOD | some(OTHER.path, 200) | bad
+    judgement = judge(records, {}, whole=True, suites=(*CORE, OTHER))
+
+    assert judgement.exit_code == 0
+    assert judgement.broken == {"ImportError: no boston": 3}
+    assert "     3 times ImportError: no boston" in "\n".join(describe(judgement))
+
+
+def test_a_wrong_answer_outside_of_the_core_fails() -> None:
+    judgement = judge(GOOD | some(OTHER.path, 200, 1), {}, whole=True, suites=(*CORE, OTHER))
+
+    assert judgement.exit_code == 1
+    assert judgement.unknown == {f"{OTHER.path}::test_fails_0": "Error: no"}
+
+
+def test_what_fp16_costs_counts_neither_way() -> None:
+    rounded = {f"{LAYERS.path}::r{n}": record("failed", rounding=True) for n in range(50)}
+    judgement = judge(GOOD | rounded, {}, whole=True, suites=CORE)
+
+    assert judgement.exit_code == 0
+    assert judgement.counts[LAYERS.name]["rounding"] == 50
+
+
+def test_a_test_belongs_to_the_innermost_part() -> None:
+    names = {nodeid: suite_of(nodeid) for nodeid in (f"{LAYERS.path}::T::test_a", "coremltools/elsewhere::test_a")}
+
+    assert names == {f"{LAYERS.path}::T::test_a": LAYERS, "coremltools/elsewhere::test_a": None}
+    outer = suite_of("coremltools/test/neural_network/test_model.py::test_a")
+    assert getattr(outer, "name", "") == "networks"
+
+
 def test_a_known_failure_that_passes_is_stale() -> None:
     nodeid = f"{OPERATIONS.path}::test_0"
-    found = judge(GOOD, {nodeid: "rounding"}, whole=True)
+    found = judge(GOOD, {nodeid: "rounding"}, whole=True, suites=CORE)
 
     assert found.stale == (nodeid,)
     assert found.exit_code == 1
@@ -106,21 +154,21 @@ def test_a_known_failure_that_passes_is_stale() -> None:
 def test_a_known_failure_that_no_longer_exists_is_stale_in_a_whole_run_only() -> None:
     known = {f"{OPERATIONS.path}::gone": "rounding"}
 
-    assert judge(GOOD, known, whole=True).stale == (f"{OPERATIONS.path}::gone",)
-    assert judge(GOOD, known, whole=False).stale == ()
+    assert judge(GOOD, known, whole=True, suites=CORE).stale == (f"{OPERATIONS.path}::gone",)
+    assert judge(GOOD, known, whole=False, suites=CORE).stale == ()
 
 
 def test_a_sample_is_not_held_against_the_bars() -> None:
     records = some(LAYERS.path, 3, 1)
     known = {f"{LAYERS.path}::test_fails_0": "rounding"}
 
-    assert judge(records, known, whole=False).exit_code == 0
+    assert judge(records, known, whole=False, suites=CORE).exit_code == 0
 
 
 def test_what_is_printed() -> None:
     bad = {f"{LAYERS.path}::new": record("failed", reason="ValueError: no")}
     skipped = {f"{LAYERS.path}::odd": record("skipped", 0, reason="rdar://1")}
-    text = "\n".join(describe(judge(GOOD | bad | skipped, {}, whole=True)))
+    text = "\n".join(describe(judge(GOOD | bad | skipped, {}, whole=True, suites=CORE)))
 
     assert "99.01%" in text  # 100 of 101
     assert f"{LAYERS.path}::new\n      ValueError: no" in text
@@ -130,7 +178,7 @@ def test_what_is_printed() -> None:
 def test_the_table_of_known_failures_is_readable() -> None:
     known = read_known()
 
-    assert all(nodeid.startswith(tuple(suite.path for suite in SUITES)) for nodeid in known)
+    assert all(suite_of(nodeid, SUITES) for nodeid in known)
     assert KNOWN_FAILURES.is_file()
 
 
