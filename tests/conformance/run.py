@@ -27,9 +27,9 @@ KNOWN_FAILURES = HERE / "known_failures.toml"
 
 Record = Mapping[str, Any]
 
-# What a test did. `passed`, `failed` and `rounding` asked for a prediction; `rounding` fails at a tolerance that its
-# own values of fp16 cannot keep, by one unit in the last place. `structural` passed, `broken` failed without asking;
-# `mac` asked for what only a Mac has, `no network` for a model that is none.
+# What a test did. `passed`, `failed` and `rounding` asked for a prediction; `rounding` fails at a tolerance that
+# its own values of fp16 cannot keep, by one unit in the last place. `structural` passed and `broken` failed without
+# asking; `mac` asked for what only a Mac has, `no network` for a model that is none.
 KINDS = ("passed", "failed", "rounding", "structural", "broken", "mac", "no network", "skipped")
 ON_A_MAC = ("runs on macOS alone", "'NoneType' object has no attribute 'get_all_compute_devices'")
 NO_NETWORK = ("a model of type ", "; the evaluator runs mlProgram")
