@@ -44,6 +44,8 @@ class Asked:
     raised: the first error of a prediction; a test may catch it and pass.
     half: a model that was asked computes values of fp16.
     within_half: numbers that a comparison refused lie within one unit in the last place of fp16.
+    loose: what a comparison within 0.5 lets pass, and rounding does not explain.
+    last: the model that was asked last, with its inputs and answers.
     differences: where Apple's runtime and the evaluator answered differently.
     """
 
@@ -51,12 +53,15 @@ class Asked:
     raised: str = ""
     half: bool = False
     within_half: bool = False
+    loose: str = ""
+    last: tuple[Any, Any, Any] | None = None
     differences: list[dict[str, Any]] = field(default_factory=list)
 
     def reset(self) -> None:
         """Start over, for the next test."""
         self.predictions, self.raised, self.differences = 0, "", []
         self.half = self.within_half = False
+        self.loose, self.last = "", None
 
 
 _ASKED = pytest.StashKey[Asked]()
@@ -104,9 +109,12 @@ def prepare(asked: Asked, runtime: str) -> None:
     # A Mac that answers for itself also says which of Apple's tests its version is too old for.
     if runtime == "evaluator" or sys.platform != "darwin":
         answer_for_macos()
-    count_predictions(asked)
+    # A sibling: run.py puts this directory on the path.
+    from conformance_precise import computes_half, noting
+
+    count_predictions(asked, computes_half)
     np.argsort = _stable_argsort
-    np.testing.assert_allclose = _noting_half(np.testing.assert_allclose, asked)
+    np.testing.assert_allclose = noting(np.testing.assert_allclose, asked)
 
 
 def set_evaluator_beside(model: Any, asked: Asked) -> None:
@@ -133,59 +141,30 @@ def answer_for_macos() -> None:
                     setattr(module, question, answer)
 
 
-def count_predictions(asked: Asked) -> None:
+def count_predictions(asked: Asked, computes_half: Callable[[Any], bool]) -> None:
     """Note every call of MLModel.predict and make_state: a model that cannot be run has no proxy to note it."""
     model = importlib.import_module("coremltools.models.model").MLModel
     for name in ("predict", "make_state"):
-        setattr(model, name, _counted(getattr(model, name), asked))
+        setattr(model, name, _counted(getattr(model, name), asked, computes_half))
 
 
-def _counted(function: Callable[..., Any], asked: Asked) -> Callable[..., Any]:
+def _counted(
+    function: Callable[..., Any], asked: Asked, computes_half: Callable[[Any], bool]
+) -> Callable[..., Any]:
     @functools.wraps(function)
     def counted(model: Any, *arguments: Any, **named: Any) -> Any:
         asked.predictions += 1
-        asked.half = asked.half or _computes_half(model)
+        asked.half = asked.half or computes_half(model)
         try:
-            return function(model, *arguments, **named)
+            answers = function(model, *arguments, **named)
         except Exception as error:
             asked.raised = asked.raised or reason(error)
             raise
+        stateless = len(arguments) == 1 and not named
+        asked.last = (model, arguments[0], answers) if stateless else None
+        return answers
 
     return counted
-
-
-def _computes_half(model: Any) -> bool:
-    evaluator = getattr(model.__proxy__, "_evaluator", None)
-    if evaluator is None or evaluator.kind != "mlProgram":
-        return False
-    return any(value.dtype == "fp16" for node in evaluator.graph.nodes for value in node.outputs)
-
-
-def _noting_half(compare: Callable[..., None], asked: Asked) -> Callable[..., None]:
-    """Note whether numbers that are refused are no further apart than rounding once to fp16 may bring them."""
-
-    @functools.wraps(compare)
-    def noting(actual: Any, desired: Any, *arguments: Any, **named: Any) -> None:
-        try:
-            compare(actual, desired, *arguments, **named)
-        except AssertionError:
-            asked.within_half = within_half(actual, desired)
-            raise
-
-    return noting
-
-
-def within_half(actual: Any, desired: Any) -> bool:
-    """Say whether numbers lie within one unit in the last place of fp16 of each other, all of them."""
-    ours, theirs = (np.asarray(side) for side in (actual, desired))
-    if ours.shape != theirs.shape or ours.dtype.kind not in "fiu" or theirs.dtype.kind not in "fiu":
-        return False
-    ours, theirs = (side.astype(np.float64) for side in (ours, theirs))
-    if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
-        return False
-    # 11 bits, and below 2^-14 steps of 2^-24.
-    largest = np.maximum(np.maximum(np.abs(ours), np.abs(theirs)), 2.0**-14)
-    return bool((np.abs(ours - theirs) <= 2.0 ** (np.floor(np.log2(largest)) - 10)).all())
 
 
 _argsort = np.argsort
@@ -248,6 +227,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         note["differences"] = asked.differences
     if asked.half and asked.within_half:
         note["rounding"] = True
+    if asked.loose:
+        note["loose"] = asked.loose
     if call.excinfo is not None:
         note["reason"] = reason(call.excinfo.value)
     report.user_properties = [(_PROPERTY, note)]
@@ -285,12 +266,14 @@ class Recorder:
                 "reason": "",
                 "differences": [],
                 "rounding": False,
+                "loose": "",
             },
         )
         record["predictions"] = max(record["predictions"], note.get("predictions", 0))
         record["raised"] = record["raised"] or note.get("raised", "")
         record["differences"] = note.get("differences", record["differences"])
         record["rounding"] = note.get("rounding", record["rounding"])
+        record["loose"] = note.get("loose", record["loose"])
         if not report.passed and record["outcome"] != "failed":
             record["outcome"] = report.outcome
             # A worker that dies leaves a report without a note.

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.conformance_plugin import Asked, sample, set_evaluator_beside, within_half
-from tests.conformance.run import kind_of
+from tests.conformance.conformance_plugin import Asked, sample, set_evaluator_beside
+from tests.conformance.conformance_precise import within_half
+from tests.conformance.judgement import kind_of
 
 HERE = Path(__file__).parent
 
@@ -84,6 +85,12 @@ def test_rounds():
 
 def test_is_exact():
     np.testing.assert_allclose(third(ct.precision.FLOAT32), [1 / 3 + 1e-4, 2 / 3], atol=1e-6, rtol=1e-6)
+
+def test_is_right():
+    np.testing.assert_allclose(third(ct.precision.FLOAT16), [1 / 3, 2 / 3], atol=0.5)
+
+def test_is_loose():
+    np.testing.assert_allclose(third(ct.precision.FLOAT16), [1 / 3, 2 / 3 + 0.01], atol=0.5)
 
 def test_is_wrong():
     np.testing.assert_allclose(third(ct.precision.FLOAT16), [1 / 3 + 2e-3, 2 / 3], atol=1e-6, rtol=1e-6)
@@ -163,7 +170,8 @@ def test_reasons_are_short_and_say_why(in_one_process: dict[str, Any]) -> None:
     assert "rdar://2" in found["test_is_expected_to_fail"]["reason"]
     assert "z" in found["test_catches"]["raised"]
     assert found["test_passes"] == {
-        "outcome": "passed", "predictions": 1, "raised": "", "reason": "", "differences": [], "rounding": False,
+        "outcome": "passed", "predictions": 1, "raised": "", "reason": "", "differences": [],
+        "rounding": False, "loose": "",
     }  # fmt: skip
 
 
@@ -171,8 +179,11 @@ def test_a_unit_of_fp16_is_noted_where_the_test_computes_in_fp16(tmp_path: Path)
     records, output = run_plugin(tmp_path, PRECISE)
 
     assert {name: kind_of(record) for name, record in records.items()} == {
-        "test_rounds": "rounding", "test_is_exact": "failed", "test_is_wrong": "failed",
+        "test_rounds": "rounding", "test_is_exact": "failed", "test_is_wrong": "failed", "test_is_right": "passed",
+        "test_is_loose": "passed",
     }, output  # fmt: skip
+    assert [name for name, record in records.items() if record["loose"]] == ["test_is_loose"]
+    assert records["test_is_loose"]["loose"].startswith("in fp32 it is 0.01 off, and rounding explains")
 
 
 @pytest.mark.parametrize(

@@ -8,25 +8,24 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.run import (
+from tests.conformance.judgement import (
     CORE,
     KNOWN_FAILURES,
     SUITES,
     Suite,
-    compare_outcomes,
     describe,
     judge,
     kind_of,
     read_known,
     suite_of,
-    tell_differences,
 )
+from tests.conformance.run import compare_outcomes, tell_differences
 
 OPERATIONS, LAYERS = CORE
 
 
 def record(outcome: str = "passed", predictions: int = 1, **others: Any) -> dict[str, Any]:
-    plain = {"raised": "", "reason": "", "differences": [], "rounding": False}
+    plain = {"raised": "", "reason": "", "differences": [], "rounding": False, "loose": ""}
     return {"outcome": outcome, "predictions": predictions} | plain | others
 
 

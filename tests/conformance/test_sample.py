@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.conformance.run import CORE, describe, judge, read_known, run_tests
+from tests.conformance.judgement import CORE, describe, judge, read_known
+from tests.conformance.run import run_tests
 
 SIZE = 300
 
