@@ -21,6 +21,7 @@ from parity.core.compare import compare
 from parity.core.errors import ParityError
 from parity.core.faults import known
 from parity.core.results import Case, Diagnosis, Environment, KnownIssue, Prediction, Subject
+from parity.core.schemas import counts_schema, written_schema
 from parity.core.tolerance import Tolerance
 from parity.formats.attributes import changed_attributes
 from parity.formats.facts import artifact_digest, changed_facts, facts
@@ -226,6 +227,13 @@ def _said(bench: Bench, conversion: Conversion) -> tuple[str, ...]:
 def upgrade_to_json(upgrade: Upgrade) -> str:
     """Write an upgrade as JSON."""
     return _adapter().dump_json(upgrade, indent=2).decode() + "\n"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of an upgrade (committed as parity/schemas/upgrade.schema.json)."""
+    schema = written_schema(_adapter(), "coreml-parity upgrade")
+    schema["properties"]["summary"] = counts_schema("Summary", UPGRADE_VERDICTS)
+    return schema
 
 
 @cache
