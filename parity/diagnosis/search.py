@@ -22,6 +22,7 @@ from parity.diagnosis.attempts import Attempts
 from parity.diagnosis.checks import checks_of
 from parity.diagnosis.outcome import Explanation, diagnosis_of, divergence_of, hop_line, what_is_left
 from parity.diagnosis.repair import Repair, badness, evidence_of, holds
+from parity.diagnosis.second_look import JudgeAgain
 from parity.diagnosis.suspects import GENERAL, SPECIFIC, Suspect
 from parity.diagnosis.suspects.precision import harmless
 from parity.diagnosis.trial import apply, repaired
@@ -108,7 +109,9 @@ def _explained(examination: Examination, search: _Search, thorough: bool) -> Exp
 def _hops(examination: Examination) -> tuple[Hop, ...]:
     from parity.diagnosis.chain import chain
 
-    return chain(examination.reference, examination.file.artifact, Tolerance(examination.tolerance))
+    candidate, artifact = examination.candidate, examination.file.artifact
+    judge = candidate.judge_again or JudgeAgain(artifact, Tolerance(examination.tolerance))
+    return chain(examination.reference, artifact, judge)
 
 
 def _fix(suspect: Suspect, examination: Examination, search: _Search) -> str:
