@@ -78,12 +78,11 @@ def _function(examination: Examination, one: Located) -> tuple[str, _Function] |
     group = group_of(examination, one)
     # Of several operations one may be missing, and what the last gives is what the module should give.
     value = one.value if alone or not group else group[-1].outputs[0]
-    pixels = examination.pixels[examination.screen[0]]
-    values = examination.candidate.values(pixels)
+    values = examination.candidate.values(examination.pixels[examination.screen[0]])
     if values is None or value not in values:
         return None
     # What was located may be inside of the formula, and says nothing of the function by itself.
-    whole = whole_of(examination, one, pixels, values) if alone else None
+    whole = whole_of(examination, one) if alone else None
     result = torch.from_numpy(np.array(values[whole.result if whole else value], np.float32))
     read = _read(values, whole.read, result) if whole else read_from_outside(values, group, result)
     precision = examination.file.artifact.precision

@@ -63,12 +63,11 @@ def examination(file: Artifact) -> Examination:
 def test_around_a_part_that_is_different_are_what_the_whole_reads_and_gives(tmp_path: Path) -> None:
     examined = examination(with_activation(nn.GELU(approximate="tanh"), tmp_path))
     (one,) = examined.divergences
-    pixels = examined.pixels[0]
-    values = examined.candidate.values(pixels)
+    values = examined.candidate.values(examined.pixels[examined.screen[0]])
     assert values is not None
     assert one.value.endswith("Tanh_output_0")
 
-    whole = whole_of(examined, one, pixels, values)
+    whole = whole_of(examined, one)
 
     assert whole is not None
     assert whole.read == ("/module/mlp/mlp.0/Add_output_0",)
@@ -81,8 +80,5 @@ def test_around_a_part_that_is_different_are_what_the_whole_reads_and_gives(tmp_
 def test_of_what_gives_the_result_itself_there_is_no_other_whole(tmp_path: Path) -> None:
     examined = examination(with_activation(nn.ReLU(), tmp_path))
     (one,) = examined.divergences
-    pixels = examined.pixels[0]
-    values = examined.candidate.values(pixels)
-    assert values is not None
 
-    assert (one.type, whole_of(examined, one, pixels, values)) == ("Relu", None)
+    assert (one.type, whole_of(examined, one)) == ("Relu", None)
