@@ -231,7 +231,8 @@ def open_backend(name: str, records: Sequence[Path], reference: Reference) -> Ba
     if file is None:
         return find_backend(name)
     named = zip(reference.images.names, reference.images.pixels, strict=True)
-    return Recorded(file, reference.model.labels, {pixels_digest(pixels): name for name, pixels in named})
+    names = {pixels_digest(pixels): name for name, pixels in named}
+    return Recorded(file, reference.model.labels, names, reference.prediction.specs)
 
 
 def with_comparison(subject: Subject, comparison: Comparison) -> Subject:

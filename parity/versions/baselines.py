@@ -27,6 +27,7 @@ from parity.core.errors import ParityError
 from parity.core.file_kinds import tell_kind
 from parity.core.noise import MACHINES
 from parity.core.schemas import first_problem, written_schema
+from parity.diagnosis.repair import as_measured
 from parity.formats.facts import ArtifactFacts, facts
 from parity.suite.images import pixels_digest
 from parity.suite.suite import ALL, Selection
@@ -117,6 +118,7 @@ def make_baseline(
     subject: Subject, artifact: Artifact, reference: Reference, prediction: Prediction, reason: str
 ) -> Baseline:
     """Make a baseline of what a backend answered just now."""
+    prediction = as_measured(reference.prediction, prediction)
     labels = prediction.labels or reference.classifier.labels
     images = {
         name: ImageAnswers(pixels_digest(pixels), _top(row, labels))

@@ -23,6 +23,7 @@ from parity.core.faults import known
 from parity.core.results import Case, Diagnosis, Environment, KnownIssue, Prediction, Subject
 from parity.core.schemas import counts_schema, written_schema
 from parity.core.tolerance import Tolerance
+from parity.diagnosis.repair import as_measured
 from parity.formats.attributes import changed_attributes
 from parity.formats.facts import artifact_digest, changed_facts, facts
 from parity.pipeline import load_entry
@@ -213,10 +214,12 @@ def changed_files(before: Artifact, now: Artifact) -> tuple[str, ...]:
 
 def _between(reference: Reference, old: Prediction, new: Prediction, tolerance: float | None) -> tuple[Case, ...]:
     """Compare the two sides with each other."""
+    old = as_measured(reference.prediction, old)
     labels = old.labels or reference.classifier.labels
     if tolerance is None or old.probabilities.shape != (len(reference.images.names), len(labels)):
         return ()
-    return compare(replace(old, labels=labels), new, Tolerance(tolerance), reference.images.names).cases
+    answered = replace(old, labels=labels, specs=reference.prediction.specs)
+    return compare(answered, new, Tolerance(tolerance), reference.images.names).cases
 
 
 def _said(bench: Bench, conversion: Conversion) -> tuple[str, ...]:
