@@ -21,7 +21,7 @@ from parity.backends.recorded import Recorded
 from parity.backends.reference import Reference
 from parity.backends.vision import vision_told
 from parity.contract.words import contract_told, unstated_told
-from parity.core.compare import compare, compare_again, with_exact_sums
+from parity.core.compare import compare, with_exact_sums
 from parity.core.errors import ParityError
 from parity.core.measuring import outputs_of
 from parity.core.results import Comparison, Prediction, Subject
@@ -30,8 +30,8 @@ from parity.core.tolerance import Tolerance, scaled, too_costly
 from parity.diagnosis.chain import guilty_hop
 from parity.diagnosis.compression_cost import allowed_for
 from parity.diagnosis.compression_twin import compressed_twin
+from parity.diagnosis.second_look import JudgeAgain, looking_again
 from parity.diagnosis.second_look import LookAgain as LookAgain
-from parity.diagnosis.second_look import looking_again
 from parity.metrics.classification.labels import tell_labels_apart
 from parity.suite.images import NOISE, are_noise, pixels_digest
 
@@ -52,6 +52,8 @@ class Judging:
     batch: how many images an artefact is given at once.
     records: files of predictions that were made elsewhere, each judged as a backend of its own.
     strict: whether a contract that nobody states is inconclusive.
+    chosen_of: what a leg of many images is allowed, with its second look, where these are some that were chosen
+    among them: hops are then judged as the leg was.
     """
 
     tolerance: Tolerance | None = None
@@ -59,6 +61,7 @@ class Judging:
     batch: int = 1
     records: tuple[Path, ...] = ()
     strict: bool = False
+    chosen_of: Tolerance | None = None
 
 
 BY_DEFAULT = Judging()
@@ -148,7 +151,10 @@ def judge_prediction(
     if comparison.verdict == "fail":
         costly = too_costly(artifact.precision, allowed, comparison.max_abs_diff)
         judged = replace(judged, reason="; ".join(filter(None, (judged.reason, costly))))
-        judged = replace(judged, guilty_hop=guilty_hop(reference, artifact, backend, comparison))
+        again = _judge_again(reference, artifact, allowed)
+        if judging.chosen_of:
+            again = replace(again, allowed=judging.chosen_of, images=0)
+        judged = replace(judged, guilty_hop=guilty_hop(reference, artifact, backend, comparison, again))
         # Core ML's dictionary binds a number to its name; a list of names beside an array may be in a wrong order.
         if comparison.cases and candidate.labels and candidate.top1 is None:
             apart = tell_labels_apart("the file", candidate.labels, reference.model.labels)
@@ -161,14 +167,12 @@ def compared(reference: Reference, artifact: Artifact, candidate: Prediction, al
 
     Where what rounding costs one image cannot be measured, what was compared stands.
     """
-    names, second = reference.images.names, allowed.second
-    comparison = compare(reference.prediction, candidate, allowed, names)
-    if comparison.verdict != "fail" or second is None or not comparison.cases:
-        return comparison
-    answers, apart = reference.numbers
-    again = second_look(reference.model, artifact, allowed)
-    cases = again(comparison.cases, reference.images.pixels, answers, apart)
-    return compare_again(reference.prediction, comparison, cases, second.measured)
+    comparison = compare(reference.prediction, candidate, allowed, reference.images.names)
+    return _judge_again(reference, artifact, allowed)(reference, comparison)
+
+
+def _judge_again(reference: Reference, artifact: Artifact, allowed: Tolerance) -> JudgeAgain:
+    return JudgeAgain(artifact, allowed, len(reference.images.names), own_cost)
 
 
 def second_look(model: Model, artifact: Artifact, allowed: Tolerance) -> LookAgain:
@@ -227,7 +231,8 @@ def open_backend(name: str, records: Sequence[Path], reference: Reference) -> Ba
     if file is None:
         return find_backend(name)
     named = zip(reference.images.names, reference.images.pixels, strict=True)
-    return Recorded(file, reference.model.labels, {pixels_digest(pixels): name for name, pixels in named})
+    names = {pixels_digest(pixels): name for name, pixels in named}
+    return Recorded(file, reference.model.labels, names, reference.prediction.specs)
 
 
 def with_comparison(subject: Subject, comparison: Comparison) -> Subject:

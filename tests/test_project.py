@@ -111,9 +111,10 @@ def test_the_schemas_are_shipped() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     (pattern,) = project["tool"]["setuptools"]["package-data"]["parity"]
 
-    assert {path.name for path in (ROOT / "parity").glob(pattern)} == {
-        f"{name}.schema.json" for name in ("audit", "calibration", "doctor", "matrix", "record", "results", "suite")
-    }
+    assert sorted(path.name.removesuffix(".schema.json") for path in (ROOT / "parity").glob(pattern)) == [
+        *("audit", "baseline", "bisection", "calibration", "cases", "doctor", "drift", "matrix", "record"),
+        *("results", "run-diff", "suite", "upgrade"),
+    ]
 
 
 # Makefile, .ci/run and workflow

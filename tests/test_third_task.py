@@ -135,7 +135,7 @@ def test_numbers_of_any_size_are_no_noise_of_the_reference(tmp_path: Path, monke
 
 
 @pytest.mark.filterwarnings("ignore:You are using the legacy TorchScript-based ONNX export")
-def test_of_two_outputs_no_cause_is_looked_for_and_that_is_said(tmp_path: Path, monkeypatch: Any) -> None:
+def test_of_two_outputs_the_one_that_fails_says_why(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setitem(METRICS, "dense", DENSE)
     two = (OutputSpec("mask", "dense"), OutputSpec("edges", "dense"))
     right, wrong = (headed(lambda x, by=by: (torch.sigmoid(x), by * x), *two) for by in (1.0, 2.0))
@@ -143,5 +143,6 @@ def test_of_two_outputs_no_cause_is_looked_for_and_that_is_said(tmp_path: Path, 
     (subject,) = check(right, exported(wrong, tmp_path), pictures(), ["onnxruntime"]).subjects
 
     assert subject.verdict == "fail"
-    assert subject.diagnoses == ()
-    assert subject.unexplained == "causes are looked for in models of one output, and this one has 2"
+    assert [(d.fault, d.confirmed) for d in subject.diagnoses] == [("g-scale", True)]
+    assert subject.diagnoses[0].message.startswith("Through output `edges`: `/Mul_1` (Mul) multiplies by 2")
+    assert subject.unexplained == ""

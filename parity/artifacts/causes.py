@@ -14,7 +14,7 @@ from conversion.guards.torch_defaults import with_torch_defaults
 from parity.artifacts.answers import choose_backend
 from parity.backends import RECORDED, backends_for, find_backend
 from parity.backends.bound import bind
-from parity.backends.recorded import source_of
+from parity.backends.recorded import check_one_output, of_task, source_of
 from parity.backends.reference import Reference, make_reference
 from parity.contract.settle import settled
 from parity.core.environment import environment
@@ -93,6 +93,7 @@ def look_into(
 
 def recorded_answers(file: Path, artifact: Artifact, reference: Reference) -> tuple[Prediction, ...]:
     """Read all that was recorded of an artefact for the reference's images, by name, whatever the pixels."""
+    check_one_output(file, reference.prediction.specs)
     digest, content = artifact_digest(artifact), read_records(file)
     matching = [r for r in content.records if r.artifact.sha256 == digest]
     matching = matching or [r for r in content.records if r.artifact.name == artifact.path.name][:1]
@@ -122,13 +123,14 @@ def _answers(file: Path, record: Record, platform: str, reference: Reference) ->
     rows = [_row(answer.probabilities, labels) for answer in answers]
     named = tuple(answer.label for answer in answers if answer.label is not None)
     shown = [answer.pixels for answer in answers]
-    return Prediction(
+    recorded = Prediction(
         np.array(rows, np.float64),
         labels,
         named if len(named) == len(answers) else None,
         source_of(record, platform),
         same_pixels=shown == [pixels_digest(pixels) for pixels in reference.images.pixels],
     )
+    return of_task(recorded, reference.prediction.specs)
 
 
 def _row(answer: Any, labels: Sequence[str] | None) -> list[float]:

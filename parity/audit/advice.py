@@ -13,6 +13,7 @@ from PIL import ImageOps
 from conversion.classifier import Preprocessing
 from conversion.images import to_pixels
 from conversion.routes import ROUTES
+from conversion.task import PROBABILITIES
 from parity.audit.bench import Bench, Broken, MutantRun, attempted
 from parity.audit.findings import Advice
 from parity.audit.probes import KINDS
@@ -55,7 +56,9 @@ def _images(run: MutantRun, on_probes: Prediction | Broken) -> Iterator[Advice]:
         apart = 1.0 if case is None or case.max_abs_diff is None else case.max_abs_diff
         if (case is None or case.verdict in FAILING_CASES) and apart > CLEARLY * bench.tolerance.probability:
             shown[kind] = max(shown.get(kind, 0.0), apart)
-    if "classes" in hinted:
+    # Of labels that are judged apart each has its numbers on every image, and no image is of one class.
+    of_one_class = bench.original.reference.prediction.measured[0].kind == PROBABILITIES
+    if "classes" in hinted and of_one_class:
         yield _classes(run, shown)
         return
     chosen = next((kind for kind in (*hinted, *KINDS) if kind in shown), None)
@@ -94,7 +97,7 @@ def _batch_shows(run: MutantRun) -> bool:
     bench = run.bench
     reference = bench.original.reference
     names, pixels = reference.images.names[:2], reference.images.pixels[:2]
-    expected = Prediction(reference.prediction.probabilities[:2], reference.prediction.labels)
+    expected = reference.prediction.of(slice(2))
     good = attempted(lambda: find_backend(bench.backend).load(bench.original.artifact, 2)(pixels))
     bad = attempted(lambda: run.load(2)(pixels))
     return _tells(bench, expected, good, bad, names)

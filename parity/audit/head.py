@@ -1,33 +1,62 @@
-"""Faults in what is done to the logits: softmax missing, doubled, over the wrong axis; another temperature."""
+"""Faults in what is done to the logits: softmax missing, doubled, over the wrong axis; another temperature.
+
+Where labels are judged apart it is sigmoid that is missing or doubled.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
 
+from conversion.task import LABELS_APART
 from parity.audit.mutant import Mutant, Original, none
 from parity.formats.editing import Editable
 from parity.formats.graph import Operation
 
-FAULTS = ("head-softmax-missing", "head-softmax-twice", "head-softmax-axis", "head-temperature")
+_SOFTMAX = ("head-softmax-missing", "head-softmax-twice", "head-softmax-axis")
+_SIGMOID = ("head-sigmoid-missing", "head-sigmoid-twice")
+FAULTS = (*_SOFTMAX, *_SIGMOID, "head-temperature")
+# What may stand behind the operation that gives the answer.
+_BEHIND = ("cast", "identity", "reshape", "squeeze", "expanddims", "unsqueeze", "flatten")
 
 
 def mutants(original: Original) -> Iterator[Mutant]:
-    """Change the last softmax, and the logits in front of it."""
+    """Change what makes probabilities of the logits, and the logits in front of it."""
+    apart = original.reference.prediction.measured[0].kind == LABELS_APART
+    yield from _sigmoid(original) if apart else _softmax(original)
+    for fault in _SOFTMAX if apart else _SIGMOID:
+        yield from none(fault, f"labels are {'' if apart else 'not '}judged apart")
+    if not original.kernels:
+        yield from none("head-temperature", "no operation has learnt weights")
+        return
+    operation, _ = original.kernels[-1]
+    yield Mutant("head-temperature", "logits halved", remedies=("unsure",), edit=partial(_halve, operation))
+
+
+def _sigmoid(original: Original) -> Iterator[Mutant]:
+    last = next((o for o in reversed(original.behind) if o.plain_type not in _BEHIND), None)
+    if last is None or not _is_sigmoid(last):
+        for fault in _SIGMOID:
+            yield from none(fault, "the file does not end with sigmoid")
+        return
+    yield Mutant(_SIGMOID[0], "sigmoid taken out", edit=lambda model: model.bypass(last.name))
+    yield Mutant(_SIGMOID[1], "sigmoid done twice", edit=lambda model: model.repeat(last.name))
+
+
+def _is_sigmoid(operation: Operation) -> bool:
+    return operation.plain_type == "sigmoid" or "activation.sigmoid" in operation.attributes
+
+
+def _softmax(original: Original) -> Iterator[Mutant]:
     softmaxes = [operation for operation in original.behind if operation.plain_type.startswith("softmax")]
     if not softmaxes:
-        for fault in FAULTS[:3]:
+        for fault in _SOFTMAX:
             yield from none(fault, "the file has no softmax")
     else:
         last = softmaxes[-1]
-        yield Mutant(FAULTS[0], "softmax taken out", edit=lambda model: model.bypass(last.name))
-        yield Mutant(FAULTS[1], "softmax done twice", edit=lambda model: model.repeat(last.name))
-        yield Mutant(FAULTS[2], "softmax over the images", edit=partial(_over_images, last))
-    if not original.kernels:
-        yield from none(FAULTS[3], "no operation has learnt weights")
-        return
-    operation, _ = original.kernels[-1]
-    yield Mutant(FAULTS[3], "logits halved", remedies=("unsure",), edit=partial(_halve, operation))
+        yield Mutant(_SOFTMAX[0], "softmax taken out", edit=lambda model: model.bypass(last.name))
+        yield Mutant(_SOFTMAX[1], "softmax done twice", edit=lambda model: model.repeat(last.name))
+        yield Mutant(_SOFTMAX[2], "softmax over the images", edit=partial(_over_images, last))
 
 
 def _over_images(softmax: Operation, model: Editable) -> None:

@@ -7,7 +7,7 @@ predictions have nothing to do with each other.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -24,6 +24,7 @@ from parity.suite.images import pixels_digest
 
 if TYPE_CHECKING:
     from conversion import Artifact
+    from conversion.task import OutputSpec
     from parity.backends import Predict
     from parity.suite.records import Record, RecordedPrediction
 
@@ -36,12 +37,14 @@ _ABOUT = About("", "a record")
 class Recorded:
     """Serve one file of records as a backend, for all formats: whatever was run elsewhere may be in it.
 
-    labels: the classifier's. names: digest of pixels -> image, for messages.
+    labels: the classifier's. names: digest of pixels -> image, for messages. specs: of another task's outputs;
+    empty for a classifier.
     """
 
     file: Path
     labels: tuple[str, ...]
     names: Mapping[str, str]
+    specs: tuple[OutputSpec, ...] = ()
     FORMATS: tuple[str, ...] = get_args(Format)
     ABOUT: About = _ABOUT
 
@@ -58,6 +61,7 @@ class Recorded:
         """
         from parity.suite.records import read_records
 
+        check_one_output(self.file, self.specs)
         file = read_records(self.file)
         record = self._record_of(artifact, file.records)
         self._check_labels(record.predictions[0])
@@ -74,7 +78,7 @@ class Recorded:
                     f"{strange[0]} first (it has {recorded}{', ...' if len(by_pixels) > 3 else ''}); record again "
                     "from the same images, best as PNG files of the model's size"
                 )
-            return _prediction([by_pixels[digest] for digest in digests], source)
+            return of_task(_prediction([by_pixels[digest] for digest in digests], source), self.specs)
 
         return predict
 
@@ -114,6 +118,21 @@ class Recorded:
 def source_of(record: Record, platform: str) -> str:
     """Say who gave the answers, on which unit and system."""
     return str(RecordedBy(record.backend, record.compute_unit, platform))
+
+
+def check_one_output(file: Path, specs: Sequence[OutputSpec]) -> None:
+    """Refuse a record for a model of several outputs, of which it would hold one."""
+    if len(specs) > 1:
+        outputs = ", ".join(spec.name for spec in specs)
+        raise ParityError(
+            f"{file}: a record holds the numbers of one output, and the model has {len(specs)} ({outputs}); check "
+            "the file here, without a record"
+        )
+
+
+def of_task(answers: Prediction, specs: Sequence[OutputSpec]) -> Prediction:
+    """Give recorded numbers the name that a task has for its one output; a classifier's have it. specs: its own."""
+    return replace(answers, outputs={spec.name: answers.probabilities for spec in specs}) if specs else answers
 
 
 def _prediction(recorded: Sequence[RecordedPrediction], source: str) -> Prediction:

@@ -11,7 +11,7 @@ from conversion.files.regular_files import why_no_file
 from conversion.files.suffixes import IMAGE_SUFFIXES, MODEL_SUFFIXES
 
 # Name of a schema -> what such a file is, and who takes it.
-_WRITTEN: Mapping[str, str] = {
+WRITTEN: Mapping[str, str] = {
     "parity-run": "results of a run, which `parity judge` and `parity compare-runs` take",
     "parity-cases": "the cases of a run over images, which `parity merge` takes",
     "parity-record": "predictions made elsewhere, which `parity check --record` takes",
@@ -44,7 +44,7 @@ def tell_kind(path: Path, wanted: str = "") -> str:
         return ""
     suffix = path.suffix.lower()
     if schema:
-        return _WRITTEN.get(schema, f"a file of schema {schema}")
+        return WRITTEN.get(schema, f"a file of schema {schema}")
     if suffix in IMAGE_SUFFIXES:
         return "an image"
     if suffix in MODEL_SUFFIXES:

@@ -14,9 +14,11 @@ def written_schema(adapter: TypeAdapter[Any], title: str) -> dict[str, Any]:
     """Make the JSON schema of what an adapter writes: every key is there, and no other."""
     schema = adapter.json_schema(mode="serialization")
     for table in (schema, *schema["$defs"].values()):
-        # What has a default in Python is written all the same, and nothing else is.
-        table["required"] = list(table["properties"])
-        table["additionalProperties"] = False
+        # One of several tables has no keys of its own.
+        if "properties" in table:
+            # What has a default in Python is written all the same, and nothing else is.
+            table["required"] = list(table["properties"])
+            table["additionalProperties"] = False
     return {"$schema": DIALECT, **schema, "title": title}
 
 

@@ -138,10 +138,10 @@ class Candidate:
         one, other = (np.asarray(p.probabilities, np.float64) for p in (here, judged_by))
         if one.shape != other.shape:
             return True
-        if here.labels and self.prediction.labels and here.labels != self.prediction.labels:
-            if set(here.labels) != set(self.prediction.labels):
+        if here.labels and judged_by.labels and here.labels != judged_by.labels:
+            if set(here.labels) != set(judged_by.labels):
                 return True
-            other = other[:, [self.prediction.labels.index(label) for label in here.labels]]
+            other = other[:, [judged_by.labels.index(label) for label in here.labels]]
         with np.errstate(invalid="ignore"):
             apart = np.abs(one - other)
         size = max(1.0, float(np.nanmax(np.abs(other), initial=0.0)))

@@ -22,6 +22,7 @@ from parity.diagnosis.outcome import Explanation
 from parity.diagnosis.repair import holds
 from parity.diagnosis.search import explain
 from parity.diagnosis.second_look import judging_again
+from parity.diagnosis.several_outputs import NONE_FAILS, failing_views, merged
 
 if TYPE_CHECKING:
     from conversion import Artifact
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 # What the search for causes may take, for one artefact.
 SECONDS = 60.0
-SEVERAL_OUTPUTS = "causes are looked for in models of one output, and this one has {}"
 SEARCH_BROKE = "the search for causes broke, which is a bug of coreml-parity; `parity explain --verbose` says where"
 
 
@@ -61,9 +61,8 @@ class Explainer:
         """Return the subject with its diagnoses: causes of a failure, and what looks like one and is none."""
         if not self.wanted or not reference.images.names:
             return subject
-        if (count := len(reference.prediction.measured)) > 1:
-            why = SEVERAL_OUTPUTS.format(count)
-            return replace(subject, unexplained=why) if subject.verdict in ("fail", "error") else subject
+        if len(reference.prediction.measured) > 1:
+            return self._through_outputs(subject, reference, artifact, prediction, batch)
         # Inconclusive without an answer: which output holds it is not known.
         unread = subject.verdict == "inconclusive" and prediction is None
         if not unread and subject.verdict not in ("fail", "error", *(("pass",) if self.thorough else ())):
@@ -84,6 +83,24 @@ class Explainer:
             return replace(subject, unexplained=SEARCH_BROKE)
         self._known.append((subject, explanation))
         return explained(self._with_comparison(subject, reference, prediction), explanation)
+
+    def _through_outputs(
+        self,
+        subject: Subject,
+        reference: Reference,
+        artifact: Artifact,
+        prediction: Prediction | None,
+        batch: int,
+    ) -> Subject:
+        """Explain each output that fails by itself, in its share of the time."""
+        if subject.verdict not in ("fail", "error"):
+            return subject
+        views = failing_views(subject, reference, artifact, prediction)
+        if not views:
+            return replace(subject, unexplained=NONE_FAILS)
+        each = replace(self, seconds=self.seconds / len(views))
+        one_by_one = [each(view.subject, view.reference, view.artifact, view.prediction, batch) for view in views]
+        return merged(subject, views, one_by_one)
 
     def _with_comparison(self, subject: Subject, reference: Reference, prediction: Prediction | None) -> Subject:
         """Say what was compared, where it is asked how the search knows."""
@@ -147,7 +164,7 @@ def _files(reference: Reference) -> tuple[Path, ...]:
 
 def _alike(one: Subject, other: Subject) -> bool:
     """Say whether two runtimes of one file fail alike: the file is then at fault, not they."""
-    if len(one.cases) != len(other.cases) or one.verdict != other.verdict:
+    if len(one.cases) != len(other.cases) or one.verdict != other.verdict or one.outputs != other.outputs:
         return False
     allowed = max(one.tolerance or 0.0, other.tolerance or 0.0)
     pairs = [(a.max_abs_diff, b.max_abs_diff) for a, b in zip(one.cases, other.cases, strict=True)]

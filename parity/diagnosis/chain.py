@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,11 +17,14 @@ from parity.backends.pytorch import named
 from parity.backends.reference import Reference
 from parity.core.compare import compare
 from parity.core.noise import WRAPPER
-from parity.core.results import Comparison, Prediction
+from parity.core.results import FAILING_CASES, Case, Comparison, Prediction
+from parity.core.second_look import excused_told
+from parity.core.tally import tally_of
 from parity.core.tolerance import Tolerance
 from parity.diagnosis.heads import activation_of
+from parity.diagnosis.repair import holds, only
+from parity.diagnosis.second_look import JudgeAgain
 from parity.formats import format_of
-from parity.suite.images import ImageSet
 
 if TYPE_CHECKING:
     from conversion import Artifact, Model
@@ -46,37 +49,38 @@ class Hop:
 
 
 def chain(
-    reference: Reference, artifact: Artifact, allowed: Tolerance | None = None, slow: bool = False
+    reference: Reference, artifact: Artifact, judge: JudgeAgain | None = None, slow: bool = False
 ) -> tuple[Hop, ...]:
     """Compare every hop of the route to an artefact with PyTorch, in order.
 
-    allowed: what the artefact itself may differ by; None chooses by format and precision. slow: ask onnx.reference
-    for all images too, which else is asked for the first alone.
+    judge: how the artefact itself is judged; None chooses by format and precision. slow: ask onnx.reference for all
+    images too, which else is asked for the first alone.
     """
-    return tuple(_hops(reference, artifact, allowed, slow))
+    return tuple(_hops(reference, artifact, judge, slow))
 
 
-def _hops(reference: Reference, artifact: Artifact, allowed: Tolerance | None, slow: bool) -> Iterator[Hop]:
-    yield _judged(reference, wrapped(reference), Tolerance(WRAPPER), lambda: _plain_torch(reference.model))
+def _hops(reference: Reference, artifact: Artifact, judge: JudgeAgain | None, slow: bool) -> Iterator[Hop]:
+    plain = JudgeAgain(artifact, Tolerance(WRAPPER))
+    yield _judged(reference, wrapped(reference), plain, lambda: _plain_torch(reference.model))
     for step in (_opened(artifact.intermediate, reference), artifact):
         if step is not None:
-            own = allowed if allowed and step is artifact else _widest(reference, step)
+            own = judge if judge and step is artifact else list(_by_default(reference, step))[-1]
             hops = _rewritten if format_of(step).RUNTIME_REWRITES else _evaluated
             yield from hops(reference, step, own, slow)
 
 
-def _rewritten(reference: Reference, artifact: Artifact, own: Tolerance, slow: bool) -> Iterator[Hop]:
+def _rewritten(reference: Reference, artifact: Artifact, own: JudgeAgain, slow: bool) -> Iterator[Hop]:
     """Run a file in ONNX Runtime as it is, then with its graph rewritten, and in onnx.reference."""
     yield _judged(reference, UNOPTIMISED, own, lambda: unoptimised(artifact))
     yield _judged(reference, OPTIMISED, own, lambda: find_backend("onnxruntime").load(artifact))
-    asked = reference if slow else _only(reference, 0)
+    asked = reference if slow else only(reference, [0])
     yield _judged(asked, NUMPY, own, lambda: find_backend("onnx-reference").load(artifact))
 
 
-def _evaluated(reference: Reference, artifact: Artifact, own: Tolerance, slow: bool) -> Iterator[Hop]:
+def _evaluated(reference: Reference, artifact: Artifact, own: JudgeAgain, slow: bool) -> Iterator[Hop]:
     """Run a file in the evaluator, in fp32 first where it rounds, and in Apple's runtime."""
     if _rounds(artifact):
-        yield _judged(reference, f"{artifact.format} in fp32", own, lambda: in_fp32(artifact))
+        yield _judged(reference, f"{artifact.format} in fp32", own.in_fp32, lambda: in_fp32(artifact))
     name = f"{artifact.format} in {artifact.precision}"
     yield _judged(reference, name, own, lambda: find_backend("coreml-evaluator").load(artifact))
     native = find_backend("coreml-native")
@@ -91,11 +95,15 @@ def _rounds(artifact: Artifact) -> bool:
     return artifact.precision == "fp16" and format_of(artifact).HAS_COMPUTE_PRECISION
 
 
-def _widest(reference: Reference, artifact: Artifact) -> Tolerance:
-    return list(reference.tolerances(artifact))[-1]
+def _by_default(reference: Reference, artifact: Artifact) -> Iterator[JudgeAgain]:
+    """Judge a file by what its format and precision are allowed, by the strictest first."""
+    for allowed in reference.tolerances(artifact):
+        second = reference.with_second_look(allowed, artifact.precision)
+        yield JudgeAgain(artifact, second, len(reference.images.names))
 
 
-def _judged(reference: Reference, name: str, allowed: Tolerance, load: Callable[[], Predict]) -> Hop:
+def _judged(reference: Reference, name: str, judge: JudgeAgain, load: Callable[[], Predict]) -> Hop:
+    allowed = judge.allowed
     try:
         candidate = load()(reference.images.pixels)
     except CannotRunError as error:
@@ -103,38 +111,61 @@ def _judged(reference: Reference, name: str, allowed: Tolerance, load: Callable[
     except Exception as error:  # of whatever class: one hop that breaks must not hide the others
         said = " ".join(str(error).split()) or type(error).__name__
         return Hop(name, "error", tolerance=allowed.probability, reason=said)
-    comparison = compare(reference.prediction, candidate, allowed, reference.images.names)
+    comparison = judge(reference, compare(reference.prediction, candidate, allowed, reference.images.names))
     verdict: Literal["pass", "fail"] = "fail" if comparison.verdict == "fail" else "pass"
-    return Hop(name, verdict, comparison.max_abs_diff, allowed.probability, comparison.reason)
+    beyond, measured = tally_of(comparison.cases).excused, allowed.second.measured if allowed.second else 0
+    excused = excused_told(beyond, len(comparison.cases), allowed.distance, measured)
+    return Hop(name, verdict, comparison.max_abs_diff, allowed.probability, comparison.reason or excused)
 
 
-def guilty_hop(reference: Reference, artifact: Artifact, backend: str, failed: Comparison) -> str:
+def guilty_hop(
+    reference: Reference, artifact: Artifact, backend: str, failed: Comparison, judge: JudgeAgain | None = None
+) -> str:
     """Name the first hop of a failing chain whose result is not PyTorch's: `onnx -> neuralnetwork`, say.
 
-    Looks at the worst image alone, which fails by definition, so that slow runtimes can be asked.
+    Looks at the worst image alone, which fails by definition, so that slow runtimes can be asked; where each is
+    excused and they are too many, at as many of these as are too many. judge: how the artefact is judged, and each
+    hop alike; None: by the tolerance alone.
     """
     if not failed.cases:
         return ""
-    apart = [float("inf") if case.max_abs_diff is None else case.max_abs_diff for case in failed.cases]
-    worst = _only(reference, int(np.argmax(apart)))
-    allowed = (Tolerance(failed.tolerance),)
+    judge = judge or JudgeAgain(artifact, Tolerance(failed.tolerance))
+    if not judge.images:
+        looked = judge(reference, failed)
+        if holds(looked):
+            # By how many are excused it fails, which these are too few to tell: the tolerance alone is left.
+            judge = replace(judge, allowed=Tolerance(failed.tolerance))
+        failed = failed if holds(looked) else looked
+    shown = only(reference, _telling(failed, judge))
     last = f"torch -> {artifact.format}"
     if artifact.intermediate:
         intermediate = _opened(artifact.intermediate, reference)
         if intermediate is None or not _agrees(
-            worst, reference.tolerances(intermediate), lambda: _loaded("onnxruntime", intermediate)
+            shown, _by_default(reference, intermediate), lambda: _loaded("onnxruntime", intermediate)
         ):
             return "torch -> onnx"
         last = f"onnx -> {artifact.format}"
-    if backend == "onnxruntime" and _agrees(worst, allowed, lambda: unoptimised(artifact)):
+    if backend == "onnxruntime" and _agrees(shown, [judge], lambda: unoptimised(artifact)):
         return f"{UNOPTIMISED} -> {OPTIMISED}"
     # Where another runtime of the same file agrees with PyTorch, the file is right and the first runtime is wrong.
     for other in backends_for(artifact.format):
-        if other != backend and _agrees(worst, allowed, lambda other=other: _loaded(other, artifact)):  # type: ignore[misc]
+        if other != backend and _agrees(shown, [judge], lambda other=other: _loaded(other, artifact)):  # type: ignore[misc]
             return f"{artifact.format} file -> {backend}"
-    if _rounds(artifact) and _agrees(worst, allowed, lambda: in_fp32(artifact)):
+    if _rounds(artifact) and _agrees(shown, [judge.in_fp32], lambda: in_fp32(artifact)):
         return f"{artifact.format} in fp32 -> {artifact.format} in fp16"
     return last
+
+
+def _telling(failed: Comparison, judge: JudgeAgain) -> list[int]:
+    """Choose the images that a failing comparison fails by: the worst that fails, or the worst that are excused."""
+    worst_first = sorted(range(len(failed.cases)), key=lambda place: -_apart(failed.cases[place]))
+    failing = [place for place in worst_first if failed.cases[place].verdict in FAILING_CASES]
+    excused = [place for place in worst_first if failed.cases[place].own_allowed is not None]
+    return failing[:1] or excused[: judge.most_excused + 1] or worst_first[:1]
+
+
+def _apart(case: Case) -> float:
+    return float("inf") if case.max_abs_diff is None else case.max_abs_diff
 
 
 def unoptimised(artifact: Artifact) -> Predict:
@@ -197,14 +228,16 @@ def _loaded(backend: str, artifact: Artifact) -> Predict:
     return module.load(artifact)
 
 
-def _agrees(reference: Reference, allowed: Iterable[Tolerance], load: Callable[[], Predict]) -> bool:
-    """Say whether a hop agrees with PyTorch by one of the tolerances; one that cannot run or breaks does not."""
+def _agrees(reference: Reference, judges: Iterable[JudgeAgain], load: Callable[[], Predict]) -> bool:
+    """Say whether a hop agrees with PyTorch as one of these judges; one that cannot run or breaks does not."""
     try:
         candidate = load()(reference.images.pixels)
     except Exception:  # of whatever class: who was only asked for an opinion must not end the run
         return False
-    names = reference.images.names
-    return any(compare(reference.prediction, candidate, one, names).verdict != "fail" for one in allowed)
+    expected, names = reference.prediction, reference.images.names
+    return any(
+        judge.excuses(judge(reference, compare(expected, candidate, judge.allowed, names))) for judge in judges
+    )
 
 
 def _opened(path: Path | None, reference: Reference) -> Artifact | None:
@@ -214,9 +247,3 @@ def _opened(path: Path | None, reference: Reference) -> Artifact | None:
         return bind(artifact, reference.model.task) if artifact and reference.prediction.specs else artifact
     except ConversionError:
         return None
-
-
-def _only(reference: Reference, index: int) -> Reference:
-    one = slice(index, index + 1)
-    images = ImageSet(reference.images.names[one], reference.images.pixels[one])
-    return Reference(reference.model, images, reference.prediction.of(one))

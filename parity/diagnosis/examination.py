@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from conversion import Model
+    from parity.diagnosis.align import Alignment
     from parity.diagnosis.compression import Compression
     from parity.diagnosis.types import Located, WeightFinding
     from parity.diagnosis.weights import WeightAudit
@@ -120,6 +121,27 @@ class Examination:
     def is_located(self) -> bool:
         """Whether it is known already where the two part, so that asking costs nothing."""
         return bool({"divergences", "first_divergence"} & vars(self).keys())
+
+    @cached_property
+    def alignment(self) -> Alignment | None:
+        """Which of the file's values are PyTorch's, on the worst image; behind what was located they may be again.
+
+        None where one of the two sides cannot be seen inside.
+        """
+        return self.failures.attempt("the alignment of the two sides", self._aligned, lambda error: None)
+
+    def _aligned(self) -> Alignment | None:
+        from conversion.deployed import pixels_to_tensor
+        from parity.diagnosis.align import BothSides, Parting, align, image_values
+
+        program, graph, pixels = self.torch.program, self.file.graph, self.pixels[self.screen[0]]
+        values = self.candidate.values(pixels)
+        if program is None or graph is None or values is None:
+            return None
+        forks = {one.number: Parting(one.value, one.number) for one in self.divergences if one.number >= 0}
+        image = pixels_to_tensor(pixels[None])
+        sides = BothSides(program, image, graph, image_values(values, graph), self.file.artifact.precision)
+        return align(sides, tuple(forks.values()))
 
     @cached_property
     def first_divergence(self) -> Located | None:

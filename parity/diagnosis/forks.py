@@ -64,7 +64,7 @@ def input_fork(sides: BothSides) -> Fork:
 
 def fork_at(sides: BothSides, alignment: Alignment, unsound: Sequence[Operation], parting: Parting) -> Fork:
     """Find the operation that is to blame for a parting."""
-    steps = _steps_behind(sides.program, alignment, parting.source)
+    steps = steps_behind(sides.program, alignment, parting.source)
     producer = sides.graph.producers().get(parting.value)
     if parting.value in alignment.explained or producer is None:
         # The value itself is sound; what PyTorch makes of it is what the artefact lacks.
@@ -82,7 +82,7 @@ def missing_end(sides: BothSides, alignment: Alignment) -> Fork:
     """Blame the end of an artefact whose operations are all sound, and whose answer is not PyTorch's."""
     graph, program = sides.graph, sides.program
     producer = graph.producers()[graph.output]
-    steps = _steps_behind(program, alignment, program.output)
+    steps = steps_behind(program, alignment, program.output)
     return Fork(Parting(graph.output, program.output), (producer,), producer, steps, "missing operation")
 
 
@@ -155,7 +155,7 @@ def _is_power_of(value: torch.Tensor, expected: torch.Tensor) -> bool:
     return False
 
 
-def _steps_behind(program: Program, alignment: Alignment, source: int) -> tuple[Step, ...]:
+def steps_behind(program: Program, alignment: Alignment, source: int) -> tuple[Step, ...]:
     """List PyTorch's operations from the last values that the artefact has up to one that it should have."""
     pending, steps = [source], dict[int, Step]()
     while pending:

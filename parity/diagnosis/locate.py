@@ -11,14 +11,14 @@ from parity.core.noise import OPERATION_FACTOR, OPERATION_FLOORS
 from parity.diagnosis.agreement import Noise, excess
 from parity.diagnosis.align import Alignment, BothSides, Parting, align, image_values, stand_in
 from parity.diagnosis.difference import describe
-from parity.diagnosis.forks import Fork, final_fork, fork_at, input_fork, missing_end
+from parity.diagnosis.forks import Fork, final_fork, fork_at, input_fork, missing_end, steps_behind
 from parity.diagnosis.heads import activation_of
 from parity.diagnosis.partings import part, unexplained
 from parity.diagnosis.recording import record
 from parity.diagnosis.source import Program
 from parity.diagnosis.types import WRAPPER, Difference, Located
 from parity.formats.graph import Graph, read_graph
-from parity.formats.trace import open_trace
+from parity.formats.trace import Trace, open_trace
 
 if TYPE_CHECKING:
     from conversion import Artifact
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _KEPT = 4_000_000
 # More faults than anybody repairs at once; behind so many the rest of the network says no more.
 MOST = 12
+# Rounding of so many operations in a row, added up, is as much as a fault that is small.
+STRETCH = 14
 # Enough for the first to be among them: they come about in their order, and each takes an alignment.
 FIRST = 3
 
@@ -43,15 +45,36 @@ def divergences(
     """Name all such operations, in the order of the artefact; behind each, PyTorch goes on from its result.
 
     images: others than the reference's. optimised: see open_trace. most: behind so many, no more are looked for.
+    Where none is found, values that are the same after a long stretch that is not are no longer taken for sound.
     """
-    import torch
-
-    from conversion.deployed import deployed_module, pixels_to_tensor
-
     shown = (images or reference.images).pixels
     if not len(shown):
         return ()
     graph, trace = read_graph(artifact), open_trace(artifact, optimised)
+    forks = _forks(reference, artifact, shown, (graph, trace), most, doubtful=False)
+    if not any(fork.images for fork in forks):
+        forks = _forks(reference, artifact, shown, (graph, trace), min(most, FIRST), doubtful=True)
+        # What such a stretch excuses is small: a value of another shape is an operation of another place.
+        forks = [fork for fork in forks if all(value.shape == expected.shape for value, expected in fork.pairs)]
+    head = activation_of(reference.model.task.outputs[0])
+    located = [_located(fork, graph, head) for fork in forks if fork.images]
+    return tuple(sorted(located, key=lambda one: one.index))
+
+
+def _forks(
+    reference: Reference,
+    artifact: Artifact,
+    shown: np.ndarray,
+    file: tuple[Graph, Trace],
+    most: int,
+    doubtful: bool,
+) -> list[Fork]:
+    """Walk through images, uint8 [N, H, W, 3], one after the other; file: its operations, and what shows values."""
+    import torch
+
+    from conversion.deployed import deployed_module, pixels_to_tensor
+
+    graph, trace = file
     program: Program | None = None
     forks: list[Fork] = []
     noise: dict[int, Noise] | None = None
@@ -63,21 +86,22 @@ def divergences(
         with torch.inference_mode():
             sides = BothSides(program, image, graph, image_values(arrays, graph), artifact.precision)
             del arrays
-            alignment, last = _walk_through(sides, forks, noise, most)
+            alignment, last = _walk_through(sides, forks, noise, most, doubtful)
             noise = noise or {n: expected.noise for n, expected in alignment.expected.items()}
             for fork in (*forks, *([last] if last else [])):
                 _note(fork, alignment, sides, number)
         if last:
             forks.append(last)
-    head = activation_of(reference.model.task.outputs[0])
-    located = [_located(fork, graph, head) for fork in forks if fork.images]
-    return tuple(sorted(located, key=lambda one: one.index))
+    return forks
 
 
 def _walk_through(
-    sides: BothSides, forks: list[Fork], noise: Mapping[int, Noise] | None, most: int
+    sides: BothSides, forks: list[Fork], noise: Mapping[int, Noise] | None, most: int, doubtful: bool
 ) -> tuple[Alignment, Fork | None]:
-    """Walk through one image, adding to `forks` wherever the two part there; what parts for good comes apart."""
+    """Walk through one image, adding to `forks` wherever the two part there; what parts for good comes apart.
+
+    doubtful: what rounding costs a long stretch of operations excuses none of them.
+    """
     program, graph = sides.program, sides.graph
     while True:
         partings = tuple(fork.parting for fork in forks if fork.parting.source >= 0)
@@ -85,7 +109,9 @@ def _walk_through(
         if graph.input not in alignment.matches[0] and not any(fork.parting.source == 0 for fork in forks):
             forks.append(input_fork(sides))
             continue
-        unsound = unexplained(sides, {**alignment.explained, **{fork.parting.value: -1 for fork in forks}})
+        doubted = _excused_by_a_stretch(program, alignment) if doubtful else frozenset[str]()
+        known = {**alignment.explained, **{fork.parting.value: -1 for fork in forks}}
+        unsound = unexplained(sides, known, doubted - {fork.parting.value for fork in forks})
         ends = {Parting(graph.output, program.output)} & set(partings)
         if not unsound and graph.output in sides.values.tensors and not ends:
             same = graph.output in alignment.matches.get(program.output, ())
@@ -96,8 +122,16 @@ def _walk_through(
             return alignment, None
         parting = part(sides, alignment, unsound)
         if parting is None or parting in partings:
-            return alignment, final_fork(sides, alignment, unsound)
+            return alignment, None if doubtful else final_fork(sides, alignment, unsound)
         forks.append(fork_at(sides, alignment, unsound, parting))
+
+
+def _excused_by_a_stretch(program: Program, alignment: Alignment) -> frozenset[str]:
+    """List values that are the same only because rounding of many operations in a row may come to as much."""
+    lengths = {
+        number: len(steps_behind(program, alignment, number)) for number in set(alignment.explained.values())
+    }
+    return frozenset(name for name, number in alignment.explained.items() if lengths[number] > STRETCH)
 
 
 def _note(fork: Fork, alignment: Alignment, sides: BothSides, number: int) -> None:

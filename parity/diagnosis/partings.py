@@ -7,6 +7,7 @@ where the fault lies, however different the two are.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
 from parity.diagnosis.align import Alignment, BothSides, Parting, align, is_varied, stand_in
@@ -21,8 +22,13 @@ if TYPE_CHECKING:
 _WINDOW, _SURE, _TRIED = 60, 2, 12
 
 
-def unexplained(sides: BothSides, known: Mapping[str, Any]) -> list[Operation]:
-    """List the operations whose result is none of PyTorch's, and is not just a step towards one that is."""
+def unexplained(
+    sides: BothSides, known: Mapping[str, Any], doubted: AbstractSet[str] = frozenset()
+) -> list[Operation]:
+    """List the operations whose result is none of PyTorch's, and is not just a step towards one that is.
+
+    doubted: values that are among the known, and count as no such result.
+    """
     graph, tensors = sides.graph, sides.values.tensors
     consumers = graph.consumers()
     sound: dict[str, bool] = {}
@@ -33,7 +39,8 @@ def unexplained(sides: BothSides, known: Mapping[str, Any]) -> list[Operation]:
             readers = consumers.get(name, [])
             onward = bool(readers) and all(sound.get(after, True) for reader in readers for after in reader.outputs)
             dead = not readers and name != graph.output
-            sound[name] = name in known or (name != graph.output and (onward or dead))
+            step = name != graph.output and name not in doubted and (onward or dead)
+            sound[name] = (name in known and name not in doubted) or step
         if not all(sound[name] for name in names):
             unsound.append(operation)
     return unsound[::-1]

@@ -95,7 +95,9 @@ def as_measured(reference: Prediction, answers: Prediction) -> Prediction:
         return answers
     pairs = [(spec.name, metric_of(spec.kind).align(spec, answers)[0]) for spec in reference.specs]
     aligned = {name: rows for name, rows in pairs if rows is not None}
-    return answers.answering({**answers.outputs, **aligned})
+    # In the order of the task's labels from here on, where they were put into it.
+    labels = reference.labels if answers.labels and len(aligned) == len(pairs) else answers.labels
+    return replace(answers.answering({**answers.outputs, **aligned}), labels=labels)
 
 
 def with_numbers(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[Prediction], Prediction]:

@@ -22,6 +22,7 @@ from parity.diagnosis.attempts import Attempts
 from parity.diagnosis.checks import checks_of
 from parity.diagnosis.outcome import Explanation, diagnosis_of, divergence_of, hop_line, what_is_left
 from parity.diagnosis.repair import Repair, badness, evidence_of, holds
+from parity.diagnosis.second_look import JudgeAgain
 from parity.diagnosis.suspects import GENERAL, SPECIFIC, Suspect
 from parity.diagnosis.suspects.precision import harmless
 from parity.diagnosis.trial import apply, repaired
@@ -108,7 +109,9 @@ def _explained(examination: Examination, search: _Search, thorough: bool) -> Exp
 def _hops(examination: Examination) -> tuple[Hop, ...]:
     from parity.diagnosis.chain import chain
 
-    return chain(examination.reference, examination.file.artifact, Tolerance(examination.tolerance))
+    candidate, artifact = examination.candidate, examination.file.artifact
+    judge = candidate.judge_again or JudgeAgain(artifact, Tolerance(examination.tolerance))
+    return chain(examination.reference, artifact, judge)
 
 
 def _fix(suspect: Suspect, examination: Examination, search: _Search) -> str:
@@ -163,6 +166,7 @@ def _singly(
     examination: Examination, search: _Search, met: list[tuple[Suspect, Comparison]], families: Sequence[str]
 ) -> list[Suspect]:
     """Undo one suspect after the other, and what was seen together; those that do not suffice go to `met`."""
+    tried: dict[int, Comparison] = {}
     for family in _families(examination, search, families):
         search.attempts.meet(family)
         for suspect in family:
@@ -171,7 +175,7 @@ def _singly(
                 continue
             if search.late:
                 break
-            after = _tried(examination, [suspect], search)
+            after = _tried_once(examination, suspect, search, tried)
             if holds(after):
                 # One repair may undo several: the channels' order and their scale, say.
                 return [s for s in family if s.repair is suspect.repair]
@@ -199,8 +203,7 @@ def _several(
     before = badness(examination.candidate.comparison)
     steps = sorted(((badness(after), i) for i, (s, after) in enumerate(met) if s.repair), key=lambda pair: pair[0])
     nearer = [i for rank, i in steps if rank[0] < before[0] or rank[1] < PROGRESS * before[1] or met[i][0].seen]
-    for i in nearer[:_WIDTH]:
-        first = met[i][0]
+    for first in _distinct([met[i][0] for i in nearer[:_WIDTH]]):
         if search.late or first.repair is None:
             break
         again = examination.failures.attempt(
@@ -209,13 +212,14 @@ def _several(
         if again is None:
             continue
         others: list[tuple[Suspect, Comparison]] = []
+        tried: dict[int, Comparison] = {}
         alike = [s for s, _ in met if s.repair is first.repair]
         for suspect in (s for family in _families(again, search, families) for s in family):
             if suspect.repair is None or (suspect.fault, suspect.message) == (first.fault, first.message):
                 continue
             if search.late:
                 return []
-            after = _tried(again, [suspect], search)
+            after = _tried_once(again, suspect, search, tried)
             if holds(after):
                 return [*alike, suspect]
             others.append((suspect, after))
@@ -244,6 +248,15 @@ def _distinct(suspects: Sequence[Suspect]) -> list[Suspect]:
     for suspect in suspects:
         kept.setdefault(id(suspect.repair), suspect)
     return list(kept.values())
+
+
+def _tried_once(
+    examination: Examination, suspect: Suspect, search: _Search, tried: dict[int, Comparison]
+) -> Comparison:
+    """Undo a suspect and compare; what was left after a repair is in `tried`, by the identity of that repair."""
+    if id(suspect.repair) not in tried:
+        tried[id(suspect.repair)] = _tried(examination, [suspect], search)
+    return tried[id(suspect.repair)]
 
 
 def _tried(examination: Examination, suspects: Sequence[Suspect], search: _Search) -> Comparison:

@@ -1,4 +1,4 @@
-"""The second look at images beyond a tolerance, for whoever judges an artefact or a repaired copy of it.
+"""The second look at images beyond a tolerance, for whoever judges an artefact, a hop or a repaired copy.
 
 How an image is looked at again is in parity.core.second_look; here is what it costs PyTorch's own module on it,
 with the file's compressed weights where these are among it.
@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from conversion.deployed import deployed_module
+from parity.backends import own_cost as costs
 from parity.core.compare import compare_again
 from parity.core.noise import DRAWS
 from parity.core.results import FAILING_CASES, Case, Comparison, Subject
-from parity.core.second_look import OwnCost, look_again
+from parity.core.second_look import OwnCost, look_again, most_beyond
+from parity.core.tally import tally_of
 from parity.core.tolerance import Apart, Tolerance, differences, scaled
 from parity.diagnosis.compression import compressed_copy, read_compression
 from parity.diagnosis.compression_cost import allowed_for
@@ -32,8 +35,48 @@ LOG = logging.getLogger(__name__)
 
 # Takes cases, the pixels of their images, PyTorch's answers to them and what measures distances.
 LookAgain = Callable[..., Sequence[Case]]
-# Takes a reference and a failing comparison with it, and judges that again.
-JudgeAgain = Callable[["Reference", Comparison], Comparison]
+
+
+@dataclass(frozen=True)
+class JudgeAgain:
+    """Judge a comparison anew as an artefact was judged, whether it is of that, of a hop or of a repaired copy.
+
+    allowed: the artefact's tolerance; without a second look comparisons stay what they are.
+    images: how many the artefact was judged on: of all of these no more may be excused than chance explains.
+    0: those that are there were chosen among more, and not by chance. own_cost: None: parity.backends.own_cost.
+    """
+
+    artifact: Artifact
+    allowed: Tolerance
+    images: int = 0
+    own_cost: Callable[..., OwnCost] | None = None
+
+    def __call__(self, against: Reference, comparison: Comparison) -> Comparison:
+        """Judge a comparison with these answers of PyTorch's."""
+        second = self.allowed.second
+        if comparison.verdict != "fail" or second is None or not comparison.cases:
+            return comparison
+        answers, apart = against.numbers
+        measure = self.own_cost or costs.own_cost
+        look = looking_again(against.model, self.artifact, self.allowed, measure)
+        cases = look(comparison.cases, against.images.pixels, answers, apart)
+        measured = second.measured if len(cases) == self.images else 0
+        return compare_again(against.prediction, comparison, cases, measured)
+
+    @property
+    def most_excused(self) -> int:
+        """How many images may be beyond the tolerance, of all that the artefact was judged on."""
+        second = self.allowed.second
+        return most_beyond(self.images, second.measured) if second and self.images else 0
+
+    def excuses(self, some: Comparison) -> bool:
+        """Say whether a comparison of some of the images fails neither by one of them nor by their number."""
+        return some.verdict != "fail" and tally_of(some.cases).excused <= max(1, self.most_excused)
+
+    @property
+    def in_fp32(self) -> JudgeAgain:
+        """Judge the same file computed in fp32, which rounding to fp16 does not excuse."""
+        return replace(self, artifact=replace(self.artifact, precision="fp32"))
 
 
 def looking_again(
@@ -74,26 +117,13 @@ def judging_again(
 ) -> JudgeAgain | None:
     """Make what judges a repaired artefact as the subject was, with its second look; None: it had none.
 
-    Of all images no more may be excused than chance explains; a part of them was chosen, and not by chance.
     allowed: what holds where the reference has some images alone of those that were judged; None: it has all.
     """
     count = 0 if allowed else len(reference.images.names)
     allowed = allowed or _settled(subject, reference, artifact)
     if allowed is None or allowed.second is None:
         return None
-    from parity.backends.own_cost import own_cost
-
-    measured = allowed.second.measured
-
-    def again(against: Reference, comparison: Comparison) -> Comparison:
-        if comparison.verdict != "fail" or not comparison.cases:
-            return comparison
-        answers, apart = against.numbers
-        look = looking_again(against.model, artifact, allowed, own_cost)
-        cases = look(comparison.cases, against.images.pixels, answers, apart)
-        return compare_again(against.prediction, comparison, cases, measured if len(cases) == count else 0)
-
-    return again
+    return JudgeAgain(artifact, allowed, count)
 
 
 def _settled(subject: Subject, reference: Reference, artifact: Artifact) -> Tolerance | None:

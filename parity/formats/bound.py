@@ -23,7 +23,7 @@ def bound_predictions(
     run: Callable[[np.ndarray], Mapping[str, Any]],
     batch: int,
 ) -> Callable[[np.ndarray], Prediction]:
-    """Make a Predict of the outputs that an artefact is bound by.
+    """Make a Predict of the outputs that an artefact is bound by; labels in the file are those of an only one.
 
     outputs: the names that the file has. run: takes uint8 pixels, exactly `batch` of them, gives outputs by name.
     """
@@ -33,13 +33,16 @@ def bound_predictions(
             f"{artifact.path}: no output is called {absent[0]}; the outputs are {', '.join(outputs) or 'none'}"
         )
 
+    labels = artifact.provenance.labels if artifact.provenance and len(artifact.bound) == 1 else ()
+
     def predict(pixels: np.ndarray) -> Prediction:
         batches = list(answers(artifact, accepted, pixels, batch, run))
         return Prediction(
             outputs={
                 name: np.concatenate([np.asarray(answer[output])[:count] for answer, count in batches])
                 for name, output in artifact.bound
-            }
+            },
+            labels=labels or None,
         )
 
     return predict

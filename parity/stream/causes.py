@@ -132,10 +132,10 @@ def _artefact(failed: _Failed, places: Sequence[int], entry: ModelEntry, classif
     for place in places:
         leg = header.legs[place]
         # A leg that broke before the images has none that was settled.
+        explainer.allowed = _allowed(leg, len(images), job.tolerance_scale)
         judging = Judging(entry.tolerance.get(route), job.tolerance_scale, batch)
         if leg.tolerance is not None:
-            judging = Judging(Tolerance(leg.tolerance), 1.0, batch)
-        explainer.allowed = _allowed(leg, len(images), job.tolerance_scale)
+            judging = Judging(Tolerance(leg.tolerance), 1.0, batch, chosen_of=explainer.allowed)
         judged, answers = judge_with_prediction(reference, artifact, leg.backend, judging)
         legs.append(_explained_leg(place, explainer(judged, reference, artifact, answers, batch), reference))
     return Explained(tuple(legs))

@@ -17,6 +17,7 @@ import numpy as np
 
 from conversion.task import CLASS_PROBABILITIES, PROBABILITIES, OutputSpec
 from parity.core.results import FINITE, Case, Count, Diagnosis, Divergence, Environment, Subject, Verdict
+from parity.core.schemas import written_schema
 from parity.core.variety import Bounds
 from parity.metrics.classification.variety import ClassVariety
 from parity.stream.job import Shard
@@ -247,6 +248,14 @@ def to_line(line: Line) -> bytes:
 def to_explained_line(explained: Explained) -> bytes:
     """Write the line of an artefact that was explained."""
     return explained_adapter().dump_json(explained) + b"\n"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of each line of a cases file (committed as parity/schemas/cases.schema.json)."""
+    from pydantic import TypeAdapter
+
+    adapter: TypeAdapter[Any] = TypeAdapter(Header | Line | Explained)
+    return written_schema(adapter, "coreml-parity cases, a line")
 
 
 @cache

@@ -26,7 +26,8 @@ from parity.core.environment import cpu, environment, operating_system
 from parity.core.errors import ParityError
 from parity.core.file_kinds import tell_kind
 from parity.core.noise import MACHINES
-from parity.core.schemas import first_problem
+from parity.core.schemas import first_problem, written_schema
+from parity.diagnosis.repair import as_measured
 from parity.formats.facts import ArtifactFacts, facts
 from parity.suite.images import pixels_digest
 from parity.suite.suite import ALL, Selection
@@ -117,6 +118,7 @@ def make_baseline(
     subject: Subject, artifact: Artifact, reference: Reference, prediction: Prediction, reason: str
 ) -> Baseline:
     """Make a baseline of what a backend answered just now."""
+    prediction = as_measured(reference.prediction, prediction)
     labels = prediction.labels or reference.classifier.labels
     images = {
         name: ImageAnswers(pixels_digest(pixels), _top(row, labels))
@@ -210,6 +212,14 @@ def to_json(baseline: Baseline) -> str:
         for name in sorted(images)
     )
     return "\n".join([*lines[:-1], f"{lines[-1]},", '  "images": {', listed, "  }", "}"]) + "\n"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of a baseline (committed as parity/schemas/baseline.schema.json)."""
+    schema = written_schema(_adapter(), "coreml-parity baseline")
+    # A file that was written before baselines had them is one too.
+    schema["required"] = [key for key in schema["required"] if key not in ("cpu", "artifact")]
+    return schema
 
 
 def unused_baselines(suite: Suite) -> Iterator[Path]:

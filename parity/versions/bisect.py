@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from conversion.contract import ASSUMED, Contract
 from parity.core.errors import ParityError
+from parity.core.schemas import written_schema
 from parity.pipeline import load_entry
 from parity.suite.toolchain import ToolChain
 from parity.versions.bench import Bench, opened, runtime_for
@@ -277,6 +278,11 @@ def _newest(requirement: str) -> str | None:
 def bisection_to_json(bisection: Bisection) -> str:
     """Write a bisection as JSON."""
     return _adapter().dump_json(bisection, indent=2).decode() + "\n"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of a bisection (committed as parity/schemas/bisection.schema.json)."""
+    return written_schema(_adapter(), "coreml-parity bisection")
 
 
 @cache

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from parity.backends import RECORDED, backends_for
 from parity.core.errors import ParityError
+from parity.core.results import Subject, Verdict
+from parity.core.schemas import written_schema
 from parity.pipeline import Leg, Progress, RunOptions, no_progress, run_legs
 from parity.suite.suite import ALL, Selection
 from parity.versions.alterations import alterations, is_system_alone
@@ -27,10 +29,11 @@ from parity.versions.baselines import (
 )
 
 if TYPE_CHECKING:
-    from parity.core.results import Subject
+    from pydantic import TypeAdapter
+
     from parity.suite.suite import Suite
 
-SCHEMA = "parity-drift/1"
+SCHEMA: Final = "parity-drift/1"
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,33 @@ class Drifts:
         if any(leg.matters for leg in self.legs):
             return 1
         return 0 if any(leg.compared or leg.written or leg.kept for leg in self.legs) else 3
+
+
+@dataclass(frozen=True)
+class WrittenDrift:
+    """Say of a leg what --json has of it; written: the file's path from the suite file's directory."""
+
+    model: str
+    route: str
+    backend: str
+    precision: str
+    verdict: Verdict
+    reason: str
+    counts: Mapping[Kind, int]
+    since: tuple[str, ...]
+    trouble: str
+    images: Mapping[str, Change]
+    written: str | None
+
+
+@dataclass(frozen=True)
+class WrittenDrifts:
+    """Hold what --json has of a suite."""
+
+    schema: Literal["parity-drift/1"]
+    legs: tuple[WrittenDrift, ...]
+    unused: tuple[str, ...]
+    exit_code: int
 
 
 def follow_suite(
@@ -155,26 +185,27 @@ def _all_of(suite: Suite, leg: Leg, selection: Selection, reason: str | None, fo
 def to_json(drifts: Drifts, directory: Path) -> str:
     """Write what became of a suite; its files are named relative to `directory`, the suite file's."""
 
-    def leg(drift: Drift) -> dict[str, Any]:
+    def leg(drift: Drift) -> WrittenDrift:
         s = drift.subject
-        return {
-            "model": s.model,
-            "route": s.route,
-            "backend": s.backend,
-            "precision": s.precision,
-            "verdict": s.verdict,
-            "reason": s.reason,
-            "counts": drift.counts,
-            "since": drift.since,
-            "trouble": drift.trouble,
-            "images": {name: asdict(change) for name, change in drift.changes.items()},
-            "written": drift.written and drift.written.relative_to(directory).as_posix(),
-        }
+        return WrittenDrift(
+            *(s.model, s.route, s.backend, s.precision, s.verdict, s.reason, drift.counts, drift.since),
+            drift.trouble,
+            drift.changes,
+            drift.written.relative_to(directory).as_posix() if drift.written else None,
+        )
 
-    content = {
-        "schema": SCHEMA,
-        "legs": [leg(drift) for drift in drifts.legs],
-        "unused": [path.relative_to(directory).as_posix() for path in drifts.unused],
-        "exit_code": drifts.exit_code,
-    }
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    unused = tuple(path.relative_to(directory).as_posix() for path in drifts.unused)
+    written = WrittenDrifts(SCHEMA, tuple(leg(drift) for drift in drifts.legs), unused, drifts.exit_code)
+    return _adapter().dump_json(written, indent=2).decode() + "\n"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of what became of a suite (committed as parity/schemas/drift.schema.json)."""
+    return written_schema(_adapter(), "coreml-parity drift")
+
+
+@cache
+def _adapter() -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(WrittenDrifts)

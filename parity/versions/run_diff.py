@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from parity.core.compare import way
 from parity.core.results import FAILING_CASES, Case, CaseVerdict, Run, Subject, Verdict
+from parity.core.schemas import counts_schema, written_schema
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -95,6 +96,13 @@ def compare_runs(old: Run, new: Run) -> RunDiff:
 def diff_to_json(diff: RunDiff) -> str:
     """Write what changed as JSON."""
     return _adapter().dump_json(diff, indent=2).decode() + "\n"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of a difference of runs (committed as parity/schemas/run-diff.schema.json)."""
+    schema = written_schema(_adapter(), "coreml-parity difference of runs")
+    schema["properties"]["summary"] = counts_schema("Summary", DIFF_VERDICTS)
+    return schema
 
 
 def _keyed(run: Run) -> dict[tuple[str, str, str, int], Subject]:

@@ -21,7 +21,9 @@ from parity.core.compare import compare
 from parity.core.errors import ParityError
 from parity.core.faults import known
 from parity.core.results import Case, Diagnosis, Environment, KnownIssue, Prediction, Subject
+from parity.core.schemas import counts_schema, written_schema
 from parity.core.tolerance import Tolerance
+from parity.diagnosis.repair import as_measured
 from parity.formats.attributes import changed_attributes
 from parity.formats.facts import artifact_digest, changed_facts, facts
 from parity.pipeline import load_entry
@@ -212,10 +214,12 @@ def changed_files(before: Artifact, now: Artifact) -> tuple[str, ...]:
 
 def _between(reference: Reference, old: Prediction, new: Prediction, tolerance: float | None) -> tuple[Case, ...]:
     """Compare the two sides with each other."""
+    old = as_measured(reference.prediction, old)
     labels = old.labels or reference.classifier.labels
     if tolerance is None or old.probabilities.shape != (len(reference.images.names), len(labels)):
         return ()
-    return compare(replace(old, labels=labels), new, Tolerance(tolerance), reference.images.names).cases
+    answered = replace(old, labels=labels, specs=reference.prediction.specs)
+    return compare(answered, new, Tolerance(tolerance), reference.images.names).cases
 
 
 def _said(bench: Bench, conversion: Conversion) -> tuple[str, ...]:
@@ -226,6 +230,13 @@ def _said(bench: Bench, conversion: Conversion) -> tuple[str, ...]:
 def upgrade_to_json(upgrade: Upgrade) -> str:
     """Write an upgrade as JSON."""
     return _adapter().dump_json(upgrade, indent=2).decode() + "\n"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of an upgrade (committed as parity/schemas/upgrade.schema.json)."""
+    schema = written_schema(_adapter(), "coreml-parity upgrade")
+    schema["properties"]["summary"] = counts_schema("Summary", UPGRADE_VERDICTS)
+    return schema
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,11 @@ from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.environment import with_answers
 from parity.diagnosis.types import place
+from parity.diagnosis.wholes import whole_of
 
 if TYPE_CHECKING:
+    import torch
+
     from parity.diagnosis.examination import Examination
     from parity.diagnosis.types import Located
 
@@ -78,11 +81,21 @@ def _function(examination: Examination, one: Located) -> tuple[str, _Function] |
     values = examination.candidate.values(examination.pixels[examination.screen[0]])
     if values is None or value not in values:
         return None
-    result = torch.from_numpy(np.array(values[value], np.float32))
-    read = read_from_outside(values, group, result)
+    # What was located may be inside of the formula, and says nothing of the function by itself.
+    whole = whole_of(examination, one) if alone else None
+    result = torch.from_numpy(np.array(values[whole.result if whole else value], np.float32))
+    read = _read(values, whole.read, result) if whole else read_from_outside(values, group, result)
     precision = examination.file.artifact.precision
     functions = (function_of(value.reshape(result.shape), result, precision) for value in read)
     return next((function for function in functions if function), None)
+
+
+def _read(values: Mapping[str, np.ndarray], names: Sequence[str], like: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Give the values of these names that have as many numbers."""
+    import torch
+
+    chosen = (values[name] for name in names if values[name].size == like.numel())
+    yield from (torch.from_numpy(np.array(array, np.float32)) for array in chosen)
 
 
 def _modules(examination: Examination, source: str, path: str) -> frozenset[str]:

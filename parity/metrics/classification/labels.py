@@ -7,13 +7,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from conversion.task import OutputSpec
+from conversion.task import CLASS_PROBABILITIES, OutputSpec
 from parity.core.results import Prediction
 
 
 def aligned(spec: OutputSpec, candidate: Prediction) -> tuple[np.ndarray | None, str]:
-    """Bring a candidate's probabilities into the order of a spec's labels, or say why not."""
-    return align(spec.labels, candidate)
+    """Bring a candidate's probabilities into the order of a spec's labels, or say why not.
+
+    Those of an only output are a classifier's, whatever it is called; of several the name tells.
+    """
+    if len(candidate.outputs) < 2 or spec.name == CLASS_PROBABILITIES:
+        return align(spec.labels, candidate)
+    if spec.name not in candidate.outputs:
+        return None, f"no output `{spec.name}`; the outputs are {', '.join(candidate.outputs)}"
+    rows = {spec.name: candidate.outputs[spec.name]}
+    return align(spec.labels, candidate.answering(rows))
 
 
 def align(labels: tuple[str, ...], candidate: Prediction) -> tuple[np.ndarray | None, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from parity.core.metric import Measurement, Metric
 from parity.core.results import Answer, Prediction
 from parity.core.tolerance import differences
 from parity.core.variety import bounds_of
+from parity.metrics.classification.labels import align
 
 # From here on a label counts as given.
 HALF = 0.5
@@ -49,11 +51,16 @@ def measure(
 
 
 def _one_row_each(spec: OutputSpec, answers: Prediction) -> tuple[np.ndarray | None, str]:
-    """Read an output by its name; a NeuralNetwork's has axes of length 1 around the labels."""
+    """Read an output by its name, its columns by their labels where the file has any, and by their order else.
+
+    A NeuralNetwork's has axes of length 1 around the labels.
+    """
     if spec.name not in answers.outputs:
         return None, f"no output `{spec.name}`; the outputs are {', '.join(answers.outputs) or 'none'}"
     rows = np.asarray(answers.outputs[spec.name], np.float64)
-    return (rows.reshape(len(rows), -1) if rows.size == len(rows) * len(spec.labels) else rows), ""
+    labels = spec.labels if answers.labels is None else answers.labels
+    rows = rows.reshape(len(rows), -1) if rows.size == len(rows) * len(labels) else rows
+    return (rows, "") if labels == spec.labels else align(spec.labels, replace(answers, probabilities=rows))
 
 
 def _answer(labels: Sequence[str], probabilities: np.ndarray) -> Answer:

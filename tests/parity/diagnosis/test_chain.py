@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import torch
 
 from conversion import Artifact, convert
 from conversion.classifier import Classifier
-from parity.backends import CannotRunError, Predict
+from parity.backends import CannotRunError, Predict, find_backend
 from parity.backends.reference import Reference, make_reference
 from parity.core.compare import compare
 from parity.core.errors import ParityError
@@ -20,11 +22,17 @@ from parity.core.results import Prediction
 from parity.core.tolerance import Tolerance
 from parity.diagnosis import chain
 from parity.diagnosis.chain import guilty_hop
+from parity.diagnosis.repair import only
+from parity.diagnosis.second_look import JudgeAgain
+from parity.judging import Judging, judge_prediction
 from parity.suite.images import ImageSet, load_images
+from tests.parity import sensitive
 from tests.parity.diagnosis.injecting import change_weight, edited, nodes
 from tests.parity.diagnosis.networks import LABELS as LABELS_OF
 from tests.parity.diagnosis.networks import converted
 from tests.parity.diagnosis.networks import reference as reference_of
+from tests.parity.diagnosis.test_second_look import artifact as fp16_file
+from tests.parity.diagnosis.test_second_look import reference as many
 from tests.parity.tiny import LABELS as TINY_LABELS
 from tests.parity.tiny import PREPROCESSING, Tiny, pictures
 
@@ -289,3 +297,161 @@ def test_optimisation_is_guilty_where_the_plain_graph_agrees() -> None:
     failed = compare(against.prediction, Prediction(wrong, LABELS_OF), Tolerance(1e-4), against.images.names)
 
     assert guilty_hop(against, artifact, "onnxruntime", failed) == "onnx unoptimised -> onnx optimised"
+
+
+# Many images: hops are looked at again as the leg is
+
+
+SHIFT = np.array([1.0, -0.5, -0.5])
+
+
+def judge_of(artifact: Artifact) -> JudgeAgain:
+    """Judge a file as a leg over all pictures of tests.parity.sensitive is."""
+    *_, widest = many().tolerances(artifact)
+    return JudgeAgain(artifact, many().with_second_look(widest, artifact.precision), len(many().images.names))
+
+
+def moved(artifact: Artifact, rows: Sequence[int], by: float) -> Prediction:
+    """Let the evaluator answer, and move its answers to some pictures."""
+    answers = find_backend("coreml-evaluator").load(artifact)(many().images.pixels)
+    numbers = np.asarray(answers.probabilities, np.float64)
+    numbers[list(rows)] += by * SHIFT
+    return replace(answers, probabilities=numbers, outputs={}, top1=None)
+
+
+class Native:
+    """Stand in for Apple's runtime: it gives the pictures answers that are known beforehand."""
+
+    def __init__(self, answers: Prediction) -> None:
+        self.answers = answers
+
+    def why_not(self) -> str | None:
+        return None
+
+    def load(self, artifact: Artifact, batch: int = 1) -> Predict:
+        names = {pixels.tobytes(): place for place, pixels in enumerate(many().images.pixels)}
+        return lambda pixels: self.answers.of([names[one.tobytes()] for one in pixels])
+
+
+def with_native(monkeypatch: pytest.MonkeyPatch, answers: Prediction) -> None:
+    """Let a runtime that gives these answers be Apple's."""
+    able = chain.find_backend
+    monkeypatch.setattr(
+        chain, "find_backend", lambda name: Native(answers) if name == "coreml-native" else able(name)
+    )
+
+
+# The evaluator is 0.013 off on this picture; 0.01 is allowed, and rounding costs PyTorch more on it.
+PICTURE = 58
+
+
+@pytest.mark.parametrize(
+    ("second", "native", "hop"),
+    [
+        (True, 0.0, "mlprogram file -> coreml-evaluator"),
+        # The tolerance alone blames the file, whose other runtime is as near as rounding lets it be.
+        (False, 0.0, "torch -> mlprogram"),
+        # A runtime that is off by more than rounding costs is no witness, whatever is excused.
+        (True, 0.15, "torch -> mlprogram"),
+    ],
+)
+def test_a_hop_is_sound_that_is_off_by_what_rounding_costs_on_that_image(
+    monkeypatch: pytest.MonkeyPatch, second: bool, native: float, hop: str
+) -> None:
+    file = fp16_file(sensitive.sensitive)
+    # The file is as good in fp32: without that runtime fp16 would be to blame.
+    monkeypatch.setattr(chain, "_rounds", lambda artifact: False)
+    with_native(monkeypatch, moved(file, [PICTURE], native))
+    judge = judge_of(file)
+    failed = compare(
+        many().prediction, moved(file, [PICTURE], 0.2), Tolerance(judge.allowed.distance), many().images.names
+    )
+    assert judge(many(), failed).verdict == "fail"
+
+    named = guilty_hop(many(), file, "coreml-evaluator", judge(many(), failed), judge if second else None)
+
+    assert named == hop
+
+
+def test_the_image_that_is_not_excused_tells_though_others_are_further_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = fp16_file(sensitive.sensitive)
+    # On a dark picture rounding costs next to nothing, and 0.02 is beyond all that it excuses.
+    wrong = moved(file, [0], 0.02)
+    wrong.probabilities[PICTURE] = moved(file, [PICTURE], -0.02).probabilities[PICTURE]
+    asked: list[int] = []
+    right = moved(file, [], 0.0)
+    with_native(monkeypatch, right)
+    monkeypatch.setattr(chain, "only", lambda whole, rows: asked.extend(rows) or only(whole, rows))
+    judge = judge_of(file)
+    failed = judge(
+        many(), compare(many().prediction, wrong, Tolerance(judge.allowed.distance), many().images.names)
+    )
+    assert failed.cases[PICTURE].own_allowed
+    assert (failed.cases[PICTURE].max_abs_diff or 0.0) > (failed.cases[0].max_abs_diff or 0.0)
+
+    assert guilty_hop(many(), file, "coreml-evaluator", failed, judge) == "mlprogram file -> coreml-evaluator"
+    assert asked == [0]
+
+
+@pytest.mark.parametrize(("beyond", "hop"), [(7, "mlprogram file -> coreml-evaluator"), (8, "torch -> mlprogram")])
+def test_of_a_leg_that_fails_by_how_many_are_excused_another_runtime_may_need_no_more_than_chance_explains(
+    monkeypatch: pytest.MonkeyPatch, beyond: int, hop: str
+) -> None:
+    # Each image may be off by 0.045; of 70 chance explains seven that need it.
+    monkeypatch.setattr("parity.backends.own_cost.own_cost", lambda *anything: lambda place, draw: 0.01)
+    monkeypatch.setattr(chain, "_rounds", lambda artifact: False)
+    file, dark = fp16_file(sensitive.sensitive), [n for n in range(70) if n not in sensitive.BRIGHT]
+    judge = judge_of(file)
+    wrong = moved(file, dark[:8], 0.03)
+    failed = judge(
+        many(), compare(many().prediction, wrong, Tolerance(judge.allowed.distance), many().images.names)
+    )
+    assert "images are beyond 0.01 where at most 7 are expected" in failed.reason
+    with_native(monkeypatch, moved(file, dark[:beyond], 0.02))
+
+    assert guilty_hop(many(), file, "coreml-evaluator", failed, judge) == hop
+
+
+@pytest.mark.parametrize("fault", [0.0, 0.2])
+def test_every_hop_of_many_images_is_judged_by_what_rounding_costs_on_them(fault: float) -> None:
+    file = fp16_file(partial(sensitive.sensitive, fault))
+
+    single, half = (hop for hop in chain.chain(many(), file, judge_of(file)) if hop.name.startswith("mlprogram"))
+
+    assert (single.verdict, half.verdict) == (("fail",) * 2 if fault else ("pass",) * 2)
+    assert half.tolerance == 0.01 < (half.max_abs_diff or 0.0)
+    if not fault:
+        assert half.reason.startswith("2 of 70 images are beyond 0.01, and within what rounding costs PyTorch")
+
+
+def test_what_rounding_to_fp16_costs_does_not_excuse_the_same_file_in_fp32() -> None:
+    # A fault that moves bright pictures by 0.0126: in fp16 they are excused, in fp32 it is seen.
+    file = fp16_file(partial(sensitive.sensitive, -0.08))
+
+    single, half = (hop for hop in chain.chain(many(), file, judge_of(file)) if hop.name.startswith("mlprogram"))
+
+    assert (single.verdict, half.verdict) == ("fail", "pass")
+
+
+@pytest.mark.parametrize(
+    ("by", "chosen_of", "hop"),
+    [
+        (0.2, True, "mlprogram file -> coreml-evaluator"),
+        (0.2, False, "torch -> mlprogram"),
+        # Each is excused, so that the leg failed by their number, which so few cannot tell.
+        (0.02, True, "torch -> mlprogram"),
+    ],
+)
+def test_on_images_that_were_chosen_of_many_hops_are_judged_as_the_leg_was(
+    monkeypatch: pytest.MonkeyPatch, by: float, chosen_of: bool, hop: str
+) -> None:
+    file = fp16_file(sensitive.sensitive)
+    monkeypatch.setattr(chain, "_rounds", lambda artifact: False)
+    with_native(monkeypatch, moved(file, [], 0.0))
+    allowed, rows = judge_of(file).allowed, [PICTURE, 0, 1, 2]
+    judging = Judging(Tolerance(allowed.distance), chosen_of=allowed if chosen_of else None)
+
+    answers = moved(file, [PICTURE], -by).of(rows)
+    subject = judge_prediction(only(many(), rows), file, "coreml-evaluator", answers, judging)
+
+    assert (subject.verdict, subject.guilty_hop) == ("fail", hop)

@@ -119,6 +119,8 @@ FAULTS: Mapping[str, tuple[str, Fault, list[str]]] = {
     "padding counted": ("residual", in_module(changing.padded_average), ["g-avgpool-include-pad"]),
     "leaky": ("residual", other_activation(nn.ReLU, nn.LeakyReLU(0.1)), ["g-activation"]),
     "SiLU": ("depthwise", other_activation(nn.Hardswish, nn.SiLU()), ["g-activation"]),
+    # In ONNX it is written out, and where PyTorch's has erf is a part of it that is no function by itself.
+    "tanh of GELU": ("attention", other_activation(nn.GELU, nn.GELU(approximate="tanh")), ["g-gelu-variant"]),
     "rows of the last layer": ("residual", in_module(exchanged_rows), ["lab-order-permuted"]),
     "columns": (
         "residual",

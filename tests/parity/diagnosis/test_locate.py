@@ -16,9 +16,19 @@ from onnx import numpy_helper
 from conversion.artifact import open_artifact
 from conversion.deployed import deployed_module, example_pixels
 from conversion.guards.quiet import chatter_to, import_coremltools
+from parity.backends.reference import Reference, make_reference
+from parity.core.results import Subject
+from parity.diagnosis import locate
 from parity.diagnosis.locate import FIRST, divergences
 from parity.diagnosis.types import WRAPPER, Located
 from parity.diagnosis.weights import audit_weights
+from parity.suite.images import ImageSet, load_images
+from tests.faults.architectures import classifier as architecture
+from tests.faults.architectures import images_of
+from tests.faults.changing import in_module
+from tests.faults.changing_parts import padded_by
+from tests.faults.deploying import deploy, recipe
+from tests.faults.measuring import judged
 from tests.parity.diagnosis.injecting import (
     bypass,
     change_weight,
@@ -436,3 +446,53 @@ def test_a_scaler_before_a_network_is_an_extra_operation() -> None:
 
     assert (divergence.operation, divergence.kind) == ("image (scaler)", "extra operation")
     assert "0.00392157 times" in divergence.message
+
+
+# What rounding of a long stretch of operations, added up, could come to
+
+
+def bordered(directory: Path, mode: str) -> tuple[Reference, Subject]:
+    """Judge an fp16 conversion whose first padding is of another mode than PyTorch's, which reflects."""
+    model = architecture("sliced")
+    against = make_reference(model, load_images(images_of("sliced"), model.preprocessing))
+    changed = in_module(padded_by(mode))(model, "mlprogram")
+    assert changed is not None
+    return against, judged(against, changed, "mlprogram", directory)[0]
+
+
+def test_a_border_is_found_though_the_rounding_behind_it_could_move_the_answer_as_far(tmp_path: Path) -> None:
+    against, subject = bordered(tmp_path, "replicate")
+
+    # No more than three times what fp16 may cost the whole network, and it fails by a tenth.
+    assert subject.verdict == "fail"
+    assert (subject.max_abs_diff or 0.0) < 1.3 * (subject.tolerance or 0.0) < 4 * against.fp16_cost
+    assert [(cause.fault, cause.confirmed) for cause in subject.diagnoses] == [("g-pad-border", True)]
+    assert "mode replicate instead of reflect" in subject.diagnoses[0].message
+    assert subject.first_divergence is not None
+    assert (subject.first_divergence.type, subject.first_divergence.module) == ("pad", "stem")
+
+
+def test_taken_for_sound_by_what_follows_it_is_not_found_and_the_failure_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(locate, "STRETCH", 10_000)
+
+    _, subject = bordered(tmp_path, "replicate")
+
+    assert (subject.verdict, subject.diagnoses, subject.first_divergence) == ("fail", (), None)
+    assert subject.unexplained.startswith("every operation that can be compared gives what PyTorch's gives")
+
+
+@pytest.mark.parametrize("name", ["sliced", "shuffled"])
+def test_no_operation_of_a_sound_fp16_file_is_found_when_values_are_doubted(
+    monkeypatch: pytest.MonkeyPatch, name: str, tmp_path: Path
+) -> None:
+    # Whatever PyTorch does in more than two operations is doubted, norms and activations among it.
+    monkeypatch.setattr(locate, "STRETCH", 2)
+    model = architecture(name)
+    images = load_images(images_of(name), model.preprocessing)
+    path = deploy(recipe(model), "mlprogram", tmp_path)
+
+    against = make_reference(model, ImageSet(images.names[:2], images.pixels[:2]))
+
+    assert divergences(against, open_artifact(path)) == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -156,6 +157,58 @@ def test_what_is_suspected_with_a_repair_and_without_is_said_once(monkeypatch: p
     explanation = explain(examined(broken(good(ONNX), without_softmax), reference()))
 
     assert [(d.fault, d.confirmed) for d in explanation.diagnoses] == [("p-fp16-drift", False)]
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Note which repairs are put on top of which others, and on how many images."""
+    undone: list[Any] = []
+
+    def counting(examination: Any, repairs: Any, rows: Any = None) -> Any:
+        undone.append(((*examination.candidate.repairs, *repairs), rows is None))
+        return apply(examination, repairs, rows)
+
+    monkeypatch.setattr("parity.diagnosis.search.apply", counting)
+    return undone
+
+
+def times(undone: list[Any]) -> list[int]:
+    """Count how often each set of repairs was tried, a repair being known by its identity."""
+    return list(Counter((frozenset(map(id, repairs)), whole) for repairs, whole in undone).values())
+
+
+def test_a_repair_that_several_suspects_share_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    vain, other = (Repair(answers=lambda answers: answers) for _ in range(2))
+    names = ("p-fp16-drift", "wt-scaled", "wt-transposed", "g-activation")
+    family = [Suspect(name, name, other if name == "g-activation" else vain) for name in names]
+    monkeypatch.setattr("parity.diagnosis.search._families", lambda *asked: iter([family]))
+    monkeypatch.setattr("parity.diagnosis.search._several", lambda *asked: [])
+    monkeypatch.setattr("parity.diagnosis.search.GENERAL", ())
+    undone = counted(monkeypatch)
+
+    explanation = explained(broken(good(ONNX), without_softmax), reference())
+
+    assert causes(explanation) == []
+    # Two images are asked first, and neither repair helps there: once singly of each of the two searches.
+    assert times(undone) == [2, 2]
+
+
+def test_a_step_towards_parity_that_several_suspects_share_is_gone_on_with_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    half = Repair(answers=lambda answers: replace(answers, probabilities=answers.probabilities / 2))
+    family = [Suspect(name, name, half, seen=True) for name in ("wt-scaled", "wt-transposed", "g-activation")]
+    begun: list[Any] = []
+
+    def again(examination: Any, repair: Repair) -> Any:
+        begun.append(repair)
+
+    monkeypatch.setattr("parity.diagnosis.search._families", lambda *asked: iter([family]))
+    monkeypatch.setattr("parity.diagnosis.search._again", again)
+
+    explained(broken(good(ONNX), without_softmax), reference())
+
+    # By the faults that have names, and by any.
+    assert begun == [half] * 2
 
 
 @settings(deadline=None, max_examples=25)

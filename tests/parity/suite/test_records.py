@@ -18,6 +18,7 @@ from PIL import Image
 
 from conversion import Artifact, Classifier
 from conversion.artifact import open_artifact
+from conversion.task import LABELS_APART, OutputSpec
 from parity import ParityError, check
 from parity.artifacts.record_file import record
 from parity.backends import Backend, coreml_native, find_backend, record_names
@@ -578,3 +579,11 @@ def test_a_converted_copy_of_another_network_is_not_taken_for_it(made: Path) -> 
     found = judged(made, shifted(), artifact=converted("mlprogram", shifted))
 
     assert (found.verdict, found.reason) == ("skipped", f"{made} has no record of it (it has tiny.mlpackage)")
+
+
+def test_a_model_of_several_outputs_has_no_record(made: Path) -> None:
+    several = tuple(OutputSpec(name, LABELS_APART, LABELS) for name in ("kind", "mood"))
+    backend: Backend = Recorded(made, LABELS, {}, several)
+
+    with pytest.raises(ParityError, match=r"holds the numbers of one output, and the model has 2 \(kind, mood\)"):
+        backend.load(converted("onnx-torchscript"))

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conversion import Artifact
+from conversion import Artifact, Classifier
 from conversion.contract import ASSUMED, Contract
+from parity.backends.bound import bind
 from parity.core.errors import ParityError
 from parity.core.results import Environment, KnownIssue, Prediction, Subject
 from parity.judging import judge_with_prediction
@@ -99,6 +100,29 @@ def test_the_same_from_both_is_the_same(suite: Suite, monkeypatch: pytest.Monkey
     }
     assert found.exit_code == 0
     assert said[:2] == ["preparing tool chains", "tiny: PyTorch"]
+
+
+def apart() -> Classifier:
+    return replace(tiny_module.tiny(), sigmoid="added")
+
+
+def moved() -> Classifier:
+    return replace(shifted(), sigmoid="added")
+
+
+@pytest.mark.parametrize("route", ["onnx-torchscript", "onnx-coreml"])
+def test_labels_that_are_judged_apart_are_compared_by_their_own_metric(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, route: str
+) -> None:
+    entry = replace(suite.models[0], routes=(route,), head={"sigmoid": "added"})
+    before, after = (bind(converted(route, make), make().task) for make in (apart, moved))
+    sides(monkeypatch, lambda route: Conversion(before), lambda route: Conversion(after))
+
+    (leg,) = upgrade(replace(suite, models=(entry,)), OLD, NEW, artifacts=tmp_path).legs
+
+    assert (leg.old.verdict, leg.new.verdict, leg.verdict) == ("pass", "fail", "worse")
+    assert leg.max_abs_diff == pytest.approx(leg.new.max_abs_diff, abs=1e-4)
+    assert leg.flips == sum(case.verdict == "flip" for case in leg.new.cases) > 0
 
 
 def test_what_got_worse_is_told_with_what_changed_in_the_file(
