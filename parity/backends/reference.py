@@ -98,8 +98,8 @@ class Reference:
         return metric_of(self.prediction.measured[0].kind).tolerances(artifact, self.cost, measured_on)
 
     def with_second_look(self, tolerance: Tolerance, precision: str) -> Tolerance:
-        """Let images beyond be looked at again, where the tolerance was measured on a sample of them."""
-        return with_second_look(tolerance, precision, len(self.sample), len(self.images.names))
+        """Let images beyond be looked at again, where the tolerance was measured on images."""
+        return with_second_look(tolerance, precision, len(self.sample))
 
     @property
     def numbers(self) -> tuple[np.ndarray, Apart]:

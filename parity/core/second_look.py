@@ -1,12 +1,13 @@
-"""Many images: those beyond a tolerance that was measured on a few of them, looked at a second time.
+"""Images beyond a tolerance that was measured, looked at a second time.
 
     cases --beyond the tolerance--> what rounding costs PyTorch on that very image --> cases, judged by that
     how many of them there are --against how many are expected--> too many, or not
 
 The largest of many differences is an extreme value: it grows with their number, and what rounding costs is measured
-on a few. So an image beyond has an allowance of its own, by what the same rounding costs PyTorch on it. But no more
-images may need one than chance explains, or a fault that moves all answers a little hides behind those that are
-sensitive anyway.
+on a few. Of these few one may be more sensitive than all others, and what was measured on it is a single draw. So
+an image beyond has an allowance of its own, by what the same rounding costs PyTorch on it. But no more images may
+need one than chance explains, or a fault that moves all answers a little hides behind those that are sensitive
+anyway.
 """
 
 from __future__ import annotations

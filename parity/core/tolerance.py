@@ -21,7 +21,6 @@ from parity.core.noise import (
     FP32,
     FP32_CAP,
     FP32_FACTOR,
-    SAMPLE,
 )
 from parity.core.rounding import fp16_answers as fp16_answers
 
@@ -159,14 +158,16 @@ def scaled(tolerance: Tolerance, scale: float) -> Tolerance:
     return replace(tolerance, probability=probability, reason=reason, second=second)
 
 
-def with_second_look(tolerance: Tolerance, precision: str, measured: int, images: int) -> Tolerance:
-    """Let images beyond a tolerance be looked at again, where it is what rounding costs on some of them alone.
+def with_second_look(tolerance: Tolerance, precision: str, measured: int) -> Tolerance:
+    """Let images beyond a tolerance be looked at again, where it is what rounding costs on some images.
 
-    So it is of fp16 and of compressed weights. What was measured on all images has no other image to be surprised
-    by, and a tolerance that was not measured says what it says. measured: on how many of the `images`.
+    So it is of fp16 and of compressed weights. On each image rounding was drawn once, and that of the artefact is
+    another draw: where one image is many times as sensitive as the rest, or there are few, it is three times as far
+    on it with every fifth artefact. A tolerance that was not measured says what it says.
+    measured: on how many images.
     """
     rounded = precision == "fp16" or tolerance.compressed
-    if tolerance.cost is None or not rounded or not measured or images <= SAMPLE:
+    if tolerance.cost is None or not rounded or not measured:
         return tolerance
     compressed = (COMPRESSION_FACTOR, COMPRESSION_CAP)
     factor, cap = compressed if tolerance.compressed else (FP16_FACTOR, FP16_CAP)

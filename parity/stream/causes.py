@@ -132,7 +132,7 @@ def _artefact(failed: _Failed, places: Sequence[int], entry: ModelEntry, classif
     for place in places:
         leg = header.legs[place]
         # A leg that broke before the images has none that was settled.
-        explainer.allowed = _allowed(leg, len(images), job.tolerance_scale)
+        explainer.allowed = _allowed(leg, job.tolerance_scale)
         judging = Judging(entry.tolerance.get(route), job.tolerance_scale, batch)
         if leg.tolerance is not None:
             judging = Judging(Tolerance(leg.tolerance), 1.0, batch, chosen_of=explainer.allowed)
@@ -141,12 +141,12 @@ def _artefact(failed: _Failed, places: Sequence[int], entry: ModelEntry, classif
     return Explained(tuple(legs))
 
 
-def _allowed(leg: HeadLeg, images: int, scale: float) -> Tolerance | None:
+def _allowed(leg: HeadLeg, scale: float) -> Tolerance | None:
     """Say how images of a leg are looked at again beyond its tolerance; None: they are not."""
     if leg.tolerance is None or not leg.measured_on:
         return None
     measured = Tolerance(leg.tolerance, cost=leg.cost, compressed=leg.compressed)
-    second = with_second_look(measured, leg.precision, leg.measured_on, images).second
+    second = with_second_look(measured, leg.precision, leg.measured_on).second
     return replace(measured, second=second.scaled(scale)) if second else None
 
 

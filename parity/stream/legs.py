@@ -289,7 +289,7 @@ def _tolerance(job: Job, entry: ModelEntry, artifact: Artifact, sample: Sample) 
         measured_on = sample.measured_on("fp16")
         defaults = with_compression(defaults, sample.classifier, artifact, sample.measured_by, measured_on)
     *_, allowed = [own] if own else defaults
-    allowed = with_second_look(allowed, artifact.precision, len(sample.pixels), len(sample.images))
+    allowed = with_second_look(allowed, artifact.precision, len(sample.pixels))
     allowed = scaled(allowed, job.tolerance_scale)
     if artifact.precision == "fp32" and sample.lost > allowed.probability:
         exact = f"PyTorch's softmax loses {sample.lost:.1e} in its sum, and what agrees with the exact sum agrees"

@@ -1,4 +1,4 @@
-"""Many images: what is beyond a tolerance that was measured on some is excused where rounding alone explains it."""
+"""What is beyond a measured tolerance is excused where rounding alone explains it, of few images or of many."""
 
 from __future__ import annotations
 
@@ -265,22 +265,19 @@ MEASURED = Tolerance(0.02, "measured", 0.006)
         (Tolerance(0.02), "fp16", None),
     ],
 )
-def test_what_was_measured_on_some_of_many_is_looked_at_again(
+def test_what_was_measured_is_looked_at_again(
     tolerance: Tolerance, precision: str, expected: SecondLook | None
 ) -> None:
-    assert with_second_look(tolerance, precision, 64, 1_000).second == expected
+    assert with_second_look(tolerance, precision, 64).second == expected
 
 
-def test_what_was_measured_on_all_images_is_final() -> None:
-    assert with_second_look(MEASURED, "fp16", SAMPLE, SAMPLE).second is None
-    # One of them could not be read: those that could were all measured.
-    assert with_second_look(MEASURED, "fp16", 22, 23).second is None
-    assert with_second_look(MEASURED, "fp16", 0, 1_000).second is None
+def test_what_was_measured_on_no_image_is_final() -> None:
+    assert with_second_look(MEASURED, "fp16", 0).second is None
 
 
 def test_an_images_own_allowance_is_scaled_too() -> None:
-    assert scaled(with_second_look(MEASURED, "fp16", 64, 1_000), 2.0).second == SecondLook(6.0, 0.1, 64)
-    assert scaled(with_second_look(MEASURED, "fp16", 64, 1_000), 50.0).second == SecondLook(150.0, 0.999, 64)
+    assert scaled(with_second_look(MEASURED, "fp16", 64), 2.0).second == SecondLook(6.0, 0.1, 64)
+    assert scaled(with_second_look(MEASURED, "fp16", 64), 50.0).second == SecondLook(150.0, 0.999, 64)
 
 
 # Sound conversions and faults, made up
@@ -303,8 +300,9 @@ def made_up(seed: int, kind: str, images: int, fault: Callable[[np.ndarray], np.
     """Judge as many images as a run does; give whether they pass."""
     random = np.random.default_rng((seed, images))
     sensitive = SENSITIVE[kind](random, images)
-    spots = np.arange(SAMPLE) * images // SAMPLE
-    allowed = 3 * np.abs(sensitive[spots] * random.normal(size=SAMPLE)).max()
+    measured = min(SAMPLE, images)
+    spots = np.arange(measured) * images // measured
+    allowed = 3 * np.abs(sensitive[spots] * random.normal(size=measured)).max()
     off = np.abs(sensitive * random.normal(size=images) + (0.0 if fault is None else fault(sensitive)))
     beyond = np.argsort(-off)[: (off > allowed).sum()]
     cases = [case(float(off[place]), "drift", str(place)) for place in beyond[:WORST]]
@@ -313,15 +311,15 @@ def made_up(seed: int, kind: str, images: int, fault: Callable[[np.ndarray], np.
         return float(sensitive[beyond[place]] * abs(random.normal()) * (WIDER if draw else 1))
 
     others = [case(0.0, "match")] * (images - len(cases))
-    found = look_again([*cases, *others], allowed, SecondLook(3.0, np.inf, SAMPLE), DRAWS, cost)[: len(cases)]
+    found = look_again([*cases, *others], allowed, SecondLook(3.0, np.inf, measured), DRAWS, cost)[: len(cases)]
     tally = tally_of(found).merge(Tally({"match": images - len(found)}, excused=len(beyond) - len(cases)))
-    return judge(tally, variety_of(np.eye(2)), 1e-9, SAMPLE)[0] != "fail"
+    return judge(tally, variety_of(np.eye(2)), 1e-9, measured)[0] != "fail"
 
 
 @pytest.mark.parametrize(
     ("images", "seeds", "failures"),
-    # At most 1 of 100 up to 5,000 images and 3 of 100 at 50,000, of so many seeds.
-    [(100, 200, 2), (5_000, 200, 2), (50_000, 100, 3)],
+    # At most 1 of 100 up to 5,000 images and 3 of 100 at 50,000, of so many seeds; without, 7 of 100 at 8 images.
+    [(1, 400, 4), (8, 400, 4), (64, 200, 2), (100, 200, 2), (5_000, 200, 2), (50_000, 100, 3)],
 )
 @pytest.mark.parametrize("kind", SENSITIVE)
 def test_sound_conversions_pass_however_many_images_there_are(

@@ -279,9 +279,9 @@ def test_by_the_tolerance_alone_the_precision_would_be_blamed_too(
 def test_the_second_look_is_that_of_the_leg(scale: float, factor: float, cap: float) -> None:
     leg = HeadLeg("m", "r", "b", "a", "fp16", tolerance=0.01 * scale, cost=1e-3, measured_on=64)
 
-    allowed = causes._allowed(leg, 5_000, scale)
+    allowed = causes._allowed(leg, scale)
 
     assert allowed is not None
     assert (allowed.distance, allowed.second) == (0.01 * scale, SecondLook(factor, cap, 64))
-    assert causes._allowed(replace(leg, measured_on=0), 5_000, scale) is None
-    assert causes._allowed(replace(leg, tolerance=None), 5_000, scale) is None
+    assert causes._allowed(replace(leg, measured_on=0), scale) is None
+    assert causes._allowed(replace(leg, tolerance=None), scale) is None
