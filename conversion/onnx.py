@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conversion.deployed import deployed_module, example_pixels, without_mha_fastpath
+from conversion.errors import ConversionError
 from conversion.provenance import KEY, Provenance
 from conversion.respellings import for_onnx
 from conversion.shapes import OpenAxes
@@ -15,12 +16,15 @@ if TYPE_CHECKING:
 
 INPUT = "image"
 TORCHSCRIPT_OPSET = 17
+# What one message of Protocol Buffers holds, and so an ONNX file whose weights are inside.
+MOST_BYTES = 2**31 - 1
 
 
 def export_onnx(classifier: Classifier, path: Path, provenance: Provenance, opened: OpenAxes) -> None:
     """Export through torch.export; the batch axis is dynamic at least, weights are inside the file."""
     import torch
 
+    _check_size(classifier)
     module = deployed_module(classifier)
     # Two images, so that no exporter takes the batch for the constant 1.
     example = example_pixels(classifier, batch=2)
@@ -51,6 +55,7 @@ def export_onnx_torchscript(
     """Export through TorchScript; the batch axis is dynamic at least, unless all are to be fixed."""
     import torch
 
+    _check_size(classifier)
     names = {axis: name for axis, (name, _) in _axes(opened).items()}
     output = classifier.task.outputs[0].name
     with without_mha_fastpath():
@@ -65,6 +70,17 @@ def export_onnx_torchscript(
             dynamo=False,
         )
     _sign(path, provenance)
+
+
+def _check_size(classifier: Classifier) -> None:
+    """Refuse a module whose weights no ONNX file holds in one piece, before minutes go into it."""
+    values = classifier.module.state_dict().values()
+    size = sum(value.numel() * value.element_size() for value in values)
+    if size > MOST_BYTES:
+        raise ConversionError(
+            f"{classifier.name}: its weights take {size / 1e9:.1f} GB, and an ONNX file of one piece holds at most "
+            f"{MOST_BYTES / 1e9:.1f} GB; take mlprogram, mlprogram-fp32 or mlprogram-export"
+        )
 
 
 def _axes(opened: OpenAxes) -> dict[int, tuple[str, dict[str, int]]]:

@@ -10,7 +10,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from conversion import Artifact, convert
+from conversion import Artifact, ConversionError, convert
+from conversion import onnx as onnx_export
 from conversion.guards.quiet import chatter_to
 from conversion.onnx import export_onnx_torchscript
 from conversion.provenance import Provenance
@@ -68,6 +69,19 @@ def test_weights_are_inside_the_file(route: str, converted: Converted, tmp_path:
 def test_another_size_is_refused_by_the_runtime(route: str, converted: Converted) -> None:
     with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument, match="dimensions"):
         answers(converted(route), photos(1, (32, 40)))
+
+
+@both
+def test_weights_that_no_file_holds_are_refused_before_they_are_written(
+    route: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_export, "MOST_BYTES", 500)
+
+    with pytest.raises(
+        ConversionError, match=r"^tiny: its weights take 0\.0 GB, .* at most 0\.0 GB; take mlprogram, "
+    ):
+        convert(tiny(), route, tmp_path)
+    assert not list(tmp_path.rglob("*.onnx"))
 
 
 @both

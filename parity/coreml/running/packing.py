@@ -20,6 +20,7 @@ class PackedWeights:
     """
 
     def __init__(self, weight: torch.Tensor) -> None:
+        self.shape = tuple(weight.shape)
         self._weight: torch.Tensor | None = weight
         self._packed: torch.Tensor | None = None
         self._packing = threading.Lock()
@@ -34,6 +35,11 @@ class PackedWeights:
         groups: int,
     ) -> torch.Tensor:
         """Convolve [N, C_in, H, W], laid out with its channels last."""
+        if x.shape[1] != self.shape[1] * groups:
+            raise ValueError(
+                f"{x.shape[1]} channels come in, and the weight {list(self.shape)} of {groups} group(s) takes "
+                f"{self.shape[1] * groups}"
+            )
         # Read once: what is there is whole, and never changes again.
         weight = self._packed
         if weight is None:

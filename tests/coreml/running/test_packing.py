@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from parity.coreml import Evaluator
 from parity.coreml.running import packing
-from parity.coreml.running.packing import Convolution, PackedWeights
+from parity.coreml.running.packing import Convolution, PackedMatrix, PackedWeights, Pointwise, make_convolution
 from tests.coreml.networks import Model, specify
 from tests.coreml.programs import evaluator
 
@@ -76,6 +76,87 @@ def test_weights_packed_for_one_size_serve_another() -> None:
         x = normal(2, 3, side, side, seed=side)
         with torch.inference_mode():
             torch.testing.assert_close(convolve(x), F.conv2d(x, weight, None, 2, 1), rtol=1e-4, atol=1e-4)
+
+
+@st.composite
+def products(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    channels, filters = draw(st.integers(1, 70)), draw(st.integers(1, 70))
+    sizes = draw(st.lists(st.sampled_from([1, 2, 5, 40]), max_size=3))
+    bias = draw(st.sampled_from([None, normal(filters, seed=2)]))
+    return normal(*sizes, channels), normal(filters, channels, seed=1), bias
+
+
+@pytest.mark.usefixtures("onednn")
+def test_a_packed_matrix_gives_what_a_plain_one_gives() -> None:
+    @settings(max_examples=60)
+    @given(products())
+    def holds(drawn: Any) -> None:
+        x, weight, bias = drawn
+        matrix = PackedMatrix(weight)
+        with torch.inference_mode():
+            first, second = matrix.multiply(x, bias), matrix.multiply(x, bias)
+            single = matrix.multiply(x.reshape(-1, x.shape[-1])[:1], bias)
+
+        expected = F.linear(x.double(), weight.double(), None if bias is None else bias.double())
+        torch.testing.assert_close(first.double(), expected, rtol=1e-4, atol=1e-4)
+        assert torch.equal(first, second)
+        torch.testing.assert_close(single, first.reshape(-1, len(weight))[:1], rtol=1e-4, atol=1e-4)
+
+    holds()
+
+
+@pytest.mark.usefixtures("onednn")
+def test_a_large_matrix_that_is_packed_still_multiplies_few_rows_and_other_types() -> None:
+    weight = normal(600, 500)
+    matrix = PackedMatrix(weight)
+    rows = normal(9, 500, seed=1)
+    with torch.inference_mode():
+        matrix.multiply(rows, None)
+
+        torch.testing.assert_close(matrix.weight(), weight, rtol=0, atol=0)
+        double = matrix.multiply(rows.double(), None)
+
+    torch.testing.assert_close(double, F.linear(rows.double(), weight.double()))
+
+
+@pytest.mark.usefixtures("onednn")
+def test_a_kernel_of_one_element_is_a_product_with_its_channels_last() -> None:
+    x, weight, bias = normal(2, 40, 9, 11), normal(60, 40, 1, 1, seed=1), normal(60, seed=2)
+    single = make_convolution(weight, bias, (1, 1), (0, 0), (1, 1), 1)
+
+    assert isinstance(single, Pointwise)
+    with torch.inference_mode():
+        result, wide = single(x), single.padded((1, 2))(x)
+    torch.testing.assert_close(result, F.conv2d(x, weight, bias), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(wide, F.conv2d(x, weight, bias, 1, (1, 2)), rtol=1e-4, atol=1e-4)
+    assert result.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "strides", "padding", "groups"),
+    [
+        ((3, 1), (1, 1), (0, 0), 1),
+        ((1, 1), (2, 1), (0, 0), 1),
+        ((1, 1), (1, 1), (0, 1), 1),
+        ((1, 1), (1, 1), (0, 0), 2),
+    ],
+)
+def test_what_is_no_product_stays_a_convolution(
+    kernel: tuple[int, int], strides: tuple[int, int], padding: tuple[int, int], groups: int
+) -> None:
+    weight = normal(4, 4 // groups, *kernel)
+
+    assert isinstance(make_convolution(weight, None, strides, padding, (1, 1), groups), Convolution)
+
+
+@pytest.mark.usefixtures("onednn")
+@pytest.mark.parametrize("single", [True, False])
+def test_channels_that_do_not_fit_are_named(single: bool) -> None:
+    kernel = (1, 1) if single else (3, 3)
+    convolve = make_convolution(normal(8, 4, *kernel), None, (1, 1), (0, 0), (1, 1), 1)
+
+    with pytest.raises(ValueError, match=r"^5 channels come in, and the weight .* takes 4$"):
+        convolve(normal(1, 5, 9, 9))
 
 
 @pytest.mark.usefixtures("onednn")
