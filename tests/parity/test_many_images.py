@@ -90,11 +90,25 @@ def test_without_a_second_look_the_sound_file_would_fail() -> None:
     assert judge(reference(), artifact(), EVALUATOR, given).verdict == "fail"
 
 
-def test_up_to_64_images_are_judged_by_what_was_measured_on_all() -> None:
+def test_of_up_to_64_images_all_are_measured_and_none_needs_a_second_look() -> None:
     found = judge(reference(64), artifact(), EVALUATOR)
 
-    assert (found.measured_on, found.excused) == (0, 0)
+    assert (found.measured_on, found.excused) == (64, 0)
     assert "on these images (" in found.tolerance_reason
+
+
+@pytest.mark.parametrize(("cost", "verdict", "excused"), [(0.01, "pass", 1), (0.002, "fail", 0)])
+def test_of_few_images_one_beyond_passes_where_rounding_moves_it_as_far(
+    cost: float, verdict: str, excused: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("parity.judging.own_cost", lambda *anything: lambda place, draw: cost)
+    answers = reference(8).prediction
+    moved = answers.probabilities.copy()
+    moved[3] += np.array([0.02, -0.01, -0.01])
+
+    judged = judge_prediction(reference(8), artifact(), EVALUATOR, Prediction(moved, answers.labels))
+
+    assert (judged.verdict, judged.excused, judged.measured_on) == (verdict, excused, 8)
 
 
 def test_too_many_that_are_excused_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
