@@ -10,7 +10,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from conversion.tall import MOST_AXES, Tall, flat_answer, sizes_of
+from conversion.flattened import MOST_AXES, Tall, sizes_of
+from conversion.tall import flat_answer
 
 if TYPE_CHECKING:
     from torch.overrides import TorchFunctionMode

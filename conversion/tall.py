@@ -7,47 +7,17 @@ is not known here takes the tall one, and the converter refuses it as it would h
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-MOST_AXES = 5
-
-
-@dataclass(frozen=True)
-class Kept:
-    """Hold a tall tensor, how often it had been written to, and its flat one: at most five axes, row-major."""
-
-    tall: Any
-    version: int
-    flat: Any
-
-
-@dataclass(frozen=True)
-class Tall:
-    """Hold the flat tensors of a trace by the identity of the tall ones, which live as long."""
-
-    kept: dict[int, Kept] = field(default_factory=dict)
+from conversion.flattened import MOST_AXES, Tall, alike, around, few, flat_of, is_tall, kept, sizes_of, tall_flat
 
 
 def flat_answer(tall: Tall, function: Any, args: Sequence[Any], settings: Mapping[str, Any]) -> Any:
     """Answer a function whose values or answer are tall by flat ones; NotImplemented where it will do as it is."""
     way = _ways().get(function)
     return way(tall, function, args, settings) if way else NotImplemented
-
-
-def sizes_of(values: Any) -> list[Any]:
-    """List the sizes of a tensor; in a trace as numbers, not as values of its graph."""
-    import torch
-
-    jit: Any = torch.jit
-    if not jit.is_tracing():
-        return list(values.shape)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", jit.TracerWarning)
-        return [int(size) for size in values.shape]
 
 
 @cache
@@ -65,6 +35,7 @@ def _ways() -> dict[Any, Callable[..., Any]]:
         _along: "softmax log_softmax cumsum",
         _together: "cat concat concatenate stack",
         _multiplied: "matmul __matmul__",
+        _by_rows: "linear layer_norm gelu silu hardswish",
         _joined: "add sub mul div __radd__ __rsub__ __rmul__ __sub__ __add__ __mul__ __truediv__",
         _each: "relu sigmoid exp neg tanh clone",
     }
@@ -79,11 +50,11 @@ def _ways() -> dict[Any, Callable[..., Any]]:
 
 
 def _reshaped(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
-    values = _flat(tall, args[0])
+    values = flat_of(tall, args[0])
     if values is None:
         return NotImplemented
     answer = function(*args, **settings)
-    return answer if not _is_tall(args[0]) and not _is_tall(answer) else _kept(tall, answer, values)
+    return answer if not is_tall(args[0]) and not is_tall(answer) else kept(tall, answer, values)
 
 
 def _permuted(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
@@ -102,56 +73,56 @@ def _transposed(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
 
 def _ordered(tall: Tall, function: Any, args: Any, settings: Any, order: Sequence[int]) -> Any:
     """Permute between two reshapes: coremltools itself spells these three with fewer axes, and nothing else."""
-    values = _tall_flat(tall, args[0])
+    values = tall_flat(tall, args[0])
     if values is None:
         return NotImplemented
     answer = function(*args, **settings)
     permuted = values.reshape(sizes_of(args[0])).permute(list(order))
-    return _kept(tall, answer, permuted.reshape(_few(sizes_of(answer))))
+    return kept(tall, answer, permuted.reshape(few(sizes_of(answer))))
 
 
 def _selected(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
     axis = settings.get("dim", args[1] if len(args) > 1 else 0)
-    values = _tall_flat(tall, args[0])
+    values = tall_flat(tall, args[0])
     if values is None:
         return NotImplemented
     answer = function(*args, **settings)
     place = settings.get("index", args[-1])
-    return _kept(tall, answer, values.reshape(_around(sizes_of(args[0]), axis)).select(1, place))
+    return kept(tall, answer, values.reshape(around(sizes_of(args[0]), axis)).select(1, place))
 
 
 def _item(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
     items = args[1] if isinstance(args[1], tuple) else (args[1],)
     known = all(isinstance(item, slice) or (isinstance(item, int) and not isinstance(item, bool)) for item in items)
-    values = _tall_flat(tall, args[0])
+    values = tall_flat(tall, args[0])
     if values is None or not known:
         return NotImplemented
     answer = function(*args, **settings)
     sizes = sizes_of(args[0])
     # From the last on, so that the places of those before stay.
     for axis, item in reversed(list(enumerate(items))):
-        part = values.reshape(_around(sizes, axis))[:, item]
+        part = values.reshape(around(sizes, axis))[:, item]
         sizes[axis : axis + 1] = [sizes_of(part)[1]] if isinstance(item, slice) else []
         values = part
-    return _kept(tall, answer, values)
+    return kept(tall, answer, values)
 
 
 def _pieces(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
     """Take a tensor apart along an axis: unbind says it second, chunk and split third, or each by name."""
     before = 1 if function.__name__ == "unbind" else 2
     axis = settings.get("dim", args[before] if len(args) > before else 0)
-    values = _tall_flat(tall, args[0])
+    values = tall_flat(tall, args[0])
     if values is None:
         return NotImplemented
     answers = function(*args, **settings)
     rest = {name: setting for name, setting in settings.items() if name != "dim"}
-    parts = function(values.reshape(_around(sizes_of(args[0]), axis)), *args[1:before], **rest, dim=1)
-    return tuple(_kept(tall, answer, part) for answer, part in zip(answers, parts, strict=True))
+    parts = function(values.reshape(around(sizes_of(args[0]), axis)), *args[1:before], **rest, dim=1)
+    return tuple(kept(tall, answer, part) for answer, part in zip(answers, parts, strict=True))
 
 
 def _reduced(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
     dims = settings.get("dim", args[1] if len(args) > 1 else None)
-    values = _tall_flat(tall, args[0])
+    values = tall_flat(tall, args[0])
     if values is None or dims is None or "dtype" in settings or "out" in settings:
         return NotImplemented
     rank = args[0].dim()
@@ -159,24 +130,24 @@ def _reduced(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
     if axes != list(range(axes[0], axes[0] + len(axes))):
         return NotImplemented
     answer = function(*args, **settings)
-    grouped = values.reshape(_around(sizes_of(args[0]), axes[0], len(axes)))
-    return _kept(tall, answer, function(grouped, dim=1))
+    grouped = values.reshape(around(sizes_of(args[0]), axes[0], len(axes)))
+    return kept(tall, answer, function(grouped, dim=1))
 
 
 def _along(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
     axis = settings.get("dim", args[1] if len(args) > 1 else None)
-    values = _tall_flat(tall, args[0])
+    values = tall_flat(tall, args[0])
     if values is None or axis is None or settings.get("dtype") is not None or len(args) > 2:
         return NotImplemented
     answer = function(*args, **settings)
-    return _kept(tall, answer, function(values.reshape(_around(sizes_of(args[0]), axis)), dim=1))
+    return kept(tall, answer, function(values.reshape(around(sizes_of(args[0]), axis)), dim=1))
 
 
 def _each(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
-    values = _tall_flat(tall, args[0])
+    values = tall_flat(tall, args[0])
     if values is None or len(args) > 1:
         return NotImplemented
-    return _kept(tall, function(*args, **settings), function(values, **settings))
+    return kept(tall, function(*args, **settings), function(values, **settings))
 
 
 def _together(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
@@ -185,48 +156,61 @@ def _together(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
 
     parts = args[0] if args else settings.get("tensors", ())
     axis = settings.get("dim", settings.get("axis", args[1] if len(args) > 1 else 0))
-    flats = [_flat(tall, part) for part in parts]
+    flats = [flat_of(tall, part) for part in parts]
     if not flats or any(flat is None for flat in flats) or "out" in settings:
         return NotImplemented
     answer = function(*args, **settings)
-    if not any(_is_tall(part) for part in (*parts, answer)):
+    if not any(is_tall(part) for part in (*parts, answer)):
         return answer
     # Along a new axis a part is 1 long; `axis` counts from the end of the answer.
     own = [sizes_of(part) for part in parts]
     if answer.dim() > parts[0].dim():
         place = axis % answer.dim()
         own = [[*sizes[:place], 1, *sizes[place:]] for sizes in own]
-    grouped = [flat.reshape(_around(sizes, axis)) for flat, sizes in zip(flats, own, strict=True)]
-    return _kept(tall, answer, torch.cat(grouped, dim=1))
+    grouped = [flat.reshape(around(sizes, axis)) for flat, sizes in zip(flats, own, strict=True)]
+    return kept(tall, answer, torch.cat(grouped, dim=1))
 
 
 def _multiplied(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
     """Multiply matrices whose other axes are broadcast, as runs of these."""
-    if len(args) != 2 or settings or not any(_is_tall(part) for part in args):
+    if len(args) != 2 or settings or not any(is_tall(part) for part in args):
         return NotImplemented
-    flats = [_flat(tall, part) for part in args]
+    flats = [flat_of(tall, part) for part in args]
     if any(flat is None for flat in flats) or min(part.dim() for part in args) < 2:
         return NotImplemented
     answer = function(*args)
     rank = answer.dim() - 2
     sizes = [[1] * (rank + 2 - part.dim()) + sizes_of(part) for part in args]
-    groups = list(_alike([own[:rank] for own in sizes]))
+    groups = list(alike([own[:rank] for own in sizes]))
     if len(groups) > MOST_AXES - 2:
         return NotImplemented
     one, other = (
         flat.reshape([*(math.prod(own[start:end]) for start, end in groups), *own[rank:]])
         for flat, own in zip(flats, sizes, strict=True)
     )
-    return _kept(tall, answer, one @ other)
+    return kept(tall, answer, one @ other)
+
+
+def _by_rows(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
+    """Compute what reads the last axes alone, those of a layer norm or one, of all others as rows."""
+    shape = settings.get("normalized_shape", args[1] if len(args) > 1 else ())
+    count = len(shape) if isinstance(shape, (tuple, list)) and shape else 1
+    values = tall_flat(tall, args[0])
+    if values is None or count >= MOST_AXES:
+        return NotImplemented
+    answer = function(*args, **settings)
+    sizes = sizes_of(args[0])
+    rows = values.reshape([math.prod(sizes[:-count]), *sizes[-count:]])
+    return kept(tall, answer, function(rows, *args[1:], **settings))
 
 
 def _joined(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
     """Compute of two that are broadcast: axes become one along which each is whole, or of size 1."""
     import torch
 
-    if not any(isinstance(part, torch.Tensor) and _is_tall(part) for part in args) or "out" in settings:
+    if not any(isinstance(part, torch.Tensor) and is_tall(part) for part in args) or "out" in settings:
         return NotImplemented
-    flats = [_flat(tall, part) if isinstance(part, torch.Tensor) else part for part in args]
+    flats = [flat_of(tall, part) if isinstance(part, torch.Tensor) else part for part in args]
     if len(args) != 2 or any(flat is None for flat in flats):
         return NotImplemented
     answer = function(*args, **settings)
@@ -235,7 +219,7 @@ def _joined(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
         [1] * (rank - part.dim()) + sizes_of(part) if isinstance(part, torch.Tensor) else [1] * rank
         for part in args
     ]
-    groups = list(_alike(sizes))
+    groups = list(alike(sizes))
     if len(groups) > MOST_AXES:
         return NotImplemented
     grouped = [
@@ -244,51 +228,4 @@ def _joined(tall: Tall, function: Any, args: Any, settings: Any) -> Any:
         else flat
         for flat, own in zip(flats, sizes, strict=True)
     ]
-    return _kept(tall, answer, function(*grouped, **settings))
-
-
-def _alike(sizes: Sequence[Sequence[int]]) -> Iterator[tuple[int, int]]:
-    """Split axes into runs along which each tensor has all sizes or 1 throughout; axes of 1 in all join any."""
-    start, before = 0, None
-    for axis, lengths in enumerate(zip(*sizes, strict=True)):
-        own = tuple(length == 1 for length in lengths)
-        if all(own):
-            continue
-        if before is not None and own != before:
-            yield start, axis
-            start = axis
-        before = own
-    yield start, len(sizes[0])
-
-
-def _kept(tall: Tall, answer: Any, flat: Any) -> Any:
-    """Give an answer by its flat tensor, and keep that where the answer is tall."""
-    if not _is_tall(answer):
-        return flat.reshape(sizes_of(answer))
-    tall.kept[id(answer)] = Kept(answer, answer._version, flat)
-    return answer
-
-
-def _flat(tall: Tall, values: Any) -> Any:
-    return _tall_flat(tall, values) if _is_tall(values) else values
-
-
-def _tall_flat(tall: Tall, values: Any) -> Any:
-    """Return the flat tensor of a tall one, None where none is kept or it was written to since."""
-    kept = tall.kept.get(id(values))
-    return kept.flat if kept and kept.version == values._version else None
-
-
-def _is_tall(values: Any) -> bool:
-    return bool(values.dim() > MOST_AXES)
-
-
-def _around(sizes: Sequence[Any], axis: int, count: int = 1) -> list[Any]:
-    """Group sizes into those before an axis, of it (or of a run of axes), and behind it."""
-    first = axis % len(sizes)
-    return [math.prod(sizes[:first]), math.prod(sizes[first : first + count]), math.prod(sizes[first + count :])]
-
-
-def _few(sizes: Sequence[Any]) -> list[Any]:
-    kept = MOST_AXES - 1
-    return [math.prod(sizes[:-kept]), *sizes[-kept:]] if len(sizes) > MOST_AXES else list(sizes)
+    return kept(tall, answer, function(*grouped, **settings))

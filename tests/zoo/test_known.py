@@ -27,6 +27,7 @@ REFUSALS = {
     "placed attention": RANK,
     "shares": RANK,
     "products": RANK,
+    "rows": RANK,
 }
 
 
