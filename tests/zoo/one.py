@@ -77,15 +77,22 @@ def lines(animal: Animal, routes: tuple[str, ...], directory: Path) -> Iterator[
 
 def _line(animal: Animal, housed: Housed, subject: Subject, seconds: float) -> Line:
     faults = tuple(d.fault + ("" if d.confirmed else "?") for d in subject.diagnoses)
-    whose = ""
-    if subject.verdict == "error":
-        whose = "evaluator" if subject.backend == "coreml-evaluator" else "runtime"
-    elif subject.verdict == "fail":
-        whose = "fp16" if _is_rounding(subject) else "converter"
     return Line(
         *(animal.name, housed.size, subject.route, subject.backend, subject.verdict, seconds),
-        *(subject.max_abs_diff, subject.tolerance, subject.reason, whose, faults, housed.loss),
+        *(subject.max_abs_diff, subject.tolerance, subject.reason, blamed(subject), faults, housed.loss),
     )
+
+
+def blamed(subject: Subject) -> str:
+    """Say whose fault it is that a file gives other answers, or none; empty for what passes."""
+    if subject.verdict == "error":
+        # So it ends where the file contradicts itself, and Core ML would not load it either.
+        if "convert again" in subject.reason:
+            return "converter"
+        return "evaluator" if subject.backend == "coreml-evaluator" else "runtime"
+    if subject.verdict == "fail":
+        return "fp16" if _is_rounding(subject) else "converter"
+    return ""
 
 
 def _is_rounding(subject: Subject) -> bool:

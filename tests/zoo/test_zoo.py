@@ -6,14 +6,16 @@ import json
 import math
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from conversion import ConversionError
+from parity.core.results import Subject
 from tests.sampling import sample
 from tests.zoo import run, weights
 from tests.zoo.collection import TIMM, Animal, animals
-from tests.zoo.one import Line, culprit, lines
+from tests.zoo.one import Line, blamed, culprit, lines
 from tests.zoo.table import written
 
 # Six routes and a search for causes take minutes for a network: `make zoo` takes them.
@@ -137,6 +139,22 @@ def test_whose_code_fails_is_whose_fault_it_is() -> None:
     assert culprit(failing(lambda: ct.convert("nothing"))) == "converter"
     assert culprit(failing(lambda: torch.jit.trace(3, 3))) == "exporter"
     assert culprit(failing(lambda: 1 / 0)) == "ours"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "backend", "reason", "whose"),
+    [
+        ("pass", "onnxruntime", "", ""),
+        ("error", "onnxruntime", "no kernel", "runtime"),
+        ("error", "coreml-evaluator", "the evaluator lacks an operation", "evaluator"),
+        ("error", "coreml-evaluator", "shapes do not join; convert again with sizes that fit", "converter"),
+        ("fail", "coreml-evaluator", "3 drift", "converter"),
+    ],
+)
+def test_whose_answers_are_wrong_is_whose_fault_it_is(verdict: Any, backend: str, reason: str, whose: str) -> None:
+    subject = Subject("a", "onnx", "a.onnx", backend, "fp32", verdict, reason)
+
+    assert blamed(subject) == whose
 
 
 def test_the_page_of_a_part_says_that_it_is_one() -> None:
