@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -31,6 +31,7 @@ class About:
     compute_unit: what it computes on unless told otherwise; empty where it has no choice.
     slow: too slow for many images; a stream asks it for some of them, evenly spaced.
     exchangeable: other versions of its package run the same files, in a tool chain of their own.
+    for_many: options of its `load` where many images come.
     """
 
     package: str
@@ -38,6 +39,7 @@ class About:
     compute_unit: str = ""
     slow: bool = False
     exchangeable: bool = False
+    for_many: Mapping[str, object] = field(default_factory=dict)
 
 
 class Backend(Protocol):

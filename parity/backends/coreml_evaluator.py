@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from parity.backends import Predict
 
 FORMATS = ("mlprogram", "neuralnetwork")
-ABOUT = About("coreml-parity", "the evaluator")
+# A stream is compiled from its first image on, and a few images never: what is answered depends on no count.
+ABOUT = About("coreml-parity", "the evaluator", for_many={"compile_after": 0})
 
 
 def why_not() -> str | None:
@@ -20,9 +21,9 @@ def why_not() -> str | None:
     return None
 
 
-def load(artifact: Artifact, batch: int = 1) -> Predict:
-    """Load a .mlpackage or .mlmodel."""
+def load(artifact: Artifact, batch: int = 1, compile_after: int | None = None) -> Predict:
+    """Load a .mlpackage or .mlmodel; compile_after: see Evaluator."""
     from parity.coreml import Evaluator
 
-    evaluator = Evaluator(artifact.path)
+    evaluator = Evaluator(artifact.path, compile_after=compile_after)
     return classifier_predictions(artifact, evaluator.description, evaluator.predict, batch)

@@ -19,6 +19,7 @@ from parity.coreml.pipeline import open_runnable
 from parity.coreml.program import Graph
 from parity.coreml.reading.files import open_model
 from parity.coreml.running.blocks import one_prediction
+from parity.coreml.running.compiling import AFTER
 from parity.coreml.running.engine import Engine, Inputs
 from parity.coreml.running.state import State
 
@@ -28,17 +29,20 @@ class Evaluator:
 
     model: the path of a .mlpackage or .mlmodel, or a coremltools MLModel.
     function_name: of a model with several functions; its default function without one.
+    compile_after: how many predictions with inputs of the same shapes go by before the plan is compiled for all
+        others. That takes about a second, halves the time of each, and changes the last bits of its answer, as
+        another order of summation does. None: never.
     `description` is the model's ModelDescription, or the FunctionDescription of the function; `kind` the model's
     type by its name in Model.proto.
     Raises CoreMLError for a file that cannot be read, and for operations that the evaluator lacks (all at once).
     """
 
     @with_torch_defaults
-    def __init__(self, model: Any, function_name: str | None = None) -> None:
+    def __init__(self, model: Any, function_name: str | None = None, compile_after: int | None = AFTER) -> None:
         opened = open_model(model)
         self.name = opened.name
         self.kind = str(opened.specification.WhichOneof("Type"))
-        self._runnable = open_runnable(opened, function_name)
+        self._runnable = open_runnable(opened, function_name, compile_after)
         self.description = self._runnable.description
 
     @overload

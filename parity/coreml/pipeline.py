@@ -66,7 +66,9 @@ class Pipeline:
 Runnable = Engine | Pipeline
 
 
-def open_runnable(model: ModelFile, function_name: str | None = None, *, part: bool = False) -> Runnable:
+def open_runnable(
+    model: ModelFile, function_name: str | None = None, compile_after: int | None = None, *, part: bool = False
+) -> Runnable:
     """Read and plan a model of any type that the evaluator runs; part: it is one of a pipeline."""
     kind = model.specification.WhichOneof("Type")
     version = model.specification.specificationVersion
@@ -84,7 +86,7 @@ def open_runnable(model: ModelFile, function_name: str | None = None, *, part: b
     if kind in PIPELINES:
         if function_name:
             raise CoreMLError(f"{model.name}: no function `{function_name}`; a pipeline has none, leave it out")
-        return _open_pipeline(model, kind)
+        return _open_pipeline(model, kind, compile_after)
     if kind not in ("mlProgram", *NEURAL_NETWORKS):
         raise CoreMLError(
             f"{model.name}: a model of type {kind or 'unknown'}; the evaluator runs mlProgram, "
@@ -95,10 +97,10 @@ def open_runnable(model: ModelFile, function_name: str | None = None, *, part: b
             f"{model.name}: the file describes no output, and Core ML refuses a model without one; the file is "
             "damaged, convert again"
         )
-    return open_engine(model, function_name)
+    return open_engine(model, function_name, compile_after)
 
 
-def _open_pipeline(model: ModelFile, kind: str) -> Pipeline:
+def _open_pipeline(model: ModelFile, kind: str, compile_after: int | None) -> Pipeline:
     held = getattr(model.specification, kind)
     pipeline = held if kind == "pipeline" else held.pipeline
     if not pipeline.models:
@@ -111,5 +113,5 @@ def _open_pipeline(model: ModelFile, kind: str) -> Pipeline:
         part_kind = specification.WhichOneof("Type") or "of an unknown type"
         stage = f"stage {index + 1} of {len(pipeline.models)}, `{name}` ({part_kind})"
         part = ModelFile(specification, model.weights_dir, f"{model.name}: {stage}", model.retyped)
-        parts.append((name, open_runnable(part, part=True)))
+        parts.append((name, open_runnable(part, None, compile_after, part=True)))
     return Pipeline(model.name, copy.deepcopy(model.specification.description), tuple(parts))

@@ -42,6 +42,7 @@ class Node:
     skippable: a run leaves the node out where nothing reads its outputs; a trace computes it all the same.
     zeros: the node does nothing but put so many zeros on both sides of each spatial axis of [N, C, *spatial].
     padded: makes the `run` of a node that puts such zeros around its input by itself.
+    gain: gives (factor, offset) of a node on one value: results are at most factor times the largest, plus offset.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Node:
     skippable: bool = False
     zeros: tuple[int, ...] | None = None
     padded: Callable[[tuple[int, ...]], Callable[..., tuple[Any, ...]]] | None = None
+    gain: Callable[[], tuple[float, float]] | None = None
 
 
 @dataclass(frozen=True)

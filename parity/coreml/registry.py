@@ -37,7 +37,7 @@ class Kernel:
     wants_blocks: it takes the operation's two blocks, as functions, as its parameter `blocks`; see blocks.py.
     constant: what it computes from constants is a constant, worked out once, when the file is read.
     prepare: makes the function of the first parameter alone from all other arguments, where these are constants;
-        None where it knows nothing better. What it makes may have `padded` or `zeros`, see program.Node.
+        None where it knows nothing better. What it makes may have `padded`, `zeros` or `gain`, see program.Node.
     """
 
     type: str

@@ -15,7 +15,7 @@ from conversion.artifact import Artifact
 from conversion.shapes import read_input_shapes
 from conversion.sources.transform_check import PHOTOS, difference_told
 from conversion.task import PROBABILITIES
-from parity.backends import Predict, backends_for, find_backend, record_names
+from parity.backends import Predict, backends_for, find_backend, limited, record_names
 from parity.backends.outputs import shape_told
 from parity.backends.pytorch import check_repeatable, load_reference
 from parity.backends.reference import Reference, make_reference, spaced_sample
@@ -210,7 +210,8 @@ def _live_leg(job: Job, entry: ModelEntry, artifact: Artifact, backend: str, sam
     at_once = images_at_once(artifact, job.batch, len(sample.images), sample.classifier.preprocessing.size)
 
     def load() -> tuple[Predict, Prediction]:
-        predict = module.load(artifact, at_once)
+        many = module.ABOUT.for_many if len(sample.images) > SPOTS else {}
+        predict = limited.load(backend, artifact, at_once, **many)
         return predict, predict(sample.one)
 
     loaded = attempt(subject, load)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from functools import cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from parity.coreml.registry import op
+
+# What networks use, which PyTorch computes in one pass: relu6(x + 3) / 6.
+_HARD_SIGMOID = (np.float32(1 / 6), 0.5)
 
 
 def at_least(x: torch.Tensor, alpha: float) -> torch.Tensor:
@@ -92,6 +96,8 @@ def sigmoid(x: torch.Tensor) -> torch.Tensor:
 @op("sigmoid_hard")
 def sigmoid_hard(x: torch.Tensor, alpha: float, beta: float) -> torch.Tensor:
     """Limit alpha * x + beta to 0..1."""
+    if (np.float32(alpha), beta) == _HARD_SIGMOID:
+        return F.hardsigmoid(x)
     return (x * alpha).add_(beta).clamp_(0, 1)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import reduce
 
 import torch
 import torch.nn.functional as F
 
 from parity.coreml.registry import op
-from parity.coreml.running.packing import PackedMatrix, fits_matrix
+from parity.coreml.running.packing import PackedMatrix, fits_matrix, gain
 
 
 def _alike(*values: torch.Tensor) -> list[torch.Tensor]:
@@ -18,13 +18,25 @@ def _alike(*values: torch.Tensor) -> list[torch.Tensor]:
     return [value.to(widest) for value in values]
 
 
-def _prepare_linear(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Callable[..., torch.Tensor] | None:
+@dataclass(frozen=True)
+class _Linear:
+    matrix: PackedMatrix
+    bias: torch.Tensor | None
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        # Integers become what the weight is.
+        return self.matrix.multiply(x if x.is_floating_point() else x.float(), self.bias)
+
+    def gain(self) -> tuple[float, float]:
+        """Return by how much a result is at most larger than the input: factor and offset."""
+        return gain(self.matrix.weight(), self.bias)
+
+
+def _prepare_linear(weight: torch.Tensor, bias: torch.Tensor | None = None) -> _Linear | None:
     """Prepare what nearly every product is: of numbers that are computed with weights that are known, in fp32."""
     if not fits_matrix(weight, bias):
         return None
-    matrix = PackedMatrix(weight)
-    # Integers become what the weight is.
-    return lambda x: matrix.multiply(x if x.is_floating_point() else x.to(weight.dtype), bias)
+    return _Linear(PackedMatrix(weight), bias)
 
 
 @op("linear", prepare=_prepare_linear)

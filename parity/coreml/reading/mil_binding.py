@@ -135,6 +135,7 @@ def bind(reader: Reader, declared: Declared, kernel: Kernel, scope: Scope, block
         reads_numbers=any(r.convert is not _as_tensor for r in running),
         zeros=getattr(prepared, "zeros", None),
         padded=(lambda zeros: runner(padded(zeros))) if padded else None,
+        gain=getattr(prepared, "gain", None),
     )
 
 

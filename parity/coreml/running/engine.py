@@ -13,6 +13,7 @@ from parity.core.errors import CoreMLError
 from parity.coreml.dtypes import CARRIERS
 from parity.coreml.program import Graph, Value
 from parity.coreml.reading.files import ModelFile
+from parity.coreml.running.compiling import Compiled
 from parity.coreml.running.default_sizes import check_declared_shapes, check_default_sizes, shapes_by_content
 from parity.coreml.running.features import answer, feed, feed_default
 from parity.coreml.running.guard import Guard, declared_too_large
@@ -36,6 +37,7 @@ class Engine:
 
     description: its inputs, outputs and states (a ModelDescription, or the FunctionDescription of one function).
     passed: what a Guard has let pass. unguarded: shapes of inputs with which no value is too large.
+    compiled: the plans that take over where many predictions come.
     """
 
     name: str
@@ -43,13 +45,17 @@ class Engine:
     plan: Plan
     passed: set[Hashable] = field(default_factory=set, compare=False)
     unguarded: set[Hashable] = field(default_factory=set, compare=False)
+    compiled: Compiled = field(default_factory=Compiled, compare=False)
 
     def predict(self, inputs: Inputs, state: State | None = None) -> dict[str, Any]:
         """Predict for one dictionary of inputs."""
         feeds = self.feeds(inputs, state)
-        with self._guarded(feeds):
-            values = self.plan.run(feeds)
-            return {f.name: answer(f, values[f.name], self.name) for f in self.description.output}
+        with self._guarded(feeds) as known:
+            plan = self._plan(feeds) if known else self.plan
+            values = plan.run(feeds)
+        if not known and (plan := self._plan(feeds)) is not self.plan:
+            values = plan.run(feeds)
+        return {f.name: answer(f, values[f.name], self.name) for f in self.description.output}
 
     def trace(self, inputs: Inputs) -> dict[str, Any]:
         """Return every value of the model itself, not of its blocks, by name; a state starts afresh."""
@@ -58,15 +64,21 @@ class Engine:
         with Guard(self.passed):
             return self.plan.trace(feeds)
 
+    def _plan(self, feeds: Mapping[str, Any]) -> Plan:
+        return self.plan if self.states or self.by_content else self.compiled.plan(self.plan, feeds)
+
     @contextmanager
-    def _guarded(self, feeds: Mapping[str, Any]) -> Iterator[None]:
-        """Refuse values that are too large, inside; inputs of shapes that went well once go well again."""
+    def _guarded(self, feeds: Mapping[str, Any]) -> Iterator[bool]:
+        """Refuse values that are too large, inside; inputs of shapes that went well once go well again.
+
+        Gives whether these did. What is guarded cannot be compiled: neither sees what the other does.
+        """
         shapes = tuple(getattr(value, "shape", None) for value in feeds.values())
         if shapes in self.unguarded:
-            yield
+            yield True
             return
         with Guard(self.passed):
-            yield
+            yield False
         if not self.by_content:
             self.unguarded.add(shapes)
 
@@ -126,8 +138,11 @@ def check_names(inputs: Inputs, description: Any, name: str) -> None:
         raise CoreMLError(f"{name}: the input `{absent[0]}` is missing; the model takes {', '.join(known)}")
 
 
-def open_engine(model: ModelFile, function_name: str | None) -> Engine:
-    """Read and plan a model of one of the types that compute: mlProgram, neuralNetwork and its two relatives."""
+def open_engine(model: ModelFile, function_name: str | None, compile_after: int | None = None) -> Engine:
+    """Read and plan a model of one of the types that compute: mlProgram, neuralNetwork and its two relatives.
+
+    compile_after: after how many predictions with inputs of the same shapes the plan is compiled; None: never.
+    """
     description = _description(model, function_name)
     kind = model.specification.WhichOneof("Type")
     try:
@@ -143,7 +158,7 @@ def open_engine(model: ModelFile, function_name: str | None) -> Engine:
     if kind == "mlProgram":  # a NeuralNetwork declares no shapes between its layers
         check_declared_shapes(plan)
     check_default_sizes(plan, description)
-    return Engine(model.name, description, plan)
+    return Engine(model.name, description, plan, compiled=Compiled(compile_after))
 
 
 def _read(model: ModelFile, kind: str | None, description: Any, function_name: str | None) -> Graph:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,8 +15,28 @@ import torch.nn.functional as F
 _FEW = 1 << 18
 
 
-class PackedWeights:
-    """Hold the weights [C_out, C_in / groups, kh, kw] of a convolution; the first use packs them, for its size.
+class _Plain(threading.local):
+    on = False
+
+
+_plain = _Plain()
+
+
+@contextmanager
+def plain_weights() -> Iterator[None]:
+    """Compute with PyTorch's public functions and weights as they are in the file, inside, in this thread.
+
+    A compiler knows these functions, and lays weights out by itself.
+    """
+    before, _plain.on = _plain.on, True
+    try:
+        yield
+    finally:
+        _plain.on = before
+
+
+class _Weights:
+    """Hold weights as they are, packed, or both.
 
     Several threads may predict at once: one of them packs, the others wait for it.
     """
@@ -24,6 +46,27 @@ class PackedWeights:
         self._weight: torch.Tensor | None = weight
         self._packed: torch.Tensor | None = None
         self._packing = threading.Lock()
+
+    def weight(self) -> torch.Tensor:
+        """Return the weights as they are."""
+        with self._packing:
+            return self._plain()
+
+    def unpacked(self) -> torch.Tensor:
+        """Return the weights as they are, and keep them so: for a compiler that holds them too."""
+        with self._packing:
+            self._weight, self._packed = self._plain(), None
+            return self._weight
+
+    def _plain(self) -> torch.Tensor:
+        if self._weight is not None:
+            return self._weight
+        assert self._packed is not None
+        return self._packed.to_dense()
+
+
+class PackedWeights(_Weights):
+    """Hold the weights [C_out, C_in / groups, kh, kw] of a convolution; the first use packs them, for its size."""
 
     def convolve(
         self,
@@ -40,6 +83,8 @@ class PackedWeights:
                 f"{x.shape[1]} channels come in, and the weight {list(self.shape)} of {groups} group(s) takes "
                 f"{self.shape[1] * groups}"
             )
+        if _plain.on:
+            return F.conv2d(x, self.unpacked(), bias, strides, padding, dilations, groups)
         # Read once: what is there is whole, and never changes again.
         weight = self._packed
         if weight is None:
@@ -77,40 +122,29 @@ def pack(
     return packed
 
 
-class PackedMatrix:
+class PackedMatrix(_Weights):
     """Hold the weights [C_out, C_in] of a product; the first use packs them.
 
     Those of few multiplications stay beside it as they are: which of the two serves follows from the sizes alone,
     and not from what was computed before.
     """
 
-    def __init__(self, weight: torch.Tensor) -> None:
-        self.filters, self.channels = weight.shape
-        self._weight: torch.Tensor | None = weight
-        self._packed: torch.Tensor | None = None
-        self._packing = threading.Lock()
-
     def multiply(self, x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         """Compute x @ weight.T + bias; x [..., C_in], bias [C_out]."""
-        if x.shape[-1] != self.channels:
-            raise ValueError(f"{x.shape[-1]} channels come in, and the weight [C_out, C_in] takes {self.channels}")
-        few = x.numel() * self.filters < _FEW
+        filters, channels = self.shape
+        if x.shape[-1] != channels:
+            raise ValueError(f"{x.shape[-1]} channels come in, and the weight [C_out, C_in] takes {channels}")
+        if _plain.on:
+            return F.linear(x, self.unpacked().to(x.dtype), bias)
+        few = x.numel() * filters < _FEW
         if few or x.dtype is not torch.float32 or not _has_onednn():
             return F.linear(x, self.weight().to(x.dtype), bias)
         packed = self._packed
         if packed is None:
-            packed = self._pack(x.numel() // self.channels)
+            packed = self._pack(x.numel() // channels)
         onednn: Any = torch.ops.mkldnn
         result: torch.Tensor = onednn._linear_pointwise(x.contiguous(), packed, bias, "none", [], "")
         return result
-
-    def weight(self) -> torch.Tensor:
-        """Return the weights [C_out, C_in]."""
-        weight = self._weight
-        if weight is None:
-            assert self._packed is not None
-            weight = self._packed.to_dense()
-        return weight
 
     def _pack(self, rows: int) -> torch.Tensor:
         with self._packing:
@@ -121,6 +155,12 @@ class PackedMatrix:
                     self._weight = None
             assert self._packed is not None
             return self._packed
+
+
+def gain(weight: torch.Tensor, bias: torch.Tensor | None) -> tuple[float, float]:
+    """Return what sums of products with weights [C_out, ...] are at most: factor times the largest, plus offset."""
+    factor = float(weight.abs().flatten(1).sum(1).amax()) if weight.numel() else 0.0
+    return factor, float(bias.abs().amax()) if bias is not None and bias.numel() else 0.0
 
 
 def fits_matrix(weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
@@ -139,8 +179,14 @@ class Pointwise:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return [N, C_out, H, W], laid out with its channels last."""
+        if _plain.on:
+            return F.conv2d(x, self.matrix.unpacked()[:, :, None, None], self.bias)
         places = x.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
         return self.matrix.multiply(places, self.bias).permute(0, 3, 1, 2)
+
+    def gain(self) -> tuple[float, float]:
+        """Return by how much a result is at most larger than the input: factor and offset."""
+        return gain(self.matrix.weight(), self.bias)
 
     def padded(self, zeros: tuple[int, ...]) -> Convolution:
         """Make the convolution that puts so many zeros around its input, which the bias alone is added to."""
@@ -161,15 +207,17 @@ class Convolution:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return [N, C_out, H', W']."""
+        if _plain.on:  # the compiler chooses how channels lie
+            return self._convolve(x)
         # Channels last is what the CPU kernels compute in; everything elementwise that follows keeps it.
-        return self.weights.convolve(
-            x.contiguous(memory_format=torch.channels_last),
-            self.bias,
-            self.strides,
-            self.padding,
-            self.dilations,
-            self.groups,
-        )
+        return self._convolve(x.contiguous(memory_format=torch.channels_last))
+
+    def _convolve(self, x: torch.Tensor) -> torch.Tensor:
+        return self.weights.convolve(x, self.bias, self.strides, self.padding, self.dilations, self.groups)
+
+    def gain(self) -> tuple[float, float]:
+        """Return by how much a result is at most larger than the input: factor and offset."""
+        return gain(self.weights.weight(), self.bias)
 
     def padded(self, zeros: tuple[int, ...]) -> Convolution:
         """Make the convolution that pads by so much more."""

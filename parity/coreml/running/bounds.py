@@ -1,0 +1,55 @@
+"""How large the values of a plan may become: what keeps them finite, without looking at them.
+
+A bound follows from those of what an operation reads. An elementwise operation on one value is asked itself, with
+the bound in every place; a convolution and a product know the sums of their weights. Infinity stands for no bound.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from parity.coreml.program import Node
+
+# One value in, each element by itself, and largest at one of the two ends of a range around zero.
+_ELEMENTWISE = frozenset(
+    (
+        *("add", "batch_norm", "clip", "gelu", "leaky_relu", "mul", "relu", "relu6"),
+        *("sigmoid", "sigmoid_hard", "silu", "sub", "tanh", "thresholded_relu"),
+    )
+)
+# They give elements that they read, or means of those.
+_KEEPING = frozenset(("concat", "expand_dims", "reduce_mean", "reshape", "squeeze", "transpose"))
+# Above it, a number of the type may be followed by infinity.
+LARGEST: Mapping[str, float] = {"fp16": 6e4, "fp32": 1e30}
+
+
+def bound(node: Node, read: Sequence[float], values: Sequence[torch.Tensor]) -> float:
+    """Bound the magnitude of what a node gives.
+
+    read: bounds of what it reads; values: an example of it, for its shape.
+    """
+    if node.type == "softmax":
+        return 1.0
+    if node.type in _KEEPING:
+        return max(read)
+    if node.gain is not None and len(read) == 1:
+        factor, offset = node.gain()
+        return _finite(factor * read[0] + offset, node)
+    if node.type in ("add", "sub") and len(read) == 2:
+        return _finite(sum(read), node)
+    if node.type == "mul" and len(read) == 2:
+        return _finite(math.prod(read), node)
+    if node.type in _ELEMENTWISE and len(read) == 1:
+        (value,) = values
+        ends = [node.run(torch.full_like(value, end))[0] for end in (read[0], -read[0])]
+        return _finite(max(float(end.abs().amax()) for end in ends), node)
+    return math.inf
+
+
+def _finite(largest: float, node: Node) -> float:
+    """Return a bound, or infinity where rounding to the type may have made one."""
+    # The comparison is false where it is NaN.
+    return largest if all(largest <= LARGEST[value.dtype] for value in node.outputs) else math.inf

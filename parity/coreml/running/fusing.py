@@ -1,0 +1,250 @@
+"""Steps in a row compiled into one, by oneDNN's graph compiler, where many predictions pay for it.
+
+    Plan --segments--> steps in a row that fuse --traced, compiled for these shapes--> one Step each --> Plan
+
+A compiled segment takes half the time of its steps: activations and sums are computed while a convolution's
+result lies in the registers, and channels stay in the blocks that the kernels want. It rounds as another order of
+summation does. In one more respect the compiler alone would not keep to the steps: its relu and its clip make a
+number of NaN. NaN comes of numbers only where infinity is added or multiplied. So values that may become infinite,
+and that such an operation reads, are looked at; a prediction in which one is too large goes the way of the steps.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from parity.coreml.running.bounds import LARGEST, bound
+from parity.coreml.running.packing import plain_weights
+from parity.coreml.running.plan import Plan, Step
+
+# Kernels whose way through their code follows from shapes alone, and which give no NaN for numbers that are not too
+# large. Pools are not here: the compiler refuses some.
+_FUSIBLE = frozenset(
+    (
+        *(
+            "add",
+            "batch_norm",
+            "clip",
+            "concat",
+            "conv",
+            "expand_dims",
+            "gelu",
+            "layer_norm",
+            "leaky_relu",
+            "linear",
+        ),
+        *("matmul", "mul", "reduce_mean", "relu", "relu6", "reshape", "sigmoid", "sigmoid_hard", "silu", "softmax"),
+        *("squeeze", "sub", "tanh", "thresholded_relu", "transpose"),
+    )
+)
+_HEAVY = frozenset(("conv", "linear", "matmul"))
+# With fewer of the heavy ones, compiling is not worth its time.
+_FEWEST = 4
+# These make no NaN of infinity.
+_CALM = frozenset(("clip", "leaky_relu", "relu", "relu6", "sigmoid", "sigmoid_hard", "tanh", "thresholded_relu"))
+# What a value that is looked at may be at most: so many times what it is while the plan is compiled, or so much.
+_HEADROOM = 16.0
+_LEAST: Mapping[str, float] = {"fp16": 1024.0, "fp32": 1e10}
+# How far compiled and plain steps may be apart, as a share of the largest value: more than rounding, in another
+# order, does even in fp16, and less than any mistake.
+_APART = 0.05
+
+_COMPILING = threading.RLock()
+# Is shown a step with the values that it reads and gives.
+Visit = Callable[[Step, Sequence[Any], Sequence[Any]], None]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Hold steps in a row that become one. inputs, outputs: places read from before it, and read after it."""
+
+    steps: tuple[Step, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+    @property
+    def frees(self) -> tuple[int, ...]:
+        """The places of inputs that nobody needs afterwards."""
+        return tuple(sorted({place for step in self.steps for place in step.frees}.intersection(self.inputs)))
+
+    def run(
+        self, initial: Mapping[int, Any], inputs: Sequence[Any], wanted: Collection[int], visit: Visit | None = None
+    ) -> dict[int, Any]:
+        """Run the steps, overwrite nothing, and return the values at the `wanted` places.
+
+        initial: values that are known before. visit: is shown what each step reads and gives.
+        """
+        values = {**initial, **dict(zip(self.inputs, inputs, strict=True))}
+        for step in self.steps:
+            read = [values[place] for place in step.inputs]
+            results = step.node.run(*read)
+            if visit:
+                visit(step, read, results)
+            values.update(zip(step.outputs, results, strict=True))
+            for place in step.frees:
+                if place not in wanted:
+                    del values[place]
+        return {place: values[place] for place in wanted}
+
+
+def can_fuse() -> bool:
+    """Say whether this build of PyTorch has oneDNN's graph compiler."""
+    return torch.backends.mkldnn.is_available() and hasattr(torch._C, "_jit_set_llga_enabled")
+
+
+def fuse(plan: Plan, inputs: Sequence[Any]) -> Plan | None:
+    """Compile a plan for inputs of these shapes, in the graph's order; None where nothing is worth it."""
+    parts = list(_parts(plan))
+    if not can_fuse() or not any(isinstance(part, Segment) for part in parts):
+        return None
+    first = len(plan.graph.inputs)
+    initial = {first + i: value for i, value in enumerate(plan.initial) if value is not None}
+    values = {**initial, **dict(enumerate(inputs))}
+    steps: list[Step] = []
+    for part in parts:
+        before = [values[place] for place in part.inputs]
+        if isinstance(part, Segment):
+            limits, results = _limits(part, initial, before)
+            values.update(results)
+            steps += _compiled(part, initial, before, limits)
+        else:
+            values.update(zip(part.outputs, part.node.run(*before), strict=True))
+            steps.append(part)
+        for place in part.frees:
+            values.pop(place, None)
+    return replace(plan, steps=tuple(steps))
+
+
+def _parts(plan: Plan) -> Iterator[Step | Segment]:
+    """Divide a plan into steps and segments, in order."""
+    row: list[Step] = []
+    for index, step in enumerate(plan.steps):
+        if _fits(step):
+            row.append(step)
+            continue
+        yield from _row(row, plan, index)
+        yield step
+        row = []
+    yield from _row(row, plan, len(plan.steps))
+
+
+def _fits(step: Step) -> bool:
+    node = step.node
+    return node.type in _FUSIBLE and not node.reads_numbers and all(v.dtype in LARGEST for v in node.outputs)
+
+
+def _row(row: list[Step], plan: Plan, end: int) -> Iterator[Step | Segment]:
+    """Make a segment of steps in a row where it is worth it. end: the number of the plan's step after them."""
+    if sum(step.node.type in _HEAVY for step in row) < _FEWEST:
+        yield from row
+        return
+    first = len(plan.graph.inputs)
+    known = {first + i for i, value in enumerate(plan.initial) if value is not None}
+    written = {place for step in row for place in step.outputs}
+    read = {place for step in plan.steps[end:] for place in step.inputs} | set(plan.outputs)
+    inputs = dict.fromkeys(p for step in row for p in step.inputs if p not in written | known)
+    outputs = dict.fromkeys(p for step in row for p in step.outputs if p in read)
+    yield Segment(tuple(row), tuple(inputs), tuple(outputs))
+
+
+def _limits(
+    segment: Segment, initial: Mapping[int, Any], inputs: Sequence[Any]
+) -> tuple[dict[int, float], dict[int, Any]]:
+    """List the places whose values are to be looked at, each with the most that it may be; and run the segment."""
+    limits: dict[int, float] = {}
+    bounds: dict[int, float] = {}
+
+    def limit(place: int, value: torch.Tensor, dtype: str) -> None:
+        most = max(_HEADROOM * _peak(value), _LEAST[dtype])
+        bounds[place] = limits[place] = min(most, LARGEST[dtype])
+
+    def visit(step: Step, read: Sequence[Any], results: Sequence[Any]) -> None:
+        for place, value in zip(step.inputs, read, strict=True):
+            if place not in bounds:  # a number that the file holds
+                bounds[place] = _peak(value)
+        largest = bound(step.node, [bounds[place] for place in step.inputs], read)
+        for place, value, result in zip(step.outputs, step.node.outputs, results, strict=True):
+            bounds[place] = largest
+            if math.isinf(largest) and place in wild:
+                limit(place, result, value.dtype)
+
+    wild = {place for step in segment.steps if step.node.type not in _CALM for place in step.inputs}
+    dtypes = {place: v.dtype for step in segment.steps for place in step.inputs for v in step.node.outputs}
+    for place, value in zip(segment.inputs, inputs, strict=True):
+        limit(place, value, dtypes[place])
+    return limits, segment.run(initial, inputs, segment.outputs, visit)
+
+
+def _peak(value: torch.Tensor) -> float:
+    return float(torch.maximum(value.amax(), -value.amin()))
+
+
+def _compiled(
+    segment: Segment, initial: Mapping[int, Any], inputs: Sequence[Any], limits: Mapping[int, float]
+) -> tuple[Step, ...]:
+    """Compile a segment; its own steps where the compiler fails, or answers otherwise than they do."""
+    most = torch.tensor(list(limits.values()))
+
+    def traced(*values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        inside = segment.run(initial, values, (*segment.outputs, *limits))
+        peaks = [torch.maximum(inside[place].amax(), -inside[place].amin()) for place in limits]
+        return (*(inside[place] for place in segment.outputs), torch.stack(peaks))
+
+    try:
+        with _compiler(), plain_weights(), torch.inference_mode(mode=False), torch.no_grad():
+            examples = tuple(value.clone() for value in inputs)
+            segment.run(initial, examples, ())  # which unpacks the weights
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what tracing fixes, which follows from shapes here
+                function = torch.jit.trace(traced, examples, check_trace=False)
+            for _ in range(2):  # the first call looks at the shapes, the second compiles
+                function(*examples)
+            # On other values than those that were traced: one that became a constant would show.
+            others = tuple(value.flip(tuple(range(value.ndim))) for value in examples)
+            *outputs, peaks = function(*others)
+        wanted = segment.run(initial, others, segment.outputs).values()
+    except RuntimeError:
+        return segment.steps
+    if not bool((peaks <= most).all()) or not all(map(_alike, outputs, wanted)):
+        return segment.steps
+    run = _watched(function, most, segment, initial)
+    return (Step(segment.steps[-1].node, run, segment.inputs, segment.outputs, segment.frees),)
+
+
+def _watched(
+    function: Callable[..., Any], most: torch.Tensor, segment: Segment, initial: Mapping[int, Any]
+) -> Callable[..., tuple[Any, ...]]:
+    def run(*inputs: Any) -> tuple[Any, ...]:
+        *results, peaks = function(*inputs)
+        if bool((peaks <= most).all()):  # false where one is NaN
+            return tuple(results)
+        return tuple(segment.run(initial, inputs, segment.outputs).values())
+
+    return run
+
+
+def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if one.shape != other.shape or one.dtype is not other.dtype:
+        return False
+    return float((one - other).abs().amax()) <= _APART * float(other.abs().amax())
+
+
+@contextmanager
+def _compiler() -> Iterator[None]:
+    """Let PyTorch compile by oneDNN, in one thread at a time; the user's own setting is back afterwards."""
+    binding: Any = torch._C
+    with _COMPILING:
+        enabled = binding._jit_llga_enabled()
+        binding._jit_set_llga_enabled(True)
+        try:
+            yield
+        finally:
+            binding._jit_set_llga_enabled(enabled)
