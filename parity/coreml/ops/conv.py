@@ -93,7 +93,8 @@ def conv(
     rank = x.ndim - 2
     strides = strides or (1,) * rank
     dilations = dilations or (1,) * rank
-    padding = window_padding(pad_type, pad, tuple(x.shape[2:]), tuple(weight.shape[2:]), strides, dilations)
+    sizes = tuple(map(int, x.shape[2:]))  # numbers for a compiler too
+    padding = window_padding(pad_type, pad, sizes, tuple(weight.shape[2:]), strides, dilations)
     x = _quick(x)
     symmetric = padding[::2]
     if symmetric != padding[1::2]:

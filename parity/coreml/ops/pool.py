@@ -23,7 +23,7 @@ def _paddings(
     ceil_mode: bool,
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the padding, and the padding that also reaches as far as the last window of ceil_mode."""
-    sizes = tuple(x.shape[2:])
+    sizes = tuple(map(int, x.shape[2:]))  # numbers for a compiler too
     padding = window_padding(pad_type, pad, sizes, kernel_sizes, strides, (1,) * len(sizes))
     if not ceil_mode:
         return padding, padding

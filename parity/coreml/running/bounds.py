@@ -1,7 +1,8 @@
 """How large the values of a plan may become: what keeps them finite, without looking at them.
 
-A bound follows from those of what an operation reads. An elementwise operation on one value is asked itself, with
-the bound in every place; a convolution and a product know the sums of their weights. Infinity stands for no bound.
+A bound follows from those of what an operation reads. An operation on one value whose results are largest at an end
+of its range is asked itself, with the bound in every place; a convolution and a product know the sums of their
+weights. Infinity stands for no bound.
 """
 
 from __future__ import annotations
@@ -13,15 +14,13 @@ import torch
 
 from parity.coreml.program import Node
 
-# One value in, each element by itself, and largest at one of the two ends of a range around zero.
-_ELEMENTWISE = frozenset(
-    (
-        *("add", "batch_norm", "clip", "gelu", "leaky_relu", "mul", "relu", "relu6"),
-        *("sigmoid", "sigmoid_hard", "silu", "sub", "tanh", "thresholded_relu"),
-    )
-)
+_ACTIVATIONS = ("clip", "gelu", "leaky_relu", "relu", "relu6", "sigmoid", "sigmoid_hard", "silu", "tanh")
+_AFFINE = ("add", "avg_pool", "batch_norm", "max_pool", "mul", "pad", "sub", "thresholded_relu")
+# One value in, and no result is larger than those for the bound everywhere, or for its opposite everywhere.
+_LARGEST_AT_ENDS = frozenset((*_ACTIVATIONS, *_AFFINE))
+_SHAPING = ("concat", "expand_dims", "reshape", "slice_by_index", "squeeze", "transpose")
 # They give elements that they read, or means of those.
-_KEEPING = frozenset(("concat", "expand_dims", "reduce_mean", "reshape", "squeeze", "transpose"))
+_KEEPING = frozenset((*_SHAPING, "reduce_mean"))
 # Above it, a number of the type may be followed by infinity.
 LARGEST: Mapping[str, float] = {"fp16": 6e4, "fp32": 1e30}
 
@@ -42,7 +41,7 @@ def bound(node: Node, read: Sequence[float], values: Sequence[torch.Tensor]) -> 
         return _finite(sum(read), node)
     if node.type == "mul" and len(read) == 2:
         return _finite(math.prod(read), node)
-    if node.type in _ELEMENTWISE and len(read) == 1:
+    if node.type in _LARGEST_AT_ENDS and len(read) == 1:
         (value,) = values
         ends = [node.run(torch.full_like(value, end))[0] for end in (read[0], -read[0])]
         return _finite(max(float(end.abs().amax()) for end in ends), node)

@@ -25,31 +25,17 @@ from parity.coreml.running.bounds import LARGEST, bound
 from parity.coreml.running.packing import plain_weights
 from parity.coreml.running.plan import Plan, Step
 
-# Kernels whose way through their code follows from shapes alone, and which give no NaN for numbers that are not too
-# large. Pools are not here: the compiler refuses some.
-_FUSIBLE = frozenset(
-    (
-        *(
-            "add",
-            "batch_norm",
-            "clip",
-            "concat",
-            "conv",
-            "expand_dims",
-            "gelu",
-            "layer_norm",
-            "leaky_relu",
-            "linear",
-        ),
-        *("matmul", "mul", "reduce_mean", "relu", "relu6", "reshape", "sigmoid", "sigmoid_hard", "silu", "softmax"),
-        *("squeeze", "sub", "tanh", "thresholded_relu", "transpose"),
-    )
-)
 _HEAVY = frozenset(("conv", "linear", "matmul"))
 # With fewer of the heavy ones, compiling is not worth its time.
 _FEWEST = 4
+_SELECTING = ("expand_dims", "max_pool", "pad", "reshape", "slice_by_index", "squeeze", "transpose")
+_LIMITING = ("clip", "leaky_relu", "relu", "relu6", "sigmoid", "sigmoid_hard", "tanh", "thresholded_relu")
 # These make no NaN of infinity.
-_CALM = frozenset(("clip", "leaky_relu", "relu", "relu6", "sigmoid", "sigmoid_hard", "tanh", "thresholded_relu"))
+_CALM = frozenset((*_SELECTING, *_LIMITING))
+_SUMMING = ("add", "avg_pool", "batch_norm", "layer_norm", "mul", "reduce_mean", "softmax", "sub")
+# Kernels whose way through their code follows from shapes alone, and which give no NaN for numbers that are not too
+# large.
+_FUSIBLE = frozenset((*_HEAVY, *_CALM, *_SUMMING, "concat", "gelu", "silu"))
 # What a value that is looked at may be at most: so many times what it is while the plan is compiled, or so much.
 _HEADROOM = 16.0
 _LEAST: Mapping[str, float] = {"fp16": 1024.0, "fp32": 1e10}

@@ -109,6 +109,28 @@ def test_what_is_no_number_stays_none(activation: str, precision: str, size: flo
     np.testing.assert_array_equal(result, expected)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_pools_and_slices_are_compiled_too(precision: str) -> None:
+    def body(x: Any) -> Any:
+        x = Builder.relu(x=network_of_convolutions(x, 2))
+        wide = Builder.pad(x=x, pad=[1, 2, 0, 1], mode="constant", constant_val=0.5)
+        x = Builder.max_pool(x=wide, kernel_sizes=[3, 3], strides=[2, 2], pad_type="custom", pad=[1, 1, 1, 1])
+        x = Builder.avg_pool(x=x, kernel_sizes=[3, 3], pad_type="same", exclude_padding_from_average=True)
+        x = Builder.slice_by_index(x=x, begin=[0, 0, 1, 0], end=[1, 4, 7, 6])
+        return network_of_convolutions(x, 2, first=4)
+
+    plain, quick = evaluators(body, precision)
+
+    for seed in range(2):
+        expected = answer(plain, normal(seed))
+        allowed = 1e-5 if precision == "fp32" else 4e-3
+        np.testing.assert_allclose(
+            answer(quick, normal(seed)), expected, rtol=0, atol=allowed * np.abs(expected).max()
+        )
+    (plan,) = compiled(quick)
+    assert len([step for step in plan.steps if step.node.type != "cast"]) == 1
+
+
 def test_without_its_limits_a_compiled_plan_would_hide_nan(monkeypatch: pytest.MonkeyPatch) -> None:
     # What the limits are for: without them the compiler's relu answers zero, and this test would fail.
     monkeypatch.setattr(fusing, "_LEAST", {"fp16": np.inf, "fp32": np.inf})
@@ -184,14 +206,14 @@ def test_too_few_operations_are_not_worth_compiling() -> None:
 def test_operations_that_do_not_fuse_part_the_segments() -> None:
     def body(x: Any) -> Any:
         x = Builder.relu(x=network_of_convolutions(x, 4))
-        x = Builder.max_pool(x=x, kernel_sizes=[2, 2], pad_type="valid")
+        x = Builder.exp(x=x)
         return network_of_convolutions(x, 4, first=4)
 
     plain, quick = evaluators(body)
 
     np.testing.assert_allclose(answer(quick, normal()), answer(plain, normal()), rtol=1e-4, atol=1e-5)
     (plan,) = compiled(quick)
-    assert [step.node.type for step in plan.steps] == ["relu", "max_pool", "conv"]
+    assert [step.node.type for step in plan.steps] == ["relu", "exp", "conv"]
     segments = [part for part in fusing._parts(plain._engine().plan) if isinstance(part, Segment)]
     assert [len(segment.steps) for segment in segments] == [5, 4]
 
