@@ -41,7 +41,8 @@ class Node:
     reads_numbers: takes sizes, or other numbers that are no tensor to its kernel, from values that are computed.
     skippable: a run leaves the node out where nothing reads its outputs; a trace computes it all the same.
     zeros: the node does nothing but put so many zeros on both sides of each spatial axis of [N, C, *spatial].
-    padded: makes the `run` of a node that puts such zeros around its input by itself.
+    padded: makes of the node one that puts such zeros around its input by itself.
+    unrounded: the same as `run` without the rounding to fp16 at its end; None where nothing is rounded.
     gain: gives (factor, offset) of a node on one value: results are at most factor times the largest, plus offset.
     """
 
@@ -55,7 +56,8 @@ class Node:
     reads_numbers: bool = False
     skippable: bool = False
     zeros: tuple[int, ...] | None = None
-    padded: Callable[[tuple[int, ...]], Callable[..., tuple[Any, ...]]] | None = None
+    padded: Callable[[Node, tuple[int, ...]], Node] | None = None
+    unrounded: Callable[..., tuple[Any, ...]] | None = None
     gain: Callable[[], tuple[float, float]] | None = None
 
 

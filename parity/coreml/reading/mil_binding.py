@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 from weakref import ref
@@ -117,26 +117,30 @@ def bind(reader: Reader, declared: Declared, kernel: Kernel, scope: Scope, block
         _check_types(declared, kernel, arguments, fixed, scope.types)
     operands = tuple(n for r in running for n in r.names)
 
-    def runner(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
-        return _runner(function, tuple(running), outputs, exact=kernel.exact)
+    def runner(function: Callable[..., Any], *, exact: bool = kernel.exact) -> Callable[..., tuple[Any, ...]]:
+        return _runner(function, tuple(running), outputs, exact=exact)
+
+    def runners(function: Callable[..., Any]) -> dict[str, Any]:
+        rounds = [v.dtype for v in outputs] == ["fp16"] and not (kernel.exact or kernel.view or blocks)
+        return {"run": runner(function), "unrounded": runner(function, exact=True) if rounds else None}
 
     first_runs = bool(running) and running[0].parameter == next(iter(kernel.parameters))
     prepared = kernel.prepare(**fixed) if kernel.prepare and first_runs and len(running) == 1 else None
-    run = runner(prepared or partial(kernel.function, **fixed))
     padded = getattr(prepared, "padded", None)
-    return Node(
+    node = Node(
         name=name,
         type=operation.type,
         inputs=(*operands, *captured_by(blocks)),
         outputs=outputs,
-        run=with_blocks(run, blocks, len(operands)) if blocks else run,
+        **runners(prepared or partial(kernel.function, **fixed)),
         run_inplace=runner(partial(kernel.inplace, **fixed)) if kernel.inplace and first_runs else None,
         owns_result=not kernel.view,
         reads_numbers=any(r.convert is not _as_tensor for r in running),
         zeros=getattr(prepared, "zeros", None),
-        padded=(lambda zeros: runner(padded(zeros))) if padded else None,
+        padded=(lambda node, zeros: replace(node, **runners(padded(zeros)))) if padded else None,
         gain=getattr(prepared, "gain", None),
     )
+    return replace(node, run=with_blocks(node.run, blocks, len(operands))) if blocks else node
 
 
 def _check_types(

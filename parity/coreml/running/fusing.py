@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ import torch
 from parity.coreml.running.bounds import LARGEST, bound
 from parity.coreml.running.packing import plain_weights
 from parity.coreml.running.plan import Plan, Step
+from parity.coreml.running.rewriting import Piece, Row, rewrite
 
 _HEAVY = frozenset(("conv", "linear", "matmul"))
 # With fewer of the heavy ones, compiling is not worth its time.
@@ -80,6 +82,34 @@ class Segment:
                     del values[place]
         return {place: values[place] for place in wanted}
 
+    def run_pieces(
+        self, pieces: Sequence[Piece], initial: Mapping[int, Any], inputs: Sequence[Any], wanted: Collection[int]
+    ) -> dict[int, Any]:
+        """Run what the steps were rewritten to, and return the values at the `wanted` places."""
+        values = {**initial, **dict(zip(self.inputs, inputs, strict=True))}
+        readers = Counter(place for piece in pieces for place in piece.inputs)
+        for piece in pieces:
+            results = piece.run(*[values[place] for place in piece.inputs])
+            values.update(zip(piece.outputs, results, strict=True))
+            readers.subtract(piece.inputs)
+            for place in piece.inputs:
+                if not readers[place] and place not in wanted:
+                    values.pop(place, None)
+        return {place: values[place] for place in wanted}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Hold what one run of a segment showed.
+
+    limits: the places whose values are to be looked at, each with the most that it may be.
+    shapes: of all values. outputs: the values at the segment's outputs.
+    """
+
+    limits: Mapping[int, float]
+    shapes: Mapping[int, tuple[int, ...]]
+    outputs: Mapping[int, Any]
+
 
 def can_fuse() -> bool:
     """Say whether this build of PyTorch has oneDNN's graph compiler."""
@@ -98,9 +128,9 @@ def fuse(plan: Plan, inputs: Sequence[Any]) -> Plan | None:
     for part in parts:
         before = [values[place] for place in part.inputs]
         if isinstance(part, Segment):
-            limits, results = _limits(part, initial, before)
-            values.update(results)
-            steps += _compiled(part, initial, before, limits)
+            measured = _measure(part, initial, before)
+            values.update(measured.outputs)
+            steps += _compiled(part, initial, before, measured)
         else:
             values.update(zip(part.outputs, part.node.run(*before), strict=True))
             steps.append(part)
@@ -141,12 +171,11 @@ def _row(row: list[Step], plan: Plan, end: int) -> Iterator[Step | Segment]:
     yield Segment(tuple(row), tuple(inputs), tuple(outputs))
 
 
-def _limits(
-    segment: Segment, initial: Mapping[int, Any], inputs: Sequence[Any]
-) -> tuple[dict[int, float], dict[int, Any]]:
-    """List the places whose values are to be looked at, each with the most that it may be; and run the segment."""
+def _measure(segment: Segment, initial: Mapping[int, Any], inputs: Sequence[Any]) -> Measured:
+    """Run a segment, and bound its values."""
     limits: dict[int, float] = {}
     bounds: dict[int, float] = {}
+    shapes: dict[int, tuple[int, ...]] = {}
 
     def limit(place: int, value: torch.Tensor, dtype: str) -> None:
         most = max(_HEADROOM * _peak(value), _LEAST[dtype])
@@ -154,6 +183,7 @@ def _limits(
 
     def visit(step: Step, read: Sequence[Any], results: Sequence[Any]) -> None:
         for place, value in zip(step.inputs, read, strict=True):
+            shapes[place] = tuple(value.shape)
             if place not in bounds:  # a number that the file holds
                 bounds[place] = _peak(value)
         largest = bound(step.node, [bounds[place] for place in step.inputs], read)
@@ -166,7 +196,8 @@ def _limits(
     dtypes = {place: v.dtype for step in segment.steps for place in step.inputs for v in step.node.outputs}
     for place, value in zip(segment.inputs, inputs, strict=True):
         limit(place, value, dtypes[place])
-    return limits, segment.run(initial, inputs, segment.outputs, visit)
+    outputs = segment.run(initial, inputs, segment.outputs, visit)
+    return Measured(limits, shapes, outputs)
 
 
 def _peak(value: torch.Tensor) -> float:
@@ -174,20 +205,22 @@ def _peak(value: torch.Tensor) -> float:
 
 
 def _compiled(
-    segment: Segment, initial: Mapping[int, Any], inputs: Sequence[Any], limits: Mapping[int, float]
+    segment: Segment, initial: Mapping[int, Any], inputs: Sequence[Any], measured: Measured
 ) -> tuple[Step, ...]:
     """Compile a segment; its own steps where the compiler fails, or answers otherwise than they do."""
-    most = torch.tensor(list(limits.values()))
+    most = torch.tensor(list(measured.limits.values()))
+    wanted = (*segment.outputs, *measured.limits)
+    pieces = rewrite(Row(segment.steps, wanted, measured.shapes))
 
     def traced(*values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        inside = segment.run(initial, values, (*segment.outputs, *limits))
-        peaks = [torch.maximum(inside[place].amax(), -inside[place].amin()) for place in limits]
+        inside = segment.run_pieces(pieces, initial, values, wanted)
+        peaks = [torch.maximum(inside[place].amax(), -inside[place].amin()) for place in measured.limits]
         return (*(inside[place] for place in segment.outputs), torch.stack(peaks))
 
     try:
         with _compiler(), plain_weights(), torch.inference_mode(mode=False), torch.no_grad():
             examples = tuple(value.clone() for value in inputs)
-            segment.run(initial, examples, ())  # which unpacks the weights
+            traced(*examples)  # which unpacks the weights
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of what tracing fixes, which follows from shapes here
                 function = torch.jit.trace(traced, examples, check_trace=False)
@@ -196,10 +229,10 @@ def _compiled(
             # On other values than those that were traced: one that became a constant would show.
             others = tuple(value.flip(tuple(range(value.ndim))) for value in examples)
             *outputs, peaks = function(*others)
-        wanted = segment.run(initial, others, segment.outputs).values()
+        expected = segment.run(initial, others, segment.outputs).values()
     except RuntimeError:
         return segment.steps
-    if not bool((peaks <= most).all()) or not all(map(_alike, outputs, wanted)):
+    if not bool((peaks <= most).all()) or not all(map(_alike, outputs, expected)):
         return segment.steps
     run = _watched(function, most, segment, initial)
     return (Step(segment.steps[-1].node, run, segment.inputs, segment.outputs, segment.frees),)

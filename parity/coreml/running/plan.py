@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from parity.core.errors import CoreMLError
@@ -168,7 +168,7 @@ def _without_padding(wired: list[_Wired], wanted: set[int]) -> list[_Wired]:
         if node.padded and inputs[0] in padding:
             zeros, source = padding[inputs[0]]
             gone.add(inputs[0])
-            folded.append((replace(node, run=node.padded(zeros)), (source, *inputs[1:]), outputs))
+            folded.append((node.padded(node, zeros), (source, *inputs[1:]), outputs))
         else:
             folded.append((node, inputs, outputs))
     return [(node, inputs, outputs) for node, inputs, outputs in folded if not gone.intersection(outputs)]

@@ -1,0 +1,117 @@
+"""What a compiler is shown of steps: the same values, in a form that it fuses, or that goes over memory less often.
+
+hard swish    x * sigmoid_hard(x), with or without a threshold before it, is one operation
+rounding      to fp16 comes behind what limits a value, which then fuses, and goes over the value itself
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from parity.coreml.running.plan import Step
+
+# They give what they read, or one of two ends. Where these are numbers of fp16, rounding may come before or after.
+_LIMITERS = frozenset(("clip", "relu", "relu6"))
+# Where hard swish is neither 0 nor x, and some more.
+_RANGE = 8.0
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Hold something to run, with the places of the values that it reads and gives."""
+
+    run: Callable[..., tuple[Any, ...]]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Hold steps in a row; kept: places whose values are read from elsewhere too; shapes: of the values."""
+
+    steps: Sequence[Step]
+    kept: Collection[int]
+    shapes: Mapping[int, tuple[int, ...]]
+
+    def only_reader(self, step: Step, readers: int = 1) -> bool:
+        """Say whether the steps that read the first output of one are all that do, and so many."""
+        place = step.outputs[0]
+        return place not in self.kept and Counter(p for s in self.steps for p in s.inputs)[place] == readers
+
+    def writer(self, place: int) -> Step | None:
+        """Return the step that gives the value at a place."""
+        return next((step for step in self.steps if place in step.outputs), None)
+
+
+def rewrite(row: Row) -> list[Piece]:
+    """Rewrite steps in a row."""
+    pieces = {id(step): Piece(step.node.run, step.inputs, step.outputs) for step in row.steps}
+    for step in row.steps:
+        if step.node.unrounded:
+            pieces[id(step)] = Piece(_rounding(step.node.unrounded), step.inputs, step.outputs)
+    for step in row.steps:
+        before = row.writer(step.inputs[0]) if step.inputs else None
+        if before and before.node.unrounded and row.only_reader(before) and _limits_in_fp16(step, row):
+            pieces[id(before)] = Piece(before.node.unrounded, before.inputs, before.outputs)
+            pieces[id(step)] = Piece(_rounding(step.node.run), step.inputs, step.outputs)
+        if swish := _hard_swish(step, row):
+            for part in swish:
+                del pieces[id(part)]
+            pieces[id(step)] = Piece(lambda x: (F.hardswish(x),), swish[0].inputs, step.outputs)
+    return list(pieces.values())
+
+
+def _rounding(run: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
+    """Round what is run to fp16, over itself: a second tensor of this size would be fetched from far away."""
+
+    def rounded(*values: Any) -> tuple[Any, ...]:
+        (result,) = run(*values)
+        return (result.copy_(result.to(torch.float16)),)
+
+    return rounded
+
+
+def _limits_in_fp16(step: Step, row: Row) -> bool:
+    if step.node.type not in _LIMITERS or step.node.outputs[0].dtype != "fp16":
+        return False
+    ends = torch.cat([_fill(step, end, row).flatten()[:1] for end in (-torch.inf, torch.inf)])
+    return bool((ends == ends.to(torch.float16)).all())
+
+
+def _fill(step: Step, number: float, row: Row) -> torch.Tensor:
+    result: torch.Tensor = step.node.run(torch.full(row.shapes[step.inputs[0]], number))[0]
+    return result
+
+
+def _hard_swish(step: Step, row: Row) -> list[Step]:
+    """List the steps that make a hard swish with this one, the last; none where it makes none."""
+    if step.node.type != "mul" or len(step.inputs) != 2 or step.node.outputs[0].dtype != "fp32":
+        return []
+    for x, y in (step.inputs, step.inputs[::-1]):
+        gate = row.writer(y)
+        if gate is None or gate.node.type != "sigmoid_hard" or gate.inputs != (x,) or not row.only_reader(gate):
+            continue
+        limit = row.writer(x)
+        limited = limit is not None and limit.node.type == "thresholded_relu" and row.only_reader(limit, 2)
+        parts = [limit, gate] if limit is not None and limited else [gate]
+        if _is_hard_swish([*parts, step], row):
+            return parts
+    return []
+
+
+def _is_hard_swish(steps: list[Step], row: Row) -> bool:
+    """Try the steps on numbers: the constants that they compute with are within them."""
+    shape = row.shapes[steps[0].inputs[0]]
+    count = int(torch.Size(shape).numel())
+    values = {steps[0].inputs[0]: torch.linspace(-_RANGE, _RANGE, count).reshape(shape)}
+    for step in steps:
+        values[step.outputs[0]] = step.node.run(*[values[place] for place in step.inputs])[0]
+    wanted = F.hardswish(values[steps[0].inputs[0]])
+    # The two round in another order: by a few units in the last place.
+    return count >= 64 and torch.allclose(values[steps[-1].outputs[0]], wanted, rtol=1e-5, atol=1e-6)
