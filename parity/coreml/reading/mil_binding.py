@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import types
-import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,6 +14,7 @@ from parity.core.errors import CoreMLError
 from parity.coreml.dtypes import CARRIERS, carry, settle
 from parity.coreml.program import Node, Value
 from parity.coreml.reading.blobs import release
+from parity.coreml.reading.mil_arguments import as_tensor, converter
 from parity.coreml.reading.mil_types import check_result_types, type_name
 from parity.coreml.reading.mil_values import Constant, Weights, read_constant
 from parity.coreml.registry import Kernel
@@ -94,7 +93,7 @@ def bind(reader: Reader, declared: Declared, kernel: Kernel, scope: Scope, block
     # In the kernel's order, so that what may be overwritten, its first parameter, is the node's first input.
     for parameter in (p for p in kernel.parameters if p in arguments):
         bindings = arguments[parameter]
-        convert, many = _converter(kernel.parameters[parameter])
+        convert, many = converter(kernel.parameters[parameter])
         if not many and len(bindings) != 1:
             raise CoreMLError(f"{where}: `{parameter}` takes one value, the file gives {len(bindings)}")
         known = [_known(reader, binding, scope.constants, name) for binding in bindings]
@@ -109,7 +108,7 @@ def bind(reader: Reader, declared: Declared, kernel: Kernel, scope: Scope, block
             if many:
                 fixed[parameter] = [reader.tensor(value) for value in known]
             else:
-                fixed[parameter] = reader.tensor(known[0]) if convert is _as_tensor else convert(known[0])
+                fixed[parameter] = reader.tensor(known[0]) if convert is as_tensor else convert(known[0])
         except (TypeError, ValueError) as error:
             raise CoreMLError(f"{where}: `{parameter}`: {error}") from error
 
@@ -135,7 +134,7 @@ def bind(reader: Reader, declared: Declared, kernel: Kernel, scope: Scope, block
         **runners(prepared or partial(kernel.function, **fixed)),
         run_inplace=runner(partial(kernel.inplace, **fixed)) if kernel.inplace and first_runs else None,
         owns_result=not kernel.view,
-        reads_numbers=any(r.convert is not _as_tensor for r in running),
+        reads_numbers=any(r.convert is not as_tensor for r in running),
         zeros=getattr(prepared, "zeros", None),
         padded=(lambda node, zeros: replace(node, **runners(padded(zeros)))) if padded else None,
         gain=getattr(prepared, "gain", None),
@@ -261,45 +260,3 @@ def _known(reader: Reader, binding: tuple[str, Any], constants: Mapping[str, Any
     if not named and literal is None:
         raise ValueError("an argument has neither a name nor a value")
     return constants.get(named, _UNKNOWN) if literal is None else read_constant(literal, reader.weights, name)
-
-
-def _as_tensor(value: Any) -> Any:
-    return carry(value.array, value.dtype) if isinstance(value, Constant) else value
-
-
-def _flat(value: Any) -> list[Any]:
-    if isinstance(value, Constant):
-        return list(value.array.reshape(-1).tolist())
-    if isinstance(value, torch.Tensor):
-        return list(value.reshape(-1).tolist())
-    return list(value) if isinstance(value, tuple | list) else [value]
-
-
-def _one(value: Any) -> Any:
-    flat = _flat(value)
-    if len(flat) != 1:
-        raise ValueError(f"one value expected, found {len(flat)}")
-    return flat[0]
-
-
-_CONVERTERS: Mapping[Any, Callable[[Any], Any]] = {
-    torch.Tensor: _as_tensor,
-    Any: _as_tensor,
-    int: lambda value: int(_one(value)),
-    float: lambda value: float(_one(value)),
-    bool: lambda value: bool(_one(value)),
-    str: lambda value: str(_one(value)),
-    tuple[int, ...]: lambda value: tuple(int(v) for v in _flat(value)),
-    tuple[float, ...]: lambda value: tuple(float(v) for v in _flat(value)),
-    tuple[bool, ...]: lambda value: tuple(bool(v) for v in _flat(value)),
-    tuple[str, ...]: lambda value: tuple(str(v) for v in _flat(value)),
-}
-
-
-def _converter(annotation: Any) -> tuple[Callable[[Any], Any], bool]:
-    """Find how a parameter is handed to its kernel, and whether it takes several values (like concat's)."""
-    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
-        annotation = next(a for a in typing.get_args(annotation) if a is not type(None))
-    if annotation in (list[torch.Tensor], list[Any]):
-        return _as_tensor, True
-    return _CONVERTERS[annotation], False
