@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from memory import memory
 from PIL import Image
+from speed import speed
+from starting import starting
 
 from conversion import Artifact, Classifier, convert
 from conversion.sources.torchvision_models import torchvision_classifier
@@ -53,7 +55,9 @@ def main() -> None:
         backends(classifier, artifacts, predicts)
     overhead(classifier, artifacts, predicts)
     idle_plugin()
+    starting()
     memory()
+    speed()
 
 
 def backends(classifier: Classifier, artifacts: dict[str, Artifact], predicts: dict[str, Predict]) -> None:
