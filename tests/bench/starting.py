@@ -1,7 +1,7 @@
 """What is paid before the first answer: a program of 100 MB is loaded, and a suite runs whose models are converted.
 
-Each is a process of its own, and the quickest of some counts: a start is delayed by others, never hastened. The peer
-of loading is ONNX Runtime's session on the same network.
+Each is a process of its own, and the quickest of some counts: a start is delayed by others, never hastened. The
+peer of loading is ONNX Runtime's session on the same network.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ def starting() -> bool:
     """Print what loading and a warm run of the fixtures' suite take, and say whether both are within their aims."""
     files = {route: convert(route) for route in ("onnx", "mlprogram-fp32", "mlprogram")}
     seconds = {route: min(apart(route, path) for _ in range(STARTS)) for route, path in files.items()}
-    print(
-        f"loading {NETWORK}, 102 MB of weights as float32, quickest of {STARTS}; aim of the evaluator < {LOADING:g} s"
-    )
+    print(f"loading {NETWORK}, 102 MB of weights as float32, quickest of {STARTS}; evaluator's aim < {LOADING:g} s")
     for route, taken in seconds.items():
         print(f"  {route:16} {taken:5.2f} s  {taken / seconds['onnx']:5.2f} x ONNX Runtime's session")
     run()  # converts what is not there yet
