@@ -152,9 +152,17 @@ def run(
     selection = Selection(tuple(models), tuple(routes), tuple(backends))
     legs = run_legs(suite, selection, RunOptions(artifacts, tolerance_scale, explain, strict), progress)
     with limited.time_limit(time_limit):
+        limited.expect(_backends_of(suite, selection))
         subjects, thumbnails = _gather(legs)
     marked, stale = mark_known_issues(subjects, suite.known_issues, partial=selection.is_partial)
     return Run(environment(), marked, stale, summarise(marked), thumbnails)
+
+
+def _backends_of(suite: Suite, selection: Selection) -> list[str]:
+    """List the backends that a run will ask, each once."""
+    entries = selection.entries(suite)
+    formats = {entry.recipe(route).format for entry in entries for route in selection.routes_of(entry)}
+    return sorted({name for one in formats for name in selection.backends_of(backends_for(one))})
 
 
 @with_torch_defaults

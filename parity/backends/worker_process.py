@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
@@ -78,33 +78,59 @@ class Worker:
     dropped: list[int] = field(default_factory=list)
     _process: Process | None = None
     _prepared: set[str] = field(default_factory=set)
+    # What was asked for ahead, and is not answered yet.
+    _expected: list[str] = field(default_factory=list)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def prepare(self, name: str) -> None:
         """Let the worker import what a backend needs, so that this does not count as an artefact's time."""
         with self._lock:
+            self._await_expected()
             if self._process is None or name not in self._prepared:
                 self.ask(("prepare", name), _START_SECONDS)
                 self._prepared.add(name)
 
+    def expect(self, names: Iterable[str]) -> None:
+        """Let the worker start, and import what backends need, while this process does something else."""
+        with self._lock, suppress(OSError):  # what fails fails again when it is asked for, and is told then
+            process = self._process or self._start()
+            for name in names:
+                if name not in self._prepared and name not in self._expected:
+                    process.connection.send(([], _surroundings(), ("prepare", name)))
+                    self._expected.append(name)
+
+    def _await_expected(self) -> None:
+        """Hear the answers to what was asked for ahead; what failed is asked for again."""
+        while self._expected and self._process:
+            kind, _ = self._hear(self._process, _START_SECONDS)
+            name = self._expected.pop(0)
+            if kind == "answer":
+                self._prepared.add(name)
+
+    def _hear(self, process: Process, seconds: float) -> tuple[str, Any]:
+        try:
+            if not process.connection.poll(min(max(seconds, 0.0), _MOST_SECONDS)):
+                raise TookTooLongError("took too long")
+            answer: tuple[str, Any] = process.connection.recv()
+        except (EOFError, OSError) as error:
+            how = process.how_it_died()
+            self.end()
+            raise DiedError(how) from error
+        except BaseException:  # the time is over, or Ctrl-C: it must not go on alone
+            self.end()
+            raise
+        return answer
+
     def ask(self, request: tuple[Any, ...], seconds: float) -> Any:
         """Return the worker's answer, or raise what it raised."""
         with self._lock:
+            self._await_expected()
             process = self._process or self._start()
             heard = os.fstat(process.log.fileno()).st_size
-            try:
-                drop = [self.dropped.pop() for _ in range(len(self.dropped))]
+            drop = [self.dropped.pop() for _ in range(len(self.dropped))]
+            with suppress(OSError):  # it has died: what is heard says so
                 process.connection.send((drop, _surroundings(), request))
-                if not process.connection.poll(min(max(seconds, 0.0), _MOST_SECONDS)):
-                    raise TookTooLongError("took too long")
-                kind, answer = process.connection.recv()
-            except (EOFError, OSError) as error:
-                how = process.how_it_died()
-                self.end()
-                raise DiedError(how) from error
-            except BaseException:  # the time is over, or Ctrl-C: it must not go on alone
-                self.end()
-                raise
+            kind, answer = self._hear(process, seconds)
             if said := process.noise(heard).strip():
                 LOG.debug("while it did %s, the worker said: %s", request[0], said)
         if kind == "answer":
@@ -143,6 +169,7 @@ class Worker:
             )
         self._process = Process(popen, ours, log, os.getpid())
         self._prepared.clear()
+        self._expected.clear()
         self.started += 1
         return self._process
 
