@@ -29,9 +29,9 @@ class Operation:
     mil, core: from a builder, the attributes and the inputs by name to what is computed, one value or a tuple.
     reference: the same in PyTorch, from float64 tensors, by position.
     constants: inputs that are a part of the file.
-    rounding: how far apart is agreement. `none`: not at all; `each`: by each element; `sum`: by the largest element,
-    where a result adds up many numbers.
-    magnified: how many times an error of an input's last digit may be larger in a result; 1 where absent.
+    rounding: what rounding is measured by. `none`: two answers are equal; `each`: by each element; `sum`: by the
+    largest element, where a result adds up many numbers.
+    scale: from the attributes and inputs to the size of what cancels out, where that is larger than the result.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Operation:
     reference: Callable[..., Any]
     constants: tuple[str, ...] = ()
     rounding: Literal["none", "each", "sum"] = "each"
-    magnified: Callable[[Attributes, Mapping[str, np.ndarray]], float] = lambda a, inputs: 1.0
+    scale: Callable[[Attributes, Mapping[str, np.ndarray]], float] = lambda a, inputs: 0.0
 
 
 @dataclass(frozen=True)

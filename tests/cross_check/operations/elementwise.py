@@ -14,8 +14,13 @@ from hypothesis import strategies as st
 from tests.cross_check.operation import Attributes, Operation, numbers, one_tensor, tensors
 
 
-def _unary(name: str, core: str, reference: Callable[..., Any], *kinds: str, exact: bool = False) -> Operation:
-    """One element to one; MIL's name, Core AI's, PyTorch's function, and which numbers."""
+def _unary(
+    name: str, core: str, reference: Callable[..., Any], *kinds: str, exact: bool = False, scale: float = 0.0
+) -> Operation:
+    """One element to one; MIL's name, Core AI's, PyTorch's function, and which numbers.
+
+    scale: what its rounding is measured by where its result is smaller.
+    """
     return Operation(
         name,
         tensors(*(kinds or ("normal", "wide", "special"))),
@@ -24,6 +29,7 @@ def _unary(name: str, core: str, reference: Callable[..., Any], *kinds: str, exa
         lambda c, a, x: getattr(c, core)(x),
         lambda a, x: reference(x),
         rounding="none" if exact else "each",
+        scale=lambda a, inputs: scale,
     )
 
 
@@ -97,8 +103,8 @@ _UNARY = (
     _unary("relu", "relu", torch.relu, exact=True),
     _unary("round", "round_", torch.round, "halves", "normal", "special", exact=True),
     _unary("rsqrt", "rsqrt", torch.rsqrt, "positive"),
-    _unary("sigmoid", "sigmoid", torch.sigmoid),
-    _unary("silu", "silu", lambda x: x * torch.sigmoid(x)),
+    _unary("sigmoid", "sigmoid", torch.sigmoid, scale=1.0),
+    _unary("silu", "silu", lambda x: x * torch.sigmoid(x), scale=1.0),
     _unary("sin", "sin", torch.sin, "normal", "special"),
     _unary("sinh", "sinh", torch.sinh),
     _unary("sqrt", "sqrt", torch.sqrt, "positive", "special"),
@@ -167,8 +173,25 @@ def _small(a: Attributes, random: np.random.Generator) -> dict[str, np.ndarray]:
     return {"x": np.abs(made) if a["dtype"] == "uint8" else made}
 
 
+def _adds(a: Attributes) -> bool:
+    """Tell whether one is added to what was cast; two casts alone might be taken for none."""
+    return bool(a["used"]) and a["dtype"] in ("int32", "fp16")
+
+
+def _mil_cast(b: Any, a: Attributes, x: Any) -> Any:
+    result = b.cast(x=x, dtype=a["dtype"])
+    return b.add(x=result, y=_CASTS[a["dtype"]][0](1)) if _adds(a) else result
+
+
+def _core_cast(c: Any, a: Attributes, x: Any) -> Any:
+    kind = _CASTS[a["dtype"]][0]
+    result = c.cast(x, kind)
+    return c.broadcasting_add(result, np.ones([1] * len(a["shape"]), kind)) if _adds(a) else result
+
+
 def _cast(a: Attributes, x: torch.Tensor) -> torch.Tensor:
-    return x.to(_CASTS[a["dtype"]][1])
+    result = x.to(_CASTS[a["dtype"]][1])
+    return result + 1 if _adds(a) else result
 
 
 def _chosen(a: Attributes, random: np.random.Generator) -> dict[str, np.ndarray]:
@@ -183,13 +206,14 @@ _OTHERS = (
         lambda b, a, x: b.gelu(x=x, mode=a["mode"]),
         lambda c, a, x: c.gelu(x, approximate=_GELU[a["mode"]]),
         _gelu,
+        scale=lambda a, inputs: 1.0,
     ),
     Operation(
         "cast",
-        tensors("normal", "halves", dtype=st.sampled_from(list(_CASTS))),
+        tensors("normal", "halves", dtype=st.sampled_from(list(_CASTS)), used=st.booleans()),
         _small,
-        lambda b, a, x: b.cast(x=x, dtype=a["dtype"]),
-        lambda c, a, x: c.cast(x, _CASTS[a["dtype"]][0]),
+        _mil_cast,
+        _core_cast,
         _cast,
         rounding="none",
     ),

@@ -1,4 +1,4 @@
-"""Normalisations, also of values that hardly vary, and softmax. Core AI has only their parts: the formula in them."""
+"""Normalisations, also of values that hardly vary, and softmax. Core AI has only what they are made of."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def _batch_inputs(a: Attributes, random: np.random.Generator) -> dict[str, np.nd
     }
 
 
-def _magnified(a: Attributes, inputs: Mapping[str, np.ndarray]) -> float:
-    """The rounding of a mean is divided by the deviation, which may be next to nothing."""
+def _terms(a: Attributes, inputs: Mapping[str, np.ndarray]) -> float:
+    """x and its mean, each divided by a deviation that may be next to nothing: what their difference is between."""
     x = inputs["x"].astype(np.float64)
     axes = tuple(a["axes"] if "axes" in a else range(2, x.ndim))
     smallest = np.sqrt(x.var(axis=axes).min() + a["epsilon"])
-    return 1 + float(np.abs(x).max() * np.abs(inputs["gamma"]).max() / smallest)
+    return float(np.abs(x).max() * np.abs(inputs["gamma"]).max() / smallest)
 
 
 def _normalised(c: Any, x: Any, axes: list[int], epsilon: float) -> Any:
@@ -73,7 +73,7 @@ def _normalised(c: Any, x: Any, axes: list[int], epsilon: float) -> Any:
     return c.broadcasting_mul(centered, c.rsqrt(c.broadcasting_add(variance, np.float32(epsilon))))
 
 
-def _scaled(c: Any, x: Any, gamma: np.ndarray, beta: np.ndarray) -> Any:
+def _affinely(c: Any, x: Any, gamma: np.ndarray, beta: np.ndarray) -> Any:
     return c.broadcasting_add(c.broadcasting_mul(x, gamma), beta)
 
 
@@ -83,7 +83,7 @@ def _per_channel(a: Attributes, values: Any) -> Any:
 
 def _core_instance(c: Any, a: Attributes, x: Any, gamma: np.ndarray, beta: np.ndarray) -> Any:
     normalised = _normalised(c, x, list(range(2, len(a["shape"]))), a["epsilon"])
-    return _scaled(c, normalised, _per_channel(a, gamma), _per_channel(a, beta))
+    return _affinely(c, normalised, _per_channel(a, gamma), _per_channel(a, beta))
 
 
 def _core_batch(c: Any, a: Attributes, x: Any, gamma: Any, beta: Any, mean: Any, variance: Any) -> Any:
@@ -129,11 +129,11 @@ OPERATIONS = (
         lambda b, a, x, gamma, beta: b.layer_norm(
             x=x, axes=a["axes"], gamma=gamma, beta=beta, epsilon=np.float32(a["epsilon"])
         ),
-        lambda c, a, x, gamma, beta: _scaled(c, _normalised(c, x, a["axes"], a["epsilon"]), gamma, beta),
+        lambda c, a, x, gamma, beta: _affinely(c, _normalised(c, x, a["axes"], a["epsilon"]), gamma, beta),
         lambda a, x, gamma, beta: F.layer_norm(x, gamma.shape, gamma, beta, a["epsilon"]),
         constants=_BOTH,
         rounding="sum",
-        magnified=_magnified,
+        scale=_terms,
     ),
     Operation(
         "instance_norm",
@@ -144,7 +144,7 @@ OPERATIONS = (
         _instance,
         constants=_BOTH,
         rounding="sum",
-        magnified=_magnified,
+        scale=_terms,
     ),
     Operation(
         "batch_norm",
@@ -157,7 +157,7 @@ OPERATIONS = (
         lambda a, x, gamma, beta, mean, variance: F.batch_norm(x, mean, variance, gamma, beta, eps=a["epsilon"]),
         constants=(*_BOTH, "mean", "variance"),
         rounding="sum",
-        magnified=lambda a, inputs: (
+        scale=lambda a, inputs: (
             1
             + float(
                 np.abs(inputs["x"]).max()

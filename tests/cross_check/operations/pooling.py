@@ -1,6 +1,8 @@
 """Pooling. Core AI has windows without padding, and sums in the place of averages: the rest is written out.
 
-ML Program's ceil_mode: a last window that begins beyond the data is dropped where there is padding.
+ML Program's ceil_mode drops a last window that begins beyond the data where there is padding, and keeps it where there
+is none, as Core AI's does; PyTorch always drops it. So the third opinion is PyTorch's window over what is padded by
+hand. What ceil_mode adds counts in an average unless padding does not (apple/coremltools#2772).
 """
 
 from __future__ import annotations
@@ -57,66 +59,62 @@ def _settings(a: Attributes) -> dict[str, Any]:
 
 
 def _reach(a: Attributes) -> list[int]:
-    """Return (before, after) for all axes, to where the last window of ceil_mode ends, by PyTorch's rule."""
-    reach = [0, 0, 0, 0]
+    """Return (before, after) for each spatial axis, to where its last window ends."""
+    reach: list[int] = []
     for size, kernel, stride, pad in zip(a["sizes"], a["kernel"], a["strides"], a["pad"], strict=True):
-        count = (size + 2 * pad - kernel) // stride + 1
-        if a["ceil_mode"]:
-            count = -((kernel - size - 2 * pad) // stride) + 1
-            count -= (count - 1) * stride >= size + pad
+        steps = size + 2 * pad - kernel
+        count = (-(-steps // stride) if a["ceil_mode"] else steps // stride) + 1
+        if pad > 0 and (count - 1) * stride >= size + pad:
+            count -= 1
         reach += [pad, max(pad, (count - 1) * stride + kernel - size - pad)]
     return reach
 
 
+def _wide(a: Attributes, x: torch.Tensor, value: float = 0.0) -> torch.Tensor:
+    """Pad [N, C, *spatial] to where the last windows end."""
+    reach = _reach(a)
+    pairs = [reach[i : i + 2] for i in range(0, len(reach), 2)]
+    return F.pad(x, [side for pair in reversed(pairs) for side in pair], value=value)
+
+
 def _core_max(c: Any, a: Attributes, x: Any) -> Any:
     """Core AI's own ceil_mode where nothing is padded, else windows over what they reach."""
-    rank = len(a["kernel"])
     itself = not any(a["pad"])
-    pad = [0] * (2 * rank + 4) if itself else _reach(a)
-    x = x if itself else padded(c, x, pad, -np.inf)
-    counts = [
-        -(-(size + pad[4 + 2 * i] + pad[5 + 2 * i] - k) // s) + 1
-        if itself and a["ceil_mode"]
-        else (size + pad[4 + 2 * i] + pad[5 + 2 * i] - k) // s + 1
-        for i, (size, k, s) in enumerate(zip(a["sizes"], a["kernel"], a["strides"], strict=True))
+    reach = [0] * (2 * len(a["kernel"])) if itself else _reach(a)
+    x = x if itself else padded(c, x, [0, 0, 0, 0, *reach], -np.inf)
+    ceil_mode = itself and a["ceil_mode"]
+    steps = [
+        size + before + after - kernel
+        for size, before, after, kernel in zip(a["sizes"], reach[::2], reach[1::2], a["kernel"], strict=True)
     ]
+    counts = [(-(-step // s) if ceil_mode else step // s) + 1 for step, s in zip(steps, a["strides"], strict=True)]
     output = c.TensorType((a["batch"], a["channels"], *counts), np.float32)
-    pool = c.maxpool2d if rank == 2 else c.maxpool3d
-    ones = unsigned([1] * rank)
-    return pool(output, x, unsigned(a["kernel"]), unsigned(a["strides"]), ones, np.array(itself and a["ceil_mode"]))
+    pool = c.maxpool2d if len(counts) == 2 else c.maxpool3d
+    ones = unsigned([1] * len(counts))
+    return pool(output, x, unsigned(a["kernel"]), unsigned(a["strides"]), ones, np.array(ceil_mode))
 
 
 def _core_sum(c: Any, a: Attributes, x: Any) -> Any:
     pool = c.sumpool2d if len(a["kernel"]) == 2 else c.sumpool3d
-    return pool(padded(c, x, _reach(a)), unsigned(a["kernel"]), unsigned(a["strides"]))
+    # The builder makes a constant of every argument but the last.
+    ones = c.constant.constant(unsigned([1] * len(a["kernel"])))
+    return pool(padded(c, x, [0, 0, 0, 0, *_reach(a)]), unsigned(a["kernel"]), unsigned(a["strides"]), ones)
 
 
-def _counts(a: Attributes) -> np.ndarray:
+def _sums(a: Attributes, x: torch.Tensor) -> torch.Tensor:
+    means = _MEAN[len(a["kernel"])](_wide(a, x), a["kernel"], a["strides"])
+    return means * float(np.prod(a["kernel"]))
+
+
+def _counts(a: Attributes) -> torch.Tensor:
     """How many elements each window averages: its whole size, or those of the data."""
-    ones = torch.ones(1, 1, *a["sizes"], dtype=torch.float64)
-    rank = len(a["kernel"])
     if not a["exclude"]:
-        return np.full([1] * (rank + 2), np.prod(a["kernel"]), np.float32)
-    reach = _reach(a)[4:]
-    pairs = [reach[i : i + 2] for i in range(0, len(reach), 2)]
-    wide = F.pad(ones, [side for pair in reversed(pairs) for side in pair])
-    return (_MEAN[rank](wide, a["kernel"], a["strides"]) * np.prod(a["kernel"])).round().float().numpy()
+        return torch.tensor(float(np.prod(a["kernel"])), dtype=torch.float64).reshape([1] * (len(a["sizes"]) + 2))
+    return _sums(a, torch.ones(1, 1, *a["sizes"], dtype=torch.float64)).round()
 
 
 def _max(a: Attributes, x: torch.Tensor) -> torch.Tensor:
-    return _MAX[len(a["kernel"])](x, a["kernel"], a["strides"], a["pad"], ceil_mode=a["ceil_mode"])
-
-
-def _mean(a: Attributes, x: torch.Tensor) -> torch.Tensor:
-    """PyTorch's average; with its count of what ceil_mode adds, which it never counts."""
-    return _MEAN[len(a["kernel"])](
-        x, a["kernel"], a["strides"], a["pad"], a["ceil_mode"], count_include_pad=not a["exclude"]
-    )
-
-
-def _l2(a: Attributes, x: torch.Tensor) -> torch.Tensor:
-    total = F.avg_pool2d(x.square(), a["kernel"], a["strides"], a["pad"], a["ceil_mode"], divisor_override=1)
-    return total.sqrt()
+    return _MAX[len(a["kernel"])](_wide(a, x, -torch.inf), a["kernel"], a["strides"])
 
 
 OPERATIONS = (
@@ -134,8 +132,8 @@ OPERATIONS = (
         _pools(),
         _inputs,
         lambda b, a, x: b.avg_pool(x=x, exclude_padding_from_average=a["exclude"], **_settings(a)),
-        lambda c, a, x: c.broadcasting_divide(_core_sum(c, a, x), _counts(a)),
-        _mean,
+        lambda c, a, x: c.broadcasting_divide(_core_sum(c, a, x), _counts(a).float().numpy()),
+        lambda a, x: _sums(a, x) / _counts(a),
         rounding="sum",
     ),
     Operation(
@@ -144,7 +142,7 @@ OPERATIONS = (
         _inputs,
         lambda b, a, x: b.l2_pool(x=x, **_settings(a)),
         lambda c, a, x: c.sqrt(_core_sum(c, a, c.mul(x, x))),
-        _l2,
+        lambda a, x: _sums(a, x.square()).sqrt(),
         rounding="sum",
     ),
 )

@@ -145,7 +145,7 @@ OPERATIONS = (
         "cumsum",
         _axis("normal", "wide", reverse=st.booleans()),
         one_tensor,
-        lambda b, a, x: b.cumsum(x=x, axis=a["axis"], reverse=a["reverse"]),
+        lambda b, a, x: b.cumsum(x=x, axis=a["axis"] % len(a["shape"]), reverse=a["reverse"]),
         lambda c, a, x: c.scan(x, np.uint32(a["axis"] % len(a["shape"])), np.bool_(a["reverse"])),
         lambda a, x: x.flip(a["axis"]).cumsum(a["axis"]).flip(a["axis"]) if a["reverse"] else x.cumsum(a["axis"]),
         rounding="sum",
