@@ -19,10 +19,10 @@ import torch
 
 from conversion.guards.quiet import chatter_to, import_coremltools
 from parity.coreml import Evaluator
-from tests.cross_check.operation import Example, Operation, arrays
+from tests.cross_check.operation import Example, arrays
 from tests.cross_check.operations import OPERATIONS
 
-HERE = Path(__file__).parent
+WORKER = Path(__file__).with_name("core_ai.py")
 # A worker that hangs must not hold the run; a job of 25 examples takes about a second.
 LIMIT = 600
 
@@ -37,10 +37,9 @@ class Answer:
 
 def why_not() -> str:
     """Say why Core AI does not run here; empty where it does."""
-    missing = [package for package in ("coreai", "coreai_torch") if find_spec(package) is None]
-    if not missing:
+    if find_spec("coreai"):
         return ""
-    return "Core AI is not installed: pip install coreai-torch==0.4.3 coreai-core==1.0.0b3"
+    return "Core AI is not installed; `pip install coreai-core==1.0.0b3` does it (Linux with glibc 2.34, macOS)"
 
 
 def as_tuple(result: Any) -> tuple[Any, ...]:
@@ -152,7 +151,7 @@ def _work(batches: list[list[Example]], folder: Path) -> tuple[dict[tuple[str, i
     request = folder / "request.json"
     request.write_text(json.dumps([[asdict(example) for example in batch] for batch in batches]))
     (folder / "shapes.json").write_text(json.dumps(shapes))
-    command = [sys.executable, str(HERE / "core_ai.py"), str(folder)]
+    command = [sys.executable, str(WORKER), str(folder)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
     answers: dict[tuple[str, int], Answer] = {}
     for number, batch in enumerate(batches):
@@ -167,6 +166,3 @@ def _work(batches: list[list[Example]], folder: Path) -> tuple[dict[tuple[str, i
                 )
     last = (ended.stderr.strip().splitlines() or ["nothing was said"])[-1]
     return answers, f"the process ended with {ended.returncode}: {last}"
-
-
-__all__ = ["Answer", "Operation", "by_core_ai", "by_evaluator", "by_reference", "why_not"]

@@ -19,8 +19,9 @@ from tests.cross_check.operation import Example, Operation, arrays
 
 Right = Literal["both", "evaluator", "core-ai", "nobody"]
 DISAGREEMENTS = Path(__file__).with_name("disagreements.toml")
-# Some forty roundings of a float32; another definition shows as thousands of times that.
-RELATIVE = 5e-6
+# Some forty roundings of a float32, and three of a float16; another definition shows as far more than that.
+RELATIVE = {"fp32": 5e-6, "fp16": 3e-3}
+LEAST = {"fp32": np.finfo(np.float32).tiny, "fp16": np.finfo(np.float16).tiny}
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,9 @@ def agree(operation: Operation, one: np.ndarray, other: np.ndarray, true: np.nda
         size = np.full_like(size, finite.max())
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     with np.errstate(invalid="ignore"):
-        # Below the least normal float32 there are fewer digits, and a processor may take them for zero.
-        return bool((same | (np.abs(a - b) <= np.maximum(RELATIVE * size, np.finfo(np.float32).tiny))).all())
+        # Below the least normal number there are fewer digits, and a processor may take them for zero.
+        allowed = np.maximum(RELATIVE[operation.precision] * size, LEAST[operation.precision])
+        return bool((same | (np.abs(a - b) <= allowed)).all())
 
 
 def _distance(one: np.ndarray, other: np.ndarray, true: np.ndarray) -> float:

@@ -31,6 +31,7 @@ class Operation:
     constants: inputs that are a part of the file.
     rounding: what rounding is measured by. `none`: two answers are equal; `each`: by each element; `sum`: by the
     largest element, where a result adds up many numbers.
+    precision: of the numbers inside, and so of rounding.
     scale: from the attributes and inputs to the size of what cancels out, where that is larger than the result.
     """
 
@@ -42,6 +43,7 @@ class Operation:
     reference: Callable[..., Any]
     constants: tuple[str, ...] = ()
     rounding: Literal["none", "each", "sum"] = "each"
+    precision: Literal["fp32", "fp16"] = "fp32"
     scale: Callable[[Attributes, Mapping[str, np.ndarray]], float] = lambda a, inputs: 0.0
 
 

@@ -46,10 +46,10 @@ def describe(tallies: Sequence[Tally]) -> str:
     lines = [f"{'operation':26} {'examples':>8} {'agreed':>7} {'max |d|':>8}  disagreements"]
     for each in tallies:
         noted = [f"{times} {differs}" for differs, times in each.explained.items()]
-        noted += [f"{len(each.unexplained)} UNEXPLAINED"] if each.unexplained else []
-        lines.append(
-            f"{each.operation:26} {each.examples:8} {each.agreed:7} {each.distance:8.1e}  {'; '.join(noted)}".rstrip()
-        )
+        if each.unexplained:
+            noted.append(f"{len(each.unexplained)} not explained")
+        counts = f"{each.operation:26} {each.examples:8} {each.agreed:7} {each.distance:8.1e}"
+        lines.append(f"{counts}  {'; '.join(noted)}".rstrip())
     examples, agreed = sum(t.examples for t in tallies), sum(t.agreed for t in tallies)
     explained = sum(sum(t.explained.values()) for t in tallies)
     lines.append(

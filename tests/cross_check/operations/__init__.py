@@ -8,6 +8,7 @@ from tests.cross_check.operation import Operation
 from tests.cross_check.operations import (
     convolutions,
     elementwise,
+    halves,
     indexing,
     moving,
     normalizations,
@@ -16,7 +17,7 @@ from tests.cross_check.operations import (
     resizing,
 )
 
-_FAMILIES = (elementwise, convolutions, pooling, normalizations, reductions, resizing, indexing, moving)
+_FAMILIES = (elementwise, convolutions, pooling, normalizations, reductions, resizing, indexing, moving, halves)
 OPERATIONS: Mapping[str, Operation] = {
     operation.name: operation for family in _FAMILIES for operation in family.OPERATIONS
 }

@@ -77,9 +77,11 @@ def _whole_divisors(a: Attributes, random: np.random.Generator) -> dict[str, np.
     return made | {"y": np.where(made["y"] == 0, made["y"].dtype.type(3), made["y"])}
 
 
-def _positive_base(a: Attributes, random: np.random.Generator) -> dict[str, np.ndarray]:
-    """Numbers above zero, and exponents from -3 to 3: what a power is of others is not one definition."""
+def _powers(a: Attributes, random: np.random.Generator) -> dict[str, np.ndarray]:
+    """Whole exponents from -3 to 3 of numbers of both signs, and others of numbers above zero."""
     made = _two_tensors(a, random)
+    if a["numbers"] == "halves":
+        return {"x": made["x"], "y": np.clip(np.floor(made["y"]), -3, 3)}
     return {"x": np.abs(made["x"]) + np.float32(0.1), "y": np.clip(made["y"], -3, 3)}
 
 
@@ -128,7 +130,7 @@ _BINARY = (
     _binary("logical_xor", lambda c, x, y: c.broadcasting_xor(x, y), torch.logical_xor, "truth", exact=True),
     replace(
         _binary("pow", lambda c, x, y: c.broadcasting_pow(x, y), torch.pow, "normal", "halves"),
-        inputs=_positive_base,
+        inputs=_powers,
     ),
     replace(
         _binary("mod", lambda c, x, y: c.broadcasting_modulo(x, y), torch.remainder, "halves", "normal"),

@@ -1,8 +1,8 @@
 """Pooling. Core AI has windows without padding, and sums in the place of averages: the rest is written out.
 
-ML Program's ceil_mode drops a last window that begins beyond the data where there is padding, and keeps it where there
-is none, as Core AI's does; PyTorch always drops it. So the third opinion is PyTorch's window over what is padded by
-hand. What ceil_mode adds counts in an average unless padding does not (apple/coremltools#2772).
+ML Program's ceil_mode drops a last window that begins beyond the data where there is padding, and keeps it where
+there is none, as Core AI's does; PyTorch always drops it. So the third opinion is PyTorch's window over what is
+padded by hand. What ceil_mode adds counts in an average unless padding does not (apple/coremltools#2772).
 """
 
 from __future__ import annotations
