@@ -23,7 +23,7 @@ from tests.cross_check.operation import Example, arrays
 from tests.cross_check.operations import OPERATIONS
 
 WORKER = Path(__file__).with_name("core_ai.py")
-# A worker that hangs must not hold the run; a job of 25 examples takes about a second.
+# Seconds. All examples of all operations take about one minute; a worker that hangs must not hold the run.
 LIMIT = 600
 
 
@@ -152,7 +152,12 @@ def _work(batches: list[list[Example]], folder: Path) -> tuple[dict[tuple[str, i
     request.write_text(json.dumps([[asdict(example) for example in batch] for batch in batches]))
     (folder / "shapes.json").write_text(json.dumps(shapes))
     command = [sys.executable, str(WORKER), str(folder)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
+        last = (ended.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        ending = f"Core AI's process ended with {ended.returncode}: {last}"
+    except subprocess.TimeoutExpired:
+        ending = f"Core AI's process did not end within {LIMIT} s"
     answers: dict[tuple[str, int], Answer] = {}
     for number, batch in enumerate(batches):
         file = folder / f"batch-{number}.npz"
@@ -164,5 +169,4 @@ def _work(batches: list[list[Example]], folder: Path) -> tuple[dict[tuple[str, i
                     [held[f"result_{n}_{i}"] for i in range(len(shapes[number][n])) if f"result_{n}_{i}" in held],
                     str(held[f"error_{n}"]) if f"error_{n}" in held else "",
                 )
-    last = (ended.stderr.strip().splitlines() or ["nothing was said"])[-1]
-    return answers, f"the process ended with {ended.returncode}: {last}"
+    return answers, ending

@@ -104,9 +104,10 @@ def agree(operation: Operation, one: np.ndarray, other: np.ndarray, true: np.nda
     if operation.rounding == "none":
         return np.array_equal(a, b, equal_nan=True)
     size = np.maximum(np.abs(size), scale)
-    finite = size[np.isfinite(size)]
-    if operation.rounding == "sum" and finite.size:
-        size = np.full_like(size, finite.max())
+    # Nothing is near infinity but infinity.
+    size = np.where(np.isfinite(size), size, 0)
+    if operation.rounding == "sum":
+        size = np.full_like(size, size.max(initial=0))
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     with np.errstate(invalid="ignore"):
         # Below the least normal number there are fewer digits, and a processor may take them for zero.

@@ -62,7 +62,7 @@ def describe(tallies: Sequence[Tally]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; 0 where all is agreed or explained, 1 where not, 3 where Core AI does not run."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--examples", type=int, default=50, metavar="N", help="at most so many for each operation")
+    parser.add_argument("--examples", type=int, default=40, metavar="N", help="at most so many for each operation")
     parser.add_argument("--only", action="append", metavar="OPERATION", help="this operation; again for another")
     chosen = parser.parse_args(arguments)
     unknown = [name for name in chosen.only or () if name not in OPERATIONS]
