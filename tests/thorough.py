@@ -31,7 +31,6 @@ THOROUGH: Mapping[str, str] = {
     "tests/coreml/reading/test_neuralnetwork.py": _NETWORKS,
     "tests/coreml/test_fuzz.py": _PROCESSES,
     "tests/coreml/test_torchvision_models.py": _NETWORKS,
-    "tests/cross_check": "converts and runs every operation of the cross-check",
     "tests/faults": _NETWORKS,
     "tests/parity/backends/test_limited.py": _PROCESSES,
     "tests/parity/commands/test_user_code.py": _PROCESSES,
