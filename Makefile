@@ -11,6 +11,7 @@
 #   make zoo                  networks of torchvision, timm and transformers by every route; hours, goes on where
 #                             it stopped; ONLY=timm/ for a part; writes docs/zoo.md
 #   make attack               hostile files, names, numbers and user code against every command; ONLY='models/*'
+#   make cross-check          the evaluator beside Core AI's runtime, operation by operation; EXAMPLES=100 for more
 #   make clean   remove what make made, .venv included
 #   make conformance          Apple's own tests, through the evaluator; half an hour on two cores
 #   make conformance-native   on a Mac: where Apple's runtime and the evaluator differ; SAMPLE=500 for a part
@@ -21,7 +22,7 @@ BIN := .venv/bin
 # Else each of a hundred processes compiles every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-all slow browser test-kernels lint bench many variants zoo conformance conformance-native fuzz attack faults venv clean
+.PHONY: run test test-all slow browser test-kernels lint bench many variants zoo conformance conformance-native cross-check fuzz attack faults venv clean
 
 run: .venv/.installed
 	$(BIN)/parity run fixtures/parity.toml --json results.json
@@ -66,6 +67,9 @@ conformance: .venv/.installed
 
 conformance-native: .venv/.installed
 	$(BIN)/python tests/conformance/run.py --workers $(WORKERS) $(SAMPLE:%=--sample %) --native conformance-native.json
+
+cross-check: .venv/.installed
+	$(BIN)/python tests/cross_check/run.py $(EXAMPLES:%=--examples %)
 
 faults: .venv/.installed
 	FAULTS=all $(BIN)/pytest -n $(WORKERS) tests/faults

@@ -45,7 +45,9 @@ def gelu(x: torch.Tensor, mode: str = "EXACT") -> torch.Tensor:
     """Multiply x by the normal distribution function of x, or by one of its two approximations."""
     if mode == "SIGMOID_APPROXIMATION":
         return (1.702 * x).sigmoid_().mul_(x)
-    return F.gelu(x, approximate="tanh" if mode == "TANH_APPROXIMATION" else "none")
+    result = F.gelu(x, approximate="tanh" if mode == "TANH_APPROXIMATION" else "none")
+    # Where PyTorch leaves this to oneDNN, gelu of infinity is NaN; it is infinity.
+    return torch.where(torch.isposinf(x), x, result) if result.sum().isnan() else result
 
 
 @op("leaky_relu")

@@ -115,6 +115,19 @@ def test_softmax_adds_up_to_one_and_ignores_a_shift(x: np.ndarray, data: st.Data
     np.testing.assert_allclose(call("softmax", x=x + 1000, axis=axis), found, rtol=1e-2, atol=1e-6)
 
 
+@pytest.mark.parametrize("mode", ["EXACT", "TANH_APPROXIMATION", "SIGMOID_APPROXIMATION"])
+@pytest.mark.parametrize("count", [1, 64])
+def test_gelu_of_infinity_is_infinity(mode: str, count: int) -> None:
+    x = np.tile(np.float32([np.inf, 2.0, np.nan, -2.0]), count)
+
+    found = call("gelu", x=x, mode=mode)
+
+    assert np.isposinf(found[::4]).all()
+    assert np.isnan(found[2::4]).all()
+    # gelu(x) + gelu(-x) is x * erf(x / sqrt(2)), near 2 by each of the three.
+    np.testing.assert_allclose(found[1::4] + found[3::4], 1.909, atol=0.05)
+
+
 def test_fp16_underflows_where_fp32_does_not() -> None:
     x = np.array([[0.0, 20.0]], np.float32)
 
