@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from parity.coreml.layers.clamp import Clamp
 from parity.coreml.layers.weights import read_weights
 from parity.coreml.ops.activation import at_least
+from parity.coreml.ops.activation import gelu as gelu_of
 from parity.coreml.registry import Prepared, layer
 
 _Made = Clamp | Prepared | Callable[[torch.Tensor], torch.Tensor]
@@ -101,10 +103,7 @@ def clamped_relu(params: Any) -> _Made:
 @layer("gelu")
 def gelu(params: Any) -> _Made:
     """Apply the Gaussian error linear unit, exactly or by one of two approximations."""
-    mode = params.GeluMode.Name(params.mode)
-    if mode == "SIGMOID_APPROXIMATION":
-        return lambda x: x * torch.sigmoid(1.702 * x)
-    return lambda x: F.gelu(x, approximate="tanh" if mode == "TANH_APPROXIMATION" else "none")
+    return partial(gelu_of, mode=params.GeluMode.Name(params.mode))
 
 
 @layer("softmax")

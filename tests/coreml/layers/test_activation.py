@@ -135,6 +135,12 @@ def test_gelu(mode: str) -> None:
     close(run(lambda b: b.add_gelu("g", "x", "y", mode=mode), x=x), expected)
 
 
+def test_gelu_of_infinity_is_infinity() -> None:
+    x = np.full((2, 3, 4), np.inf, np.float32)
+
+    assert np.isposinf(run(lambda b: b.add_gelu("g", "x", "y", mode="EXACT"), x=x)).all()
+
+
 def test_erf() -> None:
     x = normal(20)
 
