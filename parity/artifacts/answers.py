@@ -14,11 +14,14 @@ from conversion.classifier import Preprocessing
 from conversion.contract import ASSUMED, Contract, with_statistics
 from conversion.guards.torch_defaults import with_torch_defaults
 from conversion.shapes import input_size
+from conversion.task import LABEL_PROBABILITIES, LABELS_APART, PROBABILITIES
 from parity.backends import backends_for, find_backend
 from parity.contract.words import app_part
 from parity.core.errors import ParityError
 from parity.core.noise import PROBABILITY_SUM
 from parity.core.results import Prediction
+from parity.diagnosis.file import File
+from parity.diagnosis.heads import HEADS
 from parity.formats import format_of
 from parity.formats.feeding import fitting_batch
 from parity.suite.images import load_images
@@ -33,7 +36,8 @@ class TopAnswer:
 
     no_probabilities: why the numbers are none; empty where they are. no_answer: why there is nothing at all, not
     even numbers that are finite; `top` is then empty. remarks: what else has to be known to read
-    them, of the file as a whole: that it has no labels, how the pixels went in.
+    them, of the file as a whole: that it has no labels, how the pixels went in. apart: each label is right or wrong
+    by itself, so that the numbers of an image need not sum to 1.
     """
 
     image: str
@@ -42,6 +46,7 @@ class TopAnswer:
     no_probabilities: str = ""
     remarks: tuple[str, ...] = ()
     no_answer: str = ""
+    apart: bool = False
 
 
 @with_torch_defaults
@@ -60,9 +65,9 @@ def predict_top(
     name = choose_backend(artifact, backend)
     pictures = load_images(list(images), preprocessing_of(artifact))
     predict = find_backend(name).load(artifact, fitting_batch(pictures.pixels[:1], 1, artifact))
-    fed = cache(lambda: fed_pixels(artifact))
+    fed, apart = cache(lambda: fed_pixels(artifact)), answers_labels_apart(artifact)
     for image, pixels in zip(pictures.names, pictures.pixels, strict=True):
-        yield _answer(artifact, image, name, predict(pixels[None]), top, fed)
+        yield _answer(artifact, image, name, predict(pixels[None]), top, fed, apart)
 
 
 def open_alone(path: str | Path, contract: Contract = ASSUMED) -> Artifact:
@@ -98,13 +103,29 @@ def choose_backend(artifact: Artifact, wanted: str | None = None) -> str:
     raise ParityError(f"{artifact.path}: nothing here runs {artifact.format}; `parity doctor` says why")
 
 
-def why_no_probabilities(row: np.ndarray) -> str:
-    """Say why the answers for one image cannot be probabilities: [classes]; empty where they can."""
+def answers_labels_apart(artifact: Artifact) -> bool:
+    """Say whether a file judges each label by itself: its output is called so, or comes out of a sigmoid."""
+    if "softmax" not in artifact.contract.inside:
+        return False
+    _, shapes = format_of(artifact).read_outputs(artifact)
+    if (artifact.output or LABEL_PROBABILITIES) == LABEL_PROBABILITIES in shapes:
+        return True
+    graph = File(artifact).graph
+    return graph is not None and HEADS[LABELS_APART].end_of(graph) is not None
+
+
+def why_no_probabilities(row: np.ndarray, apart: bool = False) -> str:
+    """Say why the answers for one image cannot be probabilities: [classes]; empty where they can.
+
+    apart: of labels that are judged one by one.
+    """
     if lost := int((~np.isfinite(row)).sum()):
         return f"{lost} of {len(row)} numbers are not finite"
     lowest, total = float(row.min(initial=0.0)), float(row.sum(dtype=np.float64))
     faults = [f"the smallest is {lowest:.4g}"] if lowest < 0 else []
-    if abs(total - 1) > PROBABILITY_SUM:
+    if apart and (highest := float(row.max(initial=0.0))) > 1 + PROBABILITY_SUM:
+        faults.append(f"the largest is {highest:.4g}")
+    if not apart and abs(total - 1) > PROBABILITY_SUM:
         faults.append(f"their sum is {total:.4g}")
     return " and ".join(faults)
 
@@ -120,7 +141,13 @@ def fed_pixels(artifact: Artifact) -> str:
 
 
 def _answer(
-    artifact: Artifact, image: str, backend: str, prediction: Prediction, top: int, fed: Callable[[], str]
+    artifact: Artifact,
+    image: str,
+    backend: str,
+    prediction: Prediction,
+    top: int,
+    fed: Callable[[], str],
+    apart: bool,
 ) -> TopAnswer:
     row = prediction.probabilities.reshape(-1)
     if not np.isfinite(row).all():
@@ -128,13 +155,14 @@ def _answer(
     labels, unlabelled = _labels(prediction.labels, len(row))
     order = np.argsort(-row, kind="stable")[:top]
     best = tuple((labels[i], float(row[i])) for i in order)
-    no_probabilities = why_no_probabilities(row)
+    no_probabilities = why_no_probabilities(row, apart)
     remarks = [unlabelled] if unlabelled else []
     made_here = artifact.provenance is not None and artifact.provenance.preprocessing is not None
+    head = HEADS[LABELS_APART if apart else PROBABILITIES].activation
     if no_probabilities:
         remarks.append(
             "the numbers are no probabilities: they are the file's output as it is, logits where the network was "
-            "converted without its softmax; convert it with the softmax inside, or apply one to them"
+            f"converted without its {head}; convert it with the {head} inside, or apply one to them"
         )
     if no_probabilities or not made_here:
         rest = "; it normalises them itself, or nobody does" if artifact.contract.takes_pixels else ""
@@ -146,7 +174,7 @@ def _answer(
             "the file does not say how images are made ready: the shorter side was resized to "
             f"{preprocessing.resize}, and {height}x{width} cropped from the centre, as is the habit for ImageNet"
         )
-    return TopAnswer(image, backend, best, no_probabilities, tuple(remarks))
+    return TopAnswer(image, backend, best, no_probabilities, tuple(remarks), apart=apart)
 
 
 def _labels(labels: Sequence[str] | None, classes: int) -> tuple[Sequence[str], str]:

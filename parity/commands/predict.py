@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 def predict(artifact: Path, images: tuple[str, ...], top: int, backend: str | None, contract: Contract) -> int:
     """Run any artefact on images, on any system, and print the most probable classes.
 
-    Where the numbers are no probabilities, or the file has no labels, that is said: beside the image, and below.
+    Of a file that judges each label by itself these are the most probable labels, which need not sum to 1. Where
+    the numbers are no probabilities, or the file has no labels, that is said: beside the image, and below.
     An image whose numbers are not finite has no answer: that is told, and exit code 1.
     """
     from parity.artifacts.answers import predict_top
@@ -36,8 +37,9 @@ def predict(artifact: Path, images: tuple[str, ...], top: int, backend: str | No
             tell(f"parity: {answer.image} on {answer.backend}: no answer: {answer.no_answer}")
             code = 1
             continue
-        doubt = f": no probabilities: {answer.no_probabilities}" if answer.no_probabilities else ""
-        click.echo(f"{answer.image}  ({answer.backend}){doubt}")
+        what = ": each label by itself, as a probability of its own" if answer.apart else ""
+        what = f": no probabilities: {answer.no_probabilities}" if answer.no_probabilities else what
+        click.echo(f"{answer.image}  ({answer.backend}){what}")
         for label, probability in answer.top:
             click.echo(f"  {probability:8.4f}  {label if label.isprintable() else repr(label)}")
         remarks.update(dict.fromkeys(answer.remarks))

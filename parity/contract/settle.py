@@ -19,6 +19,7 @@ from conversion.errors import ConversionError
 from parity.backends import backends_for, find_backend
 from parity.backends.bound import bind
 from parity.backends.reference import Reference, make_reference
+from parity.contract.nearness import Nearness, nearness
 from parity.contract.shown import as_the_graph_shows
 from parity.core.compare import compare
 from parity.core.errors import ParityError
@@ -143,12 +144,22 @@ def _numbered(artifact: Artifact, task: Task) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class _Tried:
-    """Hold what a file answers under a contract. far: the mean |dp| over images and classes."""
+    """Hold what a file answers under a contract."""
 
     contract: Contract
     answers: Prediction
-    far: float
+    near: Nearness
     holds: bool
+
+    @property
+    def far(self) -> float:
+        """The mean |dp| over images and classes."""
+        return self.near.far
+
+    @property
+    def rank(self) -> tuple[int, float]:
+        """Outputs that agree count for more than how far the others are."""
+        return -self.near.agreeing, self.near.far
 
 
 def _measured(reference: Reference, artifact: Artifact, candidates: Sequence[Contract]) -> Contract:
@@ -157,8 +168,10 @@ def _measured(reference: Reference, artifact: Artifact, candidates: Sequence[Con
     One that restores nothing counts only where it comes much nearer: what is wrong besides is then told of the file
     as it is meant.
     """
+    # Where softmax may be left to the app, a contract says so, and not a fault.
+    promised = all("softmax" in one.inside for one in candidates)
     tried: list[_Tried] = []
-    for one in _tried(reference, artifact, candidates):
+    for one in _tried(reference, artifact, candidates, promised):
         if one.holds and one.contract == candidates[0]:
             return replace(one.contract, source="measured")
         tried.append(one)
@@ -172,20 +185,25 @@ def _measured(reference: Reference, artifact: Artifact, candidates: Sequence[Con
         return replace(min(holding, key=lambda one: one.far).contract, source="nearest")
     shown = as_the_graph_shows(artifact, candidates)
     tried = [one for one in tried if one.contract in shown] or tried
-    tried += _tried(reference, artifact, shown, swapped=True)
-    best = min(tried, key=lambda one: one.far)
-    own_far = min((one.far for one in tried if one.contract == candidates[0]), default=np.inf)
-    if best.far < CONTRACT_NEARER * own_far:
+    tried += _tried(reference, artifact, shown, promised, swapped=True)
+    best = min(tried, key=lambda one: one.rank)
+    own = min((one.rank for one in tried if one.contract == candidates[0]), default=(0, np.inf))
+    if best.near.agreeing > -own[0] or best.far < CONTRACT_NEARER * own[1]:
         return replace(best.contract, source="nearest")
     return candidates[0]
 
 
 def _tried(
-    reference: Reference, artifact: Artifact, candidates: Sequence[Contract], swapped: bool = False
+    reference: Reference,
+    artifact: Artifact,
+    candidates: Sequence[Contract],
+    promised: bool,
+    swapped: bool = False,
 ) -> Iterator[_Tried]:
     """Run the file under each contract, those that differ behind it on the same answers.
 
-    swapped: show it blue where red is.
+    promised: its outputs are to be probabilities, so that what else they are is a fault. swapped: show it blue
+    where red is.
     """
     backend = next((name for name in backends_for(artifact.format) if _runs(name)), None)
     if backend is None or not reference.images.names:
@@ -203,7 +221,7 @@ def _tried(
         if answers is not None:
             if not artifact.bound:
                 answers = replace(answers, probabilities=contract.finish(np.asarray(answers.probabilities)))
-            yield _compared(reference, artifact, contract, answers)
+            yield _compared(reference, artifact, contract, answers, promised)
 
 
 def _runs(name: str) -> bool:
@@ -228,7 +246,7 @@ def _reordered(reference: Reference, artifact: Artifact, one: _Tried) -> _Tried:
 
     order = pair(cdist(expected.T, rows.T, "cityblock"))
     answers = replace(one.answers, probabilities=rows[:, order], labels=reference.prediction.labels)
-    return _compared(reference, artifact, one.contract, answers)
+    return _compared(reference, artifact, one.contract, answers, promised=False)
 
 
 def _step(reference: Reference) -> int:
@@ -236,7 +254,9 @@ def _step(reference: Reference) -> int:
     return max(1, len(reference.images.names) // IMAGES)
 
 
-def _compared(reference: Reference, artifact: Artifact, contract: Contract, answers: Prediction) -> _Tried:
+def _compared(
+    reference: Reference, artifact: Artifact, contract: Contract, answers: Prediction, promised: bool
+) -> _Tried:
     step = _step(reference)
     expected = _every(reference.prediction, step)
     names = reference.images.names[::step]
@@ -247,7 +267,8 @@ def _compared(reference: Reference, artifact: Artifact, contract: Contract, answ
         holds = comparison.verdict != "fail"
         if holds or (comparison.max_abs_diff or 1.0) > _widest(allowed):
             break
-    return _Tried(contract, answers, _far(expected, answers), holds)
+    near = nearness(expected, answers, allowed.probability, expected.measured if promised else ())
+    return _Tried(contract, answers, near, holds)
 
 
 # What is further off than any tolerance allows needs no measuring of what rounding costs.
@@ -257,16 +278,6 @@ def _widest(allowed: Tolerance) -> float:
 
 def _every(prediction: Prediction, step: int) -> Prediction:
     return prediction if step == 1 else prediction.of(slice(None, None, step))
-
-
-def _far(expected: Prediction, answers: Prediction) -> float:
-    """Measure how far answers are on the whole; infinite where they cannot be compared."""
-    pairs = [(rows, answers.outputs.get(name)) for name, rows in expected.outputs.items()]
-    if any(other is None or np.shape(other) != np.shape(rows) for rows, other in pairs):
-        return float("inf")
-    with np.errstate(all="ignore"):
-        means = [float(np.abs(np.asarray(other, np.float64) - rows).mean()) for rows, other in pairs]
-    return max((mean if np.isfinite(mean) else float("inf") for mean in means), default=float("inf"))
 
 
 def _check(artifact: Artifact, declared: DeclaredInput) -> None:

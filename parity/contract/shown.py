@@ -6,14 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from parity.core.refusals import EXPECTED
-from parity.formats.graph import Graph, read_graph
+from parity.formats.graph import MOVING, Graph, read_graph
 
 if TYPE_CHECKING:
     from conversion import Artifact
     from conversion.contract import Contract
-
-# Operations that move or retype numbers, and leave them what they are.
-_MOVING = frozenset({"cast", "transpose", "permute", "identity", "reshape", "unsqueeze", "expanddims", "pad"})
 
 
 def as_the_graph_shows(artifact: Artifact, contracts: Sequence[Contract]) -> list[Contract]:
@@ -41,7 +38,7 @@ def _begins_with_kernel(graph: Graph) -> bool:
     readers, name = graph.consumers(), graph.input
     for _ in graph.operations:
         first = readers.get(name, [])
-        if len(first) != 1 or first[0].plain_type not in _MOVING:
+        if len(first) != 1 or first[0].plain_type not in MOVING:
             return bool(first) and all(any(_is_kernel(w.shape) for w in one.weights.values()) for one in first)
         name = first[0].outputs[0]
     return False
@@ -56,7 +53,7 @@ def _ends_with_softmax(graph: Graph) -> bool:
     makers, name = graph.producers(), graph.output
     for _ in graph.operations:
         last = makers.get(name)
-        if last is None or last.plain_type not in _MOVING or not last.inputs:
+        if last is None or last.plain_type not in MOVING or not last.inputs:
             return last is not None and "softmax" in last.plain_type
         name = last.inputs[0]
     return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,13 @@ _KINDS: Mapping[str, tuple[str, Callable[[float], float]]] = {
 }
 
 
+# Where a file's operation reads a least and a most, by the names of both formats; PyTorch's are two arguments.
+_LEAST, _MOST = ("input[1]", "alpha"), ("input[2]", "beta")
+_BOUNDING = ("clamp", "hardtanh")
+# A bound as large as this bounds nothing: the largest number of fp16 or fp32.
+_UNBOUND = 65504.0
+
+
 def of_step(step: Step) -> Constant | None:
     """Read the number of one of PyTorch's operations; None where it has none, or several values."""
     kind, read = _KINDS.get(plain_type(step.type), ("", float))
@@ -76,6 +83,28 @@ def of_operation(operation: Operation) -> Constant | None:
     if read is not float and place in ("x", "input[0]"):
         return None
     return Constant(kind, read(float(array.reshape(-1)[0])), place, read)
+
+
+def bounds_of_step(step: Step) -> Iterator[Constant]:
+    """Give the least and the most of an operation of PyTorch's that takes both."""
+    if plain_type(step.type) not in _BOUNDING:
+        return
+    named = [step.kwargs.get(name) for name in ("min", "max")]
+    for kind, argument in zip(("max", "min"), [*step.args[1:3], *named[len(step.args[1:3]) :]], strict=True):
+        number = _number(argument)
+        if number is not None:
+            yield Constant(kind, number)
+
+
+def bounds_of_operation(operation: Operation) -> Iterator[Constant]:
+    """Give the least and the most of an operation of a file that takes both."""
+    if operation.plain_type != "clip":
+        return
+    for kind, places in (("max", _LEAST), ("min", _MOST)):
+        for place in places:
+            array = operation.weights.get(place)
+            if array is not None and array.size == 1 and abs(float(array.reshape(-1)[0])) < _UNBOUND:
+                yield Constant(kind, float(array.reshape(-1)[0]), place)
 
 
 def _number(argument: Any) -> float | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from conversion.errors import ConversionError
 from parity.core.errors import ParityError
 from parity.core.refusals import EXPECTED, refusals
+from parity.formats import format_of
 from parity.formats.editing import Editable, open_editable
 from parity.formats.graph import Graph, read_graph
 from parity.formats.trace import Trace, open_trace
@@ -29,10 +30,23 @@ class File:
     def labels(self) -> tuple[str, ...] | None:
         """The labels in the file, in the order of its outputs; None where it has none.
 
-        Whole numbers are what the contract says that they stand for.
+        Whole numbers are what the contract says that they stand for. A file that gives an array has them in the
+        note of where it comes from.
         """
         if self.artifact.contract.names:
             return self.artifact.contract.names
+        provenance = self.artifact.provenance
+        return self._own_labels or (provenance.labels or None if provenance else None)
+
+    @property
+    def has_dictionary(self) -> bool:
+        """Whether it gives a probability by each label, and no array."""
+        return self._own_labels is not None
+
+    @cached_property
+    def _own_labels(self) -> tuple[str, ...] | None:
+        if not format_of(self.artifact).HAS_LABELS:  # they stand in the note
+            return None
         try:
             return self.editable.labels()
         except EXPECTED:  # a damaged file: others say so

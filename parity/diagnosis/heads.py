@@ -83,6 +83,12 @@ def logit(outputs: np.ndarray) -> np.ndarray:
     return np.asarray(np.log(inner) - np.log1p(-inner))
 
 
+def unsoftmax(outputs: np.ndarray) -> np.ndarray:
+    """Undo softmax, of what it made of probabilities: [images, labels] that sum to 1."""
+    logs = np.log(np.maximum(outputs, _SMALLEST))
+    return np.asarray(logs - logs.mean(axis=1, keepdims=True) + 1 / outputs.shape[1])
+
+
 def _logarithm(outputs: np.ndarray) -> np.ndarray:
     return np.asarray(np.log(np.maximum(outputs, _SMALLEST)))
 

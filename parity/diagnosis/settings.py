@@ -6,6 +6,7 @@ Names and meanings of the settings are the format's: `parity.formats.<format>.se
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from parity.formats import find_format
@@ -91,6 +92,23 @@ def _pooling(target: Translation, operation: Operation, step: Step) -> Settings:
 def _norm(target: Translation, operation: Operation, step: Step, examination: Examination) -> Settings:
     eps = getattr(_module(step, examination), "eps", None)
     return {} if eps is None else target.norm(operation, float(eps))
+
+
+def functional_norm(
+    format_name: str, operation: Operation, step: Step, examination: Examination
+) -> Mapping[str, Any]:
+    """Return the settings of a norm that PyTorch calls as a function, without a module of its own."""
+    program = examination.torch.program
+    if program is None or "norm" not in step.whole or "norm" not in operation.plain_type:
+        return {}
+    if step.type == "native_batch_norm":
+        epsilons = [step.args[-1]]
+    else:  # recorded in its parts, of which one adds the epsilon
+        place = program.steps.index(step)
+        others = takewhile(lambda one: one.whole == step.whole, reversed(program.steps[: place + 1]))
+        epsilons = [one.args[1] for one in others if one.type == "add" and len(one.args) == 2]
+    numbers = [one for one in epsilons if isinstance(one, float)]
+    return find_format(format_name).settings.norm(operation, numbers[0]) if len(numbers) == 1 else {}
 
 
 def _leaky(target: Translation, operation: Operation, step: Step, examination: Examination) -> Settings:

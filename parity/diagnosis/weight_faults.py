@@ -189,7 +189,7 @@ def _moved(
     """Say which numbers changed places, where that is all that happened."""
     axes = expected.axes if len(expected.axes) == array.ndim else ("output", "input", "row", "column", "plane")
     for axis in range(array.ndim):
-        order = _order(array, wanted, axis, same)
+        order = permutation(array, wanted, axis, same)
         if order is not None:
             moved = [i for i, j in enumerate(order) if i != j]
             arrows = ", ".join(f"{i} is {order[i]}" for i in moved[:_ARROWS])
@@ -227,18 +227,32 @@ def _scaled(array: np.ndarray, wanted: np.ndarray, expected: ExpectedWeight, sam
     return f"has {len(other)} of {len(scales)} output channels multiplied ({some}{more})"
 
 
-def _order(array: np.ndarray, wanted: np.ndarray, axis: int, same: float) -> list[int] | None:
+def permutation(array: np.ndarray, wanted: np.ndarray, axis: int, same: float) -> list[int] | None:
     """Find which slice along an axis each is, where slices changed places and that is all that happened."""
     if not 2 <= array.shape[axis] <= _MOST_ROWS or array.shape != wanted.shape:
         return None
     a, b = (np.moveaxis(t, axis, 0).reshape(t.shape[axis], -1) for t in (array, wanted))
-    from scipy.spatial import cKDTree
-
     # Each row by a few numbers that hardly two share, not all rows against all; rounding moves them a little.
     probes = np.random.default_rng(0).standard_normal((a.shape[1], _PROBES))
-    order = np.asarray(cKDTree(b @ probes).query(a @ probes)[1])
-    if len(set(order.tolist())) < len(order) or (order == np.arange(len(a))).all():
-        return None
-    if distance(a, b[order]) > same:
+    order = _paired(a @ probes, b @ probes)
+    if (order == np.arange(len(a))).all() or distance(a, b[order]) > same:
         return None
     return [int(place) for place in order]
+
+
+def _paired(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Give each row one of the others, all of them once; what is where it was stays there.
+
+    Rows that are as good as equal, single numbers among them, have one nearest: those left over are paired by size.
+    """
+    from scipy.spatial import cKDTree
+
+    order = np.arange(len(a))
+    moved = np.flatnonzero((np.abs(a - b) > WEIGHT_HALF * np.abs(b).max(initial=0.0)).any(axis=1))
+    if not moved.size:
+        return order
+    taken, first = np.unique(cKDTree(b[moved]).query(a[moved])[1], return_index=True)
+    order[moved[first]] = moved[taken]
+    rows, places = np.delete(moved, first), np.delete(moved, taken)
+    order[rows[np.argsort(a[rows, 0], kind="stable")]] = places[np.argsort(b[places, 0], kind="stable")]
+    return order

@@ -100,10 +100,14 @@ class Edits(Protocol):
 
 @dataclass(frozen=True)
 class Editable:
-    """Hold what a file holds, to be changed in place: an ONNX ModelProto or a Core ML specification."""
+    """Hold what a file holds, to be changed in place: an ONNX ModelProto or a Core ML specification.
+
+    named: the labels that were set last, if any were; a file that gives an array is read by those of its note.
+    """
 
     format: str
     content: Any
+    named: list[str] = field(default_factory=list)
 
     @property
     def verbs(self) -> Edits:
@@ -127,6 +131,7 @@ class Editable:
     def set_labels(self, labels: Sequence[str]) -> None:
         """Give a classifier other labels."""
         self.verbs.set_labels(self.content, labels)
+        self.named[:] = labels
 
     def set_output(self, was: str, value: str) -> None:
         """Give `value` as the probabilities in the place of `was`."""
@@ -165,7 +170,10 @@ def edited(artifact: Artifact, edits: Sequence[Edit], directory: Path) -> Artifa
         edit(editable)
     path = directory / artifact.path.name
     editable.verbs.save(artifact, editable.content, path)
-    return replace(artifact, path=path, intermediate=None)
+    provenance = artifact.provenance
+    if provenance and editable.named:
+        provenance = replace(provenance, labels=tuple(editable.named))
+    return replace(artifact, path=path, intermediate=None, provenance=provenance)
 
 
 def settings(changes: Mapping[str, Mapping[str, Any]]) -> Edit:

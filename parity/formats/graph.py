@@ -13,6 +13,9 @@ from parity.formats import format_of
 if TYPE_CHECKING:
     from conversion import Artifact
 
+# Operations that move or retype numbers, and leave them what they are, by plain_type.
+MOVING = frozenset({"cast", "transpose", "permute", "identity", "reshape", "unsqueeze", "expanddims", "pad"})
+
 
 @dataclass(frozen=True)
 class Operation:

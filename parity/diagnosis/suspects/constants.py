@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from parity.core.noise import EPSILON_MOST
-from parity.diagnosis.constants import Constant, of_operation, of_step
+from parity.diagnosis.constants import Constant, bounds_of_operation, bounds_of_step, of_operation, of_step
 from parity.diagnosis.naming import group_of
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.types import place as place_of
+from parity.formats.graph import MOVING
 
 if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination
+    from parity.diagnosis.source import Step
     from parity.diagnosis.types import Located
     from parity.formats.editing import Editable
     from parity.formats.graph import Graph, Operation
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 # Behind these a small number that was added keeps from dividing by nothing.
 _DIVIDING = ("sqrt", "rsqrt", "inverse", "reciprocal", "div", "realdiv", "pow")
+_LAYING_OUT = MOVING | {"expand", "tile", "broadcastto", "squeeze"}
 # So many operations before the one that was located: what holds one number alone is not compared by itself.
 _BEFORE = 3
 
@@ -37,7 +40,7 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
     places: dict[tuple[str, float, float], str] = {}
     for one in examination.divergences:
         steps = [step for step in program.steps if step.module in {one.module, *one.sources}]
-        wanted = [(constant, step.module) for step in steps for constant in [of_step(step)] if constant]
+        wanted = [(constant, step.module) for step in steps for constant in _of_step(step)]
         for operation, constant in _constants(examination, graph, one):
             right = _other(constant, [w for w, _ in wanted if w.kind == constant.kind])
             if right is not None:
@@ -70,8 +73,16 @@ def _constants(examination: Examination, graph: Graph, one: Located) -> Iterator
         edge = [producers[name] for operation in edge for name in operation.inputs if name in producers]
         reached |= {operation.index: operation for operation in edge}
     for index in sorted(reached):
-        if constant := of_operation(reached[index]):
-            yield reached[index], constant
+        operation = reached[index]
+        constant = of_operation(operation)
+        yield from (
+            (operation, one) for one in (*([constant] if constant else ()), *bounds_of_operation(operation))
+        )
+
+
+def _of_step(step: Step) -> Iterator[Constant]:
+    constant = of_step(step)
+    yield from (*([constant] if constant else ()), *bounds_of_step(step))
 
 
 def _other(constant: Constant, wanted: Sequence[Constant]) -> float | None:
@@ -84,8 +95,7 @@ def _other(constant: Constant, wanted: Sequence[Constant]) -> float | None:
 
 def _named(graph: Graph, operation: Operation, kind: str, right: float) -> tuple[str, str]:
     """Name the fault, and say what the operation does with its number."""
-    readers = graph.consumers().get(operation.outputs[0], ())
-    divides = any(reader.plain_type in _DIVIDING for reader in readers)
+    divides = any(reader.plain_type in _DIVIDING for reader in _readers(graph, operation))
     if kind in ("add", "max") and divides and 0 < right <= EPSILON_MOST:
         return "g-norm-eps", "has the epsilon {}"
     if kind in ("max", "min"):
@@ -93,6 +103,16 @@ def _named(graph: Graph, operation: Operation, kind: str, right: float) -> tuple
     return {"add": ("g-constant", "adds {}"), "mul": ("g-scale", "multiplies by {}")}.get(
         kind, ("g-constant", "raises to the power {}")
     )
+
+
+def _readers(graph: Graph, operation: Operation) -> list[Operation]:
+    """List what reads an operation's number, the operations apart that lay it out otherwise."""
+    consumers = graph.consumers()
+    readers = list(consumers.get(operation.outputs[0], ()))
+    for reader in readers:
+        if reader.plain_type in _LAYING_OUT:
+            readers += [one for name in reader.outputs for one in consumers.get(name, ()) if one not in readers]
+    return readers
 
 
 def _edit(model: Editable, changes: Sequence[tuple[Operation, Constant]], number: float) -> None:

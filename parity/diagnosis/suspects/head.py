@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from parity.core.noise import HALF_SUM
-from parity.diagnosis.heads import Head, logit, softmax
+from parity.diagnosis.heads import Head, logit, softmax, unsoftmax
 from parity.diagnosis.repair import Repair, with_numbers
 from parity.diagnosis.suspects import Suspect
 from parity.diagnosis.suspects.outputs import has_unread_head
@@ -80,7 +80,7 @@ def _probabilities(outputs: np.ndarray, expected: np.ndarray) -> Iterator[Suspec
     classes = outputs.shape[1]
     # The most that softmax can make of numbers that are probabilities already.
     bound = float(np.e / (np.e + classes - 1))
-    inner = _unsoftmax(outputs)
+    inner = unsoftmax(outputs)
     # Outputs that are about the same for every class are within the bound too, but there is nothing inside.
     telling = float(np.median(np.ptp(inner, axis=1))) > 0.3 * float(np.median(np.ptp(expected, axis=1)))
     within = float(inner.min()) > -HALF_SUM and float(outputs.max()) <= bound * (1 + 1e-2)
@@ -89,7 +89,7 @@ def _probabilities(outputs: np.ndarray, expected: np.ndarray) -> Iterator[Suspec
             "head-softmax-twice",
             f"Softmax is applied twice: no probability is above e/(e+{classes - 1}) = {bound:.3g}, and log(output) "
             "is the probabilities plus a constant.",
-            _change(_unsoftmax, "remove one of the two softmax"),
+            _change(unsoftmax, "remove one of the two softmax"),
             seen=True,
         )
 
@@ -167,11 +167,6 @@ def _infinite(outputs: np.ndarray) -> Iterator[Suspect]:
 
 def _change(function: Callable[[np.ndarray], np.ndarray], fix: str) -> Repair:
     return Repair(answers=with_numbers(function), fix=fix)
-
-
-def _unsoftmax(outputs: np.ndarray) -> np.ndarray:
-    logs = np.log(np.maximum(outputs, _SMALLEST))
-    return np.asarray(logs - logs.mean(axis=1, keepdims=True) + 1 / outputs.shape[1])
 
 
 # Activation -> what reads outputs that should be its own.

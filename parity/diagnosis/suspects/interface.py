@@ -19,7 +19,6 @@ from parity.diagnosis.fixes import fix
 from parity.diagnosis.heads import HEADS, Head
 from parity.diagnosis.repair import Repair, relabelled
 from parity.diagnosis.suspects import Suspect
-from parity.formats import format_of
 
 if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 _SMALLEST = 1e-9
 # Outputs of which every pair with a class is looked at; of more, those next to it on both sides.
 _EXHAUSTIVE, _NEAR = 1024, 8
+# How it is known that a list is not the model's.
+_READ = "the file's list of labels was read, and with the model's in its place parity holds"
 
 
 def suspects(examination: Examination) -> Iterator[Suspect]:
@@ -43,15 +44,22 @@ def suspects(examination: Examination) -> Iterator[Suspect]:
 def _list(labels: tuple[str, ...], wanted: tuple[str, ...], examination: Examination) -> Iterator[Suspect]:
     probabilities = examination.candidate.probabilities
     outputs = None if probabilities is None else probabilities.shape[1]
-    right = Repair(edit=lambda model: model.set_labels(wanted), fix=fix("labels", examination.file.artifact.format))
+    has_dictionary = examination.file.has_dictionary
+    right = Repair(
+        edit=lambda model: model.set_labels(wanted),
+        evidence=_READ,
+        fix=fix("labels", examination.file.artifact.format),
+    )
     by_place = Repair(answers=lambda prediction: _by_place(prediction, labels, wanted), fix=right.fix)
     repeated = sorted(label for label, count in Counter(labels).items() if count > 1)
     if repeated:
         first, second, *_ = [i for i, label in enumerate(labels) if label == repeated[0]]
+        lost = f"{len(labels) - len(set(labels))} of {len(labels)}"
+        unnamed = f"{lost} classes have no name of their own"
+        what = f"the probability dictionary loses {lost} entries" if has_dictionary else unnamed
         yield Suspect(
             "lab-duplicate-names",
-            f"Labels {first} and {second} are both {repeated[0]!r}: the probability dictionary loses "
-            f"{len(labels) - len(set(labels))} of {len(labels)} entries; use unique names.",
+            f"Labels {first} and {second} are both {repeated[0]!r}: {what}; use unique names.",
             right,
             seen=True,
         )
@@ -60,9 +68,7 @@ def _list(labels: tuple[str, ...], wanted: tuple[str, ...], examination: Examina
         yield _count(labels, wanted, outputs, right)
         return
     fault, message = name_order(labels, wanted)
-    yield Suspect(
-        fault, message, by_place if format_of(examination.file.artifact).HAS_LABELS or outputs else right, seen=True
-    )
+    yield Suspect(fault, message, by_place if has_dictionary or outputs else right, seen=True)
 
 
 def _count(labels: Sequence[str], wanted: Sequence[str], outputs: int | None, right: Repair) -> Suspect:

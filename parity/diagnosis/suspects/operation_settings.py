@@ -13,7 +13,7 @@ import numpy as np
 
 from parity.diagnosis.fixes import fix
 from parity.diagnosis.repair import Repair
-from parity.diagnosis.settings import expected_settings
+from parity.diagnosis.settings import expected_settings, functional_norm
 from parity.diagnosis.suspects import Suspect
 from parity.formats.editing import settings
 
@@ -92,11 +92,14 @@ def _wrong(examination: Examination, located: Located) -> _Wrong | None:
     if graph is None or program is None:
         return None
     names = {located.operation, *located.group}
+    # In a forward of many functions only the very step says how a norm is called.
+    exact = program.steps[program.producer[located.number]] if located.number in program.producer else None
     for operation in (o for o in graph.operations if o.name in names):
         for step in (s for s in program.steps if s.module in {located.module, *located.sources}):
             if not _same_layer(examination, operation, step):
                 continue
-            expected = expected_settings(examination.file.artifact.format, operation, step, examination)
+            asked = (examination.file.artifact.format, operation, step, examination)
+            expected = expected_settings(*asked) or (functional_norm(*asked) if step is exact else {})
             pairs = {name: (_parsed(operation.attributes.get(name)), wanted) for name, wanted in expected.items()}
             different = {n: (was, to) for n, (was, to) in pairs.items() if not _equal(was, to)}
             if different:

@@ -15,6 +15,7 @@ from parity.diagnosis.fixes import fix
 from parity.diagnosis.heads import Head
 from parity.diagnosis.repair import Repair
 from parity.diagnosis.suspects import Suspect
+from parity.formats.graph import MOVING
 from parity.formats.outputs import wanted_output
 
 if TYPE_CHECKING:
@@ -101,9 +102,25 @@ def _wrong(examination: Examination, head: Head) -> Iterator[Suspect]:
 
 
 def has_unread_head(examination: Examination, head: Head) -> bool:
-    """Say whether a head's operation is there and the answer is taken from another value: it is not missing."""
+    """Say whether a head's operation is there and the answer is taken from what it reads: it is not missing.
+
+    The head of another of the model's outputs reads something else.
+    """
     graph = examination.file.graph
-    return graph is not None and not set(_ends(graph, head)) <= _ancestors(graph)
+    if graph is None:
+        return False
+    used, read = _ancestors(graph), _unmoved(graph, graph.output)
+    producers = graph.producers()
+    unread = [producers[name] for name in _ends(graph, head) if name not in used]
+    return any(_unmoved(graph, name) == read for end in unread for name in end.inputs)
+
+
+def _unmoved(graph: Graph, name: str) -> str:
+    """Return the value that a value is, but for its shape and type."""
+    producers = graph.producers()
+    while (maker := producers.get(name)) and maker.plain_type in MOVING and maker.inputs:
+        name = maker.inputs[0]
+    return name
 
 
 def _candidates(examination: Examination, graph: Graph, head: Head) -> Iterator[tuple[str, bool]]:

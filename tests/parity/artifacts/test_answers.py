@@ -158,6 +158,43 @@ def test_why_numbers_are_no_probabilities(row: list[float], told: str) -> None:
     assert why_no_probabilities(np.array(row, np.float32)) == told
 
 
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ([0.9, 0.8], ""),
+        ([0.0, 0.0], ""),
+        ([4.5, -2.5], "the smallest is -2.5 and the largest is 4.5"),
+        ([99.0, 3.0], "the largest is 99"),
+    ],
+)
+def test_labels_apart_need_not_sum_to_one(row: list[float], told: str) -> None:
+    assert why_no_probabilities(np.array(row, np.float32), apart=True) == told
+
+
+@pytest.mark.parametrize(
+    ("end", "output", "apart", "doubt"),
+    [
+        ("Sigmoid", "scores", True, ""),
+        ("Softmax", "scores", False, ""),
+        ("Softmax", "labelProbs", True, ""),
+        ("Identity", "labelProbs", True, "the largest is 200"),
+        ("Identity", "scores", False, "their sum is 350"),
+    ],
+)
+def test_that_labels_are_judged_apart_is_told_by_the_end_or_by_the_name(
+    end: str, output: str, apart: bool, doubt: str, tmp_path: Path, red: str
+) -> None:
+    model = onnx.load(onnx_model(tmp_path / "means.onnx", [1, 3]))
+    model.graph.node.append(helper.make_node(end, ["classLabelProbs"], [output]))
+    model.graph.output[0].name = output
+    onnx.save(model, tmp_path / "means.onnx")
+
+    (found,) = predict_top(tmp_path / "means.onnx", [red])
+
+    assert (found.apart, found.no_probabilities) == (apart, doubt)
+    assert doubt == "" or ("its sigmoid" if apart else "its softmax") in found.remarks[1]
+
+
 @settings(deadline=None)
 @given(
     arrays(np.float64, st.integers(2, 1200), elements=st.floats(-30, 30)), st.sampled_from([np.float16, np.float32])

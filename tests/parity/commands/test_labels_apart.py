@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from conversion import Classifier
+from conversion.deployed import deployed_module, pixels_to_tensor
 from parity.core.results import Subject, read_run
+from parity.suite.images import load_images
 from tests.parity.commands.command import Parity, lay_out
 from tests.parity.tiny import LABELS, converted, tiny
 
@@ -67,6 +70,25 @@ def exchange(numbers: Any) -> None:
 def only(path: str) -> Subject:
     (subject,) = read_run(Path(path)).subjects
     return subject
+
+
+# Predictions
+
+
+@pytest.mark.parametrize("file", ROUTES.values())
+def test_each_label_is_printed_with_a_probability_of_its_own(file: str, parity: Parity) -> None:
+    done = parity("predict", file, "photos/picture0.png", "--top", "8")
+    head, *lines = done.out.splitlines()
+
+    assert done.code == 0
+    assert head.endswith(": each label by itself, as a probability of its own")
+    printed = {label: float(number) for number, label in map(str.split, lines)}
+    assert set(printed) == set(LABELS)
+    assert sum(printed.values()) > 1.5
+    with torch.no_grad():
+        image = pixels_to_tensor(load_images(["photos/picture0.png"], apart().preprocessing).pixels)
+        expected = deployed_module(apart())(image)[0].tolist()
+    assert [printed[label] for label in LABELS] == pytest.approx(expected, abs=5e-3)
 
 
 # Records

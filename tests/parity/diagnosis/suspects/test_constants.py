@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from parity.diagnosis.constants import of_operation, of_step
+from parity.diagnosis.constants import bounds_of_operation, bounds_of_step, of_operation, of_step
 from parity.diagnosis.recording import record
 from parity.formats.graph import Operation
 from tests.faults.catalogue import Fault
@@ -73,6 +74,37 @@ def test_what_has_no_number_of_its_own_has_none(operation: Operation) -> None:
     assert of_operation(operation) is None
 
 
+@pytest.mark.parametrize(
+    ("formula", "weights", "bounds"),
+    [
+        (lambda x: x.clamp(-0.5, 0.75), {"input[1]": -0.5, "input[2]": 0.75}, {("max", -0.5), ("min", 0.75)}),
+        (lambda x: x.clamp(-0.5, 0.75), {"alpha": -0.5, "beta": 0.75}, {("max", -0.5), ("min", 0.75)}),
+        (lambda x: x.clamp(min=0.25), {"input[1]": 0.25}, {("max", 0.25)}),
+        (lambda x: x.clamp(max=0.25), {"alpha": -3.4e38, "beta": 0.25}, {("min", 0.25)}),
+        (lambda x: x.clamp(max=0.25), {"alpha": -65504.0, "beta": 0.25}, {("min", 0.25)}),
+        (
+            lambda x: nn.functional.hardtanh(x, -1.0, 2.0),
+            {"alpha": -1.0, "beta": 2.0},
+            {("max", -1.0), ("min", 2.0)},
+        ),
+        (lambda x: x.relu(), {}, set()),
+    ],
+)
+def test_both_sides_read_the_same_bounds(
+    formula: Callable[[torch.Tensor], torch.Tensor], weights: dict[str, float], bounds: set[tuple[str, float]]
+) -> None:
+    class Bounded(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return formula(x)
+
+    step = record(Bounded(), torch.randn(1, 2, generator=torch.Generator().manual_seed(1))).steps[-1]
+    arrays = {place: np.array(number, np.float32) for place, number in weights.items()}
+    clip = Operation(0, "one", "Clip", ("x",), ("y",), {}, arrays, {})
+
+    assert {(one.kind, one.number) for one in (*bounds_of_step(step), *filter(None, [of_step(step)]))} == bounds
+    assert {(one.kind, one.number) for one in bounds_of_operation(clip)} == bounds
+
+
 BY_NAME = {fault.name.removeprefix("kind: "): fault for fault in KINDS}
 
 
@@ -85,6 +117,10 @@ BY_NAME = {fault.name.removeprefix("kind: "): fault for fault in KINDS}
             "mlprogram-fp32",
             "g-norm-eps",
             "has the epsilon 0.05",
+        ),
+        *(
+            ("epsilon of the cosine", "shuffled", name, "g-norm-eps", "has the epsilon 100 where PyTorch has 1e-08")
+            for name in ("onnx", "mlprogram-fp32")
         ),
         ("epsilon of the responses", "shuffled", "onnx", "g-norm-eps", "has the epsilon 1 where PyTorch has 1e-06"),
         (

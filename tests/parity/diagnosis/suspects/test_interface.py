@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from conversion import Classifier
+from conversion.provenance import KEY
+from parity.backends.bound import bind
+from parity.backends.reference import make_reference
 from parity.diagnosis.suspects.interface import match_columns, name_order, name_permutation
+from parity.suite.images import load_images
 from tests.parity.core.test_compare import Counted
-from tests.parity.diagnosis.faulty import behind_all, broken, causes, change_weight, explained, good, reference
+from tests.parity.diagnosis.faulty import (
+    before_all,
+    behind_all,
+    broken,
+    causes,
+    change_weight,
+    explained,
+    good,
+    reference,
+)
 from tests.parity.test_injected_faults import mil_constant, mil_operations
-from tests.parity.tiny import tiny
+from tests.parity.tiny import pictures, tiny
 
 Change = Callable[[list[str]], list[str]]
 
@@ -80,6 +96,85 @@ def test_a_list_of_labels_is_compared(
 
     assert causes(explanation) == [fault]
     assert figures in explanation.diagnoses[0].message
+
+
+def note_labels(change: Change) -> Callable[[Any], None]:
+    def changed(text: str) -> str:
+        note = json.loads(text)
+        return json.dumps({**note, "labels": change(note["labels"])})
+
+    def break_it(model: Any) -> None:
+        if hasattr(model, "description"):
+            notes = model.description.metadata.userDefined
+            notes[KEY] = changed(notes[KEY])
+            return
+        (entry,) = (entry for entry in model.metadata_props if entry.key == KEY)
+        entry.value = changed(entry.value)
+
+    return break_it
+
+
+@pytest.mark.parametrize(
+    ("change", "fault", "figures"),
+    [
+        (
+            lambda labels: [*labels, "one too many"],
+            "lab-count-mismatch",
+            "9 entries but the classifier has 8 classes",
+        ),
+        (one_less, "lab-count-mismatch", "7 entries"),
+        (one_more, "lab-off-by-one-background", "one entry too many at its beginning ('background'"),
+        (lambda labels: labels[1:], "lab-off-by-one-background", "lacks its first entry"),
+        (twins, "lab-duplicate-names", "Labels 0 and 1 are both 'ant': 1 of 8 classes have no name of their own"),
+        (lambda labels: ["bee"] * 3 + labels[3:], "lab-duplicate-names", "2 of 8 classes"),
+        (lambda labels: ["bee", *labels[1:-1]], "lab-duplicate-names", "1 of 7 classes"),
+    ],
+)
+def test_a_list_in_the_note_of_an_onnx_file_is_read_and_put_right(change: Change, fault: str, figures: str) -> None:
+    file = broken(good("onnx-torchscript", tiny), note_labels(change))
+
+    explanation = explained(file, reference(tiny))
+
+    assert causes(explanation) == [fault]
+    (diagnosis,) = explanation.diagnoses
+    assert figures in diagnosis.message
+    assert diagnosis.evidence == (
+        "the file's list of labels was read, and with the model's in its place parity holds"
+    )
+
+
+def apart() -> Classifier:
+    return replace(tiny(), sigmoid="added")
+
+
+@pytest.mark.parametrize("route", ["onnx-torchscript", "mlprogram-fp32", "onnx-coreml"])
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (one_less, "lab-count-mismatch"),
+        (twins, "lab-duplicate-names"),
+        (shouted, "lab-text-mismatch"),
+        (exchanged, "lab-order-permuted"),
+    ],
+)
+def test_a_file_that_gives_an_array_is_read_by_its_note(route: str, change: Change, fault: str) -> None:
+    file = bind(broken(good(route, apart), note_labels(change)), apart().task)
+    against = make_reference(apart(), load_images(pictures(), apart().preprocessing))
+
+    explanation = explained(file, against)
+
+    assert causes(explanation) == [fault]
+    assert "dictionary" not in explanation.diagnoses[0].message
+
+
+def test_a_list_is_not_all_that_is_wrong() -> None:
+    def break_it(model: Any) -> None:
+        note_labels(one_less)(model)
+        before_all(model, "Mul", [np.array(255, np.float32)])
+
+    explanation = explained(broken(good("onnx-torchscript", tiny), break_it), reference(tiny))
+
+    assert set(causes(explanation)) == {"lab-count-mismatch", "pre-range-0-1-vs-0-255"}
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn import functional
 
 from conversion import Classifier, convert
 from conversion.variants import variant_route
@@ -182,3 +183,43 @@ def test_what_is_wrong_wherever_it_is_looked_at_is_set_right_everywhere() -> Non
 
     assert causes(explanation) == ["g-norm-eps"]
     assert f"epsilon 0.05 instead of 1e-05; so have {MOST + 2} more" in explanation.diagnoses[0].message
+
+
+class Called(torch.nn.Module):
+    """Call three norms as functions, each with an epsilon of its own."""
+
+    scale: torch.Tensor
+    mean: torch.Tensor
+    variance: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.convolution, self.linear = torch.nn.Conv2d(3, 6, 4, 4), torch.nn.Linear(6, len(LABELS))
+        for name in ("scale", "mean", "variance"):
+            self.register_buffer(name, torch.rand(6) + 0.2)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        values = self.convolution(image).relu()
+        values = functional.batch_norm(values, self.mean, self.variance, self.scale, None, False, 0.1, 1e-3)
+        values = functional.group_norm(values, 2, self.scale, None, 1e-4).flatten(2).transpose(1, 2)
+        values = functional.layer_norm(values.relu(), (6,), self.scale, None, 1e-2)
+        logits: torch.Tensor = self.linear(values.amax(1))
+        return 3 * logits
+
+
+def called() -> Classifier:
+    return Classifier("called", Called().eval(), PREPROCESSING, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "right"),
+    [("BatchNormalization", 0.001), ("InstanceNormalization", 0.0001), ("LayerNormalization", 0.01)],
+)
+def test_the_epsilon_of_a_norm_that_is_called_as_a_function(kind: str, right: float) -> None:
+    file = broken(good("onnx-torchscript", called), set_on(kind, 0, "epsilon", 0.3))
+
+    explanation = explained(file, reference(called))
+
+    assert causes(explanation) == ["g-norm-eps"]
+    assert f"has epsilon 0.3 instead of {right:g}" in explanation.diagnoses[0].message
