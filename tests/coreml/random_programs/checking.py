@@ -6,8 +6,8 @@
         folded    coremltools' value inference, on these inputs as constants
         predicted what `predict` answers, which overwrites and leaves out, is what `trace` saw
 
-No error of an earlier operation is in the comparison, so the bound is that of one operation: the exact result, rounded
-once to the declared type, and what computing in float32 on the way may cost.
+No error of an earlier operation is in the comparison, so the bound is that of one operation: the exact result,
+rounded once to the declared type, and what computing in float32 on the way may cost.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from parity.core.errors import CoreMLError
 from parity.coreml.program import Value
 from parity.coreml.registry import find_operation
 from tests.coreml.random_programs.folding_faults import fault_of
@@ -38,7 +39,7 @@ _JUMPS = {"ceil", "floor", "floor_div", "mod", "quantize", "round", "sign", "thr
 _CUT = {"reduce_l2_norm", "reduce_log_sum", "reduce_log_sum_exp", "reduce_mean"}
 
 
-class Disagreement(AssertionError):
+class DisagreementError(AssertionError):
     """Two answers to an operation that ought to be one; the message holds the program and both."""
 
 
@@ -64,9 +65,13 @@ class Tally:
 
 
 def check(program: Program) -> Tally:
-    """Run a program and compare every operation; Disagreement where an oracle contradicts the evaluator."""
+    """Run a program and compare every operation; DisagreementError where an oracle contradicts the evaluator."""
     opened = open_program(program)
-    known = {**opened.constants, **opened.evaluator.trace(program.inputs)}
+    try:
+        known = {**opened.constants, **opened.evaluator.trace(program.inputs)}
+        answers = opened.evaluator.predict(program.inputs)
+    except CoreMLError as error:
+        raise DisagreementError(f"{opened.text}\nthe evaluator refuses the program: {error}") from error
     values = dict(program.inputs)
     for step in program.steps:
         for name, dtype in zip(step.outputs, step.dtypes, strict=True):
@@ -74,9 +79,9 @@ def check(program: Program) -> Tally:
     tally = Tally(programs=1, opsets=Counter([program.opset]))
     for step in program.steps:
         _check_step(program, opened.text, step, values, tally)
-    for name, answer in opened.evaluator.predict(program.inputs).items():
+    for name, answer in answers.items():
         if not np.array_equal(np.asarray(answer), values[name], equal_nan=True):
-            raise Disagreement(f"{opened.text}\npredict and trace differ in {name}:\n{answer}\n{values[name]}")
+            raise DisagreementError(f"{opened.text}\npredict and trace differ in {name}:\n{answer}\n{values[name]}")
         tally.oracles["predicted"] += 1
     return tally
 
@@ -89,9 +94,9 @@ def _check_step(program: Program, text: str, step: Step, values: Mapping[str, An
     precise = kernel(given)
     wobble = _wobble(step.type, kernel, given, precise)
 
-    def differ(oracle: str, index: int, theirs: Any, allowed: Any) -> Disagreement:
+    def differ(oracle: str, index: int, theirs: Any, allowed: Any) -> DisagreementError:
         numbers = "\n".join(f"  {name} = {_shown(value)}" for name, value in given.items())
-        return Disagreement(
+        return DisagreementError(
             f"{text}\n{step.type} `{step.outputs[index]}` ({program.opset}): the evaluator and {oracle} "
             f"disagree beyond {np.max(allowed):.3g}\n{numbers}\n  evaluator: {_shown(ours[index])}\n"
             f"  {oracle}: {_shown(theirs)}"
@@ -131,14 +136,17 @@ def _folded(
     except Exception as error:  # of any kind: what its own code stumbles over
         if not (reason := fault_of(step.type, step.full(values))):
             numbers = "".join(f"\n  {name} = {_shown(value)}" for name, value in step.full(values).items())
-            raise Disagreement(f"coremltools cannot fold {step.type}: {error!r}{numbers}") from error
+            raise DisagreementError(f"coremltools cannot fold {step.type}: {error!r}{numbers}") from error
         tally.excused[f"{step.type}: {reason}"] += 1
         return
     yield from ((i, result) for i, result in enumerate(results) if result is not None)
 
 
 def allowed(exact: np.ndarray, dtype: str, wobble: float, eps: float, kind: str) -> Any:
-    """Return by how much a result may miss the exact one: half a unit in the last place, and rounding on the way."""
+    """Return by how much a result may miss the exact one: half a unit in the last place, and what float32 costs.
+
+    eps: half a unit of the type in which it is computed. wobble: how far such errors of the inputs move the result.
+    """
     if not dtype.startswith("fp"):
         return 1.0 if kind in _CUT else 0.0
     with np.errstate(all="ignore"):
@@ -209,7 +217,11 @@ def _as(wanted: Any, value: Any) -> Any:
         wide = np.asarray(value)
         wide = wide.astype({"f": np.float64, "b": np.bool_}.get(wide.dtype.kind, np.int32))
         return torch.from_numpy(np.ascontiguousarray(wide).reshape(wide.shape).copy())
-    return tuple(np.reshape(value, -1).tolist()) if isinstance(value, np.ndarray | tuple) and np.ndim(value) else widened(value)
+    return (
+        tuple(np.reshape(value, -1).tolist())
+        if isinstance(value, np.ndarray | tuple) and np.ndim(value)
+        else widened(value)
+    )
 
 
 def _shown(value: Any) -> str:

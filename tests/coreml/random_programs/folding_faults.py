@@ -1,4 +1,4 @@
-"""What coremltools 9.0 works out wrongly itself when it folds constants (`value_inference`), each with its reason."""
+"""What coremltools 9.0 itself works out wrongly when it folds constants (`value_inference`), with the reasons."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ class Fault:
 def _equals(given: Given) -> bool:
     """Tell whether an axis holds equal elements."""
     ordered = np.sort(given["x"], given["axis"])
-    first, after = np.split(ordered, [1], given["axis"])
-    return bool((ordered.take(range(after.shape[given["axis"]]), given["axis"]) == after).any())
+    return bool((np.diff(ordered.astype(np.float64), axis=given["axis"]) == 0).any())
+
+
+_UNSTABLE = "equal elements: NumPy's quicksort gives them in any order, which Apple's text leaves open"
 
 
 FAULTS: tuple[Fault, ...] = (
-    Fault("argsort", _equals, "equal elements: NumPy's quicksort gives them in any order, which Apple's text allows"),
+    Fault("argsort", _equals, _UNSTABLE),
     Fault(
         "concat",
         lambda given: bool(given["interleave"]),
@@ -49,7 +51,7 @@ FAULTS: tuple[Fault, ...] = (
         lambda given: given.get("batch_dims", 0) > 0 and given["axis"] < 0,
         "batch_dims and an axis counted from the end: it subtracts the first from the second",
     ),
-    Fault("topk", _equals, "equal elements: NumPy's quicksort gives them in any order, which Apple's text allows"),
+    Fault("topk", _equals, _UNSTABLE),
     Fault(
         "scatter_along_axis",
         lambda given: given["mode"] != "update",

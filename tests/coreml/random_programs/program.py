@@ -1,4 +1,4 @@
-"""A random program as plain data, and what coremltools' Builder makes of it: text, types, a file, folded constants."""
+"""A random program as plain data, and what coremltools' Builder makes of it: types, a file, folded constants."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ class Ref:
 class Step:
     """Hold one operation: its type, its arguments by Apple's names, and the names and types of its outputs.
 
-    defaults: what the Builder fills in. arguments: Refs, constants (arrays and NumPy scalars in the types of the file, tuples, strings), lists of either.
+    arguments: Refs; constants (arrays and NumPy scalars of the types in the file, tuples, strings); lists of these.
+    defaults: what the Builder fills in.
     """
 
     type: str
@@ -158,7 +159,7 @@ def fold(step: Step, opset: str, values: Mapping[str, np.ndarray]) -> tuple[np.n
 
 
 def open_program(program: Program) -> Opened:
-    """Write the program as coremltools writes it, without a pass that changes it, and read it with the evaluator."""
+    """Write the program as coremltools writes it, without a pass over it, and read it with the evaluator."""
     inputs = {name: _placeholder(array) for name, array in program.inputs.items()}
     with _function(program.opset, **inputs) as function:
         variables = dict(function.inputs)

@@ -1,6 +1,6 @@
 """`make fuzz`, its second half: random programs, each operation judged by several oracles.
 
-    numbers of seeds --worker processes--> PER_SEED programs each, drawn by hypothesis --check--> counts | a failure
+    seeds --worker processes--> PER_SEED programs of each, drawn by hypothesis --check--> counts, failures
 
 A seed draws the same programs every time, as long as hypothesis and coremltools are the same. A failing program is
 shrunk by hypothesis first. Ends with 1 where something disagrees.
@@ -9,18 +9,18 @@ shrunk by hypothesis first. Ends with 1 where something disagrees.
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[3]
-if __name__ in ("__main__", "__mp_main__"):
+if __name__ == "__main__":
     # A package in the environment may be called `tests` too.
     sys.path.insert(0, str(ROOT))
     sys.modules["tests"] = ModuleType("tests")
@@ -57,17 +57,31 @@ def run_seed(number: int, count: int, only: tuple[str, ...] = ()) -> tuple[Tally
 
     try:
         each()
-    except Exception as error:  # a Disagreement, or whatever a program leads to
+    except Exception as error:  # a DisagreementError, or whatever a program leads to
         return tally, f"seed {number}: {type(error).__name__}: {error}"
     return tally, ""
 
 
+def work(shares: Sequence[tuple[int, int]]) -> None:
+    """Run so many programs of each seed, and write a line of JSON for each."""
+    for number, count in shares:
+        tally, failure = run_seed(number, count)
+        print(json.dumps([vars(tally), failure]), flush=True)
+
+
 def run_all(first: int, counts: Sequence[int], workers: int) -> Iterator[tuple[Tally, str]]:
-    """Run so many programs of each seed from the first on, in processes."""
-    # Not forked: torch may hold threads by now.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for done in as_completed(pool.submit(run_seed, first + i, n) for i, n in enumerate(counts)):
-            yield done.result()
+    """Run so many programs of each seed from the first on, in processes of their own."""
+    seeds = [(first + i, count) for i, count in enumerate(counts)]
+    shares = [json.dumps(seeds[i::workers]) for i in range(min(workers, len(seeds)))]
+    command = [sys.executable, __file__, "--worker"]
+    processes = [subprocess.Popen([*command, share], stdout=subprocess.PIPE, text=True) for share in shares]
+    # One after the other: each of them has its share, and a pipe holds what it says meanwhile.
+    for process in processes:
+        for line in process.communicate()[0].splitlines():
+            tally, failure = json.loads(line)
+            yield Tally(**tally), failure
+        if process.returncode:
+            yield Tally(), f"a worker ended with {process.returncode}"
 
 
 def report(tally: Tally, failures: Sequence[str], seconds: float) -> str:
@@ -90,7 +104,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--workers", type=int, default=2)
     asked = parser.parse_args(arguments)
-    counts = [PER_SEED] * (asked.programs // PER_SEED) + [asked.programs % PER_SEED] * bool(asked.programs % PER_SEED)
+    whole, rest = divmod(asked.programs, PER_SEED)
+    counts = [PER_SEED] * whole + [rest] * bool(rest)
     total, failures, started = Tally(), [], time.monotonic()
     for tally, failure in run_all(asked.first, counts, asked.workers):
         total.add(tally)
@@ -100,4 +115,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    if sys.argv[1:2] == ["--worker"]:
+        work(json.loads(sys.argv[2]))
+    else:
+        sys.exit(main(sys.argv[1:]))

@@ -1,8 +1,7 @@
 """Every operation once more, as plainly as it can be written, in float64: the twins in naive/.
 
-A twin takes Apple's parameters by their names: floats as float64, integers as int64, truth as bool, single numbers as
-Python's. It knows nothing of the evaluator. Source: Apple's text in coremltools' MIL definitions, and PyTorch where
-the operation is one of PyTorch's too.
+A twin takes Apple's parameters by their names: floats as float64, integers as int64, truth as bool, single numbers
+as Python's. It knows nothing of the evaluator. Source: Apple's text in coremltools' MIL definitions.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ def widened(value: Any) -> Any:
 
 
 def settled(value: np.ndarray, dtype: str) -> np.ndarray:
-    """Bring an exact result to the type that the file declares: one rounding, or the integer without its fraction."""
+    """Bring an exact result to the declared type: by one rounding, or as the integer without its fraction."""
     with np.errstate(all="ignore"):
         if dtype == "bool" or value.dtype == np.bool_ or dtype.startswith("fp"):
             return np.asarray(value).astype(NUMPY[dtype])

@@ -39,7 +39,9 @@ def with_epsilon(d: Drawing) -> Arguments:
     return arguments | ({"epsilon": d.number("epsilon", 0.001, 0.5)} if d.flag() else {})
 
 
-def _other(d: Drawing, x: Ref, parameter: str, low: float, high: float, *, strict: bool = False) -> Ref | np.ndarray:
+def _other(
+    d: Drawing, x: Ref, parameter: str, low: float, high: float, *, strict: bool = False
+) -> Ref | np.ndarray:
     """Choose what broadcasts with a value: another value, or a constant."""
     shape = d.shape(x)
     if d.flag():
@@ -87,7 +89,9 @@ def limits(d: Drawing) -> Arguments:
     return arguments | ({"beta": d.number("beta", 0.5, 2)} if d.kind == "clip" else {})
 
 
-@generates("elu", "leaky_relu", "thresholded_relu", "clamped_relu", "linear_activation", "scaled_tanh", "sigmoid_hard")
+@generates(
+    "elu", "leaky_relu", "thresholded_relu", "clamped_relu", "linear_activation", "scaled_tanh", "sigmoid_hard"
+)
 def activation(d: Drawing) -> Arguments:
     arguments: Arguments = {"x": d.tensor("x"), "alpha": d.number("alpha", 0.0625, 1.5)}
     one = d.kind in ("elu", "leaky_relu", "thresholded_relu")
@@ -143,5 +147,3 @@ def dequantize(d: Drawing) -> Arguments:
     if d.flag():
         arguments["zero_point"] = d.constant(shape, TYPES[d.array(x).dtype], 0, 9)[()]
     return arguments
-
-

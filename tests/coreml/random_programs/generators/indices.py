@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from tests.coreml.random_programs.drawing import Arguments, Drawing, Misfit, generates
+from tests.coreml.random_programs.drawing import Arguments, Drawing, MisfitError, generates
 from tests.coreml.random_programs.program import TYPES, Ref
 
 _MODES = ["update", "add", "sub", "mul", "max", "min"]
@@ -73,7 +73,13 @@ def scatter(d: Drawing) -> Arguments:
     indices = _distinct(d, shape[axis], count)
     shape[axis] = count
     updates = d.tensor("updates", shape=tuple(shape))
-    return {"data": data, "indices": indices, "updates": updates, "axis": axis, "mode": d.choice(_MODES)} | _checked(d)
+    return {
+        "data": data,
+        "indices": indices,
+        "updates": updates,
+        "axis": axis,
+        "mode": d.choice(_MODES),
+    } | _checked(d)
 
 
 @generates("scatter_along_axis")
@@ -88,7 +94,9 @@ def scatter_along_axis(d: Drawing) -> Arguments:
     shape[axis] = count
     updates = d.tensor("updates", shape=tuple(shape))
     places = np.ascontiguousarray(np.broadcast_to(indices, shape))
-    return {"data": data, "indices": places, "updates": updates, "axis": axis, "mode": d.choice(_MODES)} | _checked(d)
+    return {"data": data, "indices": places, "updates": updates, "axis": axis, "mode": d.choice(_MODES)} | _checked(
+        d
+    )
 
 
 @generates("scatter_nd")
@@ -147,11 +155,11 @@ def _blockwise_table(d: Drawing, shape: tuple[int, ...]) -> Arguments:
 @generates("constexpr_sparse_to_dense")
 def constexpr_sparse_to_dense(d: Drawing) -> Arguments:
     if d.since("iOS18"):
-        raise Misfit  # its mask is of one-bit numbers
+        raise MisfitError  # its mask is of one-bit numbers
     shape = d.small_shape(1, 3)
     mask = d.constant((prod(shape),), "bool")
     if not mask.any():
-        raise Misfit
+        raise MisfitError
     return {
         "nonzero_data": d.constant((int(mask.sum()),), d.dtype("nonzero_data")),
         "mask": np.packbits(mask, bitorder="little"),
@@ -167,5 +175,3 @@ def constexpr_blockwise_shift_scale(d: Drawing) -> Arguments:
     dtype = TYPES[arguments["data"].dtype]
     arguments["scale"] = d.constant(blocks, d.dtype("scale"), 0.0625, 0.5)
     return arguments | ({"offset": d.constant(blocks, dtype, 0, 9)} if d.flag() else {})
-
-

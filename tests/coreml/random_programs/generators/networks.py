@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.coreml.random_programs.drawing import Arguments, Drawing, Misfit, generates
+from tests.coreml.random_programs.drawing import Arguments, Drawing, MisfitError, generates
 from tests.coreml.random_programs.program import TYPES, Ref
 
 
@@ -27,33 +27,18 @@ def matmul(d: Drawing) -> Arguments:
     batch, inner = d.shape(x)[:-2], d.shape(x)[-2 if turn_x else -1]
     columns = d.integer(1, 4)
     shape = (*batch[d.integer(0, len(batch)) :], *((columns, inner) if turn_y else (inner, columns)))
-    y = d.constant(shape, _type(d, x)) if d.flag() else d.tensor("y", shape=shape)
+    y = d.constant(shape, _type(d, x)) if d.flag() else d.tensor("y", shape=shape, dtype=_type(d, x))
     return {"x": x, "y": y, "transpose_x": turn_x, "transpose_y": turn_y}
 
 
 @generates("einsum")
 def einsum(d: Drawing) -> Arguments:
     equation = d.choice(["nchw,nwhu->nchu", "chw,whr->chr"])
-    sizes: dict[str, int] = {}
     left, right = (equation.split("->")[0]).split(",")
-    dtype = d.choice([d.real] if d.real == "fp32" else ["fp16", "fp32"])
-    values = []
-    for letters in (left, right):
-        fits = _named(letters, dict(sizes))
-        value = d.tensor(
-            "values",
-            rank=(len(letters), len(letters)),
-            dtype=dtype,
-            fits=fits,
-            drawn=lambda letters=letters: tuple(sizes.get(one) or d.integer(1, 4) for one in letters),
-        )
-        sizes |= dict(zip(letters, d.shape(value), strict=True))
-        values.append(value)
-    return {"values": values, "equation": equation}
-
-
-def _named(letters: str, sizes: dict[str, int]):  # noqa: ANN202
-    return lambda shape: all(sizes.get(one, n) == n for one, n in zip(letters, shape, strict=True))
+    first = d.tensor("values", (len(left), len(left)), dtype=d.choice([d.real, "fp32"]))
+    sizes = dict(zip(left, d.shape(first), strict=True))
+    shape = tuple(sizes.get(letter) or d.integer(1, 4) for letter in right)
+    return {"values": [first, d.tensor("values", shape=shape, dtype=_type(d, first))], "equation": equation}
 
 
 def _window(d: Drawing, sizes: tuple[int, ...], dilations: tuple[int, ...], kernel: tuple[int, ...]) -> Arguments:
@@ -63,7 +48,7 @@ def _window(d: Drawing, sizes: tuple[int, ...], dilations: tuple[int, ...], kern
     if kind in ("valid", "custom"):
         for axis, (n, k, dilation) in enumerate(zip(sizes, kernel, dilations, strict=True)):
             if n + (sum(pad[2 * axis : 2 * axis + 2]) if pad else 0) < (k - 1) * dilation + 1:
-                raise Misfit
+                raise MisfitError
     arguments: Arguments = {"strides": tuple(d.integer(1, 3) for _ in sizes), "pad_type": kind}
     return arguments | ({"pad": pad} if pad else {})
 
@@ -157,7 +142,8 @@ def attention(d: Drawing) -> Arguments:
     *batch, _, width = d.shape(query)
     count = d.integer(1, 4)
     key = d.tensor("key", shape=(*batch, count, width))
-    arguments: Arguments = {"query": query, "key": key, "value": d.tensor("value", shape=(*batch, count, d.integer(1, 3)))}
+    value = d.tensor("value", shape=(*batch, count, d.integer(1, 3)))
+    arguments: Arguments = {"query": query, "key": key, "value": value}
     if d.flag():
         arguments["attn_mask"] = d.constant((*batch, d.shape(query)[-2], count), _type(d, query))
     return arguments

@@ -120,7 +120,9 @@ def expand_dims(d: Drawing) -> Arguments:
 
 @generates("squeeze")
 def squeeze(d: Drawing) -> Arguments:
-    x = d.tensor("x", rank=(2, 5), fits=lambda shape: 1 in shape and max(shape) > 1, drawn=lambda: (d.integer(2, 4), 1))
+    x = d.tensor(
+        "x", rank=(2, 5), fits=lambda shape: 1 in shape and max(shape) > 1, drawn=lambda: (d.integer(2, 4), 1)
+    )
     ones = [axis for axis, n in enumerate(d.shape(x)) if n == 1]
     return {"x": x, "axes": (d.choice(ones) - (len(d.shape(x)) if d.flag() else 0),)} if d.flag() else {"x": x}
 
@@ -199,7 +201,11 @@ def slice_update(d: Drawing) -> Arguments:
 def slice_by_size(d: Drawing) -> Arguments:
     x = d.tensor("x")
     begin = tuple(d.integer(0, n - 1) for n in d.shape(x))
-    return {"x": x, "begin": begin, "size": tuple(d.integer(1, n - b) for n, b in zip(d.shape(x), begin, strict=True))}
+    return {
+        "x": x,
+        "begin": begin,
+        "size": tuple(d.integer(1, n - b) for n, b in zip(d.shape(x), begin, strict=True)),
+    }
 
 
 @generates("sliding_windows")
@@ -239,7 +245,11 @@ def batch_to_space(d: Drawing) -> Arguments:
     x = d.tensor("x", (4, 4), fits=lambda shape: shape[0] % 2 == 0, drawn=lambda: (2 * d.integer(1, 3), 2, 3, 2))
     blocks = (2, 1) if d.flag() else (1, 2)
     cut = lambda: np.array([(d.integer(0, 1), 0), (0, d.integer(0, 1))], np.int32)  # noqa: E731
-    return {"x": x, "block_shape": blocks, "crops": cut() if min(d.shape(x)[2:]) > 1 else np.zeros((2, 2), np.int32)}
+    return {
+        "x": x,
+        "block_shape": blocks,
+        "crops": cut() if min(d.shape(x)[2:]) > 1 else np.zeros((2, 2), np.int32),
+    }
 
 
 @generates("reshape_like")

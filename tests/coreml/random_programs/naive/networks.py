@@ -57,8 +57,7 @@ def _padded(x: Any, padding: Sequence[tuple[int, int]], value: float = 0.0) -> A
 def _windows(x: Any, kernel: Sizes, strides: Sizes, dilations: Sizes) -> Iterator[tuple[tuple[int, ...], Any]]:
     """Go through the places of a window, each with the elements that lie there in all windows."""
     counts = [
-        (n - (k - 1) * d - 1) // s + 1
-        for n, k, s, d in zip(x.shape[2:], kernel, strides, dilations, strict=True)
+        (n - (k - 1) * d - 1) // s + 1 for n, k, s, d in zip(x.shape[2:], kernel, strides, dilations, strict=True)
     ]
     for place in itertools.product(*(range(k) for k in kernel)):
         cuts = [

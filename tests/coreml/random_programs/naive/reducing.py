@@ -37,9 +37,7 @@ def _reduced(x: Any, axes: Any, keep_dims: bool, over: Callable[[Any], Any]) -> 
 
 
 for _kind, _function in _OVER.items():
-    twin_of(_kind)(
-        lambda x, axes=None, keep_dims=False, over=_function: _reduced(x, axes, keep_dims, over)
-    )
+    twin_of(_kind)(lambda x, axes=None, keep_dims=False, over=_function: _reduced(x, axes, keep_dims, over))
 
 
 @twin_of("reduce_argmax")

@@ -178,7 +178,9 @@ def sliding_windows(x: Any, axis: int, size: int, stride: int) -> Any:
 @twin_of("crop")
 def crop(x: Any, crop_height: Any, crop_width: Any) -> Any:
     height, width = x.shape[-2:]
-    return x[..., int(crop_height[0]) : height - int(crop_height[1]), int(crop_width[0]) : width - int(crop_width[1])]
+    return x[
+        ..., int(crop_height[0]) : height - int(crop_height[1]), int(crop_width[0]) : width - int(crop_width[1])
+    ]
 
 
 def _blocks(x: Any, b: int, channel: Any, count: int) -> Any:
