@@ -107,7 +107,7 @@ def test_a_broken_kernel_is_seen(kind: str, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setitem(operations()[kind], since, broken)  # type: ignore[arg-type]
 
     with pytest.raises(DisagreementError, match=kind):
-        search(kind)
+        search(kind, "abs")
 
 
 def test_a_kernel_that_overwrites_wrongly_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
