@@ -195,7 +195,7 @@ class Drawing:
         """Draw a type, floats mostly as the program has them."""
         others = [name for name in allowed if name not in _REAL]
         real = self.real if self.real in allowed else next((name for name in _REAL if name in allowed), None)
-        ways = ([real] * max(1, len(others)) if real else []) + others
+        ways = ([real] * max(1, len(others) // 2) if real else []) + others
         return str(self.choice(ways))
 
     def _fresh(self, shape: tuple[int, ...], dtype: str, low: float | None, high: float | None) -> Ref:

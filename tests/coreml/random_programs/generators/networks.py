@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tests.coreml.random_programs.drawing import Arguments, Drawing, MisfitError, generates
-from tests.coreml.random_programs.program import TYPES, Ref
+from tests.coreml.random_programs.program import NUMPY, TYPES, Ref
 
 
 def _type(d: Drawing, x: Ref) -> str:
@@ -149,17 +149,39 @@ def attention(d: Drawing) -> Arguments:
     return arguments
 
 
-@generates("rnn")
-def rnn(d: Drawing) -> Arguments:
+@generates("rnn", "gru", "lstm")
+def recurrent(d: Drawing) -> Arguments:
     x = d.tensor("x", rank=(3, 3))
     dtype, (_, batch, width), hidden = _type(d, x), d.shape(x), d.integer(1, 4)
+    gates = {"rnn": 1, "gru": 3, "lstm": 4}[d.kind] * hidden
+    both = d.kind == "lstm" and d.flag()
+    states = ("initial_h", "initial_c") if d.kind == "lstm" else ("initial_h",)
+    arguments: Arguments = {"x": x}
+    arguments |= {name: d.tensor(name, shape=(batch, hidden * (1 + both))) for name in states}
+    for end in ("", "_back") if both else ("",):
+        arguments["weight_ih" + end] = d.constant((gates, width), dtype, -1, 1)
+        arguments["weight_hh" + end] = d.constant((gates, hidden), dtype, -1, 1)
+        arguments["bias" + end] = d.constant((gates,), dtype, -1, 1)
+    arguments["direction"] = "bidirectional" if both else d.choice(["forward", "reverse"])
+    arguments["output_sequence"] = d.flag()
+    if d.kind == "gru" and d.since("iOS17"):
+        arguments |= {"reset_after": d.flag(), "input_bias": d.constant((gates,), dtype, -1, 1)}
+    return arguments | ({"activation": d.choice(["tanh", "relu", "sigmoid"])} if d.kind != "lstm" else {})
+
+
+@generates("resample")
+def resample(d: Drawing) -> Arguments:
+    x = d.tensor("x", (4, 4))
+    size = (d.shape(x)[0], d.integer(1, 4), d.integer(1, 4), 2)
+    # PyTorch reflects at the corners that it aligns: their middles or their edges, never the others.
+    aligned = d.flag()
+    padding = d.choice(["constant", "border", "reflection" if aligned else "symmetric"])
     return {
         "x": x,
-        "initial_h": d.tensor("initial_h", shape=(batch, hidden)),
-        "weight_ih": d.constant((hidden, width), dtype, -1, 1),
-        "weight_hh": d.constant((hidden, hidden), dtype, -1, 1),
-        "bias": d.constant((hidden,), dtype, -1, 1),
-        "direction": d.choice(["forward", "reverse"]),
-        "output_sequence": d.flag(),
-        "activation": d.choice(["tanh", "relu", "sigmoid"]),
+        "coordinates": d.tensor("coordinates", low=-1.5, high=1.5, shape=size, dtype="fp32"),
+        "sampling_mode": "bilinear",
+        "padding_mode": padding,
+        "padding_value": NUMPY[_type(d, x)](0),
+        "coordinates_mode": "normalized_minus_one_to_one",
+        "align_corners": aligned,
     }

@@ -1,10 +1,10 @@
-"""Twins of what networks are made of: products, convolutions, pooling, resizing, recurrence, attention."""
+"""Twins of what networks are made of: products, convolutions, pooling, resizing, attention."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -234,29 +234,3 @@ def attention(query: Any, key: Any, value: Any, attn_mask: Any = None) -> Any:
         scores = np.where(attn_mask, scores, -np.inf) if attn_mask.dtype == np.bool_ else scores + attn_mask
     powers = np.exp(scores - scores.max(-1, keepdims=True))
     return np.einsum("...ls,...se->...le", powers / powers.sum(-1, keepdims=True), value)
-
-
-_GATES: dict[str, Callable[[Any], Any]] = {
-    "relu": lambda x: np.maximum(x, 0),
-    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
-    "sigmoid_hard": lambda x: np.clip(0.2 * x + 0.5, 0, 1),
-    "tanh": np.tanh,
-}
-
-
-@twin_of("rnn")
-def rnn(
-    x: Any,
-    initial_h: Any,
-    weight_ih: Any,
-    weight_hh: Any,
-    direction: str,
-    output_sequence: bool,
-    activation: str,
-    bias: Any = 0.0,
-) -> Any:
-    h, answers = initial_h, []
-    for now in x if direction == "forward" else x[::-1]:
-        h = _GATES[activation](now @ weight_ih.T + h @ weight_hh.T + bias)
-        answers.append(h)
-    return np.stack(answers if output_sequence else answers[-1:]), h
