@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from hypothesis import Phase, given, settings
 
 from parity.coreml.registry import operations
+from tests.coreml.programs import Builder, folded
 from tests.coreml.random_programs.checking import DisagreementError, Tally, allowed, beyond, check
 from tests.coreml.random_programs.drawing import FEWEST, GENERATORS, MOST, kinds, programs
 from tests.coreml.random_programs.folding_faults import FAULTS, fault_of
@@ -220,6 +221,18 @@ def test_each_fault_of_coremltools_is_one(kind: str) -> None:
         answer = None
     assert fault_of(kind, arguments)
     assert answer is None or not np.array_equal(answer, right)
+
+
+def test_coremltools_writes_over_a_constant_that_it_folds() -> None:
+    """This is why `fold` gives it copies."""
+
+    def body(x: np.ndarray) -> Any:
+        shared = Builder.const(val=x)
+        return Builder.thresholded_relu(x=shared, alpha=1.5), Builder.identity(x=shared)
+
+    _, unchanged = folded(body, np.array([1.0, 2.0], np.float32))
+
+    assert unchanged.tolist() == [0.0, 2.0]
 
 
 # The command
