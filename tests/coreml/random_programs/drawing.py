@@ -152,6 +152,9 @@ class Drawing:
         name, allowed = dtypes(self.kind, self.opset, parameter) if dtype is None else ("", (dtype,))
         if name in self.shared:
             allowed = (self.shared[name],)
+        small = tuple(one for one in allowed if one in _SMALL)
+        if small and self.since("iOS17") and self.flag():
+            allowed = small  # few operations take them: else they would be rare
         there = [
             key
             for key, array in reversed(self.values.items())
