@@ -119,6 +119,15 @@ def test_a_kernel_that_overwrites_wrongly_is_seen(monkeypatch: pytest.MonkeyPatc
         search("sigmoid", "tanh")
 
 
+def test_a_result_that_is_not_rounded_to_its_type_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = operations()["tanh"]["iOS15"]
+    wrong = replace(kernel, exact=True, inplace=None)
+    monkeypatch.setitem(operations()["tanh"], "iOS15", wrong)  # type: ignore[arg-type]
+
+    with pytest.raises(DisagreementError, match="holds what is no fp16"):
+        search("tanh")
+
+
 def test_sums_in_fp16_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = operations()["linear"]["iOS15"]
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import typing
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,9 +76,11 @@ def check(program: Program) -> Tally:
     for step in program.steps:
         for name, dtype in zip(step.outputs, step.dtypes, strict=True):
             values[name] = known[name].astype(NUMPY[dtype])
+            if not np.array_equal(values[name], known[name], equal_nan=True):
+                raise DisagreementError(f"{opened.text}\n{name} holds what is no {dtype}:\n{known[name]}")
     tally = Tally(programs=1, opsets=Counter([program.opset]))
     for step in program.steps:
-        _check_step(program, opened.text, step, values, tally)
+        _check_step(_Computed(opened.text, program.opset, step, values), tally)
     for name, answer in answers.items():
         if not np.array_equal(np.asarray(answer), values[name], equal_nan=True):
             raise DisagreementError(f"{opened.text}\npredict and trace differ in {name}:\n{answer}\n{values[name]}")
@@ -86,62 +88,89 @@ def check(program: Program) -> Tally:
     return tally
 
 
-def _check_step(program: Program, text: str, step: Step, values: Mapping[str, Any], tally: Tally) -> None:
-    given = step.full(values)
-    ours = [values[name] for name in step.outputs]
-    declared = step.dtypes
-    kernel = _kernel(step.type, program.opset, declared, ours)
-    precise = kernel(given)
-    wobble = _wobble(step.type, kernel, given, precise)
+@dataclass(frozen=True)
+class _Computed:
+    """Hold an operation with the values of its program, and the program's text."""
 
-    def differ(oracle: str, index: int, theirs: Any, allowed: Any) -> DisagreementError:
-        numbers = "\n".join(f"  {name} = {_shown(value)}" for name, value in given.items())
-        return DisagreementError(
-            f"{text}\n{step.type} `{step.outputs[index]}` ({program.opset}): the evaluator and {oracle} "
-            f"disagree beyond {np.max(allowed):.3g}\n{numbers}\n  evaluator: {_shown(ours[index])}\n"
-            f"  {oracle}: {_shown(theirs)}"
-        )
+    text: str
+    opset: str
+    step: Step
+    values: Mapping[str, np.ndarray]
 
-    exact = twin(step.type, given, program.opset)
-    for i, (mine, dtype) in enumerate(zip(ours, declared, strict=True)):
-        bound = allowed(exact[i], dtype, wobble[i], 2.0**-24, step.type)
-        for oracle, theirs in (("twin", exact[i]), ("precise", precise[i])):
-            part = beyond(mine, theirs, dtype, bound)
-            if part > 1:
-                raise differ(oracle, i, theirs, bound)
-            tally.oracles[oracle] += 1
-            tally.worst[step.type] = max(tally.worst.get(step.type, 0.0), part)
+    @property
+    def given(self) -> dict[str, Any]:
+        """Its arguments."""
+        return self.step.full(self.values)
+
+    @property
+    def results(self) -> list[tuple[np.ndarray, str]]:
+        """What the evaluator answered, each with its declared type."""
+        return [(self.values[n], dtype) for n, dtype in zip(self.step.outputs, self.step.dtypes, strict=True)]
+
+    def differs(self, what: str) -> DisagreementError:
+        """Make the error: the program, the operation, what is wrong, the inputs, the evaluator's answers."""
+        name = f"{self.step.type} `{self.step.outputs[0]}` ({self.opset})"
+        numbers = [f"  {name} = {_shown(value)}" for name, value in self.given.items()]
+        ours = [f"  evaluator: {_shown(value)}" for value, _ in self.results]
+        return DisagreementError("\n".join([self.text, f"{name}: {what}", *numbers, *ours]))
+
+
+def _check_step(computed: _Computed, tally: Tally) -> None:
+    """Compare an operation with each oracle."""
+    kind, given, results = computed.step.type, computed.given, computed.results
+
+    def hold(oracle: str, ours: np.ndarray, dtype: str, theirs: np.ndarray, bound: Any) -> float:
+        part = beyond(ours, theirs, dtype, bound)
+        if part > 1:
+            raise computed.differs(
+                f"the evaluator and {oracle} disagree beyond {np.max(bound):.3g}\n  {oracle}: {_shown(theirs)}"
+            )
+        return part
+
+    kernel = _kernel(kind, computed.opset, results)
+    precise, exact = kernel(given), twin(kind, given, computed.opset)
+    wobble = _wobble(kind, kernel, given, precise)
+    folded = _fold(computed, tally)
+    for i, (ours, dtype) in enumerate(results):
+        bound = allowed(exact[i], dtype, wobble[i], 2.0**-24, kind)
+        parts = [hold("twin", ours, dtype, exact[i], bound), hold("precise", ours, dtype, precise[i], bound)]
         if dtype.startswith("fp"):
             tight = EXACT * (1 + np.abs(exact[i]).max(initial=0.0)) + wobble[i] * 2.0**-20
-            if beyond(precise[i], exact[i], "fp64", tight) > 1:
-                raise differ("twin in float64", i, exact[i], tight)
+            hold("twin in float64", precise[i], "fp64", exact[i], tight)
+        if folded[i] is not None:
+            hold(
+                "coremltools' value inference",
+                ours,
+                dtype,
+                folded[i],
+                _of_folding(exact[i], dtype, wobble[i], kind),
+            )
+        tally.oracles.update(["twin", "precise"] + ["folded"] * (folded[i] is not None))
+        tally.worst[kind] = max(tally.worst.get(kind, 0.0), *parts)
         tally.types[dtype] += 1
-    tally.operations[step.type] += 1
-    for i, theirs in _folded(program, step, values, tally):
-        eps = 2.0**-11 if declared[i] == "fp16" else 2.0**-24
-        # NumPy computes in fp16 where the value is that, and its formulas may pass by way of 1, as log(1 + exp(x)).
-        way = ROUNDINGS * eps if declared[i].startswith("fp") else 0.0
-        bound = way + 2 * allowed(exact[i], declared[i], wobble[i] * eps * 2.0**24, eps, step.type)
-        if theirs.shape != ours[i].shape or beyond(ours[i], theirs, declared[i], bound) > 1:
-            if reason := fault_of(step.type, given):
-                tally.excused[f"{step.type}: {reason}"] += 1
-                continue
-            raise differ("coremltools' value inference", i, theirs, bound)
-        tally.oracles["folded"] += 1
+    tally.operations[kind] += 1
 
 
-def _folded(
-    program: Program, step: Step, values: Mapping[str, Any], tally: Tally
-) -> Iterator[tuple[int, np.ndarray]]:
+def _fold(computed: _Computed, tally: Tally) -> Sequence[Any]:
+    """Return what coremltools makes of each output; None where it makes nothing of it, or is known to be wrong."""
+    nothing = [None] * len(computed.results)
+    if reason := fault_of(computed.step.type, computed.given):
+        tally.excused[f"{computed.step.type}: {reason}"] += 1
+        return nothing
     try:
-        results = fold(step, program.opset, values)
+        return fold(computed.step, computed.opset, computed.values)
     except Exception as error:  # of any kind: what its own code stumbles over
-        if not (reason := fault_of(step.type, step.full(values))):
-            numbers = "".join(f"\n  {name} = {_shown(value)}" for name, value in step.full(values).items())
-            raise DisagreementError(f"coremltools cannot fold {step.type}: {error!r}{numbers}") from error
-        tally.excused[f"{step.type}: {reason}"] += 1
-        return
-    yield from ((i, result) for i, result in enumerate(results) if result is not None)
+        raise computed.differs(f"coremltools cannot fold it: {error!r}") from error
+
+
+def _of_folding(exact: np.ndarray, dtype: str, wobble: float, kind: str) -> Any:
+    """Return the bound of coremltools' own answer.
+
+    NumPy computes in fp16 where the value is that, and its formulas may pass by way of 1, as log(1 + exp(x)).
+    """
+    eps = 2.0**-11 if dtype == "fp16" else 2.0**-24
+    way = ROUNDINGS * eps if dtype.startswith("fp") else 0.0
+    return way + 2 * allowed(exact, dtype, wobble * eps * 2.0**24, eps, kind)
 
 
 def allowed(exact: np.ndarray, dtype: str, wobble: float, eps: float, kind: str) -> Any:
@@ -195,11 +224,13 @@ def _shaken(value: Any, random: np.random.Generator) -> Any:
     return value
 
 
-def _kernel(kind: str, opset: str, declared: Sequence[str], ours: Arrays) -> Callable[[Mapping[str, Any]], Arrays]:
+def _kernel(
+    kind: str, opset: str, results: Sequence[tuple[np.ndarray, str]]
+) -> Callable[[Mapping[str, Any]], Arrays]:
     """Make the evaluator's kernel of an operation into a function of arrays that computes floats in float64."""
     kernel = find_operation(kind, opset)
     assert kernel is not None
-    outputs = tuple(Value("", dtype, one.shape) for dtype, one in zip(declared, ours, strict=True))
+    outputs = tuple(Value("", dtype, one.shape) for one, dtype in results)
     more = {"outputs": outputs} if kernel.wants_outputs else {}
 
     def run(given: Mapping[str, Any]) -> Arrays:
