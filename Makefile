@@ -7,7 +7,7 @@
 #   make slow    run all tests, and write to tests/slow.txt those that take long, which `make test` leaves out
 #   make bench   the benchmark
 #   make fuzz    2,000 damaged model files, then 20,000 random programs: the evaluator against coremltools' own
-#                folding, naive definitions and itself in float64; half an hour on two cores
+#                folding, naive definitions and itself in float64; some twenty minutes on two cores
 #   make many                 a trained network on up to 5,000 pictures, sound and with ten small faults
 #   make variants             the models of fixtures/ by every target and compression: size, |dp|, verdict
 #   make zoo                  networks of torchvision, timm and transformers by every route; hours, goes on where
