@@ -164,7 +164,7 @@ def recurrent(d: Drawing) -> Arguments:
         arguments["bias" + end] = d.constant((gates,), dtype, -1, 1)
     arguments["direction"] = "bidirectional" if both else d.choice(["forward", "reverse"])
     arguments["output_sequence"] = d.flag()
-    if d.kind == "gru" and d.since("iOS17"):
+    if d.kind == "gru" and d.since("iOS18"):
         arguments |= {"reset_after": d.flag(), "input_bias": d.constant((gates,), dtype, -1, 1)}
     return arguments | ({"activation": d.choice(["tanh", "relu", "sigmoid"])} if d.kind != "lstm" else {})
 
