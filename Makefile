@@ -5,7 +5,9 @@
 #   make test-kernels         the tests that compare numbers, under each kind of kernel that the processor has
 #   make faults  inject the catalogue of faults into ten networks and print what was detected and named
 #   make slow    run all tests, and write to tests/slow.txt those that take long, which `make test` leaves out
-#   make bench   the benchmark        make fuzz   2,000 damaged model files
+#   make bench   the benchmark
+#   make fuzz    2,000 damaged model files, then 20,000 random programs: the evaluator against coremltools' own
+#                folding, naive definitions and itself in float64; some twenty minutes on two cores
 #   make many                 a trained network on up to 5,000 pictures, sound and with ten small faults
 #   make variants             the models of fixtures/ by every target and compression: size, |dp|, verdict
 #   make zoo                  networks of torchvision, timm and transformers by every route; hours, goes on where
@@ -76,6 +78,7 @@ faults: .venv/.installed
 
 fuzz: .venv/.installed
 	$(BIN)/python tests/coreml/fuzz.py --cases 2000 --workers $(WORKERS)
+	$(BIN)/python tests/coreml/random_programs/run.py --programs 20000 --workers $(WORKERS)
 
 attack: .venv/.installed
 	$(BIN)/python tests/attack/run.py --workers $(WORKERS) $(ONLY:%=--only '%')

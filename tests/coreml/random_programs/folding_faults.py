@@ -1,0 +1,65 @@
+"""What coremltools 9.0 itself works out wrongly when it folds constants (`value_inference`), with the reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Given = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Name an operation that is folded wrongly, when, and why."""
+
+    kind: str
+    when: Callable[[Given], bool]
+    reason: str
+
+
+def _equals(given: Given) -> bool:
+    """Tell whether an axis holds equal elements."""
+    ordered = np.sort(given["x"], given["axis"])
+    return bool((np.diff(ordered.astype(np.float64), axis=given["axis"]) == 0).any())
+
+
+_UNSTABLE = "equal elements: NumPy's quicksort gives them in any order, which Apple's text leaves open"
+
+
+FAULTS: tuple[Fault, ...] = (
+    Fault("argsort", _equals, _UNSTABLE),
+    Fault(
+        "concat",
+        lambda given: bool(given["interleave"]),
+        "interleave: it joins one after the other",
+    ),
+    Fault(
+        "cumsum",
+        lambda given: bool(given["exclusive"]),
+        "exclusive: it makes its zeros by `np.zeros(shape, data)`, a TypeError, and would drop no element",
+    ),
+    Fault(
+        "flatten2d",
+        lambda given: given["axis"] % np.ndim(given["x"]) == 0,
+        "axis 0: the product of no sizes is the float 1.0, and reshape refuses it",
+    ),
+    Fault(
+        "gather",
+        lambda given: given.get("batch_dims", 0) > 0 and given["axis"] < 0,
+        "batch_dims and an axis counted from the end: it subtracts the first from the second",
+    ),
+    Fault("topk", _equals, _UNSTABLE),
+    Fault(
+        "scatter_along_axis",
+        lambda given: given["mode"] != "update",
+        "it puts the updates in the place of the data, whatever `mode` says",
+    ),
+)
+
+
+def fault_of(kind: str, given: Given) -> str:
+    """Return why coremltools' own answer does not count; empty where it does."""
+    return next((fault.reason for fault in FAULTS if fault.kind == kind and fault.when(given)), "")
