@@ -102,8 +102,6 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collectstart(collector: pytest.Collector) -> None:
     """Let every worker draw the same numbers: some of Apple's tests have them in their names."""
     if isinstance(collector, pytest.Module):
-        import torch
-
         torch.manual_seed(0)
         np.random.seed(0)
         random.seed(0)
