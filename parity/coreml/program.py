@@ -31,6 +31,27 @@ class Value:
     state: bool = False
 
 
+# Takes the values that a node reads, and returns one for each that it gives.
+NodeRun = Callable[..., tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Form:
+    """Hold what an operation of an ML Program is computed by, for those who compute it in another way.
+
+    function: the kernel; it takes Apple's parameters by name. fixed: those of them that are constants.
+    changing: the others, in the order of the node's inputs. prepare: as registry.Kernel has it.
+    make: makes the `run` of a node from a function of the changing parameters, and from what brings a result to its
+        declared type, as dtypes.settle does.
+    """
+
+    function: Callable[..., Any]
+    fixed: Mapping[str, Any]
+    changing: tuple[str, ...]
+    prepare: Callable[..., Callable[..., Any] | None] | None
+    make: Callable[[Callable[..., Any], Callable[..., Any]], NodeRun]
+
+
 @dataclass(frozen=True)
 class Node:
     """Hold one operation, ready to run.
@@ -42,19 +63,21 @@ class Node:
     skippable: a run leaves the node out where nothing reads its outputs; a trace computes it all the same.
     zeros: the node does nothing but put so many zeros on both sides of each spatial axis of [N, C, *spatial].
     padded: makes the `run` of a node that puts such zeros around its input by itself.
+    form: what `run` is made of, where the file was opened for that (ModelFile.open_forms).
     """
 
     name: str
     type: str
     inputs: tuple[str, ...]
     outputs: tuple[Value, ...]
-    run: Callable[..., tuple[Any, ...]]
-    run_inplace: Callable[..., tuple[Any, ...]] | None = None
+    run: NodeRun
+    run_inplace: NodeRun | None = None
     owns_result: bool = True
     reads_numbers: bool = False
     skippable: bool = False
     zeros: tuple[int, ...] | None = None
-    padded: Callable[[tuple[int, ...]], Callable[..., tuple[Any, ...]]] | None = None
+    padded: Callable[[tuple[int, ...]], NodeRun] | None = None
+    form: Form | None = None
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import types
-import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,8 +12,9 @@ import torch
 
 from parity.core.errors import CoreMLError
 from parity.coreml.dtypes import CARRIERS, carry, settle
-from parity.coreml.program import Node, Value
+from parity.coreml.program import Form, Node, NodeRun, Value
 from parity.coreml.reading.blobs import release
+from parity.coreml.reading.mil_arguments import as_tensor, converter
 from parity.coreml.reading.mil_types import check_result_types, type_name
 from parity.coreml.reading.mil_values import Constant, Weights, read_constant
 from parity.coreml.registry import Kernel
@@ -27,7 +26,7 @@ from parity.coreml.shapes import fits, name_shapes
 class Reader:
     """Carry what reading one function needs: where errors are, the weights, the operations that lack a kernel.
 
-    retyped: declared types are not compared with those that operations give.
+    retyped: declared types are not compared with those that operations give. forms: nodes keep their Form.
     tensors: the constants that became tensors, by identity, as long as both live; several operations and
         blocks may want one.
     """
@@ -36,6 +35,7 @@ class Reader:
     opset: str
     weights: Weights
     retyped: bool = False
+    forms: bool = False
     missing: dict[str, list[str]] = field(default_factory=dict)
     tensors: dict[int, tuple[ref[Constant], ref[torch.Tensor]]] = field(default_factory=dict)
 
@@ -94,7 +94,7 @@ def bind(reader: Reader, declared: Declared, kernel: Kernel, scope: Scope, block
     # In the kernel's order, so that what may be overwritten, its first parameter, is the node's first input.
     for parameter in (p for p in kernel.parameters if p in arguments):
         bindings = arguments[parameter]
-        convert, many = _converter(kernel.parameters[parameter])
+        convert, many = converter(kernel.parameters[parameter])
         if not many and len(bindings) != 1:
             raise CoreMLError(f"{where}: `{parameter}` takes one value, the file gives {len(bindings)}")
         known = [_known(reader, binding, scope.constants, name) for binding in bindings]
@@ -109,7 +109,7 @@ def bind(reader: Reader, declared: Declared, kernel: Kernel, scope: Scope, block
             if many:
                 fixed[parameter] = [reader.tensor(value) for value in known]
             else:
-                fixed[parameter] = reader.tensor(known[0]) if convert is _as_tensor else convert(known[0])
+                fixed[parameter] = reader.tensor(known[0]) if convert is as_tensor else convert(known[0])
         except (TypeError, ValueError) as error:
             raise CoreMLError(f"{where}: `{parameter}`: {error}") from error
 
@@ -117,8 +117,8 @@ def bind(reader: Reader, declared: Declared, kernel: Kernel, scope: Scope, block
         _check_types(declared, kernel, arguments, fixed, scope.types)
     operands = tuple(n for r in running for n in r.names)
 
-    def runner(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
-        return _runner(function, tuple(running), outputs, exact=kernel.exact)
+    def runner(function: Callable[..., Any], settler: Callable[..., Any] = settle) -> NodeRun:
+        return _runner(function, tuple(running), outputs, settler, exact=kernel.exact)
 
     first_runs = bool(running) and running[0].parameter == next(iter(kernel.parameters))
     prepared = kernel.prepare(**fixed) if kernel.prepare and first_runs and len(running) == 1 else None
@@ -132,9 +132,12 @@ def bind(reader: Reader, declared: Declared, kernel: Kernel, scope: Scope, block
         run=with_blocks(run, blocks, len(operands)) if blocks else run,
         run_inplace=runner(partial(kernel.inplace, **fixed)) if kernel.inplace and first_runs else None,
         owns_result=not kernel.view,
-        reads_numbers=any(r.convert is not _as_tensor for r in running),
+        reads_numbers=any(r.convert is not as_tensor for r in running),
         zeros=getattr(prepared, "zeros", None),
         padded=(lambda zeros: runner(padded(zeros))) if padded else None,
+        form=Form(kernel.function, fixed, tuple(r.parameter for r in running), kernel.prepare, runner)
+        if reader.forms and not blocks
+        else None,
     )
 
 
@@ -178,13 +181,19 @@ class _Running:
 
 
 def _runner(
-    function: Callable[..., Any], running: tuple[_Running, ...], outputs: tuple[Value, ...], *, exact: bool
-) -> Callable[..., tuple[Any, ...]]:
+    function: Callable[..., Any],
+    running: tuple[_Running, ...],
+    outputs: tuple[Value, ...],
+    settler: Callable[..., Any],
+    *,
+    exact: bool,
+) -> NodeRun:
     """Make the function that a Node runs: name the arguments, convert the few that are no tensors, settle.
 
-    exact: a float result holds only numbers of the declared type already, so that it need not be rounded.
+    settler: brings a result to its declared type, as `settle` does. exact: a float result holds only numbers of the
+    declared type already, so that it need not be rounded.
     """
-    settlers = tuple(_settler(v.dtype, exact=exact) for v in outputs)
+    settlers = tuple(_settler(v.dtype, settler, exact=exact) for v in outputs)
     check = _shape_check(outputs)
 
     def run(*values: Any, **blocks: Any) -> tuple[Any, ...]:
@@ -204,8 +213,8 @@ def _runner(
         # classify answers a label, which is an int64 by its declaration and no tensor.
         return tuple(
             [
-                settler(value) if settler is not None and isinstance(value, torch.Tensor) else value
-                for value, settler in zip(results, settlers, strict=True)
+                bring(value) if bring is not None and isinstance(value, torch.Tensor) else value
+                for value, bring in zip(results, settlers, strict=True)
             ]
         )
 
@@ -230,15 +239,17 @@ def _shape_check(outputs: tuple[Value, ...]) -> Callable[[tuple[Any, ...]], None
     return check
 
 
-def _settler(dtype: str, *, exact: bool) -> Callable[[torch.Tensor], torch.Tensor] | None:
+def _settler(
+    dtype: str, settler: Callable[..., Any], *, exact: bool
+) -> Callable[[torch.Tensor], torch.Tensor] | None:
     """Make the function that brings a result to its declared type; None for what is no tensor."""
     if dtype not in CARRIERS:
         return None
     if not exact or dtype != "fp16":
-        return partial(settle, dtype=dtype)
+        return partial(settler, dtype=dtype)
     # Exact speaks of numbers, not of what carries them: a cast's bool or int32 is still to become a float.
     carrier = CARRIERS[dtype]
-    return lambda value: value if value.dtype is carrier else settle(value, dtype)
+    return lambda value: value if value.dtype is carrier else settler(value, dtype)
 
 
 def _misshapen(result: torch.Tensor, declared: Value) -> str:
@@ -256,45 +267,3 @@ def _known(reader: Reader, binding: tuple[str, Any], constants: Mapping[str, Any
     if not named and literal is None:
         raise ValueError("an argument has neither a name nor a value")
     return constants.get(named, _UNKNOWN) if literal is None else read_constant(literal, reader.weights, name)
-
-
-def _as_tensor(value: Any) -> Any:
-    return carry(value.array, value.dtype) if isinstance(value, Constant) else value
-
-
-def _flat(value: Any) -> list[Any]:
-    if isinstance(value, Constant):
-        return list(value.array.reshape(-1).tolist())
-    if isinstance(value, torch.Tensor):
-        return list(value.reshape(-1).tolist())
-    return list(value) if isinstance(value, tuple | list) else [value]
-
-
-def _one(value: Any) -> Any:
-    flat = _flat(value)
-    if len(flat) != 1:
-        raise ValueError(f"one value expected, found {len(flat)}")
-    return flat[0]
-
-
-_CONVERTERS: Mapping[Any, Callable[[Any], Any]] = {
-    torch.Tensor: _as_tensor,
-    Any: _as_tensor,
-    int: lambda value: int(_one(value)),
-    float: lambda value: float(_one(value)),
-    bool: lambda value: bool(_one(value)),
-    str: lambda value: str(_one(value)),
-    tuple[int, ...]: lambda value: tuple(int(v) for v in _flat(value)),
-    tuple[float, ...]: lambda value: tuple(float(v) for v in _flat(value)),
-    tuple[bool, ...]: lambda value: tuple(bool(v) for v in _flat(value)),
-    tuple[str, ...]: lambda value: tuple(str(v) for v in _flat(value)),
-}
-
-
-def _converter(annotation: Any) -> tuple[Callable[[Any], Any], bool]:
-    """Find how a parameter is handed to its kernel, and whether it takes several values (like concat's)."""
-    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
-        annotation = next(a for a in typing.get_args(annotation) if a is not type(None))
-    if annotation in (list[torch.Tensor], list[Any]):
-        return _as_tensor, True
-    return _CONVERTERS[annotation], False

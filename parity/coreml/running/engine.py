@@ -47,7 +47,7 @@ class Engine:
     def predict(self, inputs: Inputs, state: State | None = None) -> dict[str, Any]:
         """Predict for one dictionary of inputs."""
         feeds = self.feeds(inputs, state)
-        with self._guarded(feeds):
+        with self.guarded(feeds):
             values = self.plan.run(feeds)
             return {f.name: answer(f, values[f.name], self.name) for f in self.description.output}
 
@@ -59,7 +59,7 @@ class Engine:
             return self.plan.trace(feeds)
 
     @contextmanager
-    def _guarded(self, feeds: Mapping[str, Any]) -> Iterator[None]:
+    def guarded(self, feeds: Mapping[str, Any]) -> Iterator[None]:
         """Refuse values that are too large, inside; inputs of shapes that went well once go well again."""
         shapes = tuple(getattr(value, "shape", None) for value in feeds.values())
         if shapes in self.unguarded:
@@ -151,7 +151,9 @@ def _read(model: ModelFile, kind: str | None, description: Any, function_name: s
         from parity.coreml.reading.mil import read_function
 
         graph = read_function(
-            *(model.specification, model.name, model.weights_dir, function_name), retyped=model.retyped
+            *(model.specification, model.name, model.weights_dir, function_name),
+            retyped=model.retyped,
+            forms=model.open_forms,
         )
         arrays = {f.name: f.type.multiArrayType for f in description.input if f.type.HasField("multiArrayType")}
         inputs = (_bounded(v, arrays[v.name], model.name) if v.name in arrays else v for v in graph.inputs)
