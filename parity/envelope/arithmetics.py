@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from parity.core.envelope import Basis
 from parity.core.errors import ParityError
 
 Order = Literal["forward", "reversed", "tree", "lanes"]
@@ -58,9 +59,11 @@ class Arithmetic:
     halves: bool = False
 
     @property
-    def assumed(self) -> bool:
-        """Say whether it is an assumption."""
-        return self.source.startswith(ASSUMPTION)
+    def basis(self) -> Basis:
+        """Say whether all of it is documented or measured, a part, or nothing."""
+        if self.source.startswith(ASSUMPTION):
+            return "assumed"
+        return "in part" if ASSUMPTION in self.source else "known"
 
     @property
     def parts(self) -> tuple[str, ...]:
