@@ -43,7 +43,7 @@ class EnvelopeCase:
 class VariantAnswers:
     """Say how far the answers of one arithmetic are from those of round-once.
 
-    basis: whether it is documented or measured, in part, or assumed. other_labels: how many images get another label.
+    basis: whether it is documented or measured, in part, or assumed. other_labels: images with another label.
     """
 
     name: str
