@@ -56,9 +56,9 @@ class VariantAnswers:
 
 @dataclass(frozen=True)
 class Contribution:
-    """Name an operation, with the largest |dp| on the worst images as it is, and once it too is computed as before.
+    """Name an operation, with what is left of |dp| once it is computed as the file declares.
 
-    What stands before it in a list is computed as before already. index: its place among the `of` operations.
+    before, after: the largest |dp| of an image, in the mean of the worst images. What stands before it in a list is computed as before already. index: its place among the `of` operations.
     """
 
     operation: str
@@ -71,7 +71,7 @@ class Contribution:
 
 @dataclass(frozen=True)
 class Advice:
-    """Say what to do, and what it was measured to change: the largest |dp| and the flips on the worst images."""
+    """Say what to do, and what it was measured to change on the worst images: |dp|, in their mean, and flips."""
 
     what: str
     before: float | None

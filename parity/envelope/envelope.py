@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from conversion.errors import ConversionError
 from parity.backends.bound import bind
-from parity.backends.reference import make_reference
+from parity.backends.reference import Reference, make_reference
 from parity.contract.settle import settled
 from parity.core.envelope import Envelope
 from parity.core.errors import ParityError
 from parity.core.noise import FP16_FLOOR
+from parity.core.results import Subject
 from parity.core.tolerance import Tolerance
 from parity.envelope.arithmetics import ARITHMETICS, DEFAULT, chosen
 from parity.envelope.causes import with_causes
 from parity.envelope.judgement import answers_of, judge
 from parity.envelope.records import held
-from parity.envelope.running import cost_of, open_variable
+from parity.envelope.running import EVALUATOR, cost_of, open_variable
 from parity.formats.feeding import fitting_batch
 
 if TYPE_CHECKING:
@@ -53,3 +56,14 @@ def envelope_of(
     cost = cost_of(opened.seconds)
     recorded = [one for file in records for one in held(answers, file)]
     return with_causes(judge(answers, cost, recorded), answers)
+
+
+def with_envelope(subject: Subject, artifact: Artifact | None, reference: Reference) -> Subject:
+    """Add what hardware may answer to what the evaluator answered; where it cannot be computed, say why."""
+    if artifact is None or subject.backend != EVALUATOR or not subject.cases:
+        return subject
+    try:
+        found = envelope_of(reference.classifier, artifact, reference.images)
+    except (ParityError, ConversionError) as error:
+        return replace(subject, remarks=(*subject.remarks, f"no envelope: {error}"))
+    return replace(subject, envelope=found)

@@ -122,9 +122,8 @@ def _matrix(weight: torch.Tensor, bias: torch.Tensor | None, arithmetic: Arithme
 
         def terms() -> Iterator[torch.Tensor]:
             for index, (start, end) in enumerate(pairwise((0, *ends))):
-                first = bias is not None and not index
                 product = rows[:, start:end] @ columns[start:end]
-                yield product.add_(bias) if first else product
+                yield product if index or bias is None else product.add_(bias)
 
         return add_up(terms(), sums, saturate=arithmetic.saturate).reshape(*x.shape[:-1], -1)
 

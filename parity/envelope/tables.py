@@ -44,7 +44,8 @@ def look_up(table: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 def last_place(y: np.ndarray) -> np.ndarray:
     """Return how far the fp16 numbers around each number are apart."""
     exponent = np.frexp(y)[1] - 1
-    return np.ldexp(1.0, np.maximum(exponent, -14) - 10)
+    step: np.ndarray = np.ldexp(1.0, np.maximum(exponent, -14) - 10)
+    return step
 
 
 def _approximate(x: np.ndarray, exact: np.ndarray, units: int) -> np.ndarray:

@@ -41,6 +41,15 @@ def print_envelope(name: str, envelope: Envelope, console: Console) -> None:
         console.print(line, soft_wrap=True)
 
 
+def told_envelope(envelope: Envelope | None) -> str:
+    """Sum an envelope up beside a comparison; nothing where there is none."""
+    if envelope is None:
+        return ""
+    named = ", ".join(visible(one.operation) for one in envelope.contributions)
+    from_ = f"; most of it comes from {named}" if named else ""
+    return f"on hardware {envelope.verdict}, by {RISK}: {summary(envelope)}{from_}"
+
+
 def headline(name: str, envelope: Envelope) -> str:
     """Sum an envelope up in a line."""
     cost = f"; {envelope.cost:.1f} evaluations' time" if envelope.cost is not None else ""
@@ -84,7 +93,7 @@ def told_case(case: EnvelopeCase) -> str:
 
 
 def _change(before: float | None, after: float | None) -> str:
-    return f"max |Δp| {compact(before) or 'not finite'} becomes {compact(after) or 'not finite'}"
+    return f"|Δp| {compact(before) or 'not finite'} becomes {compact(after) or 'not finite'}"
 
 
 def _told_advice(advice: Advice) -> str:

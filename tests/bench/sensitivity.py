@@ -15,7 +15,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -37,12 +37,13 @@ from parity.envelope.running import open_variable  # noqa: E402
 # The two that are known to differ on a device, and twelve others; so many epochs of training.
 PAIR = ("mobilenet_v3_small", "mobilenet_v2")
 EPOCHS = {
-    **dict.fromkeys(PAIR, 10),
-    **dict.fromkeys(("mobilenet_v3_large", "mnasnet0_5", "mnasnet1_0", "efficientnet_b0"), 8),
-    **dict.fromkeys(("shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "squeezenet1_1"), 10),
-    **dict.fromkeys(("resnet18", "resnet34", "regnet_x_400mf", "regnet_y_400mf", "densenet121"), 4),
+    **dict.fromkeys(PAIR, 5),
+    **dict.fromkeys(("mobilenet_v3_large", "mnasnet0_5", "mnasnet1_0", "efficientnet_b0"), 5),
+    **dict.fromkeys(("shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "squeezenet1_1"), 5),
+    **dict.fromkeys(("resnet18", "resnet34", "regnet_x_400mf", "regnet_y_400mf", "densenet121"), 3),
 }
 LABELS = tuple("0123456789")
+PREPROCESSING = replace(DIGITS_PREPROCESSING, size=(32, 32), resize=(32, 32))
 BATCH, PICTURES = 48, 96
 
 
@@ -60,22 +61,25 @@ class Measured:
 
 
 def digits() -> tuple[np.ndarray, np.ndarray]:
-    """Draw the scanned digits as pixels, uint8 [N, 64, 64, 3], with what they show."""
+    """Draw the scanned digits as pixels, uint8 [N, 32, 32, 3], with what they show."""
     import sklearn.datasets
 
     scans = sklearn.datasets.load_digits()
-    pixels = np.stack([to_pixels(digit_picture(scan), DIGITS_PREPROCESSING) for scan in scans.images])
+    pixels = np.stack([to_pixels(digit_picture(scan), PREPROCESSING) for scan in scans.images])
     return pixels, scans.target
 
 
 def normalised(pixels: np.ndarray) -> torch.Tensor:
-    mean, std = (torch.tensor(n).reshape(3, 1, 1) for n in (DIGITS_PREPROCESSING.mean, DIGITS_PREPROCESSING.std))
+    mean, std = (torch.tensor(n).reshape(3, 1, 1) for n in (PREPROCESSING.mean, PREPROCESSING.std))
     return ((torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - mean) / std).contiguous()
 
 
 def train(architecture: str, seed: int, images: torch.Tensor, labels: torch.Tensor) -> torch.nn.Module:
     torch.manual_seed(seed)
     module: torch.nn.Module = torchvision().models.get_model(architecture, num_classes=len(LABELS))
+    for norm in module.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.momentum = 0.1  # mobilenet_v3's own statistics would lag behind so short a training
     epochs, steps = EPOCHS[architecture], len(labels) // BATCH
     # Without a norm the steps must be small.
     rate = 3e-4 if architecture.startswith("squeezenet") else 3e-3
@@ -100,7 +104,7 @@ def measure(architecture: str, seed: int, directory: Path) -> Measured:
     module = train(architecture, seed, normalised(pixels[training]), torch.from_numpy(shown[training]))
     with torch.inference_mode():
         right = float((module(normalised(pixels[held])).argmax(1).numpy() == shown[held]).mean())
-    classifier = Classifier(f"{architecture}_{seed}", module, DIGITS_PREPROCESSING, LABELS)
+    classifier = Classifier(f"{architecture}_{seed}", module, PREPROCESSING, LABELS)
     opened = open_variable(convert(classifier, "mlprogram", directory))
     base, *others = opened.predict([opened.variant(one) for one in chosen(DEFAULT)], pixels[held[:PICTURES]])
     apart = np.stack([np.abs(other.probabilities - base.probabilities) for other in others])
@@ -134,14 +138,15 @@ def table(found: Sequence[Measured]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5, help="of the two that are known to differ; one of others")
+    parser.add_argument("--seeds", type=int, default=3, help="of the two that are known to differ; one of others")
     parser.add_argument("--only", nargs="*", default=list(EPOCHS))
     arguments = parser.parse_args()
     kept = ROOT / ".parity" / "sensitivity.jsonl"
     kept.parent.mkdir(exist_ok=True)
     lines = kept.read_text(encoding="utf-8").splitlines() if kept.exists() else []
     found = [Measured(**json.loads(line)) for line in lines]
-    wanted = [(name, seed) for seed in range(arguments.seeds) for name in EPOCHS if name in PAIR or not seed]
+    wanted = [(name, seed) for seed in range(arguments.seeds) for name in PAIR]
+    wanted += [(name, 0) for name in EPOCHS if name not in PAIR]
     for name, seed in wanted:
         if name not in arguments.only or any((one.architecture, one.seed) == (name, seed) for one in found):
             continue
