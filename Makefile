@@ -7,6 +7,7 @@
 #   make slow    run all tests, and write to tests/slow.txt those that take long, which `make test` leaves out
 #   make bench   the benchmark        make fuzz   2,000 damaged model files
 #   make many                 a trained network on up to 5,000 pictures, sound and with ten small faults
+#   make sensitivity          architectures trained on the digits: how far hardware's arithmetic may move each
 #   make variants             the models of fixtures/ by every target and compression: size, |dp|, verdict
 #   make zoo                  networks of torchvision, timm and transformers by every route; hours, goes on where
 #                             it stopped; ONLY=timm/ for a part; writes docs/zoo.md
@@ -21,7 +22,7 @@ BIN := .venv/bin
 # Else each of a hundred processes compiles every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-all slow browser test-kernels lint bench many variants zoo conformance conformance-native fuzz attack faults venv clean
+.PHONY: run test test-all slow browser test-kernels lint bench many sensitivity variants zoo conformance conformance-native fuzz attack faults venv clean
 
 run: .venv/.installed
 	$(BIN)/parity run fixtures/parity.toml --json results.json
@@ -54,6 +55,9 @@ bench: .venv/.installed
 
 many: .venv/.installed
 	$(BIN)/python tests/bench/many.py
+
+sensitivity: .venv/.installed
+	$(BIN)/python tests/bench/sensitivity.py
 
 variants: .venv/.installed
 	$(BIN)/python tests/bench/variants.py

@@ -33,6 +33,7 @@ TARGETS = (
     "test-kernels",
     "lint",
     "bench",
+    "sensitivity",
     "variants",
     "conformance",
     "conformance-native",

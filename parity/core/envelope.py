@@ -58,7 +58,8 @@ class VariantAnswers:
 class Contribution:
     """Name an operation, with what is left of |dp| once it is computed as the file declares.
 
-    before, after: the largest |dp| of an image, in the mean of the worst images. What stands before it in a list is computed as before already. index: its place among the `of` operations.
+    before, after: the largest |dp| of an image, in the mean of the worst images. What stands before it in a list is
+    computed so already. index: its place among the `of` operations.
     """
 
     operation: str

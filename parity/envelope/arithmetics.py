@@ -169,9 +169,9 @@ _TOGETHER = (
     ),
     Arithmetic(
         "coarse",
-        "sums in fp16 by 32 in lanes, activations within 4 units, no subnormals, no infinity",
+        "sums in fp16 by 32, activations within 4 units, no subnormals, no infinity",
         f"{ASSUMPTION}: the coarsest of each at once",
-        Sums(32, "lanes"),
+        Sums(32),
         flush="all",
         saturate=True,
         table=4,

@@ -144,8 +144,8 @@ def _softmax(form: Form, arithmetic: Arithmetic) -> Callable[..., Any]:
         powers = exp(halve(x - x.amax(axis, keepdim=True)))
         if sums := arithmetic.sums:
             rows = powers.movedim(axis, -1)
-            terms = (rows[..., part].sum(-1) for part in parts_of(rows.shape[-1], sums))
-            total = add_up(terms, sums).unsqueeze(axis)
+            parts = parts_of(rows.shape[-1], sums)
+            total = add_up(lambda: (rows[..., part].sum(-1) for part in parts), sums).unsqueeze(axis)
         else:
             total = powers.sum(axis, keepdim=True)
         return powers / total

@@ -29,27 +29,32 @@ def parts_of(count: int, sums: Sums) -> list[slice]:
     return forward[::-1] if sums.order == "reversed" else forward
 
 
-def add_up(terms: Iterable[torch.Tensor], sums: Sums, *, saturate: bool = False) -> torch.Tensor:
-    """Round each term to fp16 and add them, in fp16 or wide; float32."""
+# Computes the terms of a sum, each time that it is called.
+Terms = Callable[[], Iterable[torch.Tensor]]
 
-    def rounded(term: torch.Tensor) -> torch.Tensor:
-        half = term.to(torch.float16)
-        return half.clamp_(-LARGEST, LARGEST) if saturate else half
 
-    halves = (rounded(term) for term in terms)
+def add_up(terms: Terms, sums: Sums, *, saturate: bool = False) -> torch.Tensor:
+    """Round each term to fp16 and add them, in fp16 or wide; float32. saturate: nothing on the way is infinite."""
+    total = _added(terms(), sums, lambda half: half)
+    # What was infinite on the way is no finite number at the end, and most sums never are.
+    if saturate and not torch.isfinite(total.sum()):
+        return _added(terms(), sums, lambda half: half.clamp_(-LARGEST, LARGEST))
+    return total
+
+
+def _added(terms: Iterable[torch.Tensor], sums: Sums, bound: Function) -> torch.Tensor:
+    halves = (bound(term.to(torch.float16)) for term in terms)
     if sums.wide:
         return sum(half.to(torch.float32) for half in halves)  # type: ignore[return-value]
     if sums.order == "tree":
         level = list(halves)
         while len(level) > 1:
-            pairs = [rounded(one + other) for one, other in zip(level[::2], level[1::2], strict=False)]
+            pairs = [bound(one + other) for one, other in zip(level[::2], level[1::2], strict=False)]
             level = [*pairs, *level[len(pairs) * 2 :]]
         return level[0].to(torch.float32)
     total = next(halves)
     for half in halves:
-        total = total.add_(half)
-        if saturate:
-            total.clamp_(-LARGEST, LARGEST)
+        total = bound(total.add_(half))
     return total.to(torch.float32)
 
 
@@ -82,7 +87,9 @@ def _conv(form: Form, arithmetic: Arithmetic) -> Function | None:
         return x[:, part] if groups == 1 else x.unflatten(1, (groups, -1))[:, :, part].flatten(1, 2)
 
     def run(x: torch.Tensor) -> torch.Tensor:
-        terms = (function(x=taken(x, part)) for function, part in zip(quick, parts, strict=True))
+        def terms() -> Iterator[torch.Tensor]:
+            return (function(x=taken(x, part)) for function, part in zip(quick, parts, strict=True))
+
         return add_up(terms, sums, saturate=arithmetic.saturate)
 
     return run
@@ -125,7 +132,7 @@ def _matrix(weight: torch.Tensor, bias: torch.Tensor | None, arithmetic: Arithme
                 product = rows[:, start:end] @ columns[start:end]
                 yield product if index or bias is None else product.add_(bias)
 
-        return add_up(terms(), sums, saturate=arithmetic.saturate).reshape(*x.shape[:-1], -1)
+        return add_up(terms, sums, saturate=arithmetic.saturate).reshape(*x.shape[:-1], -1)
 
     return run
 
@@ -147,7 +154,7 @@ def _matmul(form: Form, arithmetic: Arithmetic) -> Function | None:
         parts = parts_of(x.shape[-1], sums)
         if len(parts) < 2 or min(x.ndim, y.ndim) < 2:
             return form.function(**form.fixed, **values)  # type: ignore[no-any-return]
-        return add_up((x[..., p] @ y[..., p, :] for p in parts), sums, saturate=arithmetic.saturate)
+        return add_up(lambda: (x[..., p] @ y[..., p, :] for p in parts), sums, saturate=arithmetic.saturate)
 
     return run
 
@@ -173,7 +180,8 @@ def _reduce(form: Form, arithmetic: Arithmetic) -> Function | None:
         rows = x.permute(*kept, *axes).flatten(len(kept))
         # A mean is divided before it is rounded: no unit would let the sum of a picture overflow.
         scale = 1 / rows.shape[-1] if mean else 1.0
-        total = add_up((rows[..., p].sum(-1) * scale for p in parts_of(rows.shape[-1], sums)), sums)
+        parts = parts_of(rows.shape[-1], sums)
+        total = add_up(lambda: (rows[..., p].sum(-1) * scale for p in parts), sums, saturate=arithmetic.saturate)
         shape = [1 if axis in axes else size for axis, size in enumerate(x.shape)]
         return total.reshape(shape) if form.fixed.get("keep_dims") else total
 

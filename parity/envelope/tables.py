@@ -36,9 +36,12 @@ def make_table(function: Function, units: int) -> torch.Tensor:
 
 def look_up(table: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """Return what a table has for each element, which is rounded to fp16 first."""
-    bits = x.to(torch.float16).contiguous(memory_format=torch.preserve_format).view(torch.int16)
-    index = bits.to(torch.int32).bitwise_and_(0xFFFF)
-    return torch.nn.functional.embedding(index, table[:, None])[..., 0]
+    # Channels stay last where they are: what follows computes in that order.
+    last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
+    rows = (x.permute(0, 2, 3, 1) if last else x).to(torch.float16).contiguous()
+    index = rows.view(torch.int16).to(torch.int32).bitwise_and_(0xFFFF)
+    found = torch.nn.functional.embedding(index, table[:, None])[..., 0]
+    return found.permute(0, 3, 1, 2) if last else found
 
 
 def last_place(y: np.ndarray) -> np.ndarray:

@@ -228,7 +228,7 @@ def test_one_chunk_is_one_rounding(terms: np.ndarray, order: str, wide: bool) ->
     sums = Sums(len(terms), order, wide)  # type: ignore[arg-type]
     exact = torch.from_numpy(terms.astype(np.float32))
 
-    found = add_up((exact[part].sum() for part in parts_of(len(terms), sums)), sums)
+    found = add_up(lambda: (exact[part].sum() for part in parts_of(len(terms), sums)), sums)
 
     assert F(found.item()) == F(exact.sum().item())
 
@@ -274,8 +274,8 @@ def test_saturating_gives_no_infinity_and_changes_nothing_else() -> None:
 def test_sums_saturate_on_the_way() -> None:
     terms = [torch.tensor(60000.0), torch.tensor(60000.0), torch.tensor(-60000.0)]
 
-    assert add_up(terms, Sums(1)).item() == np.inf
-    assert add_up(terms, Sums(1), saturate=True).item() == 5504
+    assert add_up(lambda: terms, Sums(1)).item() == np.inf
+    assert add_up(lambda: terms, Sums(1), saturate=True).item() == 5504
 
 
 def test_only_sums_are_flushed_where_only_they_are() -> None:
@@ -330,6 +330,16 @@ def test_what_is_looked_up_is_what_the_table_has() -> None:
 
     kept = ~np.isnan(ALL)  # which of the many a NaN is, is lost on the way through float32
     np.testing.assert_array_equal(found.numpy()[0][kept], np.arange(1 << 16)[kept])
+
+
+@pytest.mark.parametrize("lay_out", [torch.channels_last, torch.contiguous_format])
+def test_an_element_is_looked_up_wherever_it_lies(lay_out: torch.memory_format) -> None:
+    table = torch.arange(1 << 16, dtype=torch.float32)
+    x = torch.from_numpy(numbers((2, 3, 4, 5), 16).astype(np.float32)).contiguous(memory_format=lay_out)[:, :, 1:]
+
+    found = look_up(table, x)
+
+    np.testing.assert_array_equal(found.numpy(), x.numpy().astype(F).view(np.uint16))
 
 
 def test_an_activation_comes_from_its_table() -> None:
