@@ -44,7 +44,7 @@ EPOCHS = {
 }
 LABELS = tuple("0123456789")
 PREPROCESSING = replace(DIGITS_PREPROCESSING, size=(32, 32), resize=(32, 32))
-BATCH, PICTURES = 48, 96
+BATCH, PICTURES = 48, 64
 
 
 @dataclass(frozen=True)
