@@ -9,6 +9,7 @@
 #   make fuzz    2,000 damaged model files, then 20,000 random programs: the evaluator against coremltools' own
 #                folding, naive definitions and itself in float64; some twenty minutes on two cores
 #   make many                 a trained network on up to 5,000 pictures, sound and with ten small faults
+#   make sensitivity          architectures trained on the digits: how far hardware's arithmetic may move each
 #   make variants             the models of fixtures/ by every target and compression: size, |dp|, verdict
 #   make zoo                  networks of torchvision, timm and transformers by every route; hours, goes on where
 #                             it stopped; ONLY=timm/ for a part; writes docs/zoo.md
@@ -24,7 +25,7 @@ BIN := .venv/bin
 # Else each of a hundred processes compiles every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-all slow browser test-kernels lint bench many variants zoo conformance conformance-native cross-check fuzz attack faults venv clean
+.PHONY: run test test-all slow browser test-kernels lint bench many sensitivity variants zoo conformance conformance-native cross-check fuzz attack faults venv clean
 
 run: .venv/.installed
 	$(BIN)/parity run fixtures/parity.toml --json results.json
@@ -57,6 +58,9 @@ bench: .venv/.installed
 
 many: .venv/.installed
 	$(BIN)/python tests/bench/many.py
+
+sensitivity: .venv/.installed
+	$(BIN)/python tests/bench/sensitivity.py
 
 variants: .venv/.installed
 	$(BIN)/python tests/bench/variants.py

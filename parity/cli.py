@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, str] = {
     "contract": "parity.commands.contract:contract",
     "convert": "parity.commands.convert:convert",
     "doctor": "parity.commands.doctor:doctor",
+    "envelope": "parity.commands.envelope:envelope",
     "explain": "parity.commands.explain:explain",
     "faults": "parity.commands.faults:faults",
     "init": "parity.commands.init:init",

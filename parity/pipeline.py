@@ -30,6 +30,7 @@ from parity.core.results import Prediction, Run, Subject, summarise
 from parity.core.tolerance import Tolerance
 from parity.diagnosis.causes import Explainer
 from parity.diagnosis.siblings import Sibling, with_siblings
+from parity.envelope.envelope import with_envelope
 from parity.formats.feeding import check_batch, fitting_batch
 from parity.judging import BY_DEFAULT, Judging, judge_with_prediction, open_backend
 from parity.suite.images import load_images
@@ -57,12 +58,14 @@ class RunOptions:
     tolerance_scale: multiplies every tolerance.
     explain: whether the causes of what fails are looked for.
     strict: whether a contract that nobody states is inconclusive.
+    envelope: whether it is computed what hardware may answer, where the evaluator answers.
     """
 
     artifacts: Path = Path(".parity")
     tolerance_scale: float = 1.0
     explain: bool = True
     strict: bool = False
+    envelope: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,15 +145,17 @@ def run(
     explain: bool = True,
     time_limit: float | None = None,
     strict: bool = False,
+    envelope: bool = False,
 ) -> Run:
     """Convert the models of a suite by their routes and compare every artefact; empty selections mean all.
 
     artifacts: where converted models are kept between runs. time_limit, strict: as `check` takes them.
+    envelope: compute what hardware may answer too.
     A conversion that fails is a subject with the verdict `error`; a suite that asks for what does not exist raises
     ParityError.
     """
     selection = Selection(tuple(models), tuple(routes), tuple(backends))
-    legs = run_legs(suite, selection, RunOptions(artifacts, tolerance_scale, explain, strict), progress)
+    legs = run_legs(suite, selection, RunOptions(artifacts, tolerance_scale, explain, strict, envelope), progress)
     with limited.time_limit(time_limit):
         limited.expect(_backends_of(suite, selection))
         subjects, thumbnails = _gather(legs)
@@ -286,7 +291,12 @@ def _run_model(
             yield Leg(converted, reference)
         else:
             judging = replace(judging_of(entry, route, options.tolerance_scale), strict=options.strict)
-            yield from judge_artifact(reference, converted, selection.backends, judging, options.explain, step)
+            legs = judge_artifact(reference, converted, selection.backends, judging, options.explain, step)
+            for leg in legs:
+                with_range = (
+                    with_envelope(leg.subject, leg.artifact, reference) if options.envelope else leg.subject
+                )
+                yield replace(leg, subject=with_range)
 
 
 def judging_of(entry: ModelEntry, route: str, tolerance_scale: float = 1.0) -> Judging:

@@ -33,6 +33,7 @@ TARGETS = (
     "test-kernels",
     "lint",
     "bench",
+    "sensitivity",
     "variants",
     "conformance",
     "conformance-native",
@@ -112,8 +113,8 @@ def test_the_schemas_are_shipped() -> None:
     (pattern,) = project["tool"]["setuptools"]["package-data"]["parity"]
 
     assert sorted(path.name.removesuffix(".schema.json") for path in (ROOT / "parity").glob(pattern)) == [
-        *("audit", "baseline", "bisection", "calibration", "cases", "doctor", "drift", "matrix", "record"),
-        *("results", "run-diff", "suite", "upgrade"),
+        *("audit", "baseline", "bisection", "calibration", "cases", "doctor", "drift", "envelope", "matrix"),
+        *("record", "results", "run-diff", "suite", "upgrade"),
     ]
 
 

@@ -64,8 +64,13 @@ class Recorded:
         check_one_output(self.file, self.specs)
         file = read_records(self.file)
         record = self._record_of(artifact, file.records)
+        predict = self.predict_by(record, file.environment.platform)
+        return lambda pixels: of_task(predict(pixels), self.specs)
+
+    def predict_by(self, record: Record, platform: str) -> Predict:
+        """Answer from one record; what was made from other pixels, or for other labels, is refused."""
         self._check_labels(record.predictions[0])
-        source = source_of(record, file.environment.platform)
+        source = source_of(record, platform)
         by_pixels = {prediction.pixels: prediction for prediction in record.predictions}
 
         def predict(pixels: np.ndarray) -> Prediction:
@@ -78,7 +83,7 @@ class Recorded:
                     f"{strange[0]} first (it has {recorded}{', ...' if len(by_pixels) > 3 else ''}); record again "
                     "from the same images, best as PNG files of the model's size"
                 )
-            return of_task(_prediction([by_pixels[digest] for digest in digests], source), self.specs)
+            return _prediction([by_pixels[digest] for digest in digests], source)
 
         return predict
 
@@ -117,7 +122,8 @@ class Recorded:
 
 def source_of(record: Record, platform: str) -> str:
     """Say who gave the answers, on which unit and system."""
-    return str(RecordedBy(record.backend, record.compute_unit, platform))
+    system = ", ".join(filter(None, (record.device, record.system or platform)))
+    return str(RecordedBy(record.backend, record.compute_unit, system))
 
 
 def check_one_output(file: Path, specs: Sequence[OutputSpec]) -> None:

@@ -45,6 +45,7 @@ STREAMED: dict[str, Any] = {
 @TIME_LIMIT
 @STRICT
 @NO_EXPLAIN
+@click.option("--envelope", is_flag=True, help="Say too what hardware may answer, where the evaluator answers.")
 @click.option("--images", type=click.Path(path_type=Path), help="Run on all images below this directory instead.")
 @click.option("--labels", type=click.Path(path_type=Path), help="What they show: CSV file,label or JSON.")
 @click.option("--batch", type=AT_ONCE, help="How many images go in at once.  [default: 32]")
@@ -61,6 +62,7 @@ def run(
     tolerance_scale: float,
     no_explain: bool,
     strict: bool,
+    envelope: bool,
     images: Path | None,
     reports: Reports,
     artifacts: Path,
@@ -73,6 +75,8 @@ def run(
     onnx-reference, which is slow, sees 64 of them, evenly spaced, unless --backend asks for it.
     """
     chosen_options = {name: value for name, value in streamed.items() if value is not None}
+    if images is not None and envelope:
+        raise click.UsageError("--envelope goes without --images: on a few images `parity envelope` has one")
     if images is not None:
         options = STREAMED | chosen_options | vars(selection)
         options |= {"tolerance_scale": tolerance_scale, "artifacts": artifacts, "strict": strict}
@@ -91,6 +95,7 @@ def run(
             tolerance_scale=tolerance_scale,
             explain=not no_explain,
             strict=strict,
+            envelope=envelope,
         )
     return report(judged, reports)
 

@@ -23,6 +23,7 @@ WRITTEN: Mapping[str, str] = {
     "parity-upgrade": "what `parity upgrade` wrote, which no command takes",
     "parity-bisection": "what `parity upgrade --bisect` wrote, which no command takes",
     "parity-audit": "what `parity audit` wrote, which no command takes",
+    "parity-envelope": "what `parity envelope` wrote, which no command takes",
     "parity-calibration": "what `parity calibrate` wrote, which no command takes",
 }
 # The first line of every file that `parity init` writes begins so: in TOML, Python and YAML it is a comment.

@@ -33,6 +33,7 @@ from parity.core.comparison import OutputCase as OutputCase
 from parity.core.comparison import Proportion as Proportion
 from parity.core.comparison import Verdict as Verdict
 from parity.core.distribution import Distribution
+from parity.core.envelope import Envelope
 from parity.core.errors import ParityError
 from parity.core.evidence import Attempt, Check
 from parity.core.file_kinds import results_beside, schema_of, tell_kind
@@ -97,6 +98,7 @@ class Subject:
     guilty_hop: the first hop of the route that does not agree, where one failed: `onnx -> neuralnetwork`, say.
     diagnoses: causes that were confirmed; where there is none, what else speaks for itself.
     hops: every hop of the route that was looked at, a line each, where it fails.
+    envelope: what hardware may answer, where `parity run --envelope` asked for it.
     checks, attempts: how `parity explain` knows: what it measured, step by step, and what it undid.
     explained_on: how many images causes were looked for on, where `cases` holds the worst only; 0: nobody looked.
     unexplained: why none could be looked for all the same.
@@ -144,6 +146,7 @@ class Subject:
     excused: Count = 0
     checks: tuple[Check, ...] = ()
     attempts: tuple[Attempt, ...] = ()
+    envelope: Envelope | None = None
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,27 @@ class Value:
     state: bool = False
 
 
+# Takes the values that a node reads, and returns one for each that it gives.
+NodeRun = Callable[..., tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Form:
+    """Hold what an operation of an ML Program is computed by, for those who compute it in another way.
+
+    function: the kernel; it takes Apple's parameters by name. fixed: those of them that are constants.
+    changing: the others, in the order of the node's inputs. prepare: as registry.Kernel has it.
+    make: makes the `run` of a node from a function of the changing parameters, and from what brings a result to its
+        declared type, as dtypes.settle does.
+    """
+
+    function: Callable[..., Any]
+    fixed: Mapping[str, Any]
+    changing: tuple[str, ...]
+    prepare: Callable[..., Callable[..., Any] | None] | None
+    make: Callable[[Callable[..., Any], Callable[..., Any]], NodeRun]
+
+
 @dataclass(frozen=True)
 class Node:
     """Hold one operation, ready to run.
@@ -44,21 +65,23 @@ class Node:
     padded: makes of the node one that puts such zeros around its input by itself.
     unrounded: the same as `run` without the rounding to fp16 at its end; None where nothing is rounded.
     gain: gives (factor, offset) of a node on one value: results are at most factor times the largest, plus offset.
+    form: what `run` is made of, where the file was opened for that (ModelFile.open_forms).
     """
 
     name: str
     type: str
     inputs: tuple[str, ...]
     outputs: tuple[Value, ...]
-    run: Callable[..., tuple[Any, ...]]
-    run_inplace: Callable[..., tuple[Any, ...]] | None = None
+    run: NodeRun
+    run_inplace: NodeRun | None = None
     owns_result: bool = True
     reads_numbers: bool = False
     skippable: bool = False
     zeros: tuple[int, ...] | None = None
     padded: Callable[[Node, tuple[int, ...]], Node] | None = None
-    unrounded: Callable[..., tuple[Any, ...]] | None = None
+    unrounded: NodeRun | None = None
     gain: Callable[[], tuple[float, float]] | None = None
+    form: Form | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from conversion.task import PROBABILITIES
 from parity.core.distribution import Distribution
+from parity.core.envelope import Band
 from parity.core.metric import metric_of
 from parity.core.results import Case, CaseVerdict, Run, Subject
 from parity.report.text import clipped, percent, probability, small, visible
@@ -20,7 +21,10 @@ _LABEL, _NAME = 80, 120
 
 @dataclass(frozen=True)
 class ClassView:
-    """Show one class of one image: what both say of it; answer: whether it is the top-1 of that side."""
+    """Show one class of one image: what both say of it; answer: whether it is the top-1 of that side.
+
+    low, high: what hardware may say; band_told: the same in words. None and empty where it is not known.
+    """
 
     label: str
     reference: float | None
@@ -29,6 +33,9 @@ class ClassView:
     candidate_told: str
     reference_answer: bool
     candidate_answer: bool
+    low: float | None
+    high: float | None
+    band_told: str
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,7 @@ def with_sample(ordered: Sequence[Case], most: int) -> list[Case]:
 
 def show_case(run: Run, s: Subject, case: Case) -> CaseView:
     """Make what reports show of one image."""
+    bands = _bands(s, case.image)
     names = {output.name: output.distance for output in s.outputs}
     entries = (f"{one.output}: {names.get(one.output, '')} {small(one.distance) or '–'}" for one in case.outputs)
     worst = visible("; ".join(entries))
@@ -121,11 +129,24 @@ def show_case(run: Run, s: Subject, case: Case) -> CaseView:
                 candidate_told=probability(pair.candidate),
                 reference_answer=pair.label == case.reference.label,
                 candidate_answer=pair.label == case.candidate.label,
+                low=bands[pair.label].low if pair.label in bands else None,
+                high=bands[pair.label].high if pair.label in bands else None,
+                band_told=told_band(bands.get(pair.label)),
             )
             for pair in case.top
         ),
         thumbnail=run.thumbnails.get(thumbnail_key(run.thumbnails, s.model, case.image), ""),
     )
+
+
+def _bands(s: Subject, image: str) -> Mapping[str, Band]:
+    cases = s.envelope.cases if s.envelope else ()
+    return {band.label: band for case in cases if case.image == image for band in case.bands}
+
+
+def told_band(band: Band | None) -> str:
+    """Write the range of a probability on hardware; nothing where there is none."""
+    return "" if band is None else f"{probability(band.low)} to {probability(band.high)}"
 
 
 def show_label(label: str) -> str:

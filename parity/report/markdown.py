@@ -137,6 +137,7 @@ def _lines(view: RunView) -> Iterator[str]:
         if s.accuracy:
             first, second = (side[1] for side in s.accuracy.sides)
             yield f"{data(s.title)}: right on {first} of the images before, {second} after; {s.accuracy.change}."
+    yield from (f"{data(s.title)}: {data(s.envelope)}" for s in view.subjects if s.envelope)
     yield from dict.fromkeys(
         f"{data(s.model)} by {data(s.way)}: {data(remark)}"
         for s in view.subjects

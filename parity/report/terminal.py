@@ -74,6 +74,7 @@ def _remarks(view: RunView, explain: bool) -> Iterator[str]:
     yield from (f"known issue: {s.known_reason} {s.known_link}".rstrip() for s in view.subjects if s.known)
     yield from (f"skipped {len(group.legs)} × {group.backend}: {group.reason}" for group in view.skipped)
     yield from view.recorded
+    yield from (f"{s.title}: {s.envelope}" for s in view.subjects if s.envelope)
     yield from (f"{s.title}: {line}" for s in view.subjects if s.accuracy for line in _accuracy(s.accuracy))
     if view.unreadable:
         yield view.unreadable

@@ -30,6 +30,7 @@ from parity.report.case_view import (
     show_case,
     with_sample,
 )
+from parity.report.envelope import told_envelope
 from parity.report.text import counted, percent, small, visible, visible_lines
 from parity.suite.thumbnails import SHOWN as CARDS
 
@@ -97,6 +98,7 @@ class SubjectView:
     sampled: bool
     pairs: tuple[Pair, ...]
     accuracy: AccuracyView | None
+    envelope: str
     agreement: str
     distance: str
 
@@ -252,6 +254,7 @@ def _subject(run: Run, s: Subject, number: int, of: int) -> SubjectView:
         sampled=len(ordered) > len(listed),
         pairs=pairs_of(ordered, s.tolerance),
         accuracy=show_accuracy(s.accuracy),
+        envelope=told_envelope(s.envelope),
         agreement="same answer" if s.outputs else "top-1",
         distance=visible(" / ".join(dict.fromkeys(distances_of(s)))),
     )

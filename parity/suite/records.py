@@ -94,6 +94,11 @@ class Record(_Table):
     artifact: RecordedArtifact
     backend: Annotated[str, Field(description="What ran it: a backend's name, or an app's.")] = ""
     compute_unit: Annotated[str, Field(description="CPU_ONLY, CPU_AND_GPU, CPU_AND_NE or ALL.")] = ""
+    device: Annotated[str, Field(description="The device that ran it, iPhone16,1 say.")] = ""
+    system: Annotated[str, Field(description="The device's operating system, with its version.")] = ""
+    unit: Annotated[
+        str, Field(description="What computed, as far as it is known: CPU, GPU, Neural Engine, or several of them.")
+    ] = ""
     predictions: Annotated[list[RecordedPrediction], Field(min_length=1), AfterValidator(_one_set_of_labels)]
 
 

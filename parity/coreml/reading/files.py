@@ -20,12 +20,15 @@ class ModelFile:
     """Hold a model's specification (Model_pb2.Model), where its weights are, and its name for messages.
 
     retyped: somebody changed the types that its operations declare, to see what other arithmetic gives.
+    open_forms: its operations are to be computed in other ways, so nodes keep their Form; constants stay in memory
+        as they are.
     """
 
     specification: Any
     weights_dir: Path | None
     name: str
     retyped: bool = False
+    open_forms: bool = False
 
 
 def open_model(model: Any) -> ModelFile:

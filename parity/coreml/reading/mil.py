@@ -34,12 +34,13 @@ def read_function(
     function_name: str | None,
     *,
     retyped: bool = False,
+    forms: bool = False,
 ) -> Graph:
     """Read one function of a model of type mlProgram.
 
     specification: the whole model (Model_pb2.Model).
     function_name: None stands for the model's default function. retyped: operations may declare other types than
-        they give, and are computed in these.
+        they give, and are computed in these. forms: nodes keep what their operations are computed by.
     """
     functions = specification.mlProgram.functions
     wanted = function_name or _default_name(specification)
@@ -51,7 +52,7 @@ def read_function(
             f"{path}: function `{wanted}` is written for the unknown opset `{function.opset}`; "
             f"the evaluator knows {', '.join(_OPSETS)}"
         )
-    reader = Reader(path, _OPSETS[function.opset], Weights(path, weights_dir), retyped)
+    reader = Reader(path, _OPSETS[function.opset], Weights(path, weights_dir), retyped, forms)
     types = _types(reader, function.inputs)
     inputs = _values(reader, function.inputs)
     graph = _read_block(reader, function.block_specializations[function.opset], inputs, {}, types)

@@ -12,7 +12,7 @@ import torch
 
 from parity.core.errors import CoreMLError
 from parity.coreml.dtypes import CARRIERS, carry, settle
-from parity.coreml.program import Node, Value
+from parity.coreml.program import Form, Node, NodeRun, Value
 from parity.coreml.reading.blobs import release
 from parity.coreml.reading.mil_arguments import as_tensor, converter
 from parity.coreml.reading.mil_types import check_result_types, type_name
@@ -26,7 +26,7 @@ from parity.coreml.shapes import fits, name_shapes
 class Reader:
     """Carry what reading one function needs: where errors are, the weights, the operations that lack a kernel.
 
-    retyped: declared types are not compared with those that operations give.
+    retyped: declared types are not compared with those that operations give. forms: nodes keep their Form.
     tensors: the constants that became tensors, by identity, as long as both live; several operations and
         blocks may want one.
     """
@@ -35,6 +35,7 @@ class Reader:
     opset: str
     weights: Weights
     retyped: bool = False
+    forms: bool = False
     missing: dict[str, list[str]] = field(default_factory=dict)
     tensors: dict[int, tuple[ref[Constant], ref[torch.Tensor]]] = field(default_factory=dict)
 
@@ -116,8 +117,10 @@ def bind(reader: Reader, declared: Declared, kernel: Kernel, scope: Scope, block
         _check_types(declared, kernel, arguments, fixed, scope.types)
     operands = tuple(n for r in running for n in r.names)
 
-    def runner(function: Callable[..., Any], *, exact: bool = kernel.exact) -> Callable[..., tuple[Any, ...]]:
-        return _runner(function, tuple(running), outputs, exact=exact)
+    def runner(
+        function: Callable[..., Any], settler: Callable[..., Any] = settle, *, exact: bool = kernel.exact
+    ) -> NodeRun:
+        return _runner(function, tuple(running), outputs, settler, exact=exact)
 
     def runners(function: Callable[..., Any]) -> dict[str, Any]:
         rounds = [v.dtype for v in outputs] == ["fp16"] and not (kernel.exact or kernel.view or blocks)
@@ -138,6 +141,9 @@ def bind(reader: Reader, declared: Declared, kernel: Kernel, scope: Scope, block
         zeros=getattr(prepared, "zeros", None),
         padded=(lambda node, zeros: replace(node, **runners(padded(zeros)))) if padded else None,
         gain=getattr(prepared, "gain", None),
+        form=Form(kernel.function, fixed, tuple(r.parameter for r in running), kernel.prepare, runner)
+        if reader.forms and not blocks
+        else None,
     )
     return replace(node, run=with_blocks(node.run, blocks, len(operands))) if blocks else node
 
@@ -182,13 +188,19 @@ class _Running:
 
 
 def _runner(
-    function: Callable[..., Any], running: tuple[_Running, ...], outputs: tuple[Value, ...], *, exact: bool
-) -> Callable[..., tuple[Any, ...]]:
+    function: Callable[..., Any],
+    running: tuple[_Running, ...],
+    outputs: tuple[Value, ...],
+    settler: Callable[..., Any],
+    *,
+    exact: bool,
+) -> NodeRun:
     """Make the function that a Node runs: name the arguments, convert the few that are no tensors, settle.
 
-    exact: a float result holds only numbers of the declared type already, so that it need not be rounded.
+    settler: brings a result to its declared type, as `settle` does. exact: a float result holds only numbers of the
+    declared type already, so that it need not be rounded.
     """
-    settlers = tuple(_settler(v.dtype, exact=exact) for v in outputs)
+    settlers = tuple(_settler(v.dtype, settler, exact=exact) for v in outputs)
     check = _shape_check(outputs)
 
     def run(*values: Any, **blocks: Any) -> tuple[Any, ...]:
@@ -208,8 +220,8 @@ def _runner(
         # classify answers a label, which is an int64 by its declaration and no tensor.
         return tuple(
             [
-                settler(value) if settler is not None and isinstance(value, torch.Tensor) else value
-                for value, settler in zip(results, settlers, strict=True)
+                bring(value) if bring is not None and isinstance(value, torch.Tensor) else value
+                for value, bring in zip(results, settlers, strict=True)
             ]
         )
 
@@ -234,15 +246,17 @@ def _shape_check(outputs: tuple[Value, ...]) -> Callable[[tuple[Any, ...]], None
     return check
 
 
-def _settler(dtype: str, *, exact: bool) -> Callable[[torch.Tensor], torch.Tensor] | None:
+def _settler(
+    dtype: str, settler: Callable[..., Any], *, exact: bool
+) -> Callable[[torch.Tensor], torch.Tensor] | None:
     """Make the function that brings a result to its declared type; None for what is no tensor."""
     if dtype not in CARRIERS:
         return None
     if not exact or dtype != "fp16":
-        return partial(settle, dtype=dtype)
+        return partial(settler, dtype=dtype)
     # Exact speaks of numbers, not of what carries them: a cast's bool or int32 is still to become a float.
     carrier = CARRIERS[dtype]
-    return lambda value: value if value.dtype is carrier else settle(value, dtype)
+    return lambda value: value if value.dtype is carrier else settler(value, dtype)
 
 
 def _misshapen(result: torch.Tensor, declared: Value) -> str:

@@ -50,7 +50,7 @@ class Engine:
     def predict(self, inputs: Inputs, state: State | None = None) -> dict[str, Any]:
         """Predict for one dictionary of inputs."""
         feeds = self.feeds(inputs, state)
-        with self._guarded(feeds) as known:
+        with self.guarded(feeds) as known:
             plan = self._plan(feeds) if known else self.plan
             values = plan.run(feeds)
         if not known and (plan := self._plan(feeds)) is not self.plan:
@@ -68,7 +68,7 @@ class Engine:
         return self.plan if self.states or self.by_content else self.compiled.plan(self.plan, feeds)
 
     @contextmanager
-    def _guarded(self, feeds: Mapping[str, Any]) -> Iterator[bool]:
+    def guarded(self, feeds: Mapping[str, Any]) -> Iterator[bool]:
         """Refuse values that are too large, inside; inputs of shapes that went well once go well again.
 
         Gives whether these did. What is guarded cannot be compiled: neither sees what the other does.
@@ -166,7 +166,9 @@ def _read(model: ModelFile, kind: str | None, description: Any, function_name: s
         from parity.coreml.reading.mil import read_function
 
         graph = read_function(
-            *(model.specification, model.name, model.weights_dir, function_name), retyped=model.retyped
+            *(model.specification, model.name, model.weights_dir, function_name),
+            retyped=model.retyped,
+            forms=model.open_forms,
         )
         arrays = {f.name: f.type.multiArrayType for f in description.input if f.type.HasField("multiArrayType")}
         inputs = (_bounded(v, arrays[v.name], model.name) if v.name in arrays else v for v in graph.inputs)

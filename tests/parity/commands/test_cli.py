@@ -27,7 +27,7 @@ TINY = ("--model", "tiny", "--route", "onnx-torchscript", "--backend", "onnxrunt
 COMMANDS = (
     *("run", "check", "contract", "convert", "predict", "ops", "doctor"),
     *("baseline", "record", "upgrade", "calibrate", "judge", "compare-runs", "merge", "explain", "audit", "faults"),
-    *("routes", "init", "clean"),
+    *("routes", "init", "clean", "envelope"),
 )
 NESTED = (("baseline", "record"), ("baseline", "check"))
 
