@@ -36,6 +36,7 @@ from parity.core.distribution import Distribution
 from parity.core.errors import ParityError
 from parity.core.evidence import Attempt, Check
 from parity.core.file_kinds import results_beside, schema_of, tell_kind
+from parity.core.gate import Gate, GateResult
 from parity.core.prediction import Prediction as Prediction
 from parity.core.schemas import counts_schema, written_schema
 from parity.core.unfinished import refuse_unfinished
@@ -105,6 +106,8 @@ class Subject:
     counts: how many images got which verdict, where `cases` holds the worst of them only; else empty.
     distribution: of |dp| over all images with a finite answer, where `cases` holds the worst only.
     accuracy: how often each of the two is right, where it is known what the images show.
+    gate: whether it keeps its accuracy, where the run asks; None also of a part of the images, and of what did not
+        run.
     remarks: what somebody who reads the verdict should know of how it came about, a line each.
     outputs: what was measured; empty for a classifier.
     compressed_alike: whether the cases compare with PyTorch's model with the file's own compressed weights.
@@ -144,6 +147,7 @@ class Subject:
     excused: Count = 0
     checks: tuple[Check, ...] = ()
     attempts: tuple[Attempt, ...] = ()
+    gate: GateResult | None = None
 
 
 @dataclass(frozen=True)
@@ -198,6 +202,7 @@ class Run:
     unreadable: the images that were skipped, where a run over a directory of them skips any.
     cases_file: the name of the file beside this one that has a line for every image, where `cases` has the worst.
     shard: which part of the images this is; None where it is all of them.
+    gate: how much accuracy may be lost, where somebody asks.
     """
 
     environment: Environment
@@ -208,11 +213,42 @@ class Run:
     unreadable: Unreadable | None = None
     cases_file: str = ""
     shard: Part | None = None
+    gate: Gate | None = None
     schema: Literal["parity-run/2", "parity-run/1"] = "parity-run/2"
     __pydantic_config__ = FINITE
 
     @property
     def exit_code(self) -> int:
+        """0 what was asked holds, 1 it does not, 3 nothing passed or nothing can be concluded.
+
+        Asked are parity and, with a gate, accuracy; which of the two decides, the gate says. Of a part of the
+        images parity is asked alone: the gate is for all of them.
+        """
+        decides = self.gate.decides if self.gate else "parity"
+        if decides == "parity" or (decides == "both" and self.shard):
+            return self.parity_code
+        codes = (self.gate_code,) if decides == "accuracy" else (self.gate_code, self.parity_code)
+        return next((code for code in (1, 3) if code in codes), 0)
+
+    @property
+    def gate_code(self) -> int:
+        """0 all that ran keep their accuracy, 1 one does not, 3 nothing can be concluded of one, or of all.
+
+        What is a known issue of parity has to keep its accuracy all the same, where it runs.
+        """
+        verdicts = {s.gate.verdict for s in self.subjects if s.gate}
+        broken = any(s.verdict == "error" and s.known_issue is None for s in self.subjects)
+        if broken or "fail" in verdicts or self._too_many_unreadable:
+            return 1
+        return 0 if verdicts == {"pass"} else 3
+
+    @property
+    def _too_many_unreadable(self) -> bool:
+        # Of images that are all unreadable nothing can be concluded, not even that parity does not hold.
+        return self.unreadable is not None and self.unreadable.allowed < self.unreadable.share < 1
+
+    @property
+    def parity_code(self) -> int:
         """0 parity holds, 1 it does not, 3 nothing passed or nothing can be concluded.
 
         A failure that is expected is no reason to fail, but it is no parity either.
@@ -220,8 +256,7 @@ class Run:
         unexpected = [s for s in self.subjects if s.known_issue is None]
         if self.stale_known_issues or any(s.verdict in ("fail", "error") for s in unexpected):
             return 1
-        # Of images that are all unreadable nothing can be concluded, not even that parity does not hold.
-        if self.unreadable and self.unreadable.allowed < self.unreadable.share < 1:
+        if self._too_many_unreadable:
             return 1
         if any(s.verdict == "inconclusive" for s in unexpected):
             return 3

@@ -30,6 +30,7 @@ from parity.report.case_view import (
     show_case,
     with_sample,
 )
+from parity.report.gate_view import GateView, parity_matters, show_gate
 from parity.report.text import counted, percent, small, visible, visible_lines
 from parity.suite.thumbnails import SHOWN as CARDS
 
@@ -54,6 +55,7 @@ class SubjectView:
     """Show one artefact on one backend.
 
     anchor: unique in a page. told: the verdict in words. matters: whether it keeps the run from holding.
+    gate: whether it keeps its accuracy, where that was asked.
     counts: over all images. worst: the cases to look at. rows: those to list, the worst first, then a sample.
     agreement, distance: what `top1` and `max_abs_diff` are called.
     unlisted: how many images are in no row. sampled: whether rows hold a sample too.
@@ -70,6 +72,7 @@ class SubjectView:
     verdict: Verdict
     told: str
     matters: bool
+    gate: GateView | None
     reason: str
     images: int
     top1: str
@@ -99,6 +102,11 @@ class SubjectView:
     accuracy: AccuracyView | None
     agreement: str
     distance: str
+
+    @property
+    def attention(self) -> bool:
+        """Say whether either question keeps the run from holding."""
+        return self.matters or (self.gate is not None and self.gate.matters)
 
     @property
     def title(self) -> str:
@@ -224,7 +232,8 @@ def _subject(run: Run, s: Subject, number: int, of: int) -> SubjectView:
         precision=visible(s.precision),
         verdict=s.verdict,
         told=f"{s.verdict} (known)" if s.known_issue else s.verdict,
-        matters=s.verdict in ("fail", "error", "inconclusive") and s.known_issue is None,
+        matters=parity_matters(run, s),
+        gate=show_gate(run, s),
         reason="\n".join(visible_lines(s.reason)),
         images=s.images,
         top1="" if s.top1_agreement is None else percent(s.top1_agreement),
@@ -251,7 +260,7 @@ def _subject(run: Run, s: Subject, number: int, of: int) -> SubjectView:
         unlisted=max(s.images, len(ordered)) - len(listed),
         sampled=len(ordered) > len(listed),
         pairs=pairs_of(ordered, s.tolerance),
-        accuracy=show_accuracy(s.accuracy),
+        accuracy=show_accuracy(s.accuracy, *([run.gate.confidence] if run.gate else [])),
         agreement="same answer" if s.outputs else "top-1",
         distance=visible(" / ".join(dict.fromkeys(distances_of(s)))),
     )
