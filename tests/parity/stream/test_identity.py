@@ -14,10 +14,10 @@ import pytest
 
 from conversion.provenance import code_hash
 from parity import ParityError
+from parity.core.gate import Gate
 from parity.core.results import to_json
 from parity.stream import running
 from parity.stream.cases_file import read_header
-from parity.core.gate import Gate
 from parity.stream.engines import stream
 from parity.stream.identity import kept_cases, tell_difference
 from parity.stream.job import Shard
