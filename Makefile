@@ -7,6 +7,8 @@
 #   make slow    run all tests, and write to tests/slow.txt those that take long, which `make test` leaves out
 #   make bench   the benchmark        make fuzz   2,000 damaged model files
 #   make many                 a trained network on up to 5,000 pictures, sound and with ten small faults
+#   make gate-simulation      10,000 runs at the margin of the gate on accuracy: false passes, false fails, power
+#   make labelled             a small trained network on 20,000 labelled pictures, with a gate and three faults
 #   make variants             the models of fixtures/ by every target and compression: size, |dp|, verdict
 #   make zoo                  networks of torchvision, timm and transformers by every route; hours, goes on where
 #                             it stopped; ONLY=timm/ for a part; writes docs/zoo.md
@@ -21,7 +23,7 @@ BIN := .venv/bin
 # Else each of a hundred processes compiles every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-all slow browser test-kernels lint bench many variants zoo conformance conformance-native fuzz attack faults venv clean
+.PHONY: run test test-all slow browser test-kernels lint bench many gate-simulation labelled variants zoo conformance conformance-native fuzz attack faults venv clean
 
 run: .venv/.installed
 	$(BIN)/parity run fixtures/parity.toml --json results.json
@@ -54,6 +56,12 @@ bench: .venv/.installed
 
 many: .venv/.installed
 	$(BIN)/python tests/bench/many.py
+
+gate-simulation: .venv/.installed
+	$(BIN)/python tests/bench/gate.py
+
+labelled: .venv/.installed
+	$(BIN)/python tests/bench/labelled.py
 
 variants: .venv/.installed
 	$(BIN)/python tests/bench/variants.py

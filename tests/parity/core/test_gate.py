@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from parity.core.accuracy import Accuracy, Calibration, Change, Correctness, Share
 from parity.core.compare import assert_parity, summary_line
 from parity.core.errors import ParityError
 from parity.core.gate import UNCHANGED, Decides, Gate, GateChange, GateResult, GateVerdict, tell_gate
 from parity.core.results import Environment, KnownIssue, Part, Run, Subject, Unreadable, Verdict, summarise
+from parity.core.results_soundness import check_run, gate_trouble
 
 GATE = Gate(0.002)
 RESULTS: dict[GateVerdict, GateResult] = {
-    "pass": GateResult("pass", 0.002, 0.95, "", 9_000, 0.0005, -0.0002, 0.0012),
-    "fail": GateResult("fail", 0.002, 0.95, "", 9_000, 0.01, 0.008, 0.0125),
-    "inconclusive": GateResult("inconclusive", 0.002, 0.95, "too few images", 9_000, 0.001, -0.001, 0.003, 20_000),
+    "pass": GateResult("pass", 0.002, 0.95, "", 10_000, 0.0005, -0.0002, 0.0012),
+    "fail": GateResult("fail", 0.002, 0.95, "", 10_000, 0.01, 0.008, 0.0125),
+    "inconclusive": GateResult("inconclusive", 0.002, 0.95, "too few images", 10_000, 0.001, -0.001, 0.003, 20_000),
 }
 
 
@@ -155,3 +161,41 @@ def test_what_is_wanted_goes_over_what_is_asked() -> None:
 def test_a_change_of_no_gate_is_refused(change: GateChange, option: str) -> None:
     with pytest.raises(ParityError, match=f"{option}: there is no gate on accuracy; give --accuracy-loss"):
         change.over(None)
+
+
+# Saved verdicts
+
+SIDE = Correctness(Share(1_000, 10_000, 0.1, 0.0, 1.0), Share(1_000, 10_000, 0.1, 0.0, 1.0), Calibration(None, ()))
+ACCURACY = Accuracy(10_000, SIDE, SIDE, Change(-0.0005, -0.1, 0.1, 12, 7, 0.5), ())
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, ""),
+        ({"loss": 0.001}, "gate.loss is 0.001 of 10000 images, and accuracy says 0.0005 of 10000"),
+        ({"images": 8_000}, "gate.loss is 0.0005 of 8000 images"),
+        ({"high": 0.0021}, "gate is pass, with a loss from -0.0002 to 0.0021 where 0.002 is allowed"),
+        ({"high": 0.0004}, "and the loss is 0.0005"),
+        ({"verdict": "fail"}, "gate is fail, with a loss from -0.0002 to 0.0012 where 0.002 is allowed"),
+        ({"loss": None}, "and how often the two are right is not there"),
+    ],
+)
+def test_a_saved_verdict_is_that_of_its_numbers(change: dict[str, Any], told: str) -> None:
+    found = list(gate_trouble(replace(RESULTS["pass"], **change), ACCURACY))
+
+    assert (told in found[0]) if told else found == []
+
+
+def test_a_saved_pass_without_labels_is_refused() -> None:
+    (told,) = gate_trouble(replace(RESULTS["pass"], loss=None), None)
+
+    assert told.endswith("how often the two are right is not there")
+    assert list(gate_trouble(GateResult("inconclusive", 0.002, 0.95, "no labels"), None)) == []
+
+
+def test_a_saved_run_asks_for_the_gate_that_its_verdicts_are_of() -> None:
+    unknown = replace(subject("skipped", None), gate=GateResult("inconclusive", 0.01, 0.95, "no labels"))
+
+    with pytest.raises(ParityError, match="a gate has the margin 0.01 at 0.95, and the run asks for another"):
+        check_run(Path("r.json"), run(unknown))
