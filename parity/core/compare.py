@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from decimal import ROUND_CEILING, Context
 
+from parity.core.exit_code import gate_code, parity_code
 from parity.core.gate import GATE_VERDICTS, tell_gate
 from parity.core.measuring import aligned, exact_numbers, measured_cases, outputs_of, reference_rows, varieties_of
 from parity.core.metric import metric_of
@@ -93,14 +94,14 @@ def conclusion(run: Run) -> str:
     if run.gate is None or run.shard:
         return parity
     failing = any(s.gate and s.gate.verdict == "fail" for s in run.subjects)
-    accuracy = "is kept" if run.gate_code == 0 else "is not kept" if failing else "is not shown to be kept"
+    accuracy = "is kept" if gate_code(run) == 0 else "is not kept" if failing else "is not shown to be kept"
     which = "" if run.gate.decides == "both" else f" ({run.gate.decides} decides)"
     return f"{parity}, accuracy {accuracy}{which}"
 
 
 def _parity(run: Run) -> str:
-    if run.parity_code != 3:
-        return "parity does not hold" if run.parity_code else "parity holds"
+    if parity_code(run) != 3:
+        return "parity does not hold" if parity_code(run) else "parity holds"
     unexpected = any(s.verdict == "inconclusive" and s.known_issue is None for s in run.subjects)
     if any(s.known_issue for s in run.subjects) and not unexpected:
         return "nothing can be concluded, because nothing passed"

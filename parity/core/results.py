@@ -35,6 +35,7 @@ from parity.core.comparison import Verdict as Verdict
 from parity.core.distribution import Distribution
 from parity.core.errors import ParityError
 from parity.core.evidence import Attempt, Check
+from parity.core.exit_code import exit_code
 from parity.core.file_kinds import results_beside, schema_of, tell_kind
 from parity.core.gate import Gate, GateResult
 from parity.core.prediction import Prediction as Prediction
@@ -219,48 +220,8 @@ class Run:
 
     @property
     def exit_code(self) -> int:
-        """0 what was asked holds, 1 it does not, 3 nothing passed or nothing can be concluded.
-
-        Asked are parity and, with a gate, accuracy; which of the two decides, the gate says. Of a part of the
-        images parity is asked alone: the gate is for all of them.
-        """
-        decides = self.gate.decides if self.gate else "parity"
-        if decides == "parity" or (decides == "both" and self.shard):
-            return self.parity_code
-        codes = (self.gate_code,) if decides == "accuracy" else (self.gate_code, self.parity_code)
-        return next((code for code in (1, 3) if code in codes), 0)
-
-    @property
-    def gate_code(self) -> int:
-        """0 all that ran keep their accuracy, 1 one does not, 3 nothing can be concluded of one, or of all.
-
-        What is a known issue of parity has to keep its accuracy all the same, where it runs.
-        """
-        verdicts = {s.gate.verdict for s in self.subjects if s.gate}
-        broken = any(s.verdict == "error" and s.known_issue is None for s in self.subjects)
-        if broken or "fail" in verdicts or self._too_many_unreadable:
-            return 1
-        return 0 if verdicts == {"pass"} else 3
-
-    @property
-    def _too_many_unreadable(self) -> bool:
-        # Of images that are all unreadable nothing can be concluded, not even that parity does not hold.
-        return self.unreadable is not None and self.unreadable.allowed < self.unreadable.share < 1
-
-    @property
-    def parity_code(self) -> int:
-        """0 parity holds, 1 it does not, 3 nothing passed or nothing can be concluded.
-
-        A failure that is expected is no reason to fail, but it is no parity either.
-        """
-        unexpected = [s for s in self.subjects if s.known_issue is None]
-        if self.stale_known_issues or any(s.verdict in ("fail", "error") for s in unexpected):
-            return 1
-        if self._too_many_unreadable:
-            return 1
-        if any(s.verdict == "inconclusive" for s in unexpected):
-            return 3
-        return 0 if any(s.verdict == "pass" for s in self.subjects) else 3
+        """0 what was asked holds, 1 it does not, 3 nothing passed or nothing can be concluded."""
+        return exit_code(self)
 
 
 def summarise(subjects: tuple[Subject, ...]) -> dict[str, int]:

@@ -55,7 +55,6 @@ class SubjectView:
     """Show one artefact on one backend.
 
     anchor: unique in a page. told: the verdict in words. matters: whether it keeps the run from holding.
-    gate: whether it keeps its accuracy, where that was asked.
     counts: over all images. worst: the cases to look at. rows: those to list, the worst first, then a sample.
     agreement, distance: what `top1` and `max_abs_diff` are called.
     unlisted: how many images are in no row. sampled: whether rows hold a sample too.
