@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -61,8 +60,11 @@ def lay_out(directory: Path, count: int, trained_on: int, epochs: int) -> Path:
     return suite
 
 
-def measured(suite: Path, route: str) -> tuple[Subject, float, float]:
-    """Run one route in a process of its own: what came of it, its seconds, and its memory in MiB at most."""
+def measured(suite: Path, route: str) -> tuple[Subject, float, float, float]:
+    """Run one route in a process of its own: what came of it, and what it took.
+
+    That is seconds, seconds of the processor, and MiB at most.
+    """
     results = suite.with_name(f"{route}.json")
     command = [sys.executable, "-m", "parity", "run", str(suite), "--route", route, "--backend", "coreml-evaluator"]
     command += ["--images", str(suite.with_name("pictures")), "--workers", "0", "--no-explain", "--fresh"]
@@ -73,10 +75,11 @@ def measured(suite: Path, route: str) -> tuple[Subject, float, float]:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"}) as process:
         _, _, usage = os.wait4(process.pid, 0)
     unit = 2**20 if sys.platform == "darwin" else 2**10
-    return read_run(results).subjects[0], time.perf_counter() - start, usage.ru_maxrss / unit
+    seconds = time.perf_counter() - start
+    return read_run(results).subjects[0], seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / unit
 
 
-def told(route: str, subject: Subject, seconds: float, memory: float) -> str:
+def told(route: str, subject: Subject, seconds: float, processor: float, memory: float) -> str:
     """Write the line of a route."""
     gate, accuracy = subject.gate, subject.accuracy
     assert gate is not None
@@ -93,7 +96,7 @@ def told(route: str, subject: Subject, seconds: float, memory: float) -> str:
     return (
         f"{route:8} {subject.verdict:12} {subject.max_abs_diff or 0:8.4f} {gate.verdict:12} {100 * gate.loss:7.3f} "
         f"{100 * gate.low:7.3f} {100 * gate.high:7.3f} {100 * crossing / accuracy.images:8.3f} {seconds:7.0f} "
-        f"{memory:6.0f}  {lost}"
+        f"{processor:9.0f} {memory:6.0f}  {lost}"
     )
 
 
@@ -109,12 +112,10 @@ def main() -> None:
     print("loss and its bounds are in points of accuracy, `crosses` is the share of images in %")
     print(
         f"{'route':8} {'parity':12} {'max |dp|':>8} {'gate':12} {'loss':>7} {'low':>7} {'high':>7} {'crosses':>8} "
-        f"{'seconds':>7} {'MiB':>6}  class that loses most"
+        f"{'seconds':>7} {'processor':>9} {'MiB':>6}  class that loses most"
     )
     for route in ROUTES:
         print(told(route, *measured(suite, route)), flush=True)
-    own = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-    print(f"processor time of all runs: {own:.0f} s")
 
 
 if __name__ == "__main__":
