@@ -10,6 +10,8 @@
 #                folding, naive definitions and itself in float64; some twenty minutes on two cores
 #   make many                 a trained network on up to 5,000 pictures, sound and with ten small faults
 #   make sensitivity          architectures trained on the digits: how far hardware's arithmetic may move each
+#   make gate-simulation      10,000 runs at the margin of the gate on accuracy: false passes, false fails, power
+#   make labelled             a small trained network on 20,000 labelled pictures, with a gate and three faults
 #   make variants             the models of fixtures/ by every target and compression: size, |dp|, verdict
 #   make zoo                  networks of torchvision, timm and transformers by every route; hours, goes on where
 #                             it stopped; ONLY=timm/ for a part; writes docs/zoo.md
@@ -25,7 +27,7 @@ BIN := .venv/bin
 # Else each of a hundred processes compiles every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-all slow browser test-kernels lint bench many sensitivity variants zoo conformance conformance-native cross-check fuzz attack faults venv clean
+.PHONY: run test test-all slow browser test-kernels lint bench many gate-simulation labelled sensitivity variants zoo conformance conformance-native cross-check fuzz attack faults venv clean
 
 run: .venv/.installed
 	$(BIN)/parity run fixtures/parity.toml --json results.json
@@ -61,6 +63,12 @@ many: .venv/.installed
 
 sensitivity: .venv/.installed
 	$(BIN)/python tests/bench/sensitivity.py
+
+gate-simulation: .venv/.installed
+	$(BIN)/python tests/bench/gate.py
+
+labelled: .venv/.installed
+	$(BIN)/python tests/bench/labelled.py
 
 variants: .venv/.installed
 	$(BIN)/python tests/bench/variants.py

@@ -26,6 +26,7 @@ from parity.backends.bound import bind
 from parity.backends.reference import Reference, make_reference
 from parity.contract.settle import settled
 from parity.core.environment import environment
+from parity.core.gate import UNCHANGED, GateChange
 from parity.core.results import Prediction, Run, Subject, summarise
 from parity.core.tolerance import Tolerance
 from parity.diagnosis.causes import Explainer
@@ -33,6 +34,7 @@ from parity.diagnosis.siblings import Sibling, with_siblings
 from parity.envelope.envelope import with_envelope
 from parity.formats.feeding import check_batch, fitting_batch
 from parity.judging import BY_DEFAULT, Judging, judge_with_prediction, open_backend
+from parity.metrics.classification.gate import gated
 from parity.suite.images import load_images
 from parity.suite.known_issues import mark_known_issues
 from parity.suite.models import load_model
@@ -146,21 +148,25 @@ def run(
     time_limit: float | None = None,
     strict: bool = False,
     envelope: bool = False,
+    gate: GateChange = UNCHANGED,
 ) -> Run:
     """Convert the models of a suite by their routes and compare every artefact; empty selections mean all.
 
     artifacts: where converted models are kept between runs. time_limit, strict: as `check` takes them.
     envelope: compute what hardware may answer too.
+    gate: what of the suite's gate on accuracy is to be otherwise. What a suite's own images show nobody says, so
+    that nothing can be concluded of accuracy; parity.stream runs on images that are labelled.
     A conversion that fails is a subject with the verdict `error`; a suite that asks for what does not exist raises
     ParityError.
     """
     selection = Selection(tuple(models), tuple(routes), tuple(backends))
+    asked = gate.over(suite.gate)
     legs = run_legs(suite, selection, RunOptions(artifacts, tolerance_scale, explain, strict, envelope), progress)
     with limited.time_limit(time_limit):
         limited.expect(_backends_of(suite, selection))
         subjects, thumbnails = _gather(legs)
     marked, stale = mark_known_issues(subjects, suite.known_issues, partial=selection.is_partial)
-    return Run(environment(), marked, stale, summarise(marked), thumbnails)
+    return gated(Run(environment(), marked, stale, summarise(marked), thumbnails), asked)
 
 
 def _backends_of(suite: Suite, selection: Selection) -> list[str]:

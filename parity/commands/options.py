@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from parity.core.gate import Decides
     from parity.pipeline import Progress
     from parity.suite.suite import Selection, Suite
 
@@ -113,6 +114,42 @@ class Finite(click.FloatRange):
         if not isfinite(number):
             self.fail(f"{value} is in no range; give a number in the range {self._describe_range()}.")
         return super().convert(value, param, ctx)
+
+
+def gate_options(command: _Command) -> _Command:
+    """Give a command the gate on accuracy; it gets what is wanted of it as one `gate`."""
+    from parity.core.gate import DECIDES
+
+    @click.option(
+        "--accuracy-loss", type=Finite(0, 1, True, True), help="Share of right answers that may be lost: a gate."
+    )
+    @click.option(
+        "--confidence",
+        type=Finite(0.5, 1, True, True),
+        help="With which the loss is to be smaller, one-sided.  [default: the suite's, else 0.95]",
+    )
+    @click.option(
+        "--threshold", type=Finite(0, 1, True, True), help="Probability from which on the app takes an answer."
+    )
+    @click.option(
+        "--gate",
+        "decides",
+        type=click.Choice(DECIDES),
+        help="Which question decides the exit code.  [default: both]",
+    )
+    @wraps(command)
+    def with_gate(
+        accuracy_loss: float | None,
+        confidence: float | None,
+        threshold: float | None,
+        decides: Decides | None,
+        **options: Any,
+    ) -> Any:
+        from parity.core.gate import GateChange
+
+        return command(gate=GateChange(accuracy_loss, confidence, threshold, decides), **options)
+
+    return with_gate  # type: ignore[return-value]
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from parity.commands.options import (
     SUITE,
     TIME_LIMIT,
     Finite,
+    gate_options,
     open_suite,
     selection_options,
 )
@@ -23,6 +24,7 @@ from parity.commands.outputs import begin_work
 from parity.commands.reporting import Reports, report, report_options
 
 if TYPE_CHECKING:
+    from parity.core.gate import GateChange
     from parity.suite.suite import Selection
 
 MAX_UNREADABLE = Finite(0, 1)
@@ -54,6 +56,7 @@ STREAMED: dict[str, Any] = {
 @click.option("--max-unreadable", type=MAX_UNREADABLE, help="Fail above this share.  [default: 0.01]")
 @click.option("--engine", type=click.Choice(["local", "ray"]), help="Where to run: here, or on a cluster.")
 @click.option("--fresh", is_flag=True, default=None, help="Start anew instead of going on with a run that stopped.")
+@gate_options
 @report_options
 @ARTIFACTS
 def run(
@@ -64,6 +67,7 @@ def run(
     strict: bool,
     envelope: bool,
     images: Path | None,
+    gate: GateChange,
     reports: Reports,
     artifacts: Path,
     **streamed: Any,
@@ -73,13 +77,15 @@ def run(
     With --images, on a directory of any number of images: its cases go to a file beside --json as they come, and a
     run that was stopped goes on where it was. Why legs fail is looked for at the end, on a few of the images.
     onnx-reference, which is slow, sees 64 of them, evenly spaced, unless --backend asks for it.
+
+    A gate on accuracy, of the suite file or by --accuracy-loss, needs images that are labelled.
     """
     chosen_options = {name: value for name, value in streamed.items() if value is not None}
     if images is not None and envelope:
         raise click.UsageError("--envelope goes without --images: on a few images `parity envelope` has one")
     if images is not None:
         options = STREAMED | chosen_options | vars(selection)
-        options |= {"tolerance_scale": tolerance_scale, "artifacts": artifacts, "strict": strict}
+        options |= {"tolerance_scale": tolerance_scale, "artifacts": artifacts, "strict": strict, "gate": gate}
         return _run_streamed(suite, images, reports, options, not no_explain)
     if chosen_options:
         raise click.UsageError(f"--{next(iter(chosen_options)).replace('_', '-')} goes with --images")
@@ -96,6 +102,7 @@ def run(
             explain=not no_explain,
             strict=strict,
             envelope=envelope,
+            gate=gate,
         )
     return report(judged, reports)
 

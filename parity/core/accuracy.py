@@ -81,10 +81,55 @@ class ClassAccuracy:
 
 
 @dataclass(frozen=True)
+class ClassLoss:
+    """Say how much less often the candidate is right on the images of one class.
+
+    loss: the share of right answers that it loses against the reference. low, high: its bounds; all bounds of one
+        side, of every class of the run, hold together with the confidence that is asked for (Bonferroni's).
+    only_reference, only_candidate: how many images only one of them gets right.
+    """
+
+    label: str
+    images: int
+    only_reference: int
+    only_candidate: int
+    loss: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Say which answers of a model an app takes: those at its threshold or above.
+
+    right: the share of right ones among them; None where it takes none.
+    """
+
+    taken: Share
+    right: Share | None
+
+
+@dataclass(frozen=True)
+class Selective:
+    """Say what an app does that takes an answer only where its probability is at least the threshold.
+
+    risen, fallen: the images whose answer it takes of the candidate alone, and of the reference alone.
+    """
+
+    threshold: float
+    reference: Taken
+    candidate: Taken
+    risen: Share
+    fallen: Share
+
+
+@dataclass(frozen=True)
 class Accuracy:
     """Say how often reference and candidate are right on the images of which it is known what they show.
 
     worst_classes: those that the candidate gets right least often, the worst first.
+    commonest: how many images show the label that most of them do.
+    losing_classes: those that lose most, the largest loss first. selective: None where there is no threshold.
     """
 
     images: int
@@ -92,3 +137,6 @@ class Accuracy:
     candidate: Correctness
     change: Change
     worst_classes: tuple[ClassAccuracy, ...]
+    commonest: int = 0
+    losing_classes: tuple[ClassLoss, ...] = ()
+    selective: Selective | None = None

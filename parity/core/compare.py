@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from decimal import ROUND_CEILING, Context
 
+from parity.core.exit_code import gate_code, parity_code
+from parity.core.gate import GATE_VERDICTS, tell_gate
 from parity.core.measuring import aligned, exact_numbers, measured_cases, outputs_of, reference_rows, varieties_of
 from parity.core.metric import metric_of
 from parity.core.results import (
@@ -87,8 +90,18 @@ def with_exact_sums(
 
 def conclusion(run: Run) -> str:
     """Say in a few words what a run's exit code means; every report says it in these."""
-    if run.exit_code != 3:
-        return "parity does not hold" if run.exit_code else "parity holds"
+    parity = _parity(run)
+    if run.gate is None or run.shard:
+        return parity
+    failing = any(s.gate and s.gate.verdict == "fail" for s in run.subjects)
+    accuracy = "is kept" if gate_code(run) == 0 else "is not kept" if failing else "is not shown to be kept"
+    which = "" if run.gate.decides == "both" else f" ({run.gate.decides} decides)"
+    return f"{parity}, accuracy {accuracy}{which}"
+
+
+def _parity(run: Run) -> str:
+    if parity_code(run) != 3:
+        return "parity does not hold" if parity_code(run) else "parity holds"
     unexpected = any(s.verdict == "inconclusive" and s.known_issue is None for s in run.subjects)
     if any(s.known_issue for s in run.subjects) and not unexpected:
         return "nothing can be concluded, because nothing passed"
@@ -101,7 +114,9 @@ def summary_line(run: Run) -> str:
     listed = ", ".join(f"{count} {v}" for v in VERDICTS if (count := run.summary.get(v, 0)))
     known = sum(s.known_issue is not None for s in run.subjects)
     counts = f"{listed} ({known} known)" if known else listed
-    return f"{conclusion(run)}{where}: {counts or 'nothing was run'}"
+    gates = Counter(s.gate.verdict for s in run.subjects if s.gate)
+    gate = ", ".join(f"{gates[verdict]} {verdict}" for verdict in GATE_VERDICTS if gates[verdict])
+    return f"{conclusion(run)}{where}: {counts or 'nothing was run'}{f'; gate: {gate}' if gate else ''}"
 
 
 def assert_parity(found: Run | Comparison) -> None:
@@ -117,11 +132,18 @@ def assert_parity(found: Run | Comparison) -> None:
     if found.exit_code == 0:
         return
     bad = [s for s in found.subjects if s.verdict not in ("pass", "skipped") and s.known_issue is None]
-    parts = [*(explain_failure(s) for s in bad), *found.stale_known_issues]
+    parts = [*(explain_failure(s) for s in bad), *found.stale_known_issues, *map(_gate, found.subjects)]
+    parts = [part for part in parts if part]
     if not parts and any(s.known_issue for s in found.subjects):
         parts = [summary_line(found)]
     skipped = [f"skipped: {s.backend}: {s.reason}" for s in found.subjects]
     raise AssertionError("\n\n".join(parts or ["nothing was compared", *skipped]))
+
+
+def _gate(s: Subject) -> str:
+    if s.gate is None or s.gate.verdict == "pass":
+        return ""
+    return f"{s.model} by {way(s)} on {s.backend}: accuracy: {s.gate.verdict}: {tell_gate(s.gate)}"
 
 
 def explain_failure(subject: Subject, case: Case | None = None) -> str:

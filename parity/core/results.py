@@ -36,7 +36,9 @@ from parity.core.distribution import Distribution
 from parity.core.envelope import Envelope
 from parity.core.errors import ParityError
 from parity.core.evidence import Attempt, Check
+from parity.core.exit_code import exit_code
 from parity.core.file_kinds import results_beside, schema_of, tell_kind
+from parity.core.gate import Gate, GateResult
 from parity.core.prediction import Prediction as Prediction
 from parity.core.schemas import counts_schema, written_schema
 from parity.core.unfinished import refuse_unfinished
@@ -107,6 +109,8 @@ class Subject:
     counts: how many images got which verdict, where `cases` holds the worst of them only; else empty.
     distribution: of |dp| over all images with a finite answer, where `cases` holds the worst only.
     accuracy: how often each of the two is right, where it is known what the images show.
+    gate: whether it keeps its accuracy, where the run asks; None also of a part of the images, and of what did not
+        run.
     remarks: what somebody who reads the verdict should know of how it came about, a line each.
     outputs: what was measured; empty for a classifier.
     compressed_alike: whether the cases compare with PyTorch's model with the file's own compressed weights.
@@ -147,6 +151,7 @@ class Subject:
     checks: tuple[Check, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     envelope: Envelope | None = None
+    gate: GateResult | None = None
 
 
 @dataclass(frozen=True)
@@ -201,6 +206,7 @@ class Run:
     unreadable: the images that were skipped, where a run over a directory of them skips any.
     cases_file: the name of the file beside this one that has a line for every image, where `cases` has the worst.
     shard: which part of the images this is; None where it is all of them.
+    gate: how much accuracy may be lost, where somebody asks.
     """
 
     environment: Environment
@@ -211,24 +217,14 @@ class Run:
     unreadable: Unreadable | None = None
     cases_file: str = ""
     shard: Part | None = None
+    gate: Gate | None = None
     schema: Literal["parity-run/2", "parity-run/1"] = "parity-run/2"
     __pydantic_config__ = FINITE
 
     @property
     def exit_code(self) -> int:
-        """0 parity holds, 1 it does not, 3 nothing passed or nothing can be concluded.
-
-        A failure that is expected is no reason to fail, but it is no parity either.
-        """
-        unexpected = [s for s in self.subjects if s.known_issue is None]
-        if self.stale_known_issues or any(s.verdict in ("fail", "error") for s in unexpected):
-            return 1
-        # Of images that are all unreadable nothing can be concluded, not even that parity does not hold.
-        if self.unreadable and self.unreadable.allowed < self.unreadable.share < 1:
-            return 1
-        if any(s.verdict == "inconclusive" for s in unexpected):
-            return 3
-        return 0 if any(s.verdict == "pass" for s in self.subjects) else 3
+        """0 what was asked holds, 1 it does not, 3 nothing passed or nothing can be concluded."""
+        return exit_code(self)
 
 
 def summarise(subjects: tuple[Subject, ...]) -> dict[str, int]:

@@ -15,6 +15,7 @@ from conversion.task import PROBABILITIES
 from parity.core.accuracy import Accuracy, Share
 from parity.core.compare import way
 from parity.core.errors import ParityError
+from parity.core.gate import Gate, GateResult
 from parity.core.metric import metric_of
 from parity.core.noise import SAVED_ROUNDING
 from parity.core.results import FAILING_CASES, Case, CaseVerdict, Run, Subject, summarise
@@ -78,6 +79,10 @@ def possible(case: Case, tolerance: float) -> str:
 
 
 def _run(run: Run) -> Iterator[str]:
+    for s in run.subjects:
+        if s.gate and (run.gate is None or (s.gate.margin, s.gate.confidence) != _asked(run.gate)):
+            yield f"a gate has the margin {s.gate.margin:g} at {s.gate.confidence:g}, and the run asks for another"
+            return
     counted = {verdict: count for verdict, count in run.summary.items() if count}
     expected = {verdict: count for verdict, count in summarise(run.subjects).items() if count}
     if run.summary and counted != expected:
@@ -117,6 +122,8 @@ def _subject(s: Subject) -> Iterator[str]:
         yield f"required_tolerance is {s.required_tolerance:g}, and max_abs_diff is {s.max_abs_diff}"
     if s.accuracy:
         yield from _accuracy(s.accuracy, s.images)
+    if s.gate:
+        yield from gate_trouble(s.gate, s.accuracy)
 
 
 def _listed(s: Subject) -> Iterator[str]:
@@ -176,6 +183,27 @@ def _accuracy(accuracy: Accuracy, images: int) -> Iterator[str]:
                 yield f"{claim}, and accuracy.images is {accuracy.images}"
             elif share.total and not isclose(share.share, share.count / share.total, abs_tol=SAVED_ROUNDING):
                 yield claim
+
+
+def _asked(gate: Gate) -> tuple[float, float]:
+    return gate.accuracy_loss, gate.confidence
+
+
+def gate_trouble(gate: GateResult, accuracy: Accuracy | None) -> Iterator[str]:
+    """Say why a gate's verdict cannot be that of its numbers."""
+    told = f"gate is {gate.verdict}, with a loss from {gate.low} to {gate.high} where {gate.margin:g} is allowed"
+    if accuracy is None or gate.loss is None or gate.low is None or gate.high is None:
+        if gate.verdict != "inconclusive" or accuracy:
+            yield f"{told}, and how often the two are right is not there"
+        return
+    lost = (accuracy.change.only_reference - accuracy.change.only_candidate) / accuracy.images
+    if gate.images != accuracy.images or not isclose(gate.loss, lost, abs_tol=SAVED_ROUNDING):
+        yield f"gate.loss is {gate.loss:g} of {gate.images} images, and accuracy says {lost:g} of {accuracy.images}"
+    if not gate.low <= gate.loss <= gate.high:
+        yield f"{told}, and the loss is {gate.loss:g}"
+    below, above = gate.high < gate.margin, gate.low > gate.margin
+    if (gate.verdict == "pass" and not below) or (gate.verdict == "fail" and not above):
+        yield told
 
 
 def _counts(counts: Mapping[str, int] | Mapping[CaseVerdict, int]) -> str:

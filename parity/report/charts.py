@@ -6,7 +6,7 @@ Colours and lines are classes of the page's style sheet; all text in them is esc
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import accumulate
@@ -16,12 +16,12 @@ from parity.report.case_view import Pair
 from parity.report.text import compact, counted
 
 _WIDTH, _HEIGHT = 360, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 22, 40
-_SIDE = 320  # of the scatter, which is a square
+LEFT, RIGHT, TOP, BOTTOM = 46, 14, 22, 40
+SIDE = 320  # of the scatter, which is a square
 
 
 @dataclass(frozen=True)
-class _Frame:
+class Frame:
     """Name a kind of chart, with its title and its size in pixels."""
 
     kind: str
@@ -30,8 +30,8 @@ class _Frame:
     height: int
 
 
-_DISTRIBUTION = _Frame("distribution", "How far apart the answers are", _WIDTH, _HEIGHT)
-_SCATTER = _Frame("scatter", "Candidate against PyTorch", _SIDE, _SIDE)
+_DISTRIBUTION = Frame("distribution", "How far apart the answers are", _WIDTH, _HEIGHT)
+_SCATTER = Frame("scatter", "Candidate against PyTorch", SIDE, SIDE)
 
 
 def distribution_chart(
@@ -45,22 +45,22 @@ def distribution_chart(
     if not distribution.total:
         return ""
     first, last = _decades(distribution, tolerance)
-    right, foot = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
+    right, foot = _WIDTH - RIGHT, _HEIGHT - BOTTOM
     most = max(distribution.counts)
     # One image of 50,000 has to be seen: it gets a height, whatever the others have.
     top = math.log10(1 + most)
 
     def across(value: float) -> float:
         share = (math.log10(value) - first) / (last - first)
-        return _LEFT + share * (right - _LEFT)
+        return LEFT + share * (right - LEFT)
 
     def up(count: int) -> float:
-        return foot - (foot - _TOP) * math.log10(1 + count) / top
+        return foot - (foot - TOP) * math.log10(1 + count) / top
 
     parts: list[str] = []
     for count in _count_ticks(most):
-        parts.append(f'<path class="grid" d="M{_LEFT} {up(count):.1f}H{right}"/>')
-        parts.append(_tick(_LEFT - 6, up(count) + 4, f"{count:,}", "end"))
+        parts.append(f'<path class="grid" d="M{LEFT} {up(count):.1f}H{right}"/>')
+        parts.append(_tick(LEFT - 6, up(count) + 4, f"{count:,}", "end"))
     step = 1 if last - first <= 6 else 2
     for decade in range(last, first - 1, -step):
         x = across(10.0**decade)
@@ -75,50 +75,38 @@ def distribution_chart(
         parts.append(f'<rect class="{style}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{foot - y:.1f}"/>')
         if apart:  # a mark on top, so that it is not the colour alone that tells
             parts.append(f'<path class="mark" d="M{x + width / 2 - 3:.1f} {y - 9:.1f}l6 6m0-6l-6 6"/>')
-    parts.append(f'<path class="axis" d="M{_LEFT} {foot}H{right}"/>')
+    parts.append(f'<path class="axis" d="M{LEFT} {foot}H{right}"/>')
     if tolerance is not None:
         x = across(tolerance)
         side, shift = ("end", -5) if x > _WIDTH / 2 else ("start", 5)
-        parts.append(f'<path class="limit" d="M{x:.1f} {_TOP - 8}V{foot}"/>')
+        parts.append(f'<path class="limit" d="M{x:.1f} {TOP - 8}V{foot}"/>')
         parts.append(
-            f'<text class="limit-label" x="{x + shift:.1f}" y="{_TOP - 8}" text-anchor="{side}">'
+            f'<text class="limit-label" x="{x + shift:.1f}" y="{TOP - 8}" text-anchor="{side}">'
             f"allowed {compact(tolerance)}</text>"
         )
-    parts.append(_axis_titles(escape(f"largest {distance} of an image"), "images", right, foot))
-    return _svg(_DISTRIBUTION, anchor, _in_words(distribution, tolerance, without), parts)
+    parts.append(axis_titles(escape(f"largest {distance} of an image"), "images", right, foot))
+    return svg(_DISTRIBUTION, anchor, _in_words(distribution, tolerance, without), parts)
 
 
 def scatter_chart(pairs: Sequence[Pair], tolerance: float | None, anchor: str) -> str:
     """Draw what the candidate says against what the reference says; on the diagonal they agree."""
     if not pairs:
         return ""
-    right, foot = _SIDE - _RIGHT, _SIDE - _BOTTOM
-
-    def across(value: float) -> float:
-        return _LEFT + min(max(value, 0.0), 1.0) * (right - _LEFT)
-
-    def up(value: float) -> float:
-        return foot - min(max(value, 0.0), 1.0) * (foot - _TOP)
-
-    parts = []
-    for step in range(5):
-        share = step / 4
-        parts.append(f'<path class="grid" d="M{_LEFT} {up(share):.1f}H{right}M{across(share):.1f} {_TOP}V{foot}"/>')
-        parts.append(_tick(_LEFT - 6, up(share) + 4, f"{share:g}", "end"))
-        parts.append(_tick(across(share), foot + 17, f"{share:g}"))
+    right, foot = SIDE - RIGHT, SIDE - BOTTOM
+    across, up, parts = square()
     if tolerance is not None:
         t = tolerance
         corners = [(0, t), (1 - t, 1), (1, 1), (1, 1 - t), (t, 0), (0, 0)]
         listed = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in corners)
         parts.append(f'<polygon class="band" points="{listed}"/>')
-    parts.append(f'<path class="diagonal" d="M{_LEFT} {foot}L{right} {_TOP}"/>')
+    parts.append(f'<path class="diagonal" d="M{LEFT} {foot}L{right} {TOP}"/>')
     near, apart = (
         {(round(across(p.reference)), round(up(p.candidate))) for p in pairs if p.apart is kind}
         for kind in (False, True)
     )
     parts.append(f'<path class="dots" d="{_path(near, "h0")}"/>')
     parts.append(f'<path class="crosses" d="{_path(((x - 3, y - 3) for x, y in apart), "l6 6m0-6l-6 6")}"/>')
-    parts.append(_axis_titles("PyTorch", "candidate", right, foot))
+    parts.append(axis_titles("PyTorch", "candidate", right, foot))
     off = sum(pair.apart for pair in pairs)
     allowed = "" if tolerance is None else f" the band around it is what is allowed, {compact(tolerance)};"
     description = (
@@ -126,10 +114,30 @@ def scatter_chart(pairs: Sequence[Pair], tolerance: float | None, anchor: str) -
         f"On the diagonal both say the same;{allowed} {counted(off, 'lies', 'lie')} outside"
         + (", drawn as crosses." if off else ".")
     )
-    return _svg(_SCATTER, anchor, description, parts)
+    return svg(_SCATTER, anchor, description, parts)
 
 
-def _svg(frame: _Frame, anchor: str, description: str, parts: Iterable[str]) -> str:
+def square() -> tuple[Callable[[float], float], Callable[[float], float], list[str]]:
+    """Give a square from 0 to 1 in both directions: where a number lies across and up, and its grid."""
+    right, foot = SIDE - RIGHT, SIDE - BOTTOM
+
+    def across(value: float) -> float:
+        return LEFT + min(max(value, 0.0), 1.0) * (right - LEFT)
+
+    def up(value: float) -> float:
+        return foot - min(max(value, 0.0), 1.0) * (foot - TOP)
+
+    parts = []
+    for step in range(5):
+        share = step / 4
+        parts.append(f'<path class="grid" d="M{LEFT} {up(share):.1f}H{right}M{across(share):.1f} {TOP}V{foot}"/>')
+        parts.append(_tick(LEFT - 6, up(share) + 4, f"{share:g}", "end"))
+        parts.append(_tick(across(share), foot + 17, f"{share:g}"))
+    return across, up, parts
+
+
+def svg(frame: Frame, anchor: str, description: str, parts: Iterable[str]) -> str:
+    """Put a chart together; anchor: makes ids unique in the page. description: what it shows, in words."""
     name = escape(f"{anchor}-{frame.kind}")
     width, height = frame.width, frame.height
     return (
@@ -186,10 +194,11 @@ def _path(points: Iterable[tuple[int, int]], stroke: str) -> str:
     return "".join(f"M{x} {y}{stroke}" for x, y in sorted(points))
 
 
-def _axis_titles(horizontal: str, vertical: str, right: int, foot: int) -> str:
-    middle = (_LEFT + right) / 2
+def axis_titles(horizontal: str, vertical: str, right: int, foot: int) -> str:
+    """Write below and beside a chart what its axes are; right, foot: where it ends."""
+    middle = (LEFT + right) / 2
     return (
         f'<text class="axis-title" x="{middle:.0f}" y="{foot + 34}" text-anchor="middle">{horizontal}</text>'
-        f'<text class="axis-title" transform="translate(11 {(_TOP + foot) / 2:.0f}) rotate(-90)" '
+        f'<text class="axis-title" transform="translate(11 {(TOP + foot) / 2:.0f}) rotate(-90)" '
         f'text-anchor="middle">{vertical}</text>'
     )

@@ -15,6 +15,7 @@ from parity.core.results import VERDICTS, Run
 from parity.report.case_view import CASE_VERDICTS
 from parity.report.charts import distribution_chart, scatter_chart
 from parity.report.faults import named_faults
+from parity.report.reliability import reliability_chart
 from parity.report.text import compact, counted
 from parity.report.view import SubjectView, make_view
 
@@ -42,7 +43,7 @@ def to_html(run: Run) -> str:
     return page("run.html.j2").render(
         view=view,
         faults=named_faults(view),
-        subjects=sorted(view.subjects, key=lambda s: (not s.matters, s.verdict in ("pass", "skipped"))),
+        subjects=sorted(view.subjects, key=lambda s: (not s.attention, s.verdict in ("pass", "skipped"))),
         style=style,
         script=script,
         policy=content_policy(style, script),
@@ -83,7 +84,9 @@ def _environment() -> Environment:
     environment.globals["sign"] = SIGNS.__getitem__
     environment.globals["distribution"] = lambda s: Markup(_distribution(s))
     environment.globals["scatter"] = lambda s: Markup(scatter_chart(s.pairs, s.tolerance, s.anchor))
+    environment.globals["reliability"] = lambda s: Markup(_reliability(s))
     environment.filters["web"] = lambda link: link if urlsplit(link).scheme in ("http", "https") else ""
+    environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     environment.filters["counted"] = counted
     environment.filters["compact"] = compact
     environment.filters["bar"] = lambda share: f"{100 * min(max(share or 0.0, 0.0), 1.0):.1f}"
@@ -93,3 +96,9 @@ def _environment() -> Environment:
 def _distribution(s: SubjectView) -> str:
     distribution: Distribution = s.distribution
     return distribution_chart(distribution, s.tolerance, s.counts.get("error", 0), s.anchor, s.distance)
+
+
+def _reliability(s: SubjectView) -> str:
+    assert s.accuracy is not None
+    reference, candidate = s.accuracy.calibration
+    return reliability_chart(reference, candidate, s.accuracy.threshold, s.anchor)

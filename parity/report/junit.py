@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from parity.core.results import Run
+from parity.report.gate_view import GateView
 from parity.report.view import MatrixRow, RunView, SubjectView, make_view
 
 _NUMBERS = ("images", "top1", "max_abs_diff", "tolerance", "would_pass", "guilty_hop", "recorded_by", "artifact")
@@ -33,7 +34,7 @@ def to_junit(run: Run) -> str:
         else:
             SubElement(unread, "system-out").text = view.unreadable
         add_suite(root, "images", [unread])
-    if view.exit_code == 3 and not any(s.matters for s in view.subjects):
+    if view.exit_code == 3 and not any(s.attention for s in view.subjects):
         # A server shows a file of skipped tests as green, known issues among them; nothing passes by not running.
         empty = test_case("run", "something passed")
         SubElement(empty, "error", message=view.told, type="inconclusive").text = view.told
@@ -74,7 +75,30 @@ def _text(value: object) -> str:
 
 def _cases(matrix_row: MatrixRow) -> Iterable[Element]:
     for cell in matrix_row.cells.values():
-        yield from (_subject(s, f" ({number})" if number else "") for number, s in enumerate(cell))
+        for number, s in enumerate(cell):
+            suffix = f" ({number})" if number else ""
+            yield _subject(s, suffix)
+            if s.gate:
+                yield _gate(s, s.gate, suffix)
+
+
+def _gate(s: SubjectView, gate: GateView, suffix: str) -> Element:
+    """Write whether accuracy is kept as a test of its own: it is another question than whether the two agree."""
+    case = test_case(f"{s.model}.{s.way}", f"{s.backend}{suffix} keeps its accuracy")
+    if gate.verdict == "pass":
+        SubElement(case, "system-out").text = gate.told
+    else:
+        kind = ("failure" if gate.verdict == "fail" else "error") if gate.matters else "skipped"
+        _add_trouble(case, kind, gate.verdict, gate.told)
+    return case
+
+
+def _add_trouble(case: Element, kind: str, verdict: str, message: str, text: str = "") -> None:
+    """Say why a test does not pass; of a question that does not decide, that it was skipped."""
+    if kind == "skipped":
+        SubElement(case, "skipped", message=f"does not decide (--gate): {verdict}: {message}")
+        return
+    SubElement(case, kind, message=message, type=verdict).text = text or message
 
 
 def _subject(s: SubjectView, suffix: str) -> Element:
@@ -86,10 +110,9 @@ def _subject(s: SubjectView, suffix: str) -> Element:
         SubElement(case, "system-out").text = text
     elif s.verdict == "skipped":
         SubElement(case, "skipped", message=s.reason)
-    elif s.verdict == "fail":
-        SubElement(case, "failure", message=s.reason, type="fail").text = text
-    elif s.verdict in ("error", "inconclusive"):
-        SubElement(case, "error", message=s.reason, type=s.verdict).text = text
+    elif s.verdict != "pass":
+        kind = ("failure" if s.verdict == "fail" else "error") if s.matters else "skipped"
+        _add_trouble(case, kind, s.verdict, s.reason, text)
     return case
 
 

@@ -87,7 +87,7 @@ def _rows(view: RunView) -> list[str]:
     head = "\n" + table(("", "model", "route", "backend", "images", *headings, "allowed"), 4)
     # A row for each that is only skipped says less than the line below the table does.
     shown = [s for s in view.subjects if s.verdict != "skipped"]
-    rows = [_row(s) for s in sorted(shown, key=lambda s: not s.matters)]
+    rows = [_row(s) for s in sorted(shown, key=lambda s: not s.attention)]
     return [head + rows[0], *rows[1:]] if rows else []
 
 
@@ -131,12 +131,16 @@ def _remarks(view: RunView) -> list[str]:
 
 
 def _lines(view: RunView) -> Iterator[str]:
+    for s in view.subjects:
+        if s.gate:
+            yield f"{_SIGNS[s.gate.verdict]} Accuracy of {data(s.title)}: {s.gate.verdict}: {escape(s.gate.told)}."
     if view.unreadable:
         yield view.unreadable + "."
     for s in view.subjects:
         if s.accuracy:
             first, second = (side[1] for side in s.accuracy.sides)
             yield f"{data(s.title)}: right on {first} of the images before, {second} after; {s.accuracy.change}."
+            yield from (f"{data(s.title)}: {line}." for line in s.accuracy.selective)
     yield from (f"{data(s.title)}: {data(s.envelope)}" for s in view.subjects if s.envelope)
     yield from dict.fromkeys(
         f"{data(s.model)} by {data(s.way)}: {data(remark)}"

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _COLOURS = {"pass": "green", "fail": "red", "error": "red", "inconclusive": "yellow", "skipped": "dim"}
 # Without a terminal there is no width to fit: a log or a README wants lines that are neither wrapped nor cut.
 _WIDTH_OF_FILES = 10_000
+# How many of the classes that lose most are named; the page has more.
+_CLASSES = 3
 
 
 def make_console(file: IO[str] | None = None) -> Console:
@@ -76,6 +78,7 @@ def _remarks(view: RunView, explain: bool) -> Iterator[str]:
     yield from view.recorded
     yield from (f"{s.title}: {s.envelope}" for s in view.subjects if s.envelope)
     yield from (f"{s.title}: {line}" for s in view.subjects if s.accuracy for line in _accuracy(s.accuracy))
+    yield from (f"{s.title}: gate on accuracy: {s.gate.verdict}: {s.gate.told}" for s in view.subjects if s.gate)
     if view.unreadable:
         yield view.unreadable
     if view.ties:
@@ -85,3 +88,11 @@ def _remarks(view: RunView, explain: bool) -> Iterator[str]:
 def _accuracy(accuracy: AccuracyView) -> Iterator[str]:
     yield from (f"{side} is right on {top1}, within five on {top5}" for side, top1, top5, _ in accuracy.sides)
     yield f"candidate against PyTorch: {accuracy.change}"
+    yield from accuracy.selective
+    if accuracy.losing:
+        yield f"{accuracy.losing_told}: {'; '.join(_losing(row) for row in accuracy.losing[:_CLASSES])}"
+
+
+def _losing(row: tuple[str, ...]) -> str:
+    label, images, first, second, loss = row
+    return f"{label} {loss} ({first} of {images} images by PyTorch alone, {second} by the candidate alone)"

@@ -31,6 +31,7 @@ from parity.report.case_view import (
     with_sample,
 )
 from parity.report.envelope import told_envelope
+from parity.report.gate_view import GateView, parity_matters, show_gate
 from parity.report.text import counted, percent, small, visible, visible_lines
 from parity.suite.thumbnails import SHOWN as CARDS
 
@@ -71,6 +72,7 @@ class SubjectView:
     verdict: Verdict
     told: str
     matters: bool
+    gate: GateView | None
     reason: str
     images: int
     top1: str
@@ -101,6 +103,11 @@ class SubjectView:
     envelope: str
     agreement: str
     distance: str
+
+    @property
+    def attention(self) -> bool:
+        """Say whether either question keeps the run from holding."""
+        return self.matters or (self.gate is not None and self.gate.matters)
 
     @property
     def title(self) -> str:
@@ -226,7 +233,8 @@ def _subject(run: Run, s: Subject, number: int, of: int) -> SubjectView:
         precision=visible(s.precision),
         verdict=s.verdict,
         told=f"{s.verdict} (known)" if s.known_issue else s.verdict,
-        matters=s.verdict in ("fail", "error", "inconclusive") and s.known_issue is None,
+        matters=parity_matters(run, s),
+        gate=show_gate(run, s),
         reason="\n".join(visible_lines(s.reason)),
         images=s.images,
         top1="" if s.top1_agreement is None else percent(s.top1_agreement),
@@ -253,7 +261,7 @@ def _subject(run: Run, s: Subject, number: int, of: int) -> SubjectView:
         unlisted=max(s.images, len(ordered)) - len(listed),
         sampled=len(ordered) > len(listed),
         pairs=pairs_of(ordered, s.tolerance),
-        accuracy=show_accuracy(s.accuracy),
+        accuracy=show_accuracy(s.accuracy, *([run.gate.confidence] if run.gate else [])),
         envelope=told_envelope(s.envelope),
         agreement="same answer" if s.outputs else "top-1",
         distance=visible(" / ".join(dict.fromkeys(distances_of(s)))),

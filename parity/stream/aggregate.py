@@ -9,14 +9,17 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
+from conversion.task import PROBABILITIES
 from parity.core.distribution import Distribution
 from parity.core.errors import ParityError
+from parity.core.gate import UNCHANGED, GateChange
 from parity.core.measuring import outputs_of
 from parity.core.metric import Variety
 from parity.core.results import FAILING_CASES, Case, Part, Run, Subject, Unreadable, UnreadableImage, summarise
 from parity.core.tally import Tally, judge, tally_of
 from parity.core.tolerance import Tolerance, too_costly
 from parity.metrics.classification.accuracy import Counts, accuracy_of, add_counts, count_accuracy
+from parity.metrics.classification.gate import NO_LABELS, NOT_ONE_LABEL, judge_gate
 from parity.stream.cases_file import parse_header, read_lines, read_rest
 from parity.stream.job import Shard
 from parity.stream.lines import Explained, Header, HeadLeg, Line, unpack
@@ -47,21 +50,34 @@ class Totals:
         )
 
 
-def totals_of(indexed: Sequence[tuple[int, Case]], labels: dict[str, int]) -> Totals:
-    """Sum up some cases. labels: label -> column."""
+def totals_of(
+    indexed: Sequence[tuple[int, Case]], labels: dict[str, int], threshold: float | None = None
+) -> Totals:
+    """Sum up some cases. labels: label -> column. threshold: from which on an app takes an answer."""
     cases = [case for _, case in indexed]
     return Totals(
         tally_of(cases),
         Distribution().add(case.max_abs_diff for case in cases if case.max_abs_diff is not None),
         _worst(indexed),
-        count_accuracy(cases, labels),
+        count_accuracy(cases, labels, threshold),
     )
 
 
-def read_results(path: Path, allowed_unreadable: float, named: bool = True, explained: bool = True) -> Run:
-    """Aggregate a cases file. named: the run names the file, because it stays. explained: with what it explains."""
+def read_results(
+    path: Path,
+    allowed_unreadable: float,
+    named: bool = True,
+    explained: bool = True,
+    gate: GateChange = UNCHANGED,
+) -> Run:
+    """Aggregate a cases file.
+
+    named: the run names the file, because it stays. explained: with what it explains. gate: what of the gate that
+    the file names is to be otherwise.
+    """
     with path.open("rb") as file:
         header = parse_header(path, file.readline())
+        header = replace(header, gate=gate.over(header.gate))
         name = path.name if named else ""
         run = aggregate(header, read_lines(path, header, file), allowed_unreadable, name)
         return with_explanations(run, read_rest(path, header, file) if explained else ())
@@ -93,6 +109,7 @@ def aggregate(header: Header, lines: Iterable[Line], allowed_unreadable: float, 
         raise ParityError(f"a share of unreadable images is between 0 and 1, not {allowed_unreadable}")
     places = {model.name: {label: i for i, label in enumerate(model.labels)} for model in header.models}
     totals = [Totals() for _ in header.running]
+    threshold = header.gate.threshold if header.gate else None
     varieties: dict[str, Variety] = {}
     spots: dict[str, Variety] = {}
     images, lost, first_lost = 0, 0, list[UnreadableImage]()
@@ -107,7 +124,7 @@ def aggregate(header: Header, lines: Iterable[Line], allowed_unreadable: float, 
             for number, case in zip(header.seeing(line.index), line.cases, strict=True):
                 cases[number].append((line.index, case))
         for number, leg in enumerate(header.running):
-            totals[number] = totals[number].merge(totals_of(cases[number], places[leg.model]))
+            totals[number] = totals[number].merge(totals_of(cases[number], places[leg.model], threshold))
         for merged, ended in ((varieties, batch[-1].varieties), (spots, batch[-1].spots)):
             for model, packed in zip(header.models, ended, strict=False):
                 variety = unpack(packed, model)
@@ -132,20 +149,33 @@ def aggregate(header: Header, lines: Iterable[Line], allowed_unreadable: float, 
         unreadable=unreadable,
         cases_file=cases_file,
         shard=None if header.shard == Shard() else Part(header.shard.number, header.shard.of),
+        gate=header.gate,
     )
 
 
 def _judged(leg: HeadLeg, header: Header, totals: Totals, variety: Variety | None) -> Subject:
     tally = totals.tally
-    spotted = f"spot check on {tally.images} of {header.images} images, evenly spaced"
-    remarks = (*leg.remarks, *([f"{spotted}; --backend {leg.backend} asks for all"] if leg.spots else ()))
+    model = next(model for model in header.models if model.name == leg.model)
+    remarks = [*leg.remarks]
+    if leg.spots:
+        spotted = f"spot check on {tally.images} of {header.images} images, evenly spaced"
+        remarks.append(f"{spotted}; --backend {leg.backend} asks for all")
+    # The gate is for all images: a few of them would leave open what the others decide.
+    asked = header.gate if header.shard == Shard() and not leg.spots else None
+    if header.gate and not asked:
+        where = "where all images are seen" if leg.spots else "on all shards together, by `parity merge`"
+        remarks.append(f"the gate on accuracy is judged {where}")
+    bounds = (header.gate.confidence, header.gate.threshold) if header.gate else ()
+    accuracy = accuracy_of(totals.accuracy, model.labels, *bounds)
+    unknown = NO_LABELS if model.kind == PROBABILITIES else NOT_ONE_LABEL
+    gate = judge_gate(asked, accuracy, unknown) if asked else None
     if variety is None or leg.tolerance is None:
-        return replace(leg.subject("inconclusive"), reason="no images were compared", remarks=remarks)
+        nothing = replace(leg.subject("inconclusive"), reason="no images were compared", gate=gate)
+        return replace(nothing, remarks=tuple(remarks))
     verdict, reason, required = judge(tally, variety, leg.tolerance, leg.measured_on)
     if verdict == "fail":
         allowed = Tolerance(leg.tolerance, leg.tolerance_reason, leg.cost, leg.compressed)
         reason = "; ".join(filter(None, (reason, too_costly(leg.precision, allowed, tally.max_abs_diff))))
-    labels = next(model.labels for model in header.models if model.name == leg.model)
     return replace(
         leg.subject(verdict),
         reason=reason,
@@ -157,8 +187,9 @@ def _judged(leg: HeadLeg, header: Header, totals: Totals, variety: Variety | Non
         cases=tuple(case for _, case in totals.worst),
         counts=dict(sorted(tally.counts.items())),
         distribution=totals.distribution,
-        accuracy=accuracy_of(totals.accuracy, labels),
-        remarks=remarks,
+        accuracy=accuracy,
+        remarks=tuple(remarks),
+        gate=gate,
         measured_on=leg.measured_on,
         excused=tally.excused,
     )

@@ -16,6 +16,7 @@ may change: then the journal gets the new header, and what was computed stays.
     which images a spot check sees                       --workers, --engine, --max-unreadable, the reports
     batch, PyTorch's threads, shard                      known issues of the suite: they are matched at the end
     Python, system, versions of packages                 whether the suite was run in part
+                                                         the gate on accuracy
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ _TOLD: tuple[tuple[str, str, str], ...] = (
 def identity(header: Header) -> Header:
     """Leave out of a header what does not belong to the identity of its run."""
     legs = tuple(_without_texts(leg) for leg in header.legs)
-    return replace(header, legs=legs, truth="", known_issues=(), partial=False)
+    return replace(header, legs=legs, truth="", known_issues=(), partial=False, gate=None)
 
 
 def tell_difference(there: Header, here: Header) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parity.core.errors import ParityError
+from parity.core.gate import UNCHANGED, GateChange
 from parity.core.results import Part
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Job:
     threads: of PyTorch, where they are not to be as many as it chooses here.
     strict: whether a contract that nobody states is inconclusive.
     time_limit: for each artefact and batch; None stands for the one that holds where the job is run.
+    gate: what of the suite's gate on accuracy is to be otherwise.
     """
 
     suite: Path
@@ -55,6 +57,7 @@ class Job:
     threads: int | None = None
     strict: bool = False
     time_limit: TimeLimit | None = None
+    gate: GateChange = UNCHANGED
 
 
 def parse_shard(text: str) -> Shard:

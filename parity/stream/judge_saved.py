@@ -15,12 +15,14 @@ from pathlib import Path
 from conversion.files.regular_files import MISSING, why_no_file
 from parity.core.cases import judge_case_again
 from parity.core.errors import ParityError
+from parity.core.gate import UNCHANGED, GateChange
 from parity.core.results import Case, Run, Subject, Verdict, read_run, summarise
 from parity.core.results_soundness import check_run
 from parity.core.second_look import excess_told
 from parity.core.tally import tally_of
 from parity.core.tolerance import Tolerance
 from parity.core.variety import ONE_IMAGE
+from parity.metrics.classification.gate import gated
 from parity.metrics.classification.saved import lacking_in_cases
 from parity.stream.aggregate import aggregate, with_explanations
 from parity.stream.cases_file import parse_header, read_lines, read_rest
@@ -29,13 +31,15 @@ from parity.stream.lines import Header, HeadLeg, Line
 REASON = "given when judged again"
 
 
-def judge_file(path: Path, tolerance: float | None = None) -> Run:
+def judge_file(path: Path, tolerance: float | None = None, gate: GateChange = UNCHANGED) -> Run:
     """Judge a results.json again; the cases file that it names is read from beside it.
 
     tolerance: the largest |dp| allowed; None leaves each subject the one that it was judged by.
+    gate: what of the run's gate on accuracy is to be otherwise.
     """
     run = read_run(path)
     check_run(path, run)
+    run = replace(run, gate=gate.over(run.gate))
     allowed = None if tolerance is None else Tolerance(tolerance).probability
     if not run.cases_file:
         if any(s.counts for s in run.subjects):
@@ -62,7 +66,7 @@ def read_judged(path: Path) -> Run:
 def judge_run(run: Run, allowed: float | None = None) -> Run:
     """Judge a run again that holds all its cases; allowed: as `tolerance` of judge_file."""
     subjects = tuple(_judge_subject(s, allowed) for s in run.subjects)
-    return replace(run, subjects=subjects, summary=summarise(subjects))
+    return gated(replace(run, subjects=subjects, summary=summarise(subjects)), run.gate)
 
 
 def _judge_subject(s: Subject, allowed: float | None) -> Subject:
@@ -136,7 +140,8 @@ def _judge_cases_file(results: Path, run: Run, path: Path, allowed: float | None
                 yield replace(line, cases=tuple(_judge_case(c, leg.tolerance, given) for c, (leg, given) in pairs))
 
         unreadable = run.unreadable.allowed if run.unreadable else 1.0
-        judged = aggregate(replace(header, legs=legs), again(), unreadable, run.cases_file)
+        asked = replace(header, legs=legs, gate=run.gate)
+        judged = aggregate(asked, again(), unreadable, run.cases_file)
         judged = with_explanations(judged, read_rest(path, header, file))
     return replace(judged, thumbnails=run.thumbnails)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from conversion.task import CLASS_PROBABILITIES, PROBABILITIES, OutputSpec
+from parity.core.gate import Gate
 from parity.core.results import FINITE, Case, Count, Diagnosis, Divergence, Environment, Subject, Verdict
 from parity.core.schemas import written_schema
 from parity.core.variety import Bounds
@@ -116,7 +117,7 @@ class Header:
     images, digest: the number of images in the list, of all shards, and the list's digest. truth: where it is from.
     truth_digest: of what the images show.
     threads: of PyTorch, whose sums are split among them: with others the last bits of an answer are others.
-    known_issues, partial: of the suite, as parity.known_issues takes them.
+    known_issues, partial: of the suite, as parity.known_issues takes them. gate: how much accuracy may be lost.
     """
 
     environment: Environment
@@ -131,6 +132,7 @@ class Header:
     known_issues: tuple[KnownIssueEntry, ...] = ()
     partial: bool = False
     truth_digest: str = ""
+    gate: Gate | None = None
     schema: Literal["parity-cases/1"] = "parity-cases/1"
     __pydantic_config__ = FINITE
 

@@ -12,6 +12,7 @@ from typing import IO
 from parity.core.destination import write_whole
 from parity.core.errors import ParityError
 from parity.core.file_kinds import results_beside
+from parity.core.gate import UNCHANGED, GateChange
 from parity.core.results import Run
 from parity.core.unfinished import refuse_unfinished
 from parity.stream.aggregate import aggregate, read_results, with_explanations
@@ -22,19 +23,25 @@ from parity.stream.job import Shard, cases_beside
 from parity.stream.lines import Header, Line, to_explained_line
 
 
-def merged_results(paths: Sequence[Path], json_file: Path | None, allowed_unreadable: float) -> Run:
-    """Judge the cases of all shards of a run together; json_file: its cases file is written beside it."""
+def merged_results(
+    paths: Sequence[Path], json_file: Path | None, allowed_unreadable: float, gate: GateChange = UNCHANGED
+) -> Run:
+    """Judge the cases of all shards of a run together.
+
+    json_file: its cases file is written beside it. gate: what of the shards' gate on accuracy is to be otherwise.
+    """
     for path in paths:
         refuse_unfinished(results_beside(path))
     if json_file is None:
         lines = merged_lines(paths)
         header = parse_header(paths[0], next(lines))
+        header = replace(header, gate=gate.over(header.gate))
         run = aggregate(header, read_lines(paths[0], header, lines), allowed_unreadable)
         return with_explanations(run, read_rest(paths[0], header, lines))
     target = cases_beside(json_file)
     if not is_whole(paths, json_file):
         merge_cases(paths, target)
-    return read_results(target, allowed_unreadable)
+    return read_results(target, allowed_unreadable, gate=gate)
 
 
 def is_whole(paths: Sequence[Path], json_file: Path) -> bool:
@@ -118,6 +125,8 @@ def _check_same_run(one: Path, first: Header, path: Path, header: Header) -> Non
     differs = tell_difference(replace(first, shard=Shard()), replace(header, shard=Shard()))
     if not differs and header.shard.of != first.shard.of:
         differs = f"shard is {first.shard} there and {header.shard} here"
+    if not differs and header.gate != first.gate:
+        differs = "they ask for another gate on accuracy"
     if differs:
         raise ParityError(f"{one} and {path}: of different runs: {differs}; run the shards alike")
 

@@ -113,6 +113,7 @@ def prepare(job: Job, progress: Progress = lambda message, done, total: None) ->
     if job.threads is not None:
         torch.set_num_threads(job.threads)
     suite = read_suite(job.suite)
+    gate = job.gate.over(suite.gate)
     check_selection(suite, Selection(tuple(job.models), tuple(job.routes), tuple(job.backends)))
     progress("looking for images", 0, None)
     images = list_images(job.images)
@@ -152,6 +153,7 @@ def prepare(job: Job, progress: Progress = lambda message, done, total: None) ->
         known_issues=suite.known_issues,
         partial=bool(job.models or job.routes or job.backends),
         truth_digest=truth.digest,
+        gate=gate,
     )
     return Shardwork(images, truth, models, header)
 

@@ -12,6 +12,7 @@ from conversion.files.git_lfs import tell_pointer
 from conversion.files.regular_files import MISSING, why_no_file
 from parity.core.errors import ParityError
 from parity.core.file_kinds import tell_kind
+from parity.core.gate import Gate
 from parity.core.tolerance import Tolerance
 from parity.suite.patterns import matching
 
@@ -77,12 +78,16 @@ class ModelEntry:
 
 @dataclass(frozen=True)
 class Suite:
-    """Hold a validated suite file; paths in it are relative to `directory`."""
+    """Hold a validated suite file; paths in it are relative to `directory`.
+
+    gate: how much accuracy may be lost; None where the file does not ask.
+    """
 
     path: Path
     models: tuple[ModelEntry, ...]
     known_issues: tuple[KnownIssueEntry, ...] = ()
     toolchains: Mapping[str, ToolChain] = field(default_factory=dict)
+    gate: Gate | None = None
 
     @property
     def directory(self) -> Path:
@@ -161,6 +166,7 @@ def read_suite(path: Path) -> Suite:
         tuple(_models(parsed, path.parent)),
         tuple(KnownIssueEntry(**vars(k)) for k in parsed.known_issues),
         dict(_toolchains(parsed, path)),
+        Gate(**vars(parsed.gate)) if parsed.gate else None,
     )
 
 

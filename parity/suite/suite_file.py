@@ -235,6 +235,18 @@ class KnownIssueTable(Table):
     ] = None
 
 
+class GateTable(Table):
+    """[gate]: how much accuracy a candidate may lose."""
+
+    accuracy_loss: Annotated[float, Field(gt=0, lt=1, description="The share of right answers that may be lost.")]
+    confidence: Annotated[
+        float, Field(gt=0.5, lt=1, description="With which the loss is to be smaller, one-sided.")
+    ] = 0.95
+    threshold: Annotated[
+        float | None, Field(gt=0, lt=1, description="The probability from which on the app takes an answer.")
+    ] = None
+
+
 class ToolChainTable(Table):
     """[toolchains.NAME]"""
 
@@ -261,6 +273,9 @@ class SuiteFile(Table):
         dict[ConverterName, ConverterTable], Field(description="Routes of your own, by their names.")
     ] = {}
     known_issues: list[KnownIssueTable] = []
+    gate: Annotated[
+        GateTable | None, Field(description="How much accuracy may be lost, where images have labels.")
+    ] = None
     toolchains: Annotated[
         dict[str, ToolChainTable], Field(description="Other versions of converters, for `parity upgrade`.")
     ] = {}

@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from parity.core.compare import way
+from parity.core.gate import GateVerdict
 from parity.core.results import FAILING_CASES, Case, CaseVerdict, Run, Subject, Verdict
 from parity.core.schemas import counts_schema, written_schema
 
@@ -25,6 +26,8 @@ SCHEMA = "parity-run-diff/1"
 DiffVerdict = Literal["worse", "better", "changed", "same", "new", "gone"]
 DIFF_VERDICTS: tuple[DiffVerdict, ...] = ("worse", "better", "changed", "same", "new", "gone")
 _BADNESS: Mapping[Verdict, int] = {"pass": 0, "skipped": 1, "inconclusive": 2, "fail": 3, "error": 4}
+# A gate that nobody asked for anew is worse where it passed.
+_GATE_BADNESS: Mapping[GateVerdict | None, int] = {"pass": 0, None: 1, "inconclusive": 1, "fail": 2}
 _CASE_BADNESS: Mapping[CaseVerdict, int] = {"match": 0, "tie": 0, "drift": 1, "flip": 2, "error": 3}
 
 
@@ -121,6 +124,7 @@ def _subject(key: tuple[str, str, str, int], old: Subject | None, new: Subject |
     if old is None:
         assert new is not None
         worse = new.known_issue is None and new.verdict in ("fail", "error", "inconclusive")
+        worse |= _gate(new) in ("fail", "inconclusive")
         said = (new.reason,) if new.reason else ()
         return SubjectDiff(*names, "new", worse, None, new.verdict, None, new.max_abs_diff, said)
     if new is None:
@@ -135,6 +139,8 @@ def _subject(key: tuple[str, str, str, int], old: Subject | None, new: Subject |
 
 
 def _is_worse(old: Subject, new: Subject, images: tuple[ImageChange, ...]) -> bool:
+    if old.gate and _GATE_BADNESS[_gate(new)] > _GATE_BADNESS[_gate(old)]:
+        return True
     if new.known_issue is not None and new.verdict != "pass":
         return old.verdict == "pass"
     if _BADNESS[new.verdict] > _BADNESS[old.verdict]:
@@ -142,6 +148,10 @@ def _is_worse(old: Subject, new: Subject, images: tuple[ImageChange, ...]) -> bo
     unexpected = new.verdict in ("fail", "error", "inconclusive") and old.known_issue is not None
     counted = old.counts and new.counts and _failing(new) > _failing(old)
     return unexpected or bool(counted) or any(image.worse for image in images)
+
+
+def _gate(s: Subject) -> GateVerdict | None:
+    return s.gate.verdict if s.gate else None
 
 
 def _failing(s: Subject) -> int:
@@ -172,6 +182,7 @@ def _notes(old: Subject, new: Subject) -> list[str]:
         "images": (str(old.images), str(new.images)),
         "precision": (old.precision, new.precision),
         "known issue": (_known(old), _known(new)),
+        "gate on accuracy": (_gate(old) or "", _gate(new) or ""),
     }
     # What did not run has none of these, which its verdict says already.
     if "skipped" not in (old.verdict, new.verdict):

@@ -12,14 +12,27 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from parity.core.accuracy import Accuracy, Calibration, CalibrationBin, Change, ClassAccuracy, Correctness, Share
+from parity.core.accuracy import (
+    Accuracy,
+    Calibration,
+    CalibrationBin,
+    Change,
+    ClassAccuracy,
+    ClassLoss,
+    Correctness,
+    Selective,
+    Share,
+    Taken,
+)
 from parity.core.results import Case, ClassPair
 from parity.metrics.classification.cases import SHOWN
+from parity.metrics.classification.noninferiority import lower_bound, upper_bound
 
 Side = Literal["reference", "candidate"]
 SIDES: tuple[Side, Side] = ("reference", "candidate")
 # What is counted: ("right", of the reference, of the candidate), ("top5", side), (side, bin, "images" or "right" or
-# "confidence"), ("class", label, "images" or side).
+# "confidence"), ("class", label, "images" or side), ("class", label, "only", side), ("taken", of the reference, of
+# the candidate, right of the reference, of the candidate).
 Counts = Counter[tuple[str | bool | int, ...]]
 
 BINS = 15
@@ -30,8 +43,11 @@ _UNIT = 2**53
 _MOST = 2.0**64
 
 
-def count_accuracy(cases: Iterable[Case], places: Mapping[str, int]) -> Counts:
-    """Count the cases whose truth is known. places: label -> column, by which equal probabilities are ranked."""
+def count_accuracy(cases: Iterable[Case], places: Mapping[str, int], threshold: float | None = None) -> Counts:
+    """Count the cases whose truth is known.
+
+    places: label -> column, by which equal probabilities are ranked. threshold: from which on an app takes answers.
+    """
     counts: Counts = Counter()
     for case in cases:
         if case.truth is None:
@@ -40,8 +56,14 @@ def count_accuracy(cases: Iterable[Case], places: Mapping[str, int]) -> Counts:
             "reference": case.reference.probability is not None and case.reference.label == case.truth,
             "candidate": case.verdict != "error" and case.candidate.label == case.truth,
         }
+        answers = (case.reference, case.candidate)
         counts["right", right["reference"], right["candidate"]] += 1
         counts["class", case.truth, "images"] += 1
+        if right["reference"] != right["candidate"]:
+            counts["class", case.truth, "only", "reference" if right["reference"] else "candidate"] += 1
+        if threshold is not None:
+            taken = (one.probability is not None and one.probability >= threshold for one in answers)
+            counts["taken", *taken, *right.values()] += 1
         top5 = {"reference": case.top[:SHOWN], "candidate": _candidates(case, places)}
         for side in SIDES:
             counts["class", case.truth, side] += right[side]
@@ -63,8 +85,13 @@ def add_counts(first: Counts, second: Counts) -> Counts:
     return counts
 
 
-def accuracy_of(counts: Counts, labels: Sequence[str]) -> Accuracy | None:
-    """Compute from counts how often each is right; None where of no image the truth is known."""
+def accuracy_of(
+    counts: Counts, labels: Sequence[str], confidence: float = 0.95, threshold: float | None = None
+) -> Accuracy | None:
+    """Compute from counts how often each is right; None where of no image the truth is known.
+
+    confidence: of all bounds of the classes' losses together. threshold: that the images were counted with.
+    """
     images = sum(count for key, count in counts.items() if key[0] == "right")
     if not images:
         return None
@@ -74,7 +101,16 @@ def accuracy_of(counts: Counts, labels: Sequence[str]) -> Accuracy | None:
         Correctness(_share(right[side], images), _share(counts["top5", side], images), _calibration(counts, side))
         for side in SIDES
     )
-    return Accuracy(images, reference, candidate, _change(both, first, second, images), _worst(counts, labels))
+    return Accuracy(
+        images,
+        reference,
+        candidate,
+        _change(both, first, second, images),
+        _worst(counts, labels),
+        max(counts["class", label, "images"] for label in labels),
+        _losing(counts, labels, 1 - confidence),
+        None if threshold is None else _selective(counts, threshold),
+    )
 
 
 def wilson(count: int, total: int) -> tuple[float, float]:
@@ -151,3 +187,44 @@ def _worst(counts: Counts, labels: Sequence[str]) -> tuple[ClassAccuracy, ...]:
     ]
     wrong = [one for one in classes if one.candidate < one.images]
     return tuple(sorted(wrong, key=lambda one: (one.candidate / one.images, -one.images))[:WORST_CLASSES])
+
+
+def _losing(counts: Counts, labels: Sequence[str], alpha: float) -> tuple[ClassLoss, ...]:
+    """List the classes that lose most; their bounds share `alpha` with those of all classes, the other ones too."""
+    classes = [
+        (label, images, counts["class", label, "only", "reference"], counts["class", label, "only", "candidate"])
+        for label in labels
+        if (images := counts["class", label, "images"])
+    ]
+    each = alpha / len(classes)
+    losing = sorted(
+        (one for one in classes if one[2] > one[3]), key=lambda one: (-(one[2] - one[3]) / one[1], -one[1])
+    )
+    return tuple(
+        ClassLoss(
+            label,
+            images,
+            first,
+            second,
+            (first - second) / images,
+            lower_bound(first, second, images, each),
+            upper_bound(first, second, images, each),
+        )
+        for label, images, first, second in losing[:WORST_CLASSES]
+    )
+
+
+def _selective(counts: Counts, threshold: float) -> Selective:
+    tables = {key[1:]: count for key, count in counts.items() if key[0] == "taken"}
+    total = sum(tables.values())
+
+    def side(place: int) -> Taken:
+        taken = sum(count for key, count in tables.items() if key[place])
+        right = sum(count for key, count in tables.items() if key[place] and key[2 + place])
+        return Taken(_share(taken, total), _share(right, taken) if taken else None)
+
+    risen, fallen = (
+        _share(sum(count for key, count in tables.items() if key[:2] == crossing), total)
+        for crossing in ((False, True), (True, False))
+    )
+    return Selective(threshold, side(0), side(1), risen, fallen)

@@ -312,6 +312,8 @@ def test_what_an_older_version_wrote_is_read_and_written_as_it_was_with_what_is_
         assert (s.pop("measured_on"), s.pop("excused")) == (0, 0)
         assert (s.pop("checks"), s.pop("attempts")) == ([], [])
         assert s.pop("envelope") is None
+        assert s.pop("gate") is None
+    assert written.pop("gate") is None
     assert written == {**json.loads(recorded), "schema": "parity-run/2"}
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from conversion.provenance import code_hash
 from parity import ParityError
+from parity.core.gate import Gate
 from parity.core.results import to_json
 from parity.stream import running
 from parity.stream.cases_file import read_header
@@ -46,6 +47,7 @@ TABLE: dict[tuple[type, str], tuple[Any, str]] = {
     (Header, "shard"): (Shard(1, 2), "the part of the images is another"),
     (Header, "known_issues"): ((ISSUE,), ""),
     (Header, "partial"): (True, ""),
+    (Header, "gate"): (Gate(0.01), ""),
     (HeadModel, "name"): ("other", "the models are others"),
     (HeadModel, "weights"): ("others", "the weights of tiny changed"),
     (HeadModel, "labels"): (("käfer", "wasp"), "the labels of tiny changed"),

@@ -158,7 +158,7 @@ MODEL_KEYS = (
         (
             "image = []\n" + model(),
             "image: unknown key; did you mean images? "
-            "(keys: images, routes, records, models, converters, known_issues, toolchains)",
+            "(keys: images, routes, records, models, converters, known_issues, gate, toolchains)",
         ),
         (model('route = ["onnx"]'), f"[models.net] route: unknown key; did you mean routes? {MODEL_KEYS}"),
         (model("colour = 3"), f"[models.net] colour: unknown key {MODEL_KEYS}"),

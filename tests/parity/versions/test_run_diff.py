@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from parity.core.gate import GATE_VERDICTS, GateResult
 from parity.core.results import (
     Answer,
     Case,
@@ -26,6 +27,7 @@ from parity.report.terminal import make_console
 from parity.versions.run_diff import RunDiff, SubjectDiff, compare_runs, diff_to_json
 
 KNOWN = KnownIssue("upstream", "")
+KEPT, OPEN, LOST = (GateResult(verdict, 0.002, 0.95) for verdict in GATE_VERDICTS[::2] + GATE_VERDICTS[1:2])
 
 
 def case(image: str, verdict: CaseVerdict) -> Case:
@@ -65,6 +67,15 @@ def diff(old: Subject | None, new: Subject | None) -> SubjectDiff:
         (subject("fail"), subject("skipped"), "changed", False),
         (subject("error"), subject("fail"), "changed", False),
         (subject("fail"), subject("fail"), "same", False),
+        # the gate on accuracy
+        (subject(gate=KEPT), subject(gate=KEPT), "same", False),
+        (subject(gate=KEPT), subject(gate=OPEN), "worse", True),
+        (subject(gate=KEPT), subject(gate=LOST), "worse", True),
+        (subject(gate=KEPT), subject(), "worse", True),
+        (subject(gate=OPEN), subject(gate=LOST), "worse", True),
+        (subject(gate=LOST), subject(gate=KEPT), "changed", False),
+        (subject(), subject(gate=LOST), "changed", False),
+        (None, subject(gate=LOST), "new", True),
         # known issues
         (subject("fail", known_issue=KNOWN), subject("fail"), "worse", True),
         (subject("fail"), subject("fail", known_issue=KNOWN), "changed", False),
