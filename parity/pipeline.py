@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from conversion.artifact import Artifact, open_artifact, under
 from conversion.contract import ASSUMED, Contract
-from conversion.errors import ConversionError
+from conversion.errors import ConversionError, NotInstalledError
 from conversion.guards.torch_defaults import with_torch_defaults
 from conversion.guards.user_code import user_code
 from conversion.routes import convert
@@ -26,7 +26,7 @@ from parity.backends.bound import bind
 from parity.backends.reference import Reference, make_reference
 from parity.contract.settle import settled
 from parity.core.environment import environment
-from parity.core.results import Prediction, Run, Subject, summarise
+from parity.core.results import Prediction, Run, Subject, Verdict, summarise
 from parity.core.tolerance import Tolerance
 from parity.diagnosis.causes import Explainer
 from parity.diagnosis.siblings import Sibling, with_siblings
@@ -253,7 +253,8 @@ def convert_entry(
             artifact = artifact_of(classifier, entry, route, directory)
             return settled(artifact, classifier, reference)
     except ConversionError as error:
-        return Subject(entry.name, route, "", "-", entry.recipe(route).precision or "", "error", str(error))
+        verdict: Verdict = "skipped" if isinstance(error, NotInstalledError) else "error"
+        return Subject(entry.name, route, "", "-", entry.recipe(route).precision or "", verdict, str(error))
 
 
 def artifact_of(classifier: Classifier, entry: ModelEntry, route: str, directory: Path) -> Artifact:
