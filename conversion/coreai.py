@@ -46,13 +46,21 @@ COPY = "copy the whole .aimodel directory, or convert again"
 _SECONDS = 600.0
 
 
+_accepted: set[str] = set()
+
+
+def accept_other_versions() -> None:
+    """Let this process take versions that nobody tested: a tool chain is asked for just these."""
+    _accepted.update(TESTED)
+
+
 def why_not(packages: tuple[str, ...] = tuple(TESTED)) -> str | None:
     """Say why Core AI's packages cannot be used here, and what installs them; None where they can."""
     here = package_versions(packages)
     if absent := [name for name in packages if name not in here]:
         return f"{' and '.join(absent)} not installed; {INSTALL}"
     for name, version in here.items():
-        if version != TESTED[name]:
+        if version != TESTED[name] and name not in _accepted:
             return f"{name} {version} is installed, and {TESTED[name]} is what was tested; {INSTALL}"
     return None
 

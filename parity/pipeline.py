@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from parity.backends.bound import bind
 from parity.backends.reference import Reference, make_reference
 from parity.contract.settle import settled
 from parity.core.environment import environment
+from parity.core.migration import Build, Migration, builds_of, migrations
 from parity.core.results import Prediction, Run, Subject, Verdict, summarise
 from parity.core.tolerance import Tolerance
 from parity.diagnosis.causes import Explainer
@@ -127,8 +129,8 @@ def check(
         )
     )
     with limited.time_limit(time_limit):
-        subjects, thumbnails = _gather(_beside(legs, explain))
-    return Run(environment(), subjects, summary=summarise(subjects), thumbnails=thumbnails)
+        subjects, thumbnails, pairs = _gather(_beside(legs, explain))
+    return Run(environment(), subjects, (), summarise(subjects), thumbnails, migrations=pairs)
 
 
 def run(
@@ -152,9 +154,9 @@ def run(
     selection = Selection(tuple(models), tuple(routes), tuple(backends))
     legs = run_legs(suite, selection, RunOptions(artifacts, tolerance_scale, explain, strict), progress)
     with limited.time_limit(time_limit):
-        subjects, thumbnails = _gather(legs)
+        subjects, thumbnails, pairs = _gather(legs)
     marked, stale = mark_known_issues(subjects, suite.known_issues, partial=selection.is_partial)
-    return Run(environment(), marked, stale, summarise(marked), thumbnails)
+    return Run(environment(), marked, stale, summarise(marked), thumbnails, migrations=pairs)
 
 
 @with_torch_defaults
@@ -181,15 +183,21 @@ def _beside(legs: Iterable[Leg], explain: bool) -> Iterator[Leg]:
     yield from (replace(leg, subject=subject) for leg, subject in zip(listed, subjects, strict=True))
 
 
-def _gather(legs: Iterable[Leg]) -> tuple[tuple[Subject, ...], dict[str, str]]:
-    """Keep of each leg what is reported; its answers and its pixels go before the next is run."""
+def _gather(legs: Iterable[Leg]) -> tuple[tuple[Subject, ...], dict[str, str], tuple[Migration, ...]]:
+    """Keep of each leg what is reported; of a model's answers no more than its builds are compared by."""
     subjects: list[Subject] = []
     thumbnails: dict[str, str] = {}
-    for leg in legs:
-        pictures = worst_thumbnails(leg.subject, leg.reference.images.by_name)
-        add_thumbnails(thumbnails, leg.subject.model, pictures)
-        subjects.append(leg.subject)
-    return tuple(subjects), thumbnails
+    pairs: list[Migration] = []
+    for _, of_model in groupby(legs, key=lambda leg: id(leg.reference)):
+        builds: list[Build] = []
+        for leg in of_model:
+            pictures = worst_thumbnails(leg.subject, leg.reference.images.by_name)
+            add_thumbnails(thumbnails, leg.subject.model, pictures)
+            subjects.append(leg.subject)
+            if leg.artifact and leg.prediction:
+                builds += builds_of(leg.subject, leg.artifact.format, leg.prediction)
+        pairs += migrations(leg.subject.model, leg.reference.prediction, builds, leg.reference.images.names)
+    return tuple(subjects), thumbnails, tuple(pairs)
 
 
 @with_torch_defaults

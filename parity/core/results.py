@@ -36,6 +36,7 @@ from parity.core.distribution import Distribution
 from parity.core.errors import ParityError
 from parity.core.evidence import Attempt, Check
 from parity.core.file_kinds import results_beside, schema_of, tell_kind
+from parity.core.pairs_of_builds import Migration
 from parity.core.prediction import Prediction as Prediction
 from parity.core.schemas import counts_schema, written_schema
 from parity.core.unfinished import refuse_unfinished
@@ -198,6 +199,7 @@ class Run:
     unreadable: the images that were skipped, where a run over a directory of them skips any.
     cases_file: the name of the file beside this one that has a line for every image, where `cases` has the worst.
     shard: which part of the images this is; None where it is all of them.
+    migrations: the builds of a model for Core ML and for Core AI, two by two, where a run has both.
     """
 
     environment: Environment
@@ -208,6 +210,7 @@ class Run:
     unreadable: Unreadable | None = None
     cases_file: str = ""
     shard: Part | None = None
+    migrations: tuple[Migration, ...] = ()
     schema: Literal["parity-run/2", "parity-run/1"] = "parity-run/2"
     __pydantic_config__ = FINITE
 

@@ -30,6 +30,7 @@ from parity.report.case_view import (
     show_case,
     with_sample,
 )
+from parity.report.migration_view import MigrationView, show_migration
 from parity.report.text import counted, percent, small, visible, visible_lines
 from parity.suite.thumbnails import SHOWN as CARDS
 
@@ -159,6 +160,7 @@ class RunView:
     packages: Mapping[str, str] = field(default_factory=dict)
     headings: tuple[str, str] = ("", "")
     explained: str = ""
+    migrations: tuple[MigrationView, ...] = ()
 
 
 def make_view(run: Run) -> RunView:
@@ -197,6 +199,7 @@ def make_view(run: Run) -> RunView:
             f"max {' / '.join(dict.fromkeys(s.distance for s in subjects)) or metric_of(PROBABILITIES).distance}",
         ),
         explained="; ".join(dict.fromkeys(text for s in run.subjects for text in _explained(s))),
+        migrations=tuple(show_migration(one) for one in run.migrations),
     )
 
 

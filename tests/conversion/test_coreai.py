@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from conversion import Artifact, ConversionError, convert, open_artifact
-from conversion.coreai import Feature, described, metadata_of, numpy_name, why_not
+from conversion.coreai import Feature, accept_other_versions, described, metadata_of, numpy_name, why_not
 from conversion.errors import NotInstalledError
 from conversion.shapes import read_input_shapes
 from tests.conversion.classifiers import LABELS, tiny
@@ -193,6 +193,18 @@ def test_without_the_tested_packages_nothing_is_converted(
     with pytest.raises(NotInstalledError) as caught:
         convert(tiny(), "coreai", tmp_path)
     assert str(caught.value) == f"the route coreai cannot convert here: {why}"
+
+
+def test_a_tool_chain_takes_the_versions_that_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, {"coreai-torch": "0.5.0", "coreai-core": "1.0.0b4"})
+    monkeypatch.setattr("conversion.coreai._accepted", set())
+
+    before = why_not()
+    accept_other_versions()
+
+    assert before
+    assert before.startswith("coreai-torch 0.5.0 is installed")
+    assert why_not() is None
 
 
 def test_without_the_runtime_one_of_ours_is_opened_all_the_same(
