@@ -1,8 +1,8 @@
 """What to write instead, in the terms of the tool that wrote the file: a table that one can read.
 
 ONNX files are written by torch.onnx.export, from a module; ML Programs by coremltools' ct.convert; NeuralNetworks
-by onnx-coreml, from what torch.onnx.export wrote; Core AI's assets by coreai-torch, from what torch.export gave. What
-stands inside the module is mended there, whatever the tool.
+by onnx-coreml, from what torch.onnx.export wrote; Core AI's assets by coreai-torch, from what torch.export gave.
+What stands inside the module is mended there, whatever the tool.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FIXES: Mapping[str, Mapping[Format, str]] = {
     "channels before": {
         "onnx": "image = image[:, {order}] before it is normalised, then torch.onnx.export",
         "mlprogram": "image = image[:, {order}] before it is normalised, then ct.convert",
-        "coreai": "image = image[:, {order}] before it is normalised, then torch.export.export and TorchConverter",
+        "coreai": "image = image[:, {order}] before it is normalised, then TorchConverter",
         # onnx-coreml converts no Gather, which is what image[:, [2, 1, 0]] becomes.
         "neuralnetwork": "image = torch.cat([image[:, i : i + 1] for i in {order}], 1) before it is normalised, "
         "then onnx_coreml.convert",
@@ -35,13 +35,13 @@ FIXES: Mapping[str, Mapping[Format, str]] = {
     "channels behind": {
         "onnx": "image = image[:, {order}] first in the module's forward, then torch.onnx.export",
         "mlprogram": "image = image[:, {order}] first in the module's forward, then ct.convert",
-        "coreai": "image = image[:, {order}] first in the module's forward, then torch.export.export and TorchConverter",
+        "coreai": "image = image[:, {order}] first in the module's forward, then TorchConverter",
         "neuralnetwork": "image = torch.cat([image[:, i : i + 1] for i in {order}], 1) first in the module's "
         "forward, then onnx_coreml.convert",
     },
     "network of BGR": {
         "onnx": "image = image[:, [2, 1, 0]] before it is normalised, then torch.onnx.export",
-        "coreai": "image = image[:, [2, 1, 0]] before it is normalised, then torch.export.export and TorchConverter",
+        "coreai": "image = image[:, [2, 1, 0]] before it is normalised, then TorchConverter",
         "mlprogram": "ct.convert(..., inputs=[ct.ImageType(..., color_layout=ct.colorlayout.BGR)])",
         "neuralnetwork": 'onnx_coreml.convert(..., preprocessing_args={{"is_bgr": True}})',
     },

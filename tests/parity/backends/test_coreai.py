@@ -16,7 +16,12 @@ from conversion.deployed import deployed_module
 from parity import check
 from parity.backends import coreai, find_backend
 from parity.core.errors import ParityError
+from parity.core.results import Subject
+from parity.formats.editing import edited
+from parity.formats.graph import read_graph
+from parity.pipeline import convert_entry
 from parity.stream.legs import SPOTS
+from parity.suite.suite import ModelEntry
 from tests.conversion.classifiers import expected, photos, tiny
 from tests.conversion.needs import needs_coreai
 
@@ -90,6 +95,40 @@ def test_without_the_runtime_the_leg_is_skipped_with_what_installs_it(
         "skipped",
         "coreai-core not installed; pip install 'coreml-parity[coreai]'",
     )
+
+
+def test_a_route_that_cannot_convert_here_is_skipped_with_what_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("conversion.coreai.package_versions", lambda names: {})
+    entry = ModelEntry("tiny", "models.py:tiny", {}, ("coreai",), ())
+
+    subject = convert_entry(tiny(), entry, "coreai", tmp_path, lambda: pytest.fail("nothing is measured"))
+
+    assert isinstance(subject, Subject)
+    assert (subject.verdict, subject.backend) == ("skipped", "-")
+    assert subject.reason == (
+        "the route coreai cannot convert here: coreai-torch and coreai-core not installed; "
+        "pip install 'coreml-parity[coreai]'"
+    )
+
+
+@needs_coreai
+def test_causes_are_named_and_confirmed_in_a_file_of_this_format(tmp_path: Path) -> None:
+    classifier = tiny()
+    with torch.no_grad():
+        classifier.module.head.weight.mul_(8)  # surer of itself than an untrained network is
+    artifact = convert(classifier, "coreai", tmp_path)
+    softmax = read_graph(artifact).operations[-1].name
+    (tmp_path / "broken").mkdir()
+    broken = edited(artifact, [lambda model: model.repeat(softmax)], tmp_path / "broken")
+
+    (subject,) = check(classifier, [broken], pictures(6)).subjects
+
+    assert subject.verdict == "fail"
+    assert [(d.fault, d.confirmed) for d in subject.diagnoses] == [("head-softmax-twice", True)]
+    assert subject.first_divergence is not None
+    assert subject.first_divergence.type == "softmax"
 
 
 @pytest.mark.parametrize(("system", "runs"), [("Linux", True), ("Darwin", True), ("Windows", False)])
