@@ -169,11 +169,11 @@ def described(path: Path) -> Described:
     """Read what an asset says of itself, once for each state of its files; raises ConversionError."""
     metadata_of(path)
     program = path / PROGRAM
-    return _described(path.absolute(), program.stat().st_mtime_ns, (path / HASH).read_bytes())
+    return _described(path, os.path.abspath(path), program.stat().st_mtime_ns, (path / HASH).read_bytes())  # noqa: PTH100
 
 
 @lru_cache(maxsize=64)
-def _described(path: Path, changed: int, digest: bytes) -> Described:
+def _described(path: Path, absolute: str, changed: int, digest: bytes) -> Described:
     if reason := why_not(RUNTIME):
         raise NotInstalledError(f"{path}: Core AI files cannot be read here: {reason}")
     paths = os.pathsep.join(os.path.abspath(one) for one in sys.path)  # noqa: PTH100  "" is here
