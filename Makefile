@@ -110,6 +110,8 @@ venv: .venv/.installed
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo 'Installing into .venv; the first time this takes minutes.'
 	$(BIN)/python -m pip install -qq -c constraints.txt -e '.[legacy,demo,timm,transformers,test]'
+	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[coreai]' || \
+	    echo 'Core AI has no packages for this system; its routes and tests are skipped.'
 	@touch .venv/.installed && rm .venv/.installing
 
 clean:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from conversion.contract import ASSUMED, Contract
-from conversion.errors import ConversionError
+from conversion.coreai import described, metadata_of
+from conversion.errors import ConversionError, NotInstalledError
 from conversion.files.git_lfs import tell_pointer
 from conversion.files.model_files import GIVE, external_files, why_no_model, why_no_weights
 from conversion.files.packages import read_package, read_specification
@@ -17,7 +18,7 @@ from conversion.precision import Precision as Precision
 from conversion.precision import mlprogram_precision, onnx_precision
 from conversion.provenance import KEY, Provenance
 
-Format = Literal["onnx", "mlprogram", "neuralnetwork"]
+Format = Literal["onnx", "mlprogram", "neuralnetwork", "coreai"]
 # How exporters wrote an open size before ONNX had names for it; runtimes take it so still.
 _OPEN = -1
 _NEURAL_NETWORKS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
@@ -76,7 +77,22 @@ def _open(path: Path) -> Artifact:
         raise ConversionError(f"{path}: {reason}")
     if why and path.suffix == ".onnx":
         raise ConversionError(f"{path}: {why}, or export it again")
-    return _open_onnx(path) if path.suffix == ".onnx" else _open_coreml(path)
+    if path.suffix == ".onnx":
+        return _open_onnx(path)
+    return _open_coreai(path) if path.suffix == ".aimodel" else _open_coreml(path)
+
+
+def _open_coreai(path: Path) -> Artifact:
+    note = metadata_of(path).get(KEY)
+    own = Provenance.from_json(note) if isinstance(note, str) else None
+    try:
+        precision = described(path).precision
+    except NotInstalledError:
+        # What one of ours says is enough for a leg that says why it is skipped.
+        if own is None or own.options.get("precision") not in ("fp16", "fp32"):
+            raise
+        precision = "fp16" if own.options["precision"] == "fp16" else "fp32"
+    return _artifact(path, "coreai", precision, note if own else None)
 
 
 def _open_onnx(path: Path) -> Artifact:

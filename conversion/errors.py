@@ -7,3 +7,7 @@ class ConversionError(Exception):
 
 class ImageError(ConversionError):
     """The file is not an image that can be shown to a classifier."""
+
+
+class NotInstalledError(ConversionError):
+    """A package that is optional is missing, or is of another version: nothing is said against the model."""

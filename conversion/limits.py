@@ -153,6 +153,6 @@ def _converts(operations: Sequence[str]) -> bool:
 
 
 # Whether the converter of a format writes for a later system than iOS 12, or for none.
-_LATER_TARGET: Mapping[Format, bool] = {"onnx": True, "mlprogram": True, "neuralnetwork": False}
+_LATER_TARGET: Mapping[Format, bool] = {"onnx": True, "mlprogram": True, "neuralnetwork": False, "coreai": True}
 # What has to know the operations that PyTorch's exporter gives, where another tool goes on from there.
 _TRANSLATORS: Mapping[Format, Callable[[Sequence[str]], bool]] = {"mlprogram": _converts}

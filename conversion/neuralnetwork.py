@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from conversion.errors import ConversionError
+from conversion.errors import ConversionError, NotInstalledError
 from conversion.guards.quiet import import_coremltools
 from conversion.onnx import INPUT, export_onnx_torchscript
 from conversion.provenance import KEY, Provenance
@@ -165,8 +165,8 @@ def _mlmodel_passes() -> dict[str, ModuleType]:
     return {**{name: ModuleType(name) for name in (*parents, package)}, f"{package}.mlmodel_passes": mlmodel_passes}
 
 
-def _not_installed(error: ImportError) -> ConversionError:
-    return ConversionError(
+def _not_installed(error: ImportError) -> NotInstalledError:
+    return NotInstalledError(
         f"the route onnx-coreml needs packages that are not installed ({error}); "
         "pip install 'coreml-parity[legacy]'"
     )

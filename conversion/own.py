@@ -37,7 +37,12 @@ if TYPE_CHECKING:
     from conversion.provenance import Provenance
     from conversion.shapes import OpenAxes
 
-FORMATS: Mapping[str, Format] = {".onnx": "onnx", ".mlpackage": "mlprogram", ".mlmodel": "neuralnetwork"}
+FORMATS: Mapping[str, Format] = {
+    ".onnx": "onnx",
+    ".mlpackage": "mlprogram",
+    ".mlmodel": "neuralnetwork",
+    ".aimodel": "coreai",
+}
 # What a word of a command may hold.
 PLACEHOLDERS = ("weights", "labels", "output")
 # Lines that a failed command wrote last, as far as they are shown.

@@ -35,6 +35,8 @@ CONVERTERS = (
     "onnxslim",
     "onnx-coreml",
     "coremltools",
+    "coreai-torch",
+    "coreai-core",
     "numpy",
 )
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conversion.artifact import Artifact, open_artifact
+from conversion.coreai import convert_coreai
 from conversion.deployed import check_model, check_module
 from conversion.errors import ConversionError
 from conversion.files.digests import LOG, damage, write_digests
@@ -75,6 +76,16 @@ ROUTES: Mapping[str, Route] = {
             *("onnx-coreml", "neuralnetwork", "fp32", ".mlmodel", convert_onnx_coreml),
             {"opset": str(OPSET)},
             about=f"torch.onnx.export by TorchScript, opset {OPSET}, then onnx-coreml",
+        ),
+        Route(
+            *("coreai", "coreai", "fp32", ".aimodel", partial(convert_coreai, precision="fp32")),
+            {"precision": "fp32"},
+            about="torch.export, then coreai-torch",
+        ),
+        Route(
+            *("coreai-fp16", "coreai", "fp16", ".aimodel", partial(convert_coreai, precision="fp16")),
+            {"precision": "fp16"},
+            about="torch.export, then coreai-torch",
         ),
     )
 }

@@ -172,11 +172,19 @@ def _read_coreml(artifact: Artifact) -> InputShapes:
     return coreml_input_shapes(features[0], artifact.contract.layout) if features else InputShapes(())
 
 
+def _read_coreai(artifact: Artifact) -> InputShapes:
+    from conversion.coreai import described
+
+    inputs = described(artifact.path).inputs
+    return onnx_input_shapes(artifact, inputs[0].shape if inputs else [])
+
+
 # The one place of this package that depends on what is read: of the formats, these alone describe an input.
 _READERS: Mapping[Format, Callable[[Artifact], InputShapes]] = {
     "onnx": _read_onnx,
     "mlprogram": _read_coreml,
     "neuralnetwork": _read_coreml,
+    "coreai": _read_coreai,
 }
 
 

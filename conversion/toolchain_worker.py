@@ -45,6 +45,7 @@ def convert(tell: Tell, source: dict[str, Any], route: str, directory: str, axes
         _loaded.clear()
         _loaded[key] = _called(**source)
     tell({"stage": "convert"})
+    importlib.import_module("conversion.coreai").accept_other_versions()
     artifact = importlib.import_module("conversion").convert(_loaded[key], route, directory, **axes)
     return {"path": str(artifact.path), "weights": artifact.provenance.weights, "remark": artifact.remark}
 

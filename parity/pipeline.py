@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conversion.artifact import Artifact, open_artifact, under
 from conversion.contract import ASSUMED, Contract
-from conversion.errors import ConversionError
+from conversion.errors import ConversionError, NotInstalledError
 from conversion.guards.torch_defaults import with_torch_defaults
 from conversion.guards.user_code import user_code
 from conversion.routes import convert
@@ -27,7 +28,8 @@ from parity.backends.reference import Reference, make_reference
 from parity.contract.settle import settled
 from parity.core.environment import environment
 from parity.core.gate import UNCHANGED, GateChange
-from parity.core.results import Prediction, Run, Subject, summarise
+from parity.core.migration import Build, Migration, builds_of, migrations
+from parity.core.results import Prediction, Run, Subject, Verdict, summarise
 from parity.core.tolerance import Tolerance
 from parity.diagnosis.causes import Explainer
 from parity.diagnosis.siblings import Sibling, with_siblings
@@ -132,8 +134,8 @@ def check(
         )
     )
     with limited.time_limit(time_limit):
-        subjects, thumbnails = _gather(_beside(legs, explain))
-    return Run(environment(), subjects, summary=summarise(subjects), thumbnails=thumbnails)
+        subjects, thumbnails, pairs = _gather(_beside(legs, explain))
+    return Run(environment(), subjects, (), summarise(subjects), thumbnails, migrations=pairs)
 
 
 def run(
@@ -164,9 +166,9 @@ def run(
     legs = run_legs(suite, selection, RunOptions(artifacts, tolerance_scale, explain, strict, envelope), progress)
     with limited.time_limit(time_limit):
         limited.expect(_backends_of(suite, selection))
-        subjects, thumbnails = _gather(legs)
+        subjects, thumbnails, pairs = _gather(legs)
     marked, stale = mark_known_issues(subjects, suite.known_issues, partial=selection.is_partial)
-    return gated(Run(environment(), marked, stale, summarise(marked), thumbnails), asked)
+    return gated(Run(environment(), marked, stale, summarise(marked), thumbnails, migrations=pairs), asked)
 
 
 def _backends_of(suite: Suite, selection: Selection) -> list[str]:
@@ -200,15 +202,21 @@ def _beside(legs: Iterable[Leg], explain: bool) -> Iterator[Leg]:
     yield from (replace(leg, subject=subject) for leg, subject in zip(listed, subjects, strict=True))
 
 
-def _gather(legs: Iterable[Leg]) -> tuple[tuple[Subject, ...], dict[str, str]]:
-    """Keep of each leg what is reported; its answers and its pixels go before the next is run."""
+def _gather(legs: Iterable[Leg]) -> tuple[tuple[Subject, ...], dict[str, str], tuple[Migration, ...]]:
+    """Keep of each leg what is reported; of a model's answers no more than its builds are compared by."""
     subjects: list[Subject] = []
     thumbnails: dict[str, str] = {}
-    for leg in legs:
-        pictures = worst_thumbnails(leg.subject, leg.reference.images.by_name)
-        add_thumbnails(thumbnails, leg.subject.model, pictures)
-        subjects.append(leg.subject)
-    return tuple(subjects), thumbnails
+    pairs: list[Migration] = []
+    for _, of_model in groupby(legs, key=lambda leg: id(leg.reference)):
+        builds: list[Build] = []
+        for leg in of_model:
+            pictures = worst_thumbnails(leg.subject, leg.reference.images.by_name)
+            add_thumbnails(thumbnails, leg.subject.model, pictures)
+            subjects.append(leg.subject)
+            if leg.artifact and leg.prediction:
+                builds += builds_of(leg.subject, leg.artifact.format, leg.prediction)
+        pairs += migrations(leg.subject.model, leg.reference.prediction, builds, leg.reference.images.names)
+    return tuple(subjects), thumbnails, tuple(pairs)
 
 
 @with_torch_defaults
@@ -272,7 +280,8 @@ def convert_entry(
             artifact = artifact_of(classifier, entry, route, directory)
             return settled(artifact, classifier, reference)
     except ConversionError as error:
-        return Subject(entry.name, route, "", "-", entry.recipe(route).precision or "", "error", str(error))
+        verdict: Verdict = "skipped" if isinstance(error, NotInstalledError) else "error"
+        return Subject(entry.name, route, "", "-", entry.recipe(route).precision or "", verdict, str(error))
 
 
 def artifact_of(classifier: Classifier, entry: ModelEntry, route: str, directory: Path) -> Artifact:

@@ -10,7 +10,7 @@ from conversion.files.git_lfs import tell_first_pointer, tell_pointer
 from conversion.files.regular_files import MISSING, why_no_file
 from conversion.files.suffixes import COMPILED_SUFFIX, IMAGE_SUFFIXES, MODEL_SUFFIXES
 
-GIVE = "give a .onnx, a .mlmodel or a .mlpackage"
+GIVE = "give a .onnx, a .mlmodel, a .mlpackage or a .aimodel"
 COMPILED = (
     "a compiled model, which only Apple's runtime reads; give the .mlpackage or .mlmodel that it was compiled from"
 )

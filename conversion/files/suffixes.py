@@ -8,5 +8,5 @@ IMAGE_SUFFIXES = (
     *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
     *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
 )
-MODEL_SUFFIXES = (".onnx", ".mlmodel", ".mlpackage")
+MODEL_SUFFIXES = (".onnx", ".mlmodel", ".mlpackage", ".aimodel")
 COMPILED_SUFFIX = ".mlmodelc"

@@ -72,6 +72,7 @@ BACKENDS: Mapping[str, str] = {
     "onnx-reference": "parity.backends.onnx_reference",
     "coreml-native": "parity.backends.coreml_native",
     "coreml-evaluator": "parity.backends.coreml_evaluator",
+    "coreai": "parity.backends.coreai",
 }
 REFERENCE = "pytorch"
 # Answers given elsewhere, by a file of records: there only where somebody names such a file.

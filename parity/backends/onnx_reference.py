@@ -13,7 +13,7 @@ from conversion.files.model_files import messages
 from parity.backends import About, CannotRunError
 from parity.backends.onnx_sizes import check_sizes
 from parity.core.errors import ParityError
-from parity.formats.onnx.classifier import classifier_predictions
+from parity.formats.arrays import classifier_predictions
 from parity.formats.onnx.inputs import graph_inputs
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 from parity.backends import About, CannotRunError
 from parity.backends.onnx_sizes import check_sizes
 from parity.core.errors import ParityError
-from parity.formats.onnx.classifier import classifier_predictions
+from parity.formats.arrays import classifier_predictions
 from parity.formats.onnx.inputs import session_inputs
 from parity.formats.onnx.session import open_session
 

@@ -12,8 +12,8 @@ import click
 @click.option(
     "--route",
     required=True,
-    help="One of ours (onnx, onnx-torchscript, mlprogram, mlprogram-fp32, mlprogram-export, onnx-coreml) or of the "
-    "suite file; `parity routes` lists them.",
+    help="One of ours (onnx, onnx-torchscript, mlprogram, mlprogram-fp32, mlprogram-export, onnx-coreml, coreai, "
+    "coreai-fp16) or of the suite file; `parity routes` lists them.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Directory for the result."

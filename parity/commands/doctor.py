@@ -79,6 +79,7 @@ class Findings:
 
 def examine() -> Findings:
     """Look at this environment."""
+    from conversion import coreai
     from conversion.routes import ROUTES
     from parity.backends import BACKENDS, find_backend
     from parity.core.environment import environment
@@ -93,8 +94,10 @@ def examine() -> Findings:
     lines.append("routes:")
     for route in ROUTES:
         missing = [package for package in _OPTIONAL.get(route, ()) if package not in here.packages]
-        needs = f"needs {' and '.join(missing)}: pip install 'coreml-parity[legacy]'"
-        lines.append(f"  {route}: " + (needs if missing else "converts here"))
+        needs = f"needs {' and '.join(missing)}: pip install 'coreml-parity[legacy]'" if missing else None
+        if ROUTES[route].format == "coreai" and (reason := coreai.why_not()):
+            needs = reason
+        lines.append(f"  {route}: {needs or 'converts here'}")
     return Findings(tuple(lines), tuple(warn_of_pairs(here.packages)))
 
 

@@ -20,6 +20,8 @@ PACKAGES = (
     "onnxslim",
     "onnx-coreml",
     "coremltools",
+    "coreai-torch",
+    "coreai-core",
     "numpy",
     "Pillow",
 )

@@ -17,6 +17,7 @@ FP32: Mapping[str, tuple[float, str]] = {
     "onnx": (1e-5, "fp32 ONNX: rounding of another order of additions"),
     "mlprogram": (1e-4, "fp32 Core ML: rounding of another order of additions and other kernels"),
     "neuralnetwork": (1e-4, "fp32 Core ML: rounding of another order of additions and other kernels"),
+    "coreai": (1e-4, "fp32 Core AI: rounding of another order of additions and other kernels"),
 }
 # PyTorch is as far from the exact answer as fp32 costs it, on the other side perhaps, and a runtime's kernels,
 # which are not measured, may be twice as unlucky as any of PyTorch's.
@@ -141,7 +142,7 @@ FOLDED = 2e-3
 
 # What rounding alone moves: another order of additions in fp32, by format; in fp16 the step between two
 # probabilities near 1.
-AUDIT: Mapping[str, float] = {"onnx": 3e-6, "mlprogram": 1e-5, "neuralnetwork": 1e-5}
+AUDIT: Mapping[str, float] = {"onnx": 3e-6, "mlprogram": 1e-5, "neuralnetwork": 1e-5, "coreai": 1e-5}
 AUDIT_FP16 = 5e-4
 # A kind of image is advised where the mutant moves it clearly beyond what is allowed, not at the very edge.
 CLEARLY = 1.5

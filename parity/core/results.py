@@ -39,6 +39,7 @@ from parity.core.evidence import Attempt, Check
 from parity.core.exit_code import exit_code
 from parity.core.file_kinds import results_beside, schema_of, tell_kind
 from parity.core.gate import Gate, GateResult
+from parity.core.pairs_of_builds import Migration
 from parity.core.prediction import Prediction as Prediction
 from parity.core.schemas import counts_schema, written_schema
 from parity.core.unfinished import refuse_unfinished
@@ -207,6 +208,7 @@ class Run:
     cases_file: the name of the file beside this one that has a line for every image, where `cases` has the worst.
     shard: which part of the images this is; None where it is all of them.
     gate: how much accuracy may be lost, where somebody asks.
+    migrations: the builds of a model for Core ML and for Core AI, two by two, where a run has both.
     """
 
     environment: Environment
@@ -218,6 +220,7 @@ class Run:
     cases_file: str = ""
     shard: Part | None = None
     gate: Gate | None = None
+    migrations: tuple[Migration, ...] = ()
     schema: Literal["parity-run/2", "parity-run/1"] = "parity-run/2"
     __pydantic_config__ = FINITE
 

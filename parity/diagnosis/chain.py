@@ -170,8 +170,8 @@ def _apart(case: Case) -> float:
 
 def unoptimised(artifact: Artifact) -> Predict:
     """Load an ONNX file into ONNX Runtime without any rewriting of its graph."""
+    from parity.formats.arrays import classifier_predictions
     from parity.formats.onnx import session as runtime
-    from parity.formats.onnx.classifier import classifier_predictions
     from parity.formats.onnx.inputs import session_inputs
 
     session = runtime.open_session(str(artifact.path), runtime.UNOPTIMISED)

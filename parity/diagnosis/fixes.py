@@ -1,7 +1,8 @@
 """What to write instead, in the terms of the tool that wrote the file: a table that one can read.
 
 ONNX files are written by torch.onnx.export, from a module; ML Programs by coremltools' ct.convert; NeuralNetworks
-by onnx-coreml, from what torch.onnx.export wrote. What stands inside the module is mended there, whatever the tool.
+by onnx-coreml, from what torch.onnx.export wrote; Core AI's assets by coreai-torch, from what torch.export gave.
+What stands inside the module is mended there, whatever the tool.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ FIXES: Mapping[str, Mapping[Format, str]] = {
     "channels before": {
         "onnx": "image = image[:, {order}] before it is normalised, then torch.onnx.export",
         "mlprogram": "image = image[:, {order}] before it is normalised, then ct.convert",
+        "coreai": "image = image[:, {order}] before it is normalised, then TorchConverter",
         # onnx-coreml converts no Gather, which is what image[:, [2, 1, 0]] becomes.
         "neuralnetwork": "image = torch.cat([image[:, i : i + 1] for i in {order}], 1) before it is normalised, "
         "then onnx_coreml.convert",
@@ -33,11 +35,13 @@ FIXES: Mapping[str, Mapping[Format, str]] = {
     "channels behind": {
         "onnx": "image = image[:, {order}] first in the module's forward, then torch.onnx.export",
         "mlprogram": "image = image[:, {order}] first in the module's forward, then ct.convert",
+        "coreai": "image = image[:, {order}] first in the module's forward, then TorchConverter",
         "neuralnetwork": "image = torch.cat([image[:, i : i + 1] for i in {order}], 1) first in the module's "
         "forward, then onnx_coreml.convert",
     },
     "network of BGR": {
         "onnx": "image = image[:, [2, 1, 0]] before it is normalised, then torch.onnx.export",
+        "coreai": "image = image[:, [2, 1, 0]] before it is normalised, then TorchConverter",
         "mlprogram": "ct.convert(..., inputs=[ct.ImageType(..., color_layout=ct.colorlayout.BGR)])",
         "neuralnetwork": 'onnx_coreml.convert(..., preprocessing_args={{"is_bgr": True}})',
     },
@@ -49,6 +53,7 @@ FIXES: Mapping[str, Mapping[Format, str]] = {
     # One scale is all that Core ML's image input has; an ONNX file has no input that scales.
     "scale and bias": {
         "onnx": "model = torch.nn.Sequential(transforms.Normalize({mean}, {std}), model)",
+        "coreai": "model = torch.nn.Sequential(transforms.Normalize({mean}, {std}), model)",
         "mlprogram": "ct.convert(..., inputs=[ct.ImageType(scale={scale}, bias=[{biases}], "
         "color_layout=ct.colorlayout.RGB)])",
         "neuralnetwork": 'onnx_coreml.convert(..., preprocessing_args={{"image_scale": {scale}, "red_bias": {red}, '
@@ -58,9 +63,11 @@ FIXES: Mapping[str, Mapping[Format, str]] = {
         "onnx": "model = torch.nn.Sequential(transforms.Normalize({mean}, {std}), model)",
         "mlprogram": "model = torch.nn.Sequential(transforms.Normalize({mean}, {std}), model)",
         "neuralnetwork": "model = torch.nn.Sequential(transforms.Normalize({mean}, {std}), model)",
+        "coreai": "model = torch.nn.Sequential(transforms.Normalize({mean}, {std}), model)",
     },
     "normalise inside instead": {
         "onnx": "model = torch.nn.Sequential(transforms.Normalize({mean}, {std}), model)",
+        "coreai": "model = torch.nn.Sequential(transforms.Normalize({mean}, {std}), model)",
         "mlprogram": "model = torch.nn.Sequential(transforms.Normalize({mean}, {std}), model), and ct.ImageType "
         "without scale and bias",
         "neuralnetwork": "model = torch.nn.Sequential(transforms.Normalize({mean}, {std}), model), and "
@@ -68,6 +75,7 @@ FIXES: Mapping[str, Mapping[Format, str]] = {
     },
     "labels": {
         "onnx": "convert(classifier, route, directory), whose classifier.labels are the outputs' order",
+        "coreai": "convert(classifier, route, directory), whose classifier.labels are the outputs' order",
         "mlprogram": "ct.convert(..., classifier_config=ct.ClassifierConfig(list(classifier.labels)))",
         "neuralnetwork": 'onnx_coreml.convert(..., mode="classifier", class_labels=list(classifier.labels))',
     },
@@ -86,12 +94,14 @@ FIXES: Mapping[str, Mapping[Format, str]] = {
     },
     "size": {
         "onnx": "torch.onnx.export(module, torch.zeros(1, 3, {height}, {width}), ...)",
+        "coreai": "torch.export.export(module, (torch.zeros(1, 3, {height}, {width}),))",
         "mlprogram": "ct.convert(..., inputs=[ct.ImageType(shape=(1, 3, {height}, {width}))])",
         "neuralnetwork": "torch.onnx.export(module, torch.zeros(1, 3, {height}, {width}), ...), then "
         "onnx_coreml.convert",
     },
     "output's name": {
         "onnx": 'torch.onnx.export(..., output_names=["{wanted}"])',
+        "coreai": 'TorchConverter().add_exported_program(program, output_names=["{wanted}"])',
         "mlprogram": 'ct.utils.rename_feature(spec, "{name}", "{wanted}")',
         "neuralnetwork": 'torch.onnx.export(..., output_names=["{wanted}"]), then onnx_coreml.convert',
     },
@@ -101,11 +111,13 @@ FIXES: Mapping[str, Mapping[Format, str]] = {
     },
     "wrong output": {
         "onnx": "return `{name}` as the output {wanted}",
+        "coreai": "return `{name}` as the output {wanted}",
         "mlprogram": 'ct.ClassifierConfig(labels, predicted_probabilities_output="{name}")',
         "neuralnetwork": 'spec.neuralNetworkClassifier.labelProbabilityLayerName = "{name}"',
     },
     "wrong array": {
         "onnx": "return `{name}` as the output {wanted}",
+        "coreai": "return `{name}` as the output {wanted}",
         "mlprogram": "return `{name}` alone from the module that is traced",
         "neuralnetwork": "return `{name}` as the output {wanted}, then onnx_coreml.convert",
     },
@@ -119,7 +131,10 @@ FIXES: Mapping[str, Mapping[Format, str]] = {
         "mlprogram": 'ct.convert(torch.jit.trace(model.eval(), example), ...), for approximate="tanh" is lost on '
         "the way from torch.export"
     },
-    "fp32": {"mlprogram": "ct.convert(..., compute_precision=ct.precision.FLOAT32)"},
+    "fp32": {
+        "mlprogram": "ct.convert(..., compute_precision=ct.precision.FLOAT32)",
+        "coreai": "the route coreai: the module without .half() goes into torch.export.export",
+    },
 }
 
 

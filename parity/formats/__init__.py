@@ -96,16 +96,17 @@ class Format(Protocol):
 
 
 if TYPE_CHECKING:
-    from parity.formats import mlprogram, neuralnetwork, onnx
+    from parity.formats import coreai, mlprogram, neuralnetwork, onnx
 
     # So that the type checker compares each package with the protocol.
-    _PACKAGES: tuple[Format, ...] = (onnx, mlprogram, neuralnetwork)
+    _PACKAGES: tuple[Format, ...] = (onnx, mlprogram, neuralnetwork, coreai)
 
 # The order is that of reports and tables.
 FORMATS: Mapping[str, str] = {
     "onnx": "parity.formats.onnx",
     "mlprogram": "parity.formats.mlprogram",
     "neuralnetwork": "parity.formats.neuralnetwork",
+    "coreai": "parity.formats.coreai",
 }
 
 

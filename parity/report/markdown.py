@@ -27,6 +27,7 @@ def to_markdown(run: Run, most: int = MOST_CHARACTERS) -> str:
     head = f"### {_ANSWERS[view.exit_code]} coreml-parity: {view.told}\n"
     parts = (
         ("row", _rows(view)),
+        ("pair of builds", _pairs(view)),
         ("explanation", _details(view)),
         ("remark", _remarks(view)),
         ("fault", [_described(fault) for fault in named_faults(view)]),
@@ -96,6 +97,25 @@ def _row(s: SubjectView) -> str:
     names = (data(s.model), data(f"{s.way} ({s.precision})"), data(s.backend))
     numbers = (f"{s.images:,}" if s.images else "", s.top1, s.max_abs_diff_told, s.tolerance_told)
     return row((verdict, *names, *numbers))
+
+
+def _pairs(view: RunView) -> list[str]:
+    """Write the table of Core ML's and Core AI's builds."""
+    if not view.migrations:
+        return []
+    headings = ("model", "one", "other", "images", view.headings[1].replace("|", "\\|"), "top-1 differs")
+    head = f"\n**Core ML and Core AI: do the builds agree?**\n\n{table(headings, 3)}"
+    rows = [
+        row(
+            (
+                *(data(name) for name in (m.model, m.first, m.second)),
+                *(f"{m.images:,}", m.max_abs_diff_told),
+                f"{m.count:,} {data(m.changed)}" if m.changed else "0",
+            )
+        )
+        for m in view.migrations
+    ]
+    return [head + rows[0], *rows[1:]]
 
 
 def _details(view: RunView) -> list[str]:

@@ -32,6 +32,7 @@ from parity.report.case_view import (
 )
 from parity.report.envelope import told_envelope
 from parity.report.gate_view import GateView, parity_matters, show_gate
+from parity.report.migration_view import MigrationView, show_migration
 from parity.report.text import counted, percent, small, visible, visible_lines
 from parity.suite.thumbnails import SHOWN as CARDS
 
@@ -168,6 +169,7 @@ class RunView:
     packages: Mapping[str, str] = field(default_factory=dict)
     headings: tuple[str, str] = ("", "")
     explained: str = ""
+    migrations: tuple[MigrationView, ...] = ()
 
 
 def make_view(run: Run) -> RunView:
@@ -206,6 +208,7 @@ def make_view(run: Run) -> RunView:
             f"max {' / '.join(dict.fromkeys(s.distance for s in subjects)) or metric_of(PROBABILITIES).distance}",
         ),
         explained="; ".join(dict.fromkeys(text for s in run.subjects for text in _explained(s))),
+        migrations=tuple(show_migration(one) for one in run.migrations),
     )
 
 

@@ -51,7 +51,7 @@ class RecordedArtifact(_Table):
     route: Annotated[
         str, Field(description="A route by which it was converted; - for another way, empty: not known.")
     ] = ""
-    format: Annotated[str, Field(description="onnx, mlprogram or neuralnetwork.")] = ""
+    format: Annotated[str, Field(description="onnx, mlprogram, neuralnetwork or coreai.")] = ""
     precision: Annotated[str, Field(description="Of its arithmetic: fp32 or fp16.")] = ""
 
 

@@ -173,7 +173,8 @@ class ConverterTable(ContractTable):
         Field(description="Program and arguments; {output}, {weights} and {labels} stand for files."),
     ] = None
     suffix: Annotated[
-        Literal[".onnx", ".mlpackage", ".mlmodel"] | None, Field(description="Of the file that it writes.")
+        Literal[".onnx", ".mlpackage", ".mlmodel", ".aimodel"] | None,
+        Field(description="Of the file that it writes."),
     ] = None
     precision: Annotated[
         Literal["fp16", "fp32"] | None, Field(description="Of its arithmetic; the file says it where nobody does.")

@@ -22,6 +22,7 @@ from conversion.provenance import Provenance
 from conversion.routes import Route, find_route
 from conversion.shapes import OpenAxes
 from tests.conversion.classifiers import LABELS, PREPROCESSING, tiny
+from tests.conversion.needs import needs_coreai
 
 Converted = Callable[[str], Artifact]
 
@@ -54,6 +55,8 @@ def test_the_routes_have_the_names_that_others_rely_on() -> None:
         "mlprogram-fp32",
         "mlprogram-export",
         "onnx-coreml",
+        "coreai",
+        "coreai-fp16",
     )
     assert all(route.name == name for name, route in ROUTES.items())
 
@@ -87,6 +90,8 @@ def test_an_unknown_route_that_is_like_no_other(tmp_path: Path) -> None:
         ("mlprogram", "mlprogram", "fp16", "tiny.mlpackage"),
         ("mlprogram-fp32", "mlprogram", "fp32", "tiny.mlpackage"),
         ("onnx-coreml", "neuralnetwork", "fp32", "tiny.mlmodel"),
+        ("coreai", "coreai", "fp32", "tiny.aimodel"),
+        ("coreai-fp16", "coreai", "fp16", "tiny.aimodel"),
     ],
 )
 def test_each_route_converts(
@@ -117,7 +122,9 @@ def test_the_second_time_converts_nothing(
     assert converted(route) == first
 
 
-@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize(
+    "route", [r if ROUTES[r].format != "coreai" else pytest.param(r, marks=needs_coreai) for r in ROUTES]
+)
 def test_converting_prints_nothing_and_the_log_has_it(
     route: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,6 +139,8 @@ def test_converting_prints_nothing_and_the_log_has_it(
         "mlprogram-fp32": "Running MIL default pipeline",
         "mlprogram-export": "Running MIL default pipeline",
         "onnx-coreml": "Converting Node Type Conv",
+        "coreai": "converting 1 program(s) to Core AI",
+        "coreai-fp16": "converting 1 program(s) to Core AI",
     }
     assert said[route] in log
 

@@ -376,6 +376,7 @@ def test_a_reference_that_contradicts_itself_is_none() -> None:
 def test_each_format_has_its_backends() -> None:
     assert backends_for("onnx") == ONNX_BACKENDS
     assert backends_for("mlprogram") == backends_for("neuralnetwork") == ("coreml-native", "coreml-evaluator")
+    assert backends_for("coreai") == ("coreai",)
 
 
 def test_an_unknown_backend_names_the_nearest() -> None:

@@ -18,7 +18,7 @@ from tests.zoo.collection import Animal
 from tests.zoo.weights import Housed, house, photos
 
 # onnx-reference takes minutes where these take seconds, and finds what onnxruntime finds.
-BACKENDS = ("onnxruntime", "coreml-evaluator")
+BACKENDS = ("onnxruntime", "coreml-evaluator", "coreai")
 # A package whose code a conversion fails in -> whose fault that is.
 CULPRITS = {
     "torch": "exporter",
@@ -27,6 +27,8 @@ CULPRITS = {
     "onnx": "exporter",
     "onnxslim": "exporter",
     "coremltools": "converter",
+    "coreai": "converter",
+    "coreai_torch": "converter",
     "onnx_coreml": "converter",
 }
 

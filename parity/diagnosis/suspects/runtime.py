@@ -115,7 +115,8 @@ def _operation(examination: Examination, one: str, other: str) -> str:
 
 
 def _values(artifact: Artifact, runtime: str, pixels: np.ndarray) -> dict[str, np.ndarray]:
-    from parity.formats.onnx.inputs import feed, graph_inputs
+    from parity.formats.arrays import feed
+    from parity.formats.onnx.inputs import graph_inputs
     from parity.formats.trace import open_trace
 
     if runtime != "onnx-reference":

@@ -9,8 +9,8 @@ import numpy as np
 
 from parity.core.refusals import refusals
 from parity.core.results import Prediction
-from parity.formats.onnx.classifier import classifier_predictions
-from parity.formats.onnx.inputs import Input, feed, graph_inputs, session_inputs
+from parity.formats.arrays import Input, classifier_predictions, feed
+from parity.formats.onnx.inputs import graph_inputs, session_inputs
 from parity.formats.onnx.session import UNOPTIMISED, open_session
 from parity.formats.trace import Answer, Trace, TraceWith
 

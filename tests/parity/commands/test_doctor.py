@@ -69,12 +69,37 @@ def test_two_bad_pairs_are_two_warnings() -> None:
     assert len(warn_of_pairs({"numpy": "2.4.0", "coremltools": "9.0", "onnxscript": "0.5.6"})) == 2
 
 
+COREAI = {"coreai-torch": "0.4.3", "coreai-core": "1.0.0b3"}
+
+
 def found(monkeypatch: pytest.MonkeyPatch, packages: dict[str, str], system: str = "Linux") -> tuple[str, ...]:
     monkeypatch.setattr(
         "parity.core.environment.environment", lambda: Environment("3.11.4", f"{system}-1", packages)
     )
     monkeypatch.setattr("platform.system", lambda: system)
+    monkeypatch.setattr("conversion.coreai.package_versions", lambda names: {n: COREAI[n] for n in names})
     return examine().lines
+
+
+@pytest.mark.parametrize(
+    ("versions", "why"),
+    [
+        ({}, "coreai-torch and coreai-core not installed; pip install 'coreml-parity[coreai]'"),
+        ({**COREAI, "coreai-torch": "0.5.0"}, "coreai-torch 0.5.0 is installed, and 0.4.3 is what was tested; "),
+    ],
+)
+def test_without_core_ai_its_routes_say_what_installs_it(
+    versions: dict[str, str], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found(monkeypatch, GOOD)
+    monkeypatch.setattr(
+        "conversion.coreai.package_versions", lambda names: {n: versions[n] for n in names if n in versions}
+    )
+
+    first, second = examine().lines[-2:]
+
+    assert first.startswith(f"  coreai: {why}")
+    assert second.startswith(f"  coreai-fp16: {why}")
 
 
 def test_every_backend_is_listed_with_what_stands_in_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,6 +111,7 @@ def test_every_backend_is_listed_with_what_stands_in_its_way(monkeypatch: pytest
         "  onnx-reference: runs here",
         "  coreml-native: cannot run here: Apple's Core ML runtime is part of macOS; this is Linux",
         "  coreml-evaluator: runs here",
+        "  coreai: runs here",
     )
     assert len(listed) == len(BACKENDS)
 
@@ -113,7 +139,7 @@ def test_the_historic_route_says_what_it_needs(
 ) -> None:
     lines = found(monkeypatch, {name: version for name, version in GOOD.items() if name not in absent})
 
-    assert lines[-1] == f"  onnx-coreml: needs {told}: pip install 'coreml-parity[legacy]'"
+    assert lines[-3] == f"  onnx-coreml: needs {told}: pip install 'coreml-parity[legacy]'"
 
 
 def test_versions_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,15 @@ WORDS = {
     "onnx": (r"\bct\.", "coremltools", "ImageType", r"onnx_coreml", "preprocessing_args", r"\bspec\."),
     "mlprogram": (r"torch\.onnx", r"onnx_coreml", "preprocessing_args", "dynamic_axes", "onnxruntime"),
     "neuralnetwork": (r"\bct\.", "ImageType", "ClassifierConfig", "compute_precision", "onnxruntime", r"MLModel\("),
+    "coreai": (
+        r"\bct\.",
+        r"torch\.onnx",
+        "onnx_coreml",
+        "ImageType",
+        "ClassifierConfig",
+        "onnxruntime",
+        r"\bspec\.",
+    ),
 }
 OWN = {
     "declared BGR": ("ct.ImageType", "is_bgr"),

@@ -7,6 +7,7 @@ from typing import get_args
 
 import pytest
 
+import parity.formats.coreai
 import parity.formats.mlprogram
 import parity.formats.neuralnetwork
 import parity.formats.onnx
@@ -14,7 +15,12 @@ from conversion.artifact import Format as Name
 from parity.formats import FORMATS, Format, find_format
 from parity.formats.editing import Editable, Edits
 
-PACKAGES = (parity.formats.onnx, parity.formats.mlprogram, parity.formats.neuralnetwork)
+PACKAGES = (
+    parity.formats.onnx,
+    parity.formats.mlprogram,
+    parity.formats.neuralnetwork,
+    parity.formats.coreai,
+)
 SOURCE = Path(parity.formats.__file__).parents[1]
 
 

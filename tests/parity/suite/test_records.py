@@ -555,7 +555,7 @@ def test_what_the_backends_of_records_are_called(files: list[str], named: list[s
 def test_a_record_serves_as_a_backend(made: Path) -> None:
     backend: Backend = Recorded(made, LABELS, {})
 
-    assert backend.FORMATS == ("onnx", "mlprogram", "neuralnetwork")
+    assert backend.FORMATS == ("onnx", "mlprogram", "neuralnetwork", "coreai")
     assert backend.why_not() is None
     # Nothing is run, so a batch is no matter.
     pixels = np.stack([np.asarray(p) for p in pictures()])

@@ -115,7 +115,8 @@ def model(more: str = "", factory: str = 'factory = "models.py:net"', images: st
     return f"{images}\n[models.net]\n{factory}\n{more}"
 
 
-ROUTES = "(routes: onnx, onnx-torchscript, mlprogram, mlprogram-fp32, mlprogram-export, onnx-coreml)"
+ROUTES = "(routes: onnx, onnx-torchscript, mlprogram, mlprogram-fp32, mlprogram-export, onnx-coreml, "
+ROUTES += "coreai, coreai-fp16)"
 MODEL_KEYS = (
     "(keys: factory, arguments, softmax, sigmoid, output, routes, images, tolerance, dynamic, bounds, sizes, "
     "records, artifacts)"
