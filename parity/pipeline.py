@@ -25,6 +25,7 @@ from conversion.task import PROBABILITIES
 from parity.backends import backends_for, limited
 from parity.backends.bound import bind
 from parity.backends.reference import Reference, make_reference
+from parity.backends.selection import backends_of, steps_of
 from parity.contract.settle import settled
 from parity.core.environment import environment
 from parity.core.gate import UNCHANGED, GateChange
@@ -165,17 +166,10 @@ def run(
     asked = gate.over(suite.gate)
     legs = run_legs(suite, selection, RunOptions(artifacts, tolerance_scale, explain, strict, envelope), progress)
     with limited.time_limit(time_limit):
-        limited.expect(_backends_of(suite, selection))
+        limited.expect(backends_of(suite, selection))
         subjects, thumbnails, pairs = _gather(legs)
     marked, stale = mark_known_issues(subjects, suite.known_issues, partial=selection.is_partial)
     return gated(Run(environment(), marked, stale, summarise(marked), thumbnails, migrations=pairs), asked)
-
-
-def _backends_of(suite: Suite, selection: Selection) -> list[str]:
-    """List the backends that a run will ask, each once."""
-    entries = selection.entries(suite)
-    formats = {entry.recipe(route).format for entry in entries for route in selection.routes_of(entry)}
-    return sorted({name for one in formats for name in selection.backends_of(backends_for(one))})
 
 
 @with_torch_defaults
@@ -188,7 +182,7 @@ def run_legs(
     """Do the work of `run`, and give a model's legs as soon as they are judged, with artefact and answers."""
     entries = selection.entries(suite)
     for index, entry in enumerate(entries):
-        step = _steps(progress, entry, selection, index / len(entries), 1 / len(entries))
+        step = steps_of(progress, entry, selection, index / len(entries), 1 / len(entries))
         yield from _beside(_run_model(suite, entry, selection, options, step), options.explain)
 
 
@@ -242,22 +236,6 @@ def judge_artifact(
             step(f"{reference.model.name}: {artifact.route} on {backend}")
             subject, answers = judge_with_prediction(reference, artifact, backend, judging)
             yield Leg(explainer(subject, reference, artifact, answers, batch), reference, artifact, answers)
-
-
-def _steps(
-    progress: Progress, entry: ModelEntry, selection: Selection, start: float, share: float
-) -> Callable[[str], None]:
-    """Count one model's steps: PyTorch, and for each route its conversion and its backends."""
-    able = (backends_for(entry.recipe(route).format, entry.records) for route in selection.routes_of(entry))
-    total = 1 + sum(1 + len(backends) for backends in able)
-    done = 0
-
-    def step(message: str) -> None:
-        nonlocal done
-        progress(message, start + share * min(done / total, 1.0))
-        done += 1
-
-    return step
 
 
 @with_torch_defaults

@@ -1,9 +1,9 @@
-"""What a command line selects: refused before the work where a part of it would select nothing."""
+"""What a command line selects: refused where a part of it would select nothing, and counted."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from parity.suite.records import read_records
 
 if TYPE_CHECKING:
     from conversion import Artifact
-    from parity.suite.suite import Selection, Suite
+    from parity.suite.suite import ModelEntry, Selection, Suite
 
 _KINDS = ("model", "route", "backend")
 
@@ -49,6 +49,33 @@ def check_selection(suite: Suite, selection: Selection) -> None:
                 raise ParityError(
                     f"{suite.path}: no {kind} `{name}`{_beside(others)}{hint} ({kind}s: {', '.join(offered)})"
                 )
+
+
+def backends_of(suite: Suite, selection: Selection) -> list[str]:
+    """List the backends that a run will ask, each once."""
+    entries = selection.entries(suite)
+    formats = {entry.recipe(route).format for entry in entries for route in selection.routes_of(entry)}
+    return sorted({name for one in formats for name in selection.backends_of(backends_for(one))})
+
+
+def steps_of(
+    progress: Callable[[str, float | None], None],
+    entry: ModelEntry,
+    selection: Selection,
+    start: float,
+    share: float,
+) -> Callable[[str], None]:
+    """Count one model's steps: PyTorch, and for each route its conversion and its backends."""
+    able = (backends_for(entry.recipe(route).format, entry.records) for route in selection.routes_of(entry))
+    total = 1 + sum(1 + len(backends) for backends in able)
+    done = 0
+
+    def step(message: str) -> None:
+        nonlocal done
+        progress(message, start + share * min(done / total, 1.0))
+        done += 1
+
+    return step
 
 
 def check_backends(artifacts: Sequence[Artifact], backends: Sequence[str], records: Sequence[Path] = ()) -> None:
