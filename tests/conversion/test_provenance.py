@@ -151,6 +151,9 @@ def note_in(artifact: Artifact) -> str:
     if artifact.format == "onnx":
         (entry,) = (e for e in onnx.load(str(artifact.path)).metadata_props if e.key == KEY)
         return entry.value
+    if artifact.format == "coreai":
+        metadata = json.loads((artifact.path / "metadata.json").read_text(encoding="utf-8"))
+        return str(metadata["creatorDefinedMetadata"][KEY])
     description = import_coremltools().utils.load_spec(str(artifact.path)).description
     return description.metadata.userDefined[KEY]
 
@@ -178,6 +181,8 @@ def test_the_options_tell_the_routes_apart(converted: Converted) -> None:
         "mlprogram-fp32": {"precision": "fp32"},
         "mlprogram-export": {"precision": "fp16", "frontend": "export"},
         "onnx-coreml": {"opset": "9"},
+        "coreai": {"precision": "fp32"},
+        "coreai-fp16": {"precision": "fp16"},
     }
 
 

@@ -55,7 +55,7 @@ def test_a_compiled_model_is_told_by_its_name(tmp_path: Path) -> None:
 def test_a_file_of_something_else_is_called_by_its_name(name: str, told: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"something")
 
-    assert refused(tmp_path / name) == f"{told}; give a .onnx, a .mlmodel or a .mlpackage"
+    assert refused(tmp_path / name) == f"{told}; give a .onnx, a .mlmodel, a .mlpackage or a .aimodel"
 
 
 def test_a_model_in_the_place_of_images_is_told(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_commands_over_a_suite_take_a_suite_file(file: str, told: str, refused: 
 @pytest.mark.parametrize(
     ("file", "told"),
     [
-        ("photo.jpg", "an image, not a converted model; give a .onnx, a .mlmodel or a .mlpackage"),
+        ("photo.jpg", "an image, not a converted model; give a .onnx, a .mlmodel, a .mlpackage or a .aimodel"),
         ("suite.json", "data, not a converted model"),
         ("parity.toml", "a suite file, not a converted model"),
         ("models.py", "Python source, not yet a converted model"),
