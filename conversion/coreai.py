@@ -44,6 +44,8 @@ PROGRAM, HASH, METADATA = "main.mlirb", "main.hash", "metadata.json"
 ASSET_VERSION = "2.0"
 COPY = "copy the whole .aimodel directory, or convert again"
 _SECONDS = 600.0
+# By their names in conversion.routes.
+ROUTES = ("coreai", "coreai-fp16")
 
 
 _accepted: set[str] = set()
@@ -210,7 +212,9 @@ def _describe(path: Path) -> dict[str, Any]:
         raise ValueError(f"it has no function {FUNCTION}; its functions are {', '.join(names) or 'none'}")
     module = asset.program._module
     module.verify()
-    graph = next(one for one in module._body.operations if one.operation.name == "coreai.graph")
+    # Beside the function there may be others, of what is composed, a pool say.
+    graphs = (one for one in module._body.operations if one.operation.name == "coreai.graph")
+    graph = next(one for one in graphs if one.sym_name.value == FUNCTION)
     with tempfile.TemporaryDirectory(suffix=".aimodelx") as directory:
         asset._write_odix(Path(directory))
     kinds = [

@@ -121,8 +121,11 @@ def told_limit(error: str, recipe: Route, routes: Mapping[str, Route]) -> str:
 
 
 def _is_able(route: Route, limit: Limit) -> bool:
+    later = _LATER_TARGET.get(route.format)
+    if later is None:
+        return False  # what its converter holds, nobody said
     if limit.fixed == "target":
-        return _LATER_TARGET[route.format]
+        return later
     if limit.fixed in _FRONTENDS:
         if _TRANSLATORS.get(route.format) is not None:
             # What coremltools lacks, it lacks by each front end, but for what torch.export spells anew.
@@ -153,6 +156,6 @@ def _converts(operations: Sequence[str]) -> bool:
 
 
 # Whether the converter of a format writes for a later system than iOS 12, or for none.
-_LATER_TARGET: Mapping[Format, bool] = {"onnx": True, "mlprogram": True, "neuralnetwork": False, "coreai": True}
+_LATER_TARGET: Mapping[Format, bool] = {"onnx": True, "mlprogram": True, "neuralnetwork": False}
 # What has to know the operations that PyTorch's exporter gives, where another tool goes on from there.
 _TRANSLATORS: Mapping[Format, Callable[[Sequence[str]], bool]] = {"mlprogram": _converts}

@@ -95,8 +95,7 @@ def examine() -> Findings:
     for route in ROUTES:
         missing = [package for package in _OPTIONAL.get(route, ()) if package not in here.packages]
         needs = f"needs {' and '.join(missing)}: pip install 'coreml-parity[legacy]'" if missing else None
-        if ROUTES[route].format == "coreai" and (reason := coreai.why_not()):
-            needs = reason
+        needs = needs or (coreai.why_not() if route in coreai.ROUTES else None)
         lines.append(f"  {route}: {needs or 'converts here'}")
     return Findings(tuple(lines), tuple(warn_of_pairs(here.packages)))
 

@@ -113,7 +113,7 @@ def test_the_page_counts_what_agrees_and_groups_what_does_not() -> None:
 
     assert "| `onnx` | 2 | 2 | 2 |" in page
     assert "| ML Program, by trace or by export | 1 | 0 | 2 |" in page
-    assert "| timm/a | 64 |  | 2e-07 |  |  | - |  |  | 3 |" in page
+    assert "| timm/a | 64 |  | 2e-07 |  |  | - |  |  |  |  | 3 |" in page
     assert "| `mlprogram-fp32` | converter | timm/a, timm/b | ValueError: no `tile` of floats |" in page
     assert "| `mlprogram-export` | fp16 | timm/b | drift of image(s) |" in page
     assert "/tmp" not in page

@@ -52,6 +52,8 @@ OURS = [
     "  mlprogram-fp32    mlprogram      fp32  torch.jit.trace, then coremltools",
     "  mlprogram-export  mlprogram      fp16  torch.export, then coremltools",
     "  onnx-coreml       neuralnetwork  fp32  torch.onnx.export by TorchScript, opset 9, then onnx-coreml",
+    "  coreai            coreai         fp32  torch.export, then coreai-torch",
+    "  coreai-fp16       coreai         fp16  torch.export, then coreai-torch",
 ]
 OWN = [
     "routes of parity.toml:",

@@ -39,10 +39,10 @@ WORDS = {
 }
 OWN = {
     "declared BGR": ("ct.ImageType", "is_bgr"),
-    "scale and bias": ("Normalize", "ct.ImageType", "image_scale"),
-    "labels": ("convert(classifier", "ct.ClassifierConfig", "class_labels"),
-    "size": ("torch.onnx.export", "ct.ImageType", "onnx_coreml"),
-    "output's name": ("torch.onnx.export", "ct.utils", "onnx_coreml"),
+    "scale and bias": ("Normalize", "Normalize", "ct.ImageType", "image_scale"),
+    "labels": ("convert(classifier", "convert(classifier", "ct.ClassifierConfig", "class_labels"),
+    "size": ("torch.onnx.export", "torch.export.export", "ct.ImageType", "onnx_coreml"),
+    "output's name": ("torch.onnx.export", "TorchConverter", "ct.utils", "onnx_coreml"),
 }
 VALUES: dict[str, Any] = {
     "names": '"conv_1"',
