@@ -31,19 +31,19 @@ _HEAVY = frozenset(("conv", "linear", "matmul"))
 # With fewer of the heavy ones, compiling is not worth its time.
 _FEWEST = 4
 _SELECTING = ("expand_dims", "max_pool", "pad", "reshape", "slice_by_index", "squeeze", "transpose")
-_LIMITING = ("clip", "leaky_relu", "relu", "relu6", "sigmoid", "sigmoid_hard", "tanh", "thresholded_relu")
+_LIMITING = ("clip", "relu", "relu6", "sigmoid", "sigmoid_hard", "tanh", "thresholded_relu")
 # These make no NaN of infinity.
 _CALM = frozenset((*_SELECTING, *_LIMITING))
-_SUMMING = ("add", "avg_pool", "batch_norm", "layer_norm", "mul", "reduce_mean", "softmax", "sub")
+_SUMMING = ("add", "avg_pool", "batch_norm", "layer_norm", "leaky_relu", "mul", "reduce_mean", "softmax", "sub")
 # Kernels whose way through their code follows from shapes alone, and which give no NaN for numbers that are not too
 # large.
 _FUSIBLE = frozenset((*_HEAVY, *_CALM, *_SUMMING, "concat", "gelu", "silu"))
 # What a value that is looked at may be at most: so many times what it is while the plan is compiled, or so much.
 _HEADROOM = 16.0
 _LEAST: Mapping[str, float] = {"fp16": 1024.0, "fp32": 1e10}
-# How far compiled and plain steps may be apart, as a share of the largest value: more than rounding, in another
-# order, does even in fp16, and less than any mistake.
-_APART = 0.05
+# How far compiled and plain steps may be apart, as a share of the largest value: what sums in another order cost
+# over a deep network, each of them rounded to the type.
+_APART: Mapping[str, float] = {"fp16": 0.05, "fp32": 1e-3}
 
 _COMPILING = threading.RLock()
 # Is shown a step with the values that it reads and gives.
@@ -227,12 +227,14 @@ def _compiled(
             for _ in range(2):  # the first call looks at the shapes, the second compiles
                 function(*examples)
             # On other values than those that were traced: one that became a constant would show.
-            others = tuple(value.flip(tuple(range(value.ndim))) for value in examples)
+            others = tuple(map(_other, examples))
             *outputs, peaks = function(*others)
         expected = segment.run(initial, others, segment.outputs).values()
     except RuntimeError:
         return segment.steps
-    if not bool((peaks <= most).all()) or not all(map(_alike, outputs, expected)):
+    allowed = max(_APART[value.dtype] for step in segment.steps for value in step.node.outputs)
+    alike = all(_apart(one, other) <= allowed for one, other in zip(outputs, expected, strict=True))
+    if not alike or not bool((peaks <= most).all()):
         return segment.steps
     run = _watched(function, most, segment, initial)
     return (Step(segment.steps[-1].node, run, segment.inputs, segment.outputs, segment.frees),)
@@ -250,10 +252,17 @@ def _watched(
     return run
 
 
-def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+def _other(value: torch.Tensor) -> torch.Tensor:
+    """Make other values of about the same size, different from these even where all of them are equal."""
+    ramp = torch.linspace(0.0, max(1.0, _peak(value)) / 4, value.numel()).reshape(value.shape)
+    return value.flip(tuple(range(value.ndim))) + ramp
+
+
+def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
     if one.shape != other.shape or one.dtype is not other.dtype:
-        return False
-    return float((one - other).abs().amax()) <= _APART * float(other.abs().amax())
+        return math.inf
+    # Zeros are alike, and NaN is like nothing.
+    return float((one - other).abs().amax()) / max(float(other.abs().amax()), torch.finfo(one.dtype).tiny)
 
 
 @contextmanager

@@ -170,7 +170,7 @@ def test_steps_stay_where_the_compiler_answers_otherwise(
 
     def wrong(function: Any, examples: Any, **options: Any) -> Any:
         right = trace(function, examples, **options)
-        return lambda *inputs: (right(*inputs)[0] * 1.2, right(*inputs)[1])
+        return lambda *inputs: (right(*inputs)[0] * 1.01, right(*inputs)[1])
 
     monkeypatch.setattr(torch.jit, "trace", wrong)
 
@@ -180,9 +180,11 @@ def test_steps_stay_where_the_compiler_answers_otherwise(
     assert fused.steps == plan[0].steps
 
 
+@pytest.mark.parametrize("black", [False, True])
 def test_steps_stay_where_the_compiler_makes_a_constant_of_a_value(
-    plan: tuple[Plan, list[torch.Tensor]], monkeypatch: pytest.MonkeyPatch
+    black: bool, plan: tuple[Plan, list[torch.Tensor]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    inputs = [torch.zeros_like(value) if black else value for value in plan[1]]
     trace = torch.jit.trace
 
     def frozen(function: Any, examples: Any, **options: Any) -> Any:
@@ -191,7 +193,7 @@ def test_steps_stay_where_the_compiler_makes_a_constant_of_a_value(
 
     monkeypatch.setattr(torch.jit, "trace", frozen)
 
-    fused = fuse(*plan)
+    fused = fuse(plan[0], inputs)
 
     assert fused is not None
     assert fused.steps == plan[0].steps
