@@ -13,7 +13,7 @@ import atexit
 import math
 import time
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -102,7 +102,7 @@ def load(name: str, artifact: Artifact, batch: int = 1, **options: Any) -> Predi
     return _RemotePredict(_WORKER, name, artifact, batch, options, _limit)
 
 
-def expect(names: Iterable[str]) -> None:
+def expect(names: Collection[str]) -> None:
     """Let the process of the artefacts start with what backends need, while this one does something else."""
     if names and not math.isinf(_limit.seconds):
         memory_limit()  # what is wrong with it is told here, and not by a worker that does not start

@@ -23,7 +23,7 @@ class Compiled:
     after: how many predictions with inputs of the same shapes go the plain way first; None: all of them.
     """
 
-    after: int | None = AFTER
+    after: int | None
     _counts: dict[Hashable, int] = field(default_factory=dict)
     _plans: dict[Hashable, Plan] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)

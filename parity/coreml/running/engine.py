@@ -36,16 +36,16 @@ class Engine:
     """Hold a model that is ready to predict.
 
     description: its inputs, outputs and states (a ModelDescription, or the FunctionDescription of one function).
-    passed: what a Guard has let pass. unguarded: shapes of inputs with which no value is too large.
     compiled: the plans that take over where many predictions come.
+    passed: what a Guard has let pass. unguarded: shapes of inputs with which no value is too large.
     """
 
     name: str
     description: Any
     plan: Plan
+    compiled: Compiled = field(compare=False)
     passed: set[Hashable] = field(default_factory=set, compare=False)
     unguarded: set[Hashable] = field(default_factory=set, compare=False)
-    compiled: Compiled = field(default_factory=Compiled, compare=False)
 
     def predict(self, inputs: Inputs, state: State | None = None) -> dict[str, Any]:
         """Predict for one dictionary of inputs."""
@@ -158,7 +158,7 @@ def open_engine(model: ModelFile, function_name: str | None, compile_after: int 
     if kind == "mlProgram":  # a NeuralNetwork declares no shapes between its layers
         check_declared_shapes(plan)
     check_default_sizes(plan, description)
-    return Engine(model.name, description, plan, compiled=Compiled(compile_after))
+    return Engine(model.name, description, plan, Compiled(compile_after))
 
 
 def _read(model: ModelFile, kind: str | None, description: Any, function_name: str | None) -> Graph:

@@ -25,7 +25,7 @@ import torch
 from parity.coreml.running.bounds import LARGEST, bound
 from parity.coreml.running.packing import plain_weights
 from parity.coreml.running.plan import Plan, Step
-from parity.coreml.running.rewriting import Piece, Row, rewrite
+from parity.coreml.running.rewriting import Piece, Row, plain_piece, rewrite
 
 _HEAVY = frozenset(("conv", "linear", "matmul"))
 # With fewer of the heavy ones, compiling is not worth its time.
@@ -46,8 +46,8 @@ _LEAST: Mapping[str, float] = {"fp16": 1024.0, "fp32": 1e10}
 _APART: Mapping[str, float] = {"fp16": 0.05, "fp32": 1e-3}
 
 _COMPILING = threading.RLock()
-# Is shown a step with the values that it reads and gives.
-Visit = Callable[[Step, Sequence[Any], Sequence[Any]], None]
+# Is shown a piece with the values that it reads and gives.
+Visit = Callable[[Piece, Sequence[Any], Sequence[Any]], None]
 
 
 @dataclass(frozen=True)
@@ -64,32 +64,26 @@ class Segment:
         return tuple(sorted({place for step in self.steps for place in step.frees}.intersection(self.inputs)))
 
     def run(
-        self, initial: Mapping[int, Any], inputs: Sequence[Any], wanted: Collection[int], visit: Visit | None = None
+        self,
+        initial: Mapping[int, Any],
+        inputs: Sequence[Any],
+        wanted: Collection[int],
+        pieces: Sequence[Piece] = (),
+        visit: Visit | None = None,
     ) -> dict[int, Any]:
         """Run the steps, overwrite nothing, and return the values at the `wanted` places.
 
-        initial: values that are known before. visit: is shown what each step reads and gives.
+        initial: values that are known before. pieces: what the steps were rewritten to, which runs in their place.
+        visit: is shown what each piece reads and gives.
         """
-        values = {**initial, **dict(zip(self.inputs, inputs, strict=True))}
-        for step in self.steps:
-            read = [values[place] for place in step.inputs]
-            results = step.node.run(*read)
-            if visit:
-                visit(step, read, results)
-            values.update(zip(step.outputs, results, strict=True))
-            for place in step.frees:
-                if place not in wanted:
-                    del values[place]
-        return {place: values[place] for place in wanted}
-
-    def run_pieces(
-        self, pieces: Sequence[Piece], initial: Mapping[int, Any], inputs: Sequence[Any], wanted: Collection[int]
-    ) -> dict[int, Any]:
-        """Run what the steps were rewritten to, and return the values at the `wanted` places."""
+        pieces = pieces or [plain_piece(step) for step in self.steps]
         values = {**initial, **dict(zip(self.inputs, inputs, strict=True))}
         readers = Counter(place for piece in pieces for place in piece.inputs)
         for piece in pieces:
-            results = piece.run(*[values[place] for place in piece.inputs])
+            read = [values[place] for place in piece.inputs]
+            results = piece.run(*read)
+            if visit:
+                visit(piece, read, results)
             values.update(zip(piece.outputs, results, strict=True))
             readers.subtract(piece.inputs)
             for place in piece.inputs:
@@ -181,13 +175,13 @@ def _measure(segment: Segment, initial: Mapping[int, Any], inputs: Sequence[Any]
         most = max(_HEADROOM * _peak(value), _LEAST[dtype])
         bounds[place] = limits[place] = min(most, LARGEST[dtype])
 
-    def visit(step: Step, read: Sequence[Any], results: Sequence[Any]) -> None:
-        for place, value in zip(step.inputs, read, strict=True):
+    def visit(piece: Piece, read: Sequence[Any], results: Sequence[Any]) -> None:
+        for place, value in zip(piece.inputs, read, strict=True):
             shapes[place] = tuple(value.shape)
             if place not in bounds:  # a number that the file holds
                 bounds[place] = _peak(value)
-        largest = bound(step.node, [bounds[place] for place in step.inputs], read)
-        for place, value, result in zip(step.outputs, step.node.outputs, results, strict=True):
+        largest = bound(piece.node, [bounds[place] for place in piece.inputs], read)
+        for place, value, result in zip(piece.outputs, piece.node.outputs, results, strict=True):
             bounds[place] = largest
             if math.isinf(largest) and place in wild:
                 limit(place, result, value.dtype)
@@ -196,7 +190,7 @@ def _measure(segment: Segment, initial: Mapping[int, Any], inputs: Sequence[Any]
     dtypes = {place: v.dtype for step in segment.steps for place in step.inputs for v in step.node.outputs}
     for place, value in zip(segment.inputs, inputs, strict=True):
         limit(place, value, dtypes[place])
-    outputs = segment.run(initial, inputs, segment.outputs, visit)
+    outputs = segment.run(initial, inputs, segment.outputs, visit=visit)
     return Measured(limits, shapes, outputs)
 
 
@@ -213,7 +207,7 @@ def _compiled(
     pieces = rewrite(Row(segment.steps, wanted, measured.shapes))
 
     def traced(*values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        inside = segment.run_pieces(pieces, initial, values, wanted)
+        inside = segment.run(initial, values, wanted, pieces)
         peaks = [torch.maximum(inside[place].amax(), -inside[place].amin()) for place in measured.limits]
         return (*(inside[place] for place in segment.outputs), torch.stack(peaks))
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from parity.coreml.program import Node
 from parity.coreml.running.plan import Step
 
 # They give what they read, or one of two ends. Where these are numbers of fp16, rounding may come before or after.
@@ -24,11 +26,20 @@ _RANGE = 8.0
 
 @dataclass(frozen=True)
 class Piece:
-    """Hold something to run, with the places of the values that it reads and gives."""
+    """Hold something to run, with the places of the values that it reads and gives.
 
+    node: what is run; of several that became one, the last.
+    """
+
+    node: Node
     run: Callable[..., tuple[Any, ...]]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+
+
+def plain_piece(step: Step) -> Piece:
+    """Make the piece that runs a step as it is, and overwrites nothing."""
+    return Piece(step.node, step.node.run, step.inputs, step.outputs)
 
 
 @dataclass(frozen=True)
@@ -42,28 +53,34 @@ class Row:
     def only_reader(self, step: Step, readers: int = 1) -> bool:
         """Say whether the steps that read the first output of one are all that do, and so many."""
         place = step.outputs[0]
-        return place not in self.kept and Counter(p for s in self.steps for p in s.inputs)[place] == readers
+        return place not in self.kept and self.readers[place] == readers
 
-    def writer(self, place: int) -> Step | None:
-        """Return the step that gives the value at a place."""
-        return next((step for step in self.steps if place in step.outputs), None)
+    @cached_property
+    def readers(self) -> Mapping[int, int]:
+        """How often each value is read."""
+        return Counter(place for step in self.steps for place in step.inputs)
+
+    @cached_property
+    def writers(self) -> Mapping[int, Step]:
+        """The step that gives each value."""
+        return {place: step for step in self.steps for place in step.outputs}
 
 
 def rewrite(row: Row) -> list[Piece]:
     """Rewrite steps in a row."""
-    pieces = {id(step): Piece(step.node.run, step.inputs, step.outputs) for step in row.steps}
+    pieces = {id(step): plain_piece(step) for step in row.steps}
     for step in row.steps:
         if step.node.unrounded:
-            pieces[id(step)] = Piece(_rounding(step.node.unrounded), step.inputs, step.outputs)
+            pieces[id(step)] = replace(plain_piece(step), run=_rounding(step.node.unrounded))
     for step in row.steps:
-        before = row.writer(step.inputs[0]) if step.inputs else None
+        before = row.writers.get(step.inputs[0]) if step.inputs else None
         if before and before.node.unrounded and row.only_reader(before) and _limits_in_fp16(step, row):
-            pieces[id(before)] = Piece(before.node.unrounded, before.inputs, before.outputs)
-            pieces[id(step)] = Piece(_rounding(step.node.run), step.inputs, step.outputs)
+            pieces[id(before)] = replace(plain_piece(before), run=before.node.unrounded)
+            pieces[id(step)] = replace(plain_piece(step), run=_rounding(step.node.run))
         if swish := _hard_swish(step, row):
             for part in swish:
                 del pieces[id(part)]
-            pieces[id(step)] = Piece(lambda x: (F.hardswish(x),), swish[0].inputs, step.outputs)
+            pieces[id(step)] = Piece(step.node, lambda x: (F.hardswish(x),), swish[0].inputs, step.outputs)
     return list(pieces.values())
 
 
@@ -94,10 +111,10 @@ def _hard_swish(step: Step, row: Row) -> list[Step]:
     if step.node.type != "mul" or len(step.inputs) != 2 or step.node.outputs[0].dtype != "fp32":
         return []
     for x, y in (step.inputs, step.inputs[::-1]):
-        gate = row.writer(y)
+        gate = row.writers.get(y)
         if gate is None or gate.node.type != "sigmoid_hard" or gate.inputs != (x,) or not row.only_reader(gate):
             continue
-        limit = row.writer(x)
+        limit = row.writers.get(x)
         limited = limit is not None and limit.node.type == "thresholded_relu" and row.only_reader(limit, 2)
         parts = [limit, gate] if limit is not None and limited else [gate]
         if _is_hard_swish([*parts, step], row):

@@ -35,7 +35,7 @@ def both(body: Any, precision: str) -> tuple[list[Piece], Segment, torch.Tensor,
     x = (torch.randn(SHAPE, generator=torch.Generator().manual_seed(0)) * 4).half().float()
     pieces = pieces_of(segment, initial, x)
     (plain,) = segment.run(initial, [x], segment.outputs).values()
-    (rewritten,) = segment.run_pieces(pieces, initial, [x], segment.outputs).values()
+    (rewritten,) = segment.run(initial, [x], segment.outputs, pieces).values()
     return pieces, segment, plain, rewritten
 
 
