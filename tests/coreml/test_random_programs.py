@@ -196,6 +196,16 @@ def _wrongly_folded(kind: str) -> tuple[str, dict[str, Any], Any]:
         "concat": ("iOS15", {"values": [x, -x], "axis": 0, "interleave": True}, [x[0], -x[0], x[1], -x[1]]),
         "cumsum": ("iOS15", {"x": x, "axis": 0, "exclusive": True, "reverse": False}, [[0, 0], [1, 2]]),
         "flatten2d": ("iOS15", {"x": x, "axis": 0}, [[1, 2, 3, 4]]),
+        "slice_by_index": (
+            "iOS17",
+            {"x": np.array([7, 9], np.int8), "begin": (1,), "end": (2,), "squeeze_mask": (True,)},
+            9,
+        ),
+        "softplus_parametric": (
+            "iOS15",
+            {"x": np.full((1, 1, 1), 100, np.float32), **dict.fromkeys(("alpha", "beta"), np.ones(1, np.float32))},
+            [[[100.0]]],
+        ),
         "gather": (
             "iOS16",
             {"x": x, "indices": np.array([[1], [0]], np.int32), "axis": -1, "batch_dims": 1},

@@ -26,6 +26,9 @@ def _equals(given: Given) -> bool:
     return bool((np.diff(ordered.astype(np.float64), axis=given["axis"]) == 0).any())
 
 
+# The exponential of more is beyond float32.
+_OVERFLOWS = 88.0
+
 _UNSTABLE = "equal elements: NumPy's quicksort gives them in any order, which Apple's text leaves open"
 
 
@@ -52,6 +55,16 @@ FAULTS: tuple[Fault, ...] = (
         "batch_dims and an axis counted from the end: it subtracts the first from the second",
     ),
     Fault("topk", _equals, _UNSTABLE),
+    Fault(
+        "slice_by_index",
+        lambda given: np.asarray(given["x"]).dtype == np.int8,
+        "int8: it makes a value of a single number, for which it has no such type",
+    ),
+    Fault(
+        "softplus_parametric",
+        lambda given: bool((np.abs(given["x"]) * np.abs(given["beta"]).max() > _OVERFLOWS).any()),
+        "log(1 + exp(x)) by its formula, whose exponential overflows: it answers infinity",
+    ),
     Fault(
         "scatter_along_axis",
         lambda given: given["mode"] != "update",

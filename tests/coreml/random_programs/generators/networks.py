@@ -98,7 +98,8 @@ def pooling(d: Drawing) -> Arguments:
 
 @generates("resize_bilinear", "resize_nearest_neighbor", "resize")
 def resizing(d: Drawing) -> Arguments:
-    x = d.tensor("x", rank=(3, 5) if d.kind != "resize" else (1, 5))
+    # Of whole numbers nobody says how what lies between two is rounded.
+    x = d.tensor("x", rank=(3, 5) if d.kind != "resize" else (1, 5), dtype=d.real)
     height, width = d.integer(1, 7), d.integer(1, 7)
     grid = ["DEFAULT", "STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "UNALIGN_CORNERS", "OFFSET_CORNERS"]
     if d.kind == "resize_nearest_neighbor":
