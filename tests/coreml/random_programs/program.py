@@ -165,6 +165,9 @@ def open_program(program: Program) -> Opened:
         variables = dict(function.inputs)
         for step in program.steps:
             results = _add(step, variables, step.outputs[0] if len(step.outputs) == 1 else step.outputs[0][:-2])
+            for result in results:
+                # As if it came from an input: else the next one is folded here, and folding has faults of its own.
+                result._sym_val = None
             variables |= dict(zip(step.outputs, results, strict=True))
         function.set_outputs([variables[name] for name in program.outputs])
     mil = MilProgram()

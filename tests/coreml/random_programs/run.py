@@ -58,8 +58,15 @@ def run_seed(number: int, count: int, only: tuple[str, ...] = ()) -> tuple[Tally
     try:
         each()
     except Exception as error:  # a DisagreementError, or whatever a program leads to
-        return tally, f"seed {number}: {type(error).__name__}: {error}"
+        return tally, f"seed {number}: " + "\n".join(_described(error))
     return tally, ""
+
+
+def _described(error: Exception) -> list[str]:
+    """Name an error; of a group, in which hypothesis puts several kinds of failure, each."""
+    if isinstance(error, ExceptionGroup):
+        return [line for one in error.exceptions for line in _described(one)]
+    return [f"{type(error).__name__}: {error}"]
 
 
 def work(shares: Sequence[tuple[int, int]]) -> None:
