@@ -66,6 +66,8 @@ class Node:
     unrounded: the same as `run` without the rounding to fp16 at its end; None where nothing is rounded.
     gain: gives (factor, offset) of a node on one value: results are at most factor times the largest, plus offset.
     form: what `run` is made of, where the file was opened for that (ModelFile.open_forms).
+    role: the ML Program operation that computes the same, by which plans are compiled; empty where there is none.
+    by_image: a layer that treats each [C, H, W] by itself, whatever axes lie before.
     """
 
     name: str
@@ -82,6 +84,8 @@ class Node:
     unrounded: NodeRun | None = None
     gain: Callable[[], tuple[float, float]] | None = None
     form: Form | None = None
+    role: str = ""
+    by_image: bool = False
 
 
 @dataclass(frozen=True)

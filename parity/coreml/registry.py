@@ -3,7 +3,7 @@
 An ML Program kernel is a function whose keyword arguments are Apple's parameter names with Apple's defaults. Its
 annotations say what it wants each parameter as (a tensor, a tuple of ints, a string); `bind` in mil_binding.py
 converts, once at planning time where the value is a constant. A layer's factory takes the layer's message from
-NeuralNetwork.proto, prepares weights, and returns the function that runs on tensors, or a `Prepared` pair.
+NeuralNetwork.proto, prepares weights, and returns the function that runs on tensors, or a `Prepared`.
 """
 
 from __future__ import annotations
@@ -56,10 +56,19 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Hold a layer that is ready to run, with the form that may overwrite its first input."""
+    """Hold a layer that is ready to run.
+
+    inplace: the form that may overwrite the first input; None where there is none.
+    role: the ML Program operation that computes the same, for each [C, H, W] by itself.
+    gain, zeros: as program.Node has them; padded: makes the layer that puts zeros around its input by itself.
+    """
 
     run: Callable[..., Any]
-    inplace: Callable[..., Any]
+    inplace: Callable[..., Any] | None = None
+    role: str = ""
+    gain: Callable[[], tuple[float, float]] | None = None
+    zeros: tuple[int, ...] | None = None
+    padded: Callable[[tuple[int, ...]], Prepared] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """A streamed run against the bare loop that somebody would write by hand, on the same images; and its memory.
 
-    photos --crops, resizes--> N JPEGs --> PyTorch, ONNX Runtime and the evaluator (fp16), by the harness and by hand
+    photos --crops, resizes--> N JPEGs --> PyTorch, ONNX Runtime and the evaluator in fp16, by harness and by hand
 
-The bare loop has the same workers, batches, preprocessing and runtimes, and compares nothing. The two take turns. Both
-begin with the models converted and end with the last image; each is a process of its own. Memory is that of all processes of a run
-together, pages that they share counted once.
+The bare loop has the same workers, batches, preprocessing and runtimes, and compares nothing. The two take turns.
+Both begin with the models converted and end with the last image; each is a process of its own. Memory is that of
+all processes of a run together, pages that they share counted once.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def stream(images: int = IMAGES, fewer: int = FEWER, turns: int = TURNS) -> bool
     seconds = {name: statistics.median(one["seconds"] for one in found) for name, found in measured.items()}
     peak = max(one["peak"] for one in measured["harness"])
     ratio, growth = seconds["harness"] / seconds["bare"], peak / less["peak"]
-    print(f"streaming {images} photos, {MODEL} by PyTorch, {' and '.join(BACKENDS)}, batch {BATCH}, {WORKERS} worker(s)")
+    by = " and ".join(BACKENDS)
+    print(f"streaming {images} photos, {MODEL} by PyTorch, {by}, batch {BATCH}, {WORKERS} worker(s)")
     for name, taken in seconds.items():
         print(f"  {name:8} {taken:7.1f} s, {images / taken:6.1f} images/s")
     print(f"  harness over bare loop {ratio:.3f} x, aim <= {FACTOR}")

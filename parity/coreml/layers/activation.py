@@ -13,6 +13,7 @@ from parity.coreml.layers.clamp import Clamp
 from parity.coreml.layers.weights import read_weights
 from parity.coreml.ops.activation import at_least
 from parity.coreml.ops.activation import gelu as gelu_of
+from parity.coreml.ops.activation import sigmoid_hard as hard_sigmoid_of
 from parity.coreml.registry import Prepared, layer
 
 _Made = Clamp | Prepared | Callable[[torch.Tensor], torch.Tensor]
@@ -37,16 +38,12 @@ def _linear(params: Any) -> _Made:
 
 def _hard_sigmoid(params: Any) -> _Made:
     alpha, beta = params.alpha, params.beta
-
-    def inplace(x: torch.Tensor) -> torch.Tensor:
-        return x.mul_(alpha).add_(beta).clamp_(0, 1)
-
-    return Prepared(lambda x: inplace(x.clone()), inplace)
+    return Prepared(lambda x: hard_sigmoid_of(x, alpha, beta), role="sigmoid_hard")
 
 
 def _leaky_relu(params: Any) -> _Made:
     alpha = params.alpha
-    return Prepared(lambda x: F.leaky_relu(x, alpha), lambda x: F.leaky_relu_(x, alpha))
+    return Prepared(lambda x: F.leaky_relu(x, alpha), lambda x: F.leaky_relu_(x, alpha), role="leaky_relu")
 
 
 def _elu(params: Any) -> _Made:
@@ -78,11 +75,11 @@ _KINDS: dict[str, Callable[[Any], _Made]] = {
     "linear": _linear,
     "ReLU": lambda _: Clamp(low=0.0),
     "leakyReLU": _leaky_relu,
-    "thresholdedReLU": lambda p: lambda x: at_least(x, p.alpha),
+    "thresholdedReLU": lambda p: Prepared(lambda x: at_least(x, p.alpha), role="thresholded_relu"),
     "PReLU": _prelu,
-    "tanh": lambda _: Prepared(torch.tanh, torch.tanh_),
+    "tanh": lambda _: Prepared(torch.tanh, torch.tanh_, role="tanh"),
     "scaledTanh": lambda p: lambda x: torch.tanh(x * p.beta).mul_(p.alpha),
-    "sigmoid": lambda _: Prepared(torch.sigmoid, torch.sigmoid_),
+    "sigmoid": lambda _: Prepared(torch.sigmoid, torch.sigmoid_, role="sigmoid"),
     "sigmoidHard": _hard_sigmoid,
     "ELU": _elu,
     "softsign": lambda _: F.softsign,
@@ -103,13 +100,13 @@ def clamped_relu(params: Any) -> _Made:
 @layer("gelu")
 def gelu(params: Any) -> _Made:
     """Apply the Gaussian error linear unit, exactly or by one of two approximations."""
-    return partial(gelu_of, mode=params.GeluMode.Name(params.mode))
+    return Prepared(partial(gelu_of, mode=params.GeluMode.Name(params.mode)), role="gelu")
 
 
 @layer("softmax")
 def softmax(params: Any) -> _Made:
     """Normalise exp(x) over the channels, axis -3."""
-    return lambda x: torch.softmax(x, -3)
+    return Prepared(lambda x: torch.softmax(x, -3), role="softmax")
 
 
 @layer("softmaxND")

@@ -32,6 +32,7 @@ _ARITHMETIC: dict[str, tuple[_Binary, _Binary]] = {
     "maxBroadcastable": (torch.maximum, torch.maximum),
     "minBroadcastable": (torch.minimum, torch.minimum),
 }
+_ROLES = {"addBroadcastable": "add", "subtractBroadcastable": "sub", "multiplyBroadcastable": "mul"}
 _COMPARISONS: dict[str, Callable[[torch.Tensor, Any], torch.Tensor]] = {
     "equal": torch.eq,
     "notEqual": torch.ne,
@@ -50,7 +51,7 @@ _LOGICAL: dict[str, _Binary] = {
 def _register_arithmetic(kind: str, plain: _Binary, inplace: _Binary) -> None:
     @layer(kind)
     def make(params: Any) -> Prepared:
-        return two(plain, inplace)
+        return two(plain, inplace, _ROLES.get(kind, ""))
 
 
 def _register_comparison(kind: str, compare: Callable[[torch.Tensor, Any], torch.Tensor]) -> None:

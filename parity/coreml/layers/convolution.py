@@ -21,8 +21,8 @@ from parity.coreml.layers.weights import (
     triple,
 )
 from parity.coreml.ops.conv import pad_spatial, same_padding
-from parity.coreml.registry import layer
-from parity.coreml.running.packing import make_convolution
+from parity.coreml.registry import Prepared, layer
+from parity.coreml.running.packing import Convolution, Pointwise, gain, make_convolution
 
 _CONVOLUTIONS = {4: F.conv2d, 5: F.conv3d}
 _DECONVOLUTIONS = {4: F.conv_transpose2d, 5: F.conv_transpose3d}
@@ -48,7 +48,7 @@ class _Window:
 
 
 @layer("convolution")
-def convolution(params: Any, layer: Any) -> Callable[..., torch.Tensor]:
+def convolution(params: Any, layer: Any) -> Prepared | Callable[..., torch.Tensor]:
     """Convolve [..., C, H, W]; the weights may come as a second input [C_out, C_in / groups, kh, kw]."""
     mode = params.WhichOneof("ConvolutionPaddingType")
     if mode is None and not params.outputShape:
@@ -67,21 +67,32 @@ def convolution(params: Any, layer: Any) -> Callable[..., torch.Tensor]:
     if params.isDeconvolution:
         weight = _transposed_weight(params, kernel_channels, channels, window)
         return partial(_deconvolve, weight=weight, bias=read_bias(params, channels), window=window)
-    convolve = partial(_convolve, bias=read_bias(params, channels), window=window)
+    bias = read_bias(params, channels)
+    convolve = partial(_convolve, bias=bias, window=window)
     if len(layer.input) == 2:
         return convolve
     weight = _weight(params, (channels, kernel_channels, *window.kernel))
     if window.same or window.amounts[::2] != window.amounts[1::2]:
-        return partial(convolve, weight=weight.contiguous(memory_format=torch.channels_last))
+        weight = weight.contiguous(memory_format=torch.channels_last)
+        return Prepared(partial(convolve, weight=weight), role="conv", gain=lambda: gain(weight, bias))
     prepared = make_convolution(
         weight,
-        read_bias(params, channels),
+        bias,
         window.stride,
         window.amounts[::2],
         window.dilation,
         window.groups,
     )
-    return lambda x: as_before(prepared(as_images(x, 4)), x)
+    return _on_images(prepared)
+
+
+def _on_images(convolve: Convolution | Pointwise) -> Prepared:
+    return Prepared(
+        lambda x: as_before(convolve(as_images(x, 4)), x),
+        role="conv",
+        gain=convolve.gain,
+        padded=lambda zeros: _on_images(convolve.padded(zeros)),
+    )
 
 
 @layer("convolution3d")

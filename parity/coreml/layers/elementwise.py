@@ -14,25 +14,25 @@ from parity.coreml.registry import Prepared, layer
 _Binary = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def two(plain: _Binary, inplace: _Binary) -> Prepared:
+def two(plain: _Binary, inplace: _Binary, role: str = "") -> Prepared:
     """Make the layer that joins two tensors; in place only where neither broadcasts."""
-
-    def into(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return inplace(x, y) if x.shape == y.shape else plain(x, y)
-
-    return Prepared(plain, into)
+    return Prepared(plain, _into(plain, inplace), role)
 
 
-def _several(plain: _Binary, inplace: _Binary) -> Prepared:
+def _into(plain: _Binary, inplace: _Binary) -> _Binary:
+    return lambda x, y: inplace(x, y) if x.shape == y.shape else plain(x, y)
+
+
+def _several(plain: _Binary, inplace: _Binary, role: str = "") -> Prepared:
     """Make the layer that joins any number of tensors, one after the other."""
-    into = two(plain, inplace).inplace
+    into = _into(plain, inplace)
 
     def run(x: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
         if not others:
             return x.clone()
         return functools.reduce(into, others[1:], plain(x, others[0]))
 
-    return Prepared(run, lambda x, *others: functools.reduce(into, others, x))
+    return Prepared(run, lambda x, *others: functools.reduce(into, others, x), role)
 
 
 @layer("add")
@@ -40,8 +40,8 @@ def add(params: Any, layer: Any) -> Prepared:
     """Add the inputs, or alpha to the only one."""
     alpha = params.alpha
     if len(layer.input) == 1:
-        return Prepared(lambda x: x + alpha, lambda x: x.add_(alpha))
-    return _several(torch.add, torch.Tensor.add_)
+        return Prepared(lambda x: x + alpha, lambda x: x.add_(alpha), "add")
+    return _several(torch.add, torch.Tensor.add_, "add")
 
 
 @layer("multiply")
@@ -49,8 +49,8 @@ def multiply(params: Any, layer: Any) -> Prepared:
     """Multiply the inputs, or the only one by alpha."""
     alpha = params.alpha
     if len(layer.input) == 1:
-        return Prepared(lambda x: x * alpha, lambda x: x.mul_(alpha))
-    return _several(torch.mul, torch.Tensor.mul_)
+        return Prepared(lambda x: x * alpha, lambda x: x.mul_(alpha), "mul")
+    return _several(torch.mul, torch.Tensor.mul_, "mul")
 
 
 @layer("average")
@@ -94,17 +94,17 @@ def _stored(weights: Any, shape: Any, what: str) -> torch.Tensor:
 
 
 @layer("bias")
-def bias(params: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+def bias(params: Any) -> Prepared:
     """Add stored values."""
     values = _stored(params.bias, params.shape, "bias")
-    return lambda x: x + values
+    return Prepared(lambda x: x + values, role="add")
 
 
 @layer("scale")
-def scale(params: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+def scale(params: Any) -> Prepared:
     """Multiply by stored values and add stored values."""
     factor = _stored(params.scale, params.shapeScale, "scale")
     if not params.hasBias:
-        return lambda x: x * factor
+        return Prepared(lambda x: x * factor, role="mul")
     offset = _stored(params.bias, params.shapeBias, "bias")
-    return lambda x: x * factor + offset
+    return Prepared(lambda x: x * factor + offset, role="mul")

@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F
 
 from parity.coreml.layers.weights import read_bias, read_weights
-from parity.coreml.registry import layer
-from parity.coreml.running.packing import PackedMatrix
+from parity.coreml.registry import Prepared, layer
+from parity.coreml.running.packing import PackedMatrix, gain
 
 
 # With int8DynamicQuantize a device rounds the input to 8 bits by a rule that the specification leaves open; here
 # only the weights are rounded.
 @layer("innerProduct")
-def inner_product(params: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+def inner_product(params: Any) -> Prepared:
     """Multiply by [C_out, C_in]; up to rank 3 the last axis is C_in, from rank 4 on the last three are."""
     channels = int(params.outputChannels)
     matrix = PackedMatrix(read_weights(params.weights, (channels, params.inputChannels), "weights"))
@@ -27,7 +27,7 @@ def inner_product(params: Any) -> Callable[[torch.Tensor], torch.Tensor]:
             return matrix.multiply(x, bias)
         return matrix.multiply(x.flatten(-3), bias)[..., None, None]
 
-    return run
+    return Prepared(run, role="linear", gain=lambda: gain(matrix.weight(), bias))
 
 
 @layer("batchedMatmul")

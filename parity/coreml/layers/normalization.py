@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F
 
 from parity.coreml.layers.weights import as_before, as_images, read_weights
-from parity.coreml.registry import layer
+from parity.coreml.registry import Prepared, layer
 
 _SPATIAL = (-2, -1)
 _IMAGE = (-3, -2, -1)
 
 
 @layer("batchnorm")
-def batchnorm(params: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+def batchnorm(params: Any) -> Prepared | Callable[[torch.Tensor], torch.Tensor]:
     """Normalise each channel (axis -3) by stored moments, by the batch's own, or by each instance's own."""
     shape = (int(params.channels),)
     gamma = read_weights(params.gamma, shape, "gamma")
@@ -30,7 +30,7 @@ def batchnorm(params: Any) -> Callable[[torch.Tensor], torch.Tensor]:
             y = F.batch_norm(as_images(x), mean, variance, gamma, beta, eps=epsilon)
             return as_before(y, x)
 
-        return stored
+        return Prepared(stored, role="batch_norm")
     alone = bool(params.instanceNormalization)
     scale, shift = gamma[:, None, None], beta[:, None, None]
 

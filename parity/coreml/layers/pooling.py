@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from parity.coreml.layers.weights import as_before, as_images, border, custom_padding, pair, triple
 from parity.coreml.ops.conv import pad_spatial, same_padding
-from parity.coreml.registry import layer
+from parity.coreml.registry import Prepared, layer
 
 # Height and width, or depth, height and width.
 Sizes = tuple[int, ...]
@@ -24,17 +24,18 @@ _AVERAGE = {4: F.avg_pool2d, 5: F.avg_pool3d}
 
 
 @layer("pooling")
-def pooling(params: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+def pooling(params: Any) -> Prepared:
     """Pool [..., C, H, W] over windows, or over the whole image."""
     kind = params.PoolingType.Name(params.type)
     if params.globalPooling:
-        return lambda x: _globally(x, kind, (-2, -1))
+        return Prepared(lambda x: _globally(x, kind, (-2, -1)), role="reduce_mean" if kind == "AVERAGE" else "")
     kernel = pair(params.kernelSize, 3, "kernelSize")
     stride = pair(params.stride, 1, "stride")
     padding_of = _padding(params, kernel, stride)
     exclude = bool(params.avgPoolExcludePadding)
 
-    return partial(_pool, kind=kind, kernel=kernel, stride=stride, padding_of=padding_of, exclude=exclude)
+    pool = partial(_pool, kind=kind, kernel=kernel, stride=stride, padding_of=padding_of, exclude=exclude)
+    return Prepared(pool, role={"MAX": "max_pool", "AVERAGE": "avg_pool"}.get(kind, ""))
 
 
 @layer("pooling3d")

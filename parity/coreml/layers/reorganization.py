@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from parity.coreml.layers.weights import as_before, as_images, border, pair
 from parity.coreml.ops.conv import pad_spatial
 from parity.coreml.ops.tensor_operation import padded_elements
-from parity.coreml.registry import layer
+from parity.coreml.registry import Prepared, layer
 
 _Function = Callable[[torch.Tensor], torch.Tensor]
 
@@ -56,7 +56,7 @@ def permute(params: Any) -> _Function:
 
 
 @layer("concat")
-def concat(params: Any) -> Callable[..., torch.Tensor]:
+def concat(params: Any) -> Prepared | Callable[..., torch.Tensor]:
     """Join the inputs along the channels, axis -3, or along the sequence, axis -5."""
     if params.sequenceConcat:
         return lambda *inputs: torch.cat(inputs, -5)
@@ -65,7 +65,7 @@ def concat(params: Any) -> Callable[..., torch.Tensor]:
         # As images the tensors keep channels last, which torch.cat does not know of for five axes.
         return as_before(torch.cat([as_images(x) for x in inputs], 1), inputs[0])
 
-    return run
+    return Prepared(run, role="concat")
 
 
 @layer("split", view=True)
@@ -114,7 +114,7 @@ def crop(params: Any, layer: Any) -> Callable[..., torch.Tensor]:
 
 
 @layer("padding", view=True)
-def padding(params: Any) -> _Function:
+def padding(params: Any) -> Prepared:
     """Pad height and width with a constant, the reflection of the image, or its border; by any amount."""
     amounts = border(params.paddingAmounts)
     kind = params.WhichOneof("PaddingType")
@@ -132,7 +132,8 @@ def padding(params: Any) -> _Function:
             y = y.index_select(-1, padded_elements(images.shape[-1], left, right, mode))
         return as_before(y, x) if x.ndim > 2 else y[0, 0]
 
-    return run
+    plain = kind == "constant" and not params.constant.value and (top, left) == (bottom, right)
+    return Prepared(run, role="pad", zeros=(top, left) if plain else None)
 
 
 @layer("reorganizeData", view=True)

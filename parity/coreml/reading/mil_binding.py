@@ -141,6 +141,7 @@ def bind(reader: Reader, declared: Declared, kernel: Kernel, scope: Scope, block
         zeros=getattr(prepared, "zeros", None),
         padded=(lambda node, zeros: replace(node, **runners(padded(zeros)))) if padded else None,
         gain=getattr(prepared, "gain", None),
+        role=operation.type,
         form=Form(kernel.function, fixed, tuple(r.parameter for r in running), kernel.prepare, runner)
         if reader.forms and not blocks
         else None,

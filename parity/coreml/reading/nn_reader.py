@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -154,19 +154,30 @@ def _prepare(
         first, source = reader.clamps.get(inputs[0], (Clamp(), inputs[0]))
         kernel, inputs = kernel.after(first), (source,)
         reader.clamps[outputs[0].name] = (kernel, source)
+    prepared = kernel if isinstance(kernel, Clamp | Prepared) else Prepared(kernel)
     # A tensor that is joined with itself cannot be overwritten while it is read.
-    two_forms = isinstance(kernel, Clamp | Prepared)
-    inplace = kernel.inplace if two_forms and len(set(inputs)) == len(inputs) else None
+    inplace = prepared.inplace if len(set(inputs)) == len(inputs) else None
     return Node(
         name=layer.name,
         type=registered.type,
         inputs=inputs,
         outputs=outputs,
-        run=runner(kernel.run if two_forms else kernel, len(outputs)),
+        run=runner(prepared.run, len(outputs)),
         run_inplace=runner(inplace, len(outputs)) if inplace else None,
         owns_result=not registered.view,
         skippable=clamped,
+        gain=prepared.gain,
+        zeros=prepared.zeros,
+        padded=_padded(prepared, len(outputs)),
+        role=prepared.role,
+        by_image=bool(prepared.role),
     )
+
+
+def _padded(prepared: Any, count: int) -> Callable[[Node, tuple[int, ...]], Node] | None:
+    """Make what makes of a layer's node one that pads by itself; None where it cannot."""
+    padded = prepared.padded
+    return padded and (lambda node, zeros: replace(node, run=runner(padded(zeros).run, count)))
 
 
 def runner(function: Callable[..., Any], count: int) -> Callable[..., tuple[Any, ...]]:

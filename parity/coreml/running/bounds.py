@@ -31,18 +31,18 @@ def bound(node: Node, read: Sequence[float], values: Sequence[torch.Tensor]) -> 
 
     read: bounds of what it reads; values: an example of it, for its shape.
     """
-    if node.type == "softmax":
+    if node.role == "softmax":
         return 1.0
-    if node.type in _KEEPING:
+    if node.role in _KEEPING:
         return max(read)
     if node.gain is not None and len(read) == 1:
         factor, offset = node.gain()
         return _finite(factor * read[0] + offset, node)
-    if node.type in ("add", "sub") and len(read) == 2:
+    if node.role in ("add", "sub") and len(read) == 2:
         return _finite(sum(read), node)
-    if node.type == "mul" and len(read) == 2:
+    if node.role == "mul" and len(read) == 2:
         return _finite(math.prod(read), node)
-    if node.type in _LARGEST_AT_ENDS and len(read) == 1:
+    if node.role in _LARGEST_AT_ENDS and len(read) == 1:
         (value,) = values
         ends = [node.run(torch.full_like(value, end))[0] for end in (read[0], -read[0])]
         return _finite(max(float(end.abs().amax()) for end in ends), node)

@@ -45,6 +45,9 @@ _LEAST: Mapping[str, float] = {"fp16": 1024.0, "fp32": 1e10}
 # over a deep network, each of them rounded to the type.
 _APART: Mapping[str, float] = {"fp16": 0.05, "fp32": 1e-3}
 
+# The axes of values between the layers of a NeuralNetwork of before iOS 13.
+_RANK5 = 5
+
 _COMPILING = threading.RLock()
 # Is shown a piece with the values that it reads and gives.
 Visit = Callable[[Piece, Sequence[Any], Sequence[Any]], None]
@@ -148,12 +151,12 @@ def _parts(plan: Plan) -> Iterator[Step | Segment]:
 
 def _fits(step: Step) -> bool:
     node = step.node
-    return node.type in _FUSIBLE and not node.reads_numbers and all(v.dtype in LARGEST for v in node.outputs)
+    return node.role in _FUSIBLE and not node.reads_numbers and all(v.dtype in LARGEST for v in node.outputs)
 
 
 def _row(row: list[Step], plan: Plan, end: int) -> Iterator[Step | Segment]:
     """Make a segment of steps in a row where it is worth it. end: the number of the plan's step after them."""
-    if sum(step.node.type in _HEAVY for step in row) < _FEWEST:
+    if sum(step.node.role in _HEAVY for step in row) < _FEWEST:
         yield from row
         return
     first = len(plan.graph.inputs)
@@ -186,7 +189,7 @@ def _measure(segment: Segment, initial: Mapping[int, Any], inputs: Sequence[Any]
             if math.isinf(largest) and place in wild:
                 limit(place, result, value.dtype)
 
-    wild = {place for step in segment.steps if step.node.type not in _CALM for place in step.inputs}
+    wild = {place for step in segment.steps if step.node.role not in _CALM for place in step.inputs}
     dtypes = {place: v.dtype for step in segment.steps for place in step.inputs for v in step.node.outputs}
     for place, value in zip(segment.inputs, inputs, strict=True):
         limit(place, value, dtypes[place])
@@ -205,11 +208,16 @@ def _compiled(
     most = torch.tensor(list(measured.limits.values()))
     wanted = (*segment.outputs, *measured.limits)
     pieces = rewrite(Row(segment.steps, wanted, measured.shapes))
+    merge = _by_image(segment, measured)
+    known = {place: _as_images(value) for place, value in initial.items()} if merge else initial
 
     def traced(*values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        inside = segment.run(initial, values, wanted, pieces)
+        inside = segment.run(known, list(map(_as_images, values)) if merge else values, wanted, pieces)
         peaks = [torch.maximum(inside[place].amax(), -inside[place].amin()) for place in measured.limits]
-        return (*(inside[place] for place in segment.outputs), torch.stack(peaks))
+        outputs = [inside[place] for place in segment.outputs]
+        if merge:
+            outputs = [inside[place].reshape(measured.outputs[place].shape) for place in segment.outputs]
+        return (*outputs, torch.stack(peaks))
 
     try:
         with _compiler(), plain_weights(), torch.inference_mode(mode=False), torch.no_grad():
@@ -232,6 +240,19 @@ def _compiled(
         return segment.steps
     run = _watched(function, most, segment, initial)
     return (Step(segment.steps[-1].node, run, segment.inputs, segment.outputs, segment.frees),)
+
+
+def _by_image(segment: Segment, measured: Measured) -> bool:
+    """Say whether values [Seq, Batch, C, H, W] can be images all the way; the compiler fuses those."""
+    leading = {shape[:2] for shape in measured.shapes.values() if len(shape) == _RANK5}
+    return len(leading) == 1 and all(step.node.by_image for step in segment.steps)
+
+
+def _as_images(value: Any) -> Any:
+    if not isinstance(value, torch.Tensor) or value.ndim != _RANK5:
+        return value
+    # Only this keeps the stride of a batch of one, by which torch and the compiler know how its channels lie.
+    return value.squeeze(0) if value.shape[0] == 1 else value.flatten(0, 1)
 
 
 def _watched(

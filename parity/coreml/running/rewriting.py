@@ -95,7 +95,7 @@ def _rounding(run: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, .
 
 
 def _limits_in_fp16(step: Step, row: Row) -> bool:
-    if step.node.type not in _LIMITERS or step.node.outputs[0].dtype != "fp16":
+    if step.node.role not in _LIMITERS or step.node.outputs[0].dtype != "fp16":
         return False
     ends = torch.cat([_fill(step, end, row).flatten()[:1] for end in (-torch.inf, torch.inf)])
     return bool((ends == ends.to(torch.float16)).all())
@@ -108,14 +108,14 @@ def _fill(step: Step, number: float, row: Row) -> torch.Tensor:
 
 def _hard_swish(step: Step, row: Row) -> list[Step]:
     """List the steps that make a hard swish with this one, the last; none where it makes none."""
-    if step.node.type != "mul" or len(step.inputs) != 2 or step.node.outputs[0].dtype != "fp32":
+    if step.node.role != "mul" or len(step.inputs) != 2 or step.node.outputs[0].dtype != "fp32":
         return []
     for x, y in (step.inputs, step.inputs[::-1]):
         gate = row.writers.get(y)
-        if gate is None or gate.node.type != "sigmoid_hard" or gate.inputs != (x,) or not row.only_reader(gate):
+        if gate is None or gate.node.role != "sigmoid_hard" or gate.inputs != (x,) or not row.only_reader(gate):
             continue
         limit = row.writers.get(x)
-        limited = limit is not None and limit.node.type == "thresholded_relu" and row.only_reader(limit, 2)
+        limited = limit is not None and limit.node.role == "thresholded_relu" and row.only_reader(limit, 2)
         parts = [limit, gate] if limit is not None and limited else [gate]
         if _is_hard_swish([*parts, step], row):
             return parts
