@@ -1,10 +1,11 @@
 """The evaluator's time for an image over ONNX Runtime's: six networks, 1 and 8 images at once, 1 and 2 threads.
 
-    network --convert--> ONNX, ML Program in fp32 and fp16, NeuralNetwork --a process for each number of threads--> ratios
+    network --convert--> files --a process for each number of threads--> milliseconds --> ratios
 
-They take turns, so that a slow minute slows all; a turn is several predictions, because the threads of the one
-before still spin through the first. What counts is the median over the turns of each turn's median. The evaluator
-is measured as it runs many predictions, compiled, and in brackets as it runs a few.
+The files are ONNX, ML Programs in fp32 and fp16, and NeuralNetworks, which take one image at a time and cannot hold
+every network. They take turns, so that a slow minute slows all; a turn is several predictions, because the threads
+of the one before still spin through the first. What counts is the median over the turns of each turn's median. The
+evaluator is measured as it runs many predictions, compiled, and in brackets as it runs a few.
 """
 
 from __future__ import annotations
@@ -57,13 +58,15 @@ def speed(networks: tuple[str, ...] = NETWORKS, threads: tuple[int, ...] = THREA
         print(f"  {f'{route}, aim <= {aim}':26}{heads}")
         for network in networks:
             cells = [measured[count][f"{network} {batch}"] for batch, count in columns]
-            fine = fine and all(cell[route] / cell[PEER] <= aim for cell in cells)
+            fine = fine and all(cell[route] / cell[PEER] <= aim for cell in cells if route in cell)
             print(f"  {network:26}" + "".join(f"{shown(cell, route):>26}" for cell in cells))
     return fine
 
 
 def shown(cell: dict[str, float], route: str) -> str:
-    """Show the ratio, that of plain steps in brackets, and the milliseconds."""
+    """Show the ratio, that of plain steps in brackets, and the milliseconds; a line where there is no such file."""
+    if route not in cell:
+        return "-"
     ratio, plain = (cell[name] / cell[PEER] for name in (route, route + PLAIN))
     return f"{ratio:.2f} ({plain:.2f}) {cell[route]:.1f} ms"
 
@@ -103,7 +106,7 @@ def runners(network: str, batch: int, threads: int) -> dict[str, Callable[[], ob
     """Return what predicts `batch` photos at once, by route; ONNX Runtime gets arrays, the evaluator makes them."""
     import onnxruntime
 
-    from conversion import convert
+    from conversion import ConversionError, convert
     from parity.coreml import Evaluator
 
     classifier = load(network)
@@ -114,7 +117,10 @@ def runners(network: str, batch: int, threads: int) -> dict[str, Callable[[], ob
     image: Any = images[0] if batch == 1 else pixels
     runs: dict[str, Callable[[], object]] = {}
     for route in (PEER, *AIMS):
-        path = convert(classifier, route, ROOT / ".parity", dynamic=None if batch == 1 else "batch").path
+        try:
+            path = convert(classifier, route, ROOT / ".parity", dynamic=None if batch == 1 else "batch").path
+        except ConversionError:
+            continue
         if route == PEER:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = threads

@@ -16,6 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
@@ -81,14 +82,17 @@ def run_all(first: int, counts: Sequence[int], workers: int) -> Iterator[tuple[T
     seeds = [(first + i, count) for i, count in enumerate(counts)]
     shares = [json.dumps(seeds[i::workers]) for i in range(min(workers, len(seeds)))]
     command = [sys.executable, __file__, "--worker"]
-    processes = [subprocess.Popen([*command, share], stdout=subprocess.PIPE, text=True) for share in shares]
-    # One after the other: each of them has its share, and a pipe holds what it says meanwhile.
-    for process in processes:
-        for line in process.communicate()[0].splitlines():
-            tally, failure = json.loads(line)
-            yield Tally(**tally), failure
-        if process.returncode:
-            yield Tally(), f"a worker ended with {process.returncode}"
+
+    def run(share: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*command, share], stdout=subprocess.PIPE, text=True, check=False)
+
+    with ThreadPoolExecutor(max_workers=max(1, len(shares))) as pool:
+        for done in pool.map(run, shares):
+            for line in done.stdout.splitlines():
+                tally, failure = json.loads(line)
+                yield Tally(**tally), failure
+            if done.returncode:
+                yield Tally(), f"a worker ended with {done.returncode}"
 
 
 def report(tally: Tally, failures: Sequence[str], seconds: float) -> str:
