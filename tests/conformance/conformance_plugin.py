@@ -42,8 +42,8 @@ class Asked:
     """Note what the test that runs now asked of Core ML.
 
     raised: the first error of a prediction; a test may catch it and pass.
-    half: a model that was asked computes values of fp16.
-    within_half: numbers that a comparison refused lie within one unit in the last place of fp16.
+    half: a model that was asked holds numbers of fp16.
+    within_half: what a comparison refused is what rounding to fp16 explains.
     loose: what a comparison within 0.5 lets pass, and rounding does not explain.
     last: the model that was asked last, with its inputs and answers.
     differences: where Apple's runtime and the evaluator answered differently.
@@ -168,7 +168,8 @@ def _counted(
         except Exception as error:
             asked.raised = asked.raised or reason(error)
             raise
-        stateless = len(arguments) == 1 and not named
+        # Apple's helpers always name a state, mostly None.
+        stateless = len(arguments) == 1 and named.get("state") is None
         asked.last = (model, arguments[0], answers) if stateless else None
         return answers
 
