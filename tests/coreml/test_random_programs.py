@@ -16,7 +16,7 @@ from parity.coreml.registry import operations
 from tests.coreml.programs import Builder, folded
 from tests.coreml.random_programs.checking import DisagreementError, Tally, allowed, beyond, check
 from tests.coreml.random_programs.drawing import FEWEST, GENERATORS, MOST, kinds, programs
-from tests.coreml.random_programs.folding_faults import FAULTS, fault_of
+from tests.coreml.random_programs.folding_faults import FAULTS, Fault, fault_of
 from tests.coreml.random_programs.program import OPSETS, Program, Ref, Step, fold
 from tests.coreml.random_programs.run import main, report, run_seed
 from tests.coreml.random_programs.twins import settled, twins
@@ -185,6 +185,11 @@ ONE = np.ones(1, np.float32)
             Step("batch_norm", {"x": Ref("x"), "mean": X[0, 0], "variance": ONE, "epsilon": np.float32(0.16)}),
             {"x": X},
         ),
+        # A single element less its mean: both are scaled first.
+        (
+            Step("instance_norm", {"x": Ref("x"), "epsilon": np.float32(0.16)}),
+            {"x": np.array([1.1, -1.8417063], np.float32).reshape(2, 1, 1)},
+        ),
         # The tail of a gelu: 1 + erf(x) of which only roundings are left.
         (Step("gelu", {"x": Ref("x"), "mode": "EXACT"}), {"x": np.array([-3.879, -2.055], np.float16)}),
     ],
@@ -210,7 +215,7 @@ def test_a_result_is_rounded_once_or_cut() -> None:
 # What coremltools folds wrongly
 
 
-def _wrongly_folded(kind: str) -> tuple[str, dict[str, Any], Any]:
+def _wrongly_folded(fault: Fault) -> tuple[str, dict[str, Any], Any]:
     """Return an opset, arguments that coremltools folds wrongly, and the right answer."""
     x = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
     cases: dict[str, tuple[str, dict[str, Any], Any]] = {
@@ -234,19 +239,29 @@ def _wrongly_folded(kind: str) -> tuple[str, dict[str, Any], Any]:
             [[2], [3]],
         ),
         "topk": ("iOS15", {"x": np.array([2, 1] * 40, np.int32), "k": 80, "axis": 0, "ascending": True}, None),
+        "topk, unsigned": (
+            "iOS17",
+            {"x": np.array([10, 0], np.uint8), "k": 2, "axis": 0, "ascending": False},
+            [0, 1],
+        ),
         "scatter_along_axis": (
             "iOS15",
             {"data": x, "indices": np.array([[1, 0]], np.int32), "updates": x[:1], "axis": 0, "mode": "add"},
             [[1, 4], [4, 4]],
         ),
     }
-    return cases[kind]
+    return cases[_case(fault)]
 
 
-@pytest.mark.parametrize("kind", [fault.kind for fault in FAULTS])
-def test_each_fault_of_coremltools_is_one(kind: str) -> None:
+def _case(fault: Fault) -> str:
+    return f"{fault.kind}, unsigned" if fault.reason.startswith("unsigned") else fault.kind
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=_case)
+def test_each_fault_of_coremltools_is_one(fault: Fault) -> None:
     """A fault that a new version of coremltools mends is to be taken out of the table."""
-    opset, arguments, right = _wrongly_folded(kind)
+    kind = fault.kind
+    opset, arguments, right = _wrongly_folded(fault)
     refs = {
         name: [Ref(f"{name}{i}") for i in range(len(v))] if isinstance(v, list) else Ref(name)
         for name, v in arguments.items()

@@ -35,8 +35,11 @@ ROUNDINGS = 16
 EXACT = 1e-10
 # A jump at which a rounding of the input is no longer small: these are compared without one.
 _JUMPS = {"ceil", "floor", "floor_div", "mod", "quantize", "round", "sign", "thresholded_relu"}
-# Formulas that pass by 1 in float32, as 1 + erf(x) does: a rounding of that 1 is an error of the largest input.
-_BY_ONE = {"gelu"}
+# The axes over which a norm takes its moments.
+_NORMS: Mapping[str, Callable[[Mapping[str, Any]], tuple[int, ...]]] = {
+    "instance_norm": lambda given: tuple(range(2, np.ndim(given["x"]))),
+    "layer_norm": lambda given: tuple(range(np.ndim(given["x"])) if given.get("axes") is None else given["axes"]),
+}
 # Integers cut from a float that may fall on either side of a whole number.
 _CUT = {"reduce_l2_norm", "reduce_log_sum", "reduce_log_sum_exp", "reduce_mean"}
 
@@ -221,9 +224,22 @@ def _wobble(
                     with np.errstate(all="ignore"):
                         by_one[i] = max(by_one[i], float(np.nan_to_num(np.abs(one - other)).max(initial=0.0)))
         moved = [a + b for a, b in zip(moved, by_one, strict=True)]
-    if kind in _BY_ONE:
-        moved = [a + 2.0**-24 * float(np.abs(np.float64(given["x"])).max(initial=0.0)) for a in moved]
-    return moved
+    return [amount + 2.0**-24 * _cancelled(kind, given) for amount in moved]
+
+
+def _cancelled(kind: str, given: Mapping[str, Any]) -> float:
+    """Return the largest term of a formula whose terms may cancel in float32, as PyTorch has it too.
+
+    A gelu multiplies x by 1 + erf(x), of which little may be left; a norm scales x and its mean, and subtracts.
+    """
+    if kind == "gelu":
+        return float(np.abs(np.float64(given["x"])).max(initial=0.0))
+    if kind not in _NORMS:
+        return 0.0
+    x = np.asarray(given["x"], np.float64)
+    axes = _NORMS[kind](given)
+    scale = np.abs(np.asarray(1.0 if given.get("gamma") is None else given["gamma"], np.float64)).max(initial=0.0)
+    return float((np.abs(x) / np.sqrt(x.var(axes, keepdims=True) + given["epsilon"])).max(initial=0.0) * scale)
 
 
 def _holds_floats(value: Any) -> bool:

@@ -26,6 +26,12 @@ def _equals(given: Given) -> bool:
     return bool((np.diff(ordered.astype(np.float64), axis=given["axis"]) == 0).any())
 
 
+def _single(given: Given) -> bool:
+    """Tell whether every axis goes, of a tensor of a type that is rare."""
+    rare = np.asarray(given["x"]).dtype not in (np.float32, np.int32, np.bool_)
+    return rare and given.get("squeeze_mask") is not None and all(given["squeeze_mask"])
+
+
 def _overflows(given: Given) -> bool:
     """Tell whether the exponential of a number times its beta comes near the largest of its type."""
     largest = np.abs(given["x"]).max(initial=0.0) * float(np.abs(given["beta"]).max())
@@ -59,9 +65,14 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault("topk", _equals, _UNSTABLE),
     Fault(
+        "topk",
+        lambda given: np.asarray(given["x"]).dtype.kind == "u" and not given["ascending"],
+        "unsigned, the largest first: it sorts by the numbers' opposites, and that of 0 is 0",
+    ),
+    Fault(
         "slice_by_index",
-        lambda given: np.asarray(given["x"]).dtype == np.int8,
-        "int8: it makes a value of a single number, for which it has no such type",
+        _single,
+        "a single number: it makes a value of it, and has the types fp32, int32 and bool for that",
     ),
     Fault(
         "softplus_parametric",

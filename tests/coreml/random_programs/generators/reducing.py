@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tests.coreml.random_programs.drawing import Arguments, Drawing, generates
-from tests.coreml.random_programs.program import TYPES
 
 
 @generates("reduce_max", "reduce_min", "reduce_mean", "reduce_sum", "reduce_l1_norm", "reduce_l2_norm")
@@ -55,7 +54,7 @@ def topk(d: Drawing) -> Arguments:
 @generates("batch_norm")
 def batch_norm(d: Drawing) -> Arguments:
     x = d.tensor("x", rank=(3, 5))
-    dtype, channels = TYPES[d.array(x).dtype], d.shape(x)[1:2]
+    dtype, channels = d.dtype("mean"), d.shape(x)[1:2]
     arguments: Arguments = {"x": x, "mean": d.constant(channels, dtype)}
     arguments |= {"variance": d.constant(channels, dtype, 0.125, 4), "epsilon": d.number("epsilon", 0.0001, 0.25)}
     if d.flag():
@@ -66,7 +65,7 @@ def batch_norm(d: Drawing) -> Arguments:
 @generates("instance_norm")
 def instance_norm(d: Drawing) -> Arguments:
     x = d.tensor("x", rank=(3, 4))
-    dtype, channels = TYPES[d.array(x).dtype], d.shape(x)[1:2]
+    dtype, channels = d.dtype("gamma"), d.shape(x)[1:2]
     arguments: Arguments = {"x": x, "epsilon": d.number("epsilon", 0.001, 0.25)}
     if d.flag():
         arguments |= {"gamma": d.constant(channels, dtype), "beta": d.constant(channels, dtype)}
@@ -77,7 +76,7 @@ def instance_norm(d: Drawing) -> Arguments:
 def layer_norm(d: Drawing) -> Arguments:
     x = d.tensor("x")
     axes = d.axes(x) if d.flag() else tuple(range(-d.integer(1, len(d.shape(x))), 0))
-    dtype = TYPES[d.array(x).dtype]
+    dtype = d.dtype("gamma")
     shape = tuple(d.shape(x)[axis] for axis in sorted(a % len(d.shape(x)) for a in axes))
     arguments: Arguments = {"x": x, "axes": axes, "epsilon": d.number("epsilon", 0.001, 0.25)}
     if d.flag():
