@@ -34,7 +34,6 @@ from parity.core.results import Prediction, Run, Subject, Verdict, summarise
 from parity.core.tolerance import Tolerance
 from parity.diagnosis.causes import Explainer
 from parity.diagnosis.siblings import Sibling, with_siblings
-from parity.envelope.envelope import with_envelope
 from parity.formats.feeding import check_batch, fitting_batch
 from parity.judging import BY_DEFAULT, Judging, judge_with_prediction, open_backend
 from parity.metrics.classification.gate import gated
@@ -285,11 +284,15 @@ def _run_model(
         else:
             judging = replace(judging_of(entry, route, options.tolerance_scale), strict=options.strict)
             legs = judge_artifact(reference, converted, selection.backends, judging, options.explain, step)
-            for leg in legs:
-                with_range = (
-                    with_envelope(leg.subject, leg.artifact, reference) if options.envelope else leg.subject
-                )
-                yield replace(leg, subject=with_range)
+            yield from _with_envelopes(legs, reference) if options.envelope else legs
+
+
+def _with_envelopes(legs: Iterable[Leg], reference: Reference) -> Iterator[Leg]:
+    # Here, because it imports PyTorch, which a run begins to load beside the process of the artefacts.
+    from parity.envelope.envelope import with_envelope
+
+    for leg in legs:
+        yield replace(leg, subject=with_envelope(leg.subject, leg.artifact, reference))
 
 
 def judging_of(entry: ModelEntry, route: str, tolerance_scale: float = 1.0) -> Judging:

@@ -7,6 +7,7 @@ It ends when the process that started it does, whatever it is doing then.
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
 import sys
@@ -19,7 +20,6 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from conversion.errors import ConversionError
-from conversion.guards.quiet import import_coremltools
 from parity.backends import find_backend
 from parity.core.errors import ParityError
 from parity.core.memory import memory_limit
@@ -92,11 +92,10 @@ def _answer(loaded: dict[int, Predict], request: tuple[Any, ...]) -> tuple[str, 
 def _do(loaded: dict[int, Predict], request: tuple[Any, ...]) -> Any:
     match request:
         case "prepare", name:
-            find_backend(name).why_not()
-            if name.startswith("coreml"):
-                import parity.coreml.evaluator  # noqa: F401
-
-                import_coremltools()
+            prepared = find_backend(name)
+            if prepared.why_not() is None:
+                for module in prepared.ABOUT.imports:
+                    importlib.import_module(module)
         case "load", number, name, artifact, batch, options:
             backend: Any = find_backend(name)
             loaded[number] = backend.load(artifact, batch, **options)
