@@ -9,9 +9,10 @@ cannot run is skipped with its reason, what breaks is an error, and what proves 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from conversion.guards.torch_defaults import with_torch_defaults
 from conversion.guards.user_code import user_code
 from conversion.routes import convert
 from conversion.task import PROBABILITIES
-from parity.backends import backends_for, limited
+from parity.backends import backends_for, limited, record_names
 from parity.backends.bound import bind
 from parity.backends.reference import Reference, make_reference
 from parity.backends.selection import backends_of, steps_of
@@ -48,6 +49,10 @@ if TYPE_CHECKING:
 
 # Called with what is being done and the share that is behind it, for a progress bar.
 Progress = Callable[[str, float | None], None]
+
+
+# A model is begun while others are judged as long as the weights of all of them have no more bytes than this.
+_AHEAD = 256 << 20
 
 
 def no_progress(message: str, share: float | None) -> None:
@@ -180,9 +185,21 @@ def run_legs(
 ) -> Iterator[Leg]:
     """Do the work of `run`, and give a model's legs as soon as they are judged, with artefact and answers."""
     entries = selection.entries(suite)
+    begun: deque[tuple[int, Iterator[Leg]]] = deque()
     for index, entry in enumerate(entries):
         step = steps_of(progress, entry, selection, index / len(entries), 1 / len(entries))
-        yield from _beside(_run_model(suite, entry, selection, options, step), options.explain)
+        reference, legs = _begin_model(suite, entry, selection, options, step)
+        begun.append((_bytes_of(reference), _beside(legs, options.explain)))
+        while begun and sum(weights for weights, _ in begun) > _AHEAD:
+            yield from begun.popleft()[1]
+    for _, legs in begun:
+        yield from legs
+
+
+def _bytes_of(reference: Reference) -> int:
+    return sum(
+        tensor.nbytes for tensor in reference.model.module.state_dict().values() if hasattr(tensor, "nbytes")
+    )
 
 
 def _beside(legs: Iterable[Leg], explain: bool) -> Iterator[Leg]:
@@ -221,8 +238,11 @@ def judge_artifact(
     explain: bool = False,
     step: Callable[[str], None] = lambda message: None,
 ) -> Iterator[Leg]:
-    """Run an artefact on its backends and compare each with the reference; explain: say why what fails does."""
-    explainer = Explainer(explain)
+    """Run an artefact on its backends and compare each with the reference; explain: say why what fails does.
+
+    What the backends are to answer begins at once where they have processes of their own; it is compared when the
+    legs are asked for.
+    """
     batch = fitting_batch(reference.images.pixels, check_batch(judging.batch), artifact)
     if batch > judging.batch:
         fixed = f"it takes {batch} images at once: those that are missing are repeats of the last"
@@ -230,11 +250,28 @@ def judge_artifact(
     judging = replace(judging, batch=batch)
     for name in backends or ():
         open_backend(name, judging.records, reference)
-    for backend in backends_for(artifact.format, judging.records):
-        if not backends or backend in backends:
-            step(f"{reference.model.name}: {artifact.route} on {backend}")
-            subject, answers = judge_with_prediction(reference, artifact, backend, judging)
-            yield Leg(explainer(subject, reference, artifact, answers, batch), reference, artifact, answers)
+    able = backends_for(artifact.format, judging.records)
+    chosen = [backend for backend in able if not backends or backend in backends]
+    for backend in chosen if reference.images.names else ():
+        if backend not in record_names(judging.records):
+            limited.begin(backend, artifact, batch, reference.images.pixels)
+    return _judge_begun(reference, artifact, chosen, judging, explain, step)
+
+
+@with_torch_defaults
+def _judge_begun(
+    reference: Reference,
+    artifact: Artifact,
+    backends: Sequence[str],
+    judging: Judging,
+    explain: bool,
+    step: Callable[[str], None],
+) -> Iterator[Leg]:
+    explainer = Explainer(explain)
+    for backend in backends:
+        step(f"{reference.model.name}: {artifact.route} on {backend}")
+        subject, answers = judge_with_prediction(reference, artifact, backend, judging)
+        yield Leg(explainer(subject, reference, artifact, answers, judging.batch), reference, artifact, answers)
 
 
 @with_torch_defaults
@@ -271,20 +308,23 @@ def artifact_of(classifier: Classifier, entry: ModelEntry, route: str, directory
     return bind(artifact, classifier.task) if foreign else artifact
 
 
-def _run_model(
+def _begin_model(
     suite: Suite, entry: ModelEntry, selection: Selection, options: RunOptions, step: Callable[[str], None]
-) -> Iterator[Leg]:
+) -> tuple[Reference, Iterator[Leg]]:
+    """Let PyTorch answer and convert by all routes; the legs are judged as they are asked for."""
+    begun: list[Iterable[Leg]] = []
     step(f"{entry.name}: PyTorch")
     reference = load_entry(suite, entry)
     for route in selection.routes_of(entry):
         step(f"{entry.name}: converting by {route}")
         converted = convert_entry(reference.classifier, entry, route, options.artifacts, lambda: reference)
         if isinstance(converted, Subject):
-            yield Leg(converted, reference)
+            begun.append([Leg(converted, reference)])
         else:
             judging = replace(judging_of(entry, route, options.tolerance_scale), strict=options.strict)
             legs = judge_artifact(reference, converted, selection.backends, judging, options.explain, step)
-            yield from _with_envelopes(legs, reference) if options.envelope else legs
+            begun.append(_with_envelopes(legs, reference) if options.envelope else legs)
+    return reference, chain.from_iterable(begun)
 
 
 def _with_envelopes(legs: Iterable[Leg], reference: Reference) -> Iterator[Leg]:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from conversion.errors import ConversionError
 from parity.backends import find_backend
@@ -97,8 +97,10 @@ def _do(loaded: dict[int, Predict], request: tuple[Any, ...]) -> Any:
                 for module in prepared.ABOUT.imports:
                     importlib.import_module(module)
         case "load", number, name, artifact, batch, options:
-            backend: Any = find_backend(name)
-            loaded[number] = backend.load(artifact, batch, **options)
+            loaded[number] = cast(Any, find_backend(name)).load(artifact, batch, **options)
+        case "answer", number, name, artifact, batch, pixels:  # both at once
+            loaded[number] = cast(Any, find_backend(name)).load(artifact, batch)
+            return loaded[number](pixels)
         case "predict", number, pixels:
             return loaded[number](pixels)
     return None
