@@ -18,11 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from conversion.artifact import Artifact, open_artifact, under
 from conversion.contract import ASSUMED, Contract
-from conversion.errors import ConversionError, NotInstalledError
 from conversion.guards.torch_defaults import with_torch_defaults
-from conversion.guards.user_code import user_code
-from conversion.routes import convert
-from conversion.task import PROBABILITIES
 from parity.backends import backends_for, limited, record_names
 from parity.backends.bound import bind
 from parity.backends.reference import Reference, make_reference
@@ -31,26 +27,24 @@ from parity.contract.settle import settled
 from parity.core.environment import environment
 from parity.core.gate import UNCHANGED, GateChange
 from parity.core.migration import Build, Migration, builds_of, migrations
-from parity.core.results import Prediction, Run, Subject, Verdict, summarise
+from parity.core.results import Prediction, Run, Subject, summarise
 from parity.core.tolerance import Tolerance
 from parity.diagnosis.causes import Explainer
 from parity.diagnosis.siblings import Sibling, with_siblings
+from parity.entries import convert_entry, judging_of, load_entry
 from parity.formats.feeding import check_batch, fitting_batch
 from parity.judging import BY_DEFAULT, Judging, judge_with_prediction, open_backend
 from parity.metrics.classification.gate import gated
 from parity.suite.images import load_images
 from parity.suite.known_issues import mark_known_issues
-from parity.suite.models import load_model
 from parity.suite.suite import ALL, ModelEntry, Selection, Suite
 from parity.suite.thumbnails import add_thumbnails, worst_thumbnails
 
 if TYPE_CHECKING:
-    from conversion import Classifier, Model
+    from conversion import Model
 
 # Called with what is being done and the share that is behind it, for a progress bar.
 Progress = Callable[[str, float | None], None]
-
-
 # A model is begun while others are judged as long as the weights of all of them have no more bytes than this.
 _AHEAD = 256 << 20
 
@@ -274,40 +268,6 @@ def _judge_begun(
         yield Leg(explainer(subject, reference, artifact, answers, judging.batch), reference, artifact, answers)
 
 
-@with_torch_defaults
-def load_entry(suite: Suite, entry: ModelEntry) -> Reference:
-    """Load a model of the suite and its images, and let PyTorch answer."""
-    with user_code(entry.factory):
-        classifier = load_model(entry, suite.directory)
-        return make_reference(classifier, load_images(entry.images, classifier.preprocessing, suite.directory))
-
-
-def convert_entry(
-    classifier: Classifier, entry: ModelEntry, route: str, directory: Path, reference: Callable[[], Reference]
-) -> Artifact | Subject:
-    """Convert a model of the suite as its entry says; a conversion that fails is a subject that says why.
-
-    reference: gives PyTorch's answers, by which a contract is measured that nobody states.
-    """
-    try:
-        with user_code(classifier.name):
-            artifact = artifact_of(classifier, entry, route, directory)
-            return settled(artifact, classifier, reference)
-    except ConversionError as error:
-        verdict: Verdict = "skipped" if isinstance(error, NotInstalledError) else "error"
-        return Subject(entry.name, route, "", "-", entry.recipe(route).precision or "", verdict, str(error))
-
-
-def artifact_of(classifier: Classifier, entry: ModelEntry, route: str, directory: Path) -> Artifact:
-    """Convert as `convert_entry` does; raises ConversionError."""
-    recipe = entry.converters.get(route, route)
-    artifact = convert(classifier, recipe, directory, entry.dynamic, entry.bounds, entry.sizes)
-    # What their own converter left is a file from anywhere, with outputs of any name. Without it a classifier's is
-    # found by its name, and any other task's by what is bound here.
-    foreign = route in entry.converters or [spec.kind for spec in classifier.task.outputs] != [PROBABILITIES]
-    return bind(artifact, classifier.task) if foreign else artifact
-
-
 def _begin_model(
     suite: Suite, entry: ModelEntry, selection: Selection, options: RunOptions, step: Callable[[str], None]
 ) -> tuple[Reference, Iterator[Leg]]:
@@ -333,8 +293,3 @@ def _with_envelopes(legs: Iterable[Leg], reference: Reference) -> Iterator[Leg]:
 
     for leg in legs:
         yield replace(leg, subject=with_envelope(leg.subject, leg.artifact, reference))
-
-
-def judging_of(entry: ModelEntry, route: str, tolerance_scale: float = 1.0) -> Judging:
-    """Say how an entry of a suite wants what a route converts to be judged."""
-    return Judging(entry.tolerance.get(route), tolerance_scale, records=entry.records)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from parity.backends.begun import BEGUN, Begun, forget_begun, take_begun
 from parity.backends.worker_process import DiedError, TookTooLongError, Worker
 from parity.core.errors import ParityError
 from parity.core.memory import memory_limit
@@ -73,7 +74,7 @@ def time_limit(limit: TimeLimit | float | None) -> Iterator[None]:
     finally:
         _limit = before
         if math.isinf(before.seconds):
-            _forget_begun()
+            forget_begun()
 
 
 def check_seconds(seconds: float) -> float:
@@ -127,8 +128,8 @@ def begin(name: str, artifact: Artifact, batch: int, pixels: np.ndarray) -> None
         return
     if find_backend(name).why_not() is None:
         worker = _worker_of(name)
-        begun = _Begun(worker, name, artifact, batch, pixels, _limit, next(worker.numbers))
-        _BEGUN.append(begun)
+        begun = Begun(worker, name, artifact, batch, pixels, _limit, next(worker.numbers))
+        BEGUN.append(begun)
         request = ("answer", begun.number, name, artifact, batch, pixels)
         worker.begin(name, begun.number, request, _limit.for_images(len(pixels)))
 
@@ -136,36 +137,6 @@ def begin(name: str, artifact: Artifact, batch: int, pixels: np.ndarray) -> None
 def ended(name: str, artifact: Artifact) -> bool:
     """Say whether an artefact took too long on a backend, or ended the process that ran it."""
     return _key(name, artifact) in _ENDED
-
-
-@dataclass(frozen=True, eq=False)
-class _Begun:
-    """Hold what was begun ahead: what was asked of whom, by which number, within which limit."""
-
-    worker: Worker
-    name: str
-    artifact: Artifact
-    batch: int
-    pixels: np.ndarray
-    limit: TimeLimit
-    number: int
-
-
-_BEGUN: list[_Begun] = []
-
-
-def _take_begun(name: str, artifact: Artifact, batch: int, limit: TimeLimit) -> _Begun | None:
-    for begun in _BEGUN:
-        if (begun.name, begun.batch, begun.limit) == (name, batch, limit) and begun.artifact == artifact:
-            _BEGUN.remove(begun)
-            return begun
-    return None
-
-
-def _forget_begun() -> None:
-    while _BEGUN:
-        begun = _BEGUN.pop()
-        begun.worker.forget(begun.number)
 
 
 @dataclass
@@ -217,7 +188,7 @@ class _RemotePredict:
         self.spent = 0.0
         # What it was asked ahead, and answered.
         self.known: tuple[np.ndarray, Prediction] | None = None
-        begun = None if options else _take_begun(name, artifact, batch, limit)
+        begun = None if options else take_begun(name, artifact, batch, limit)
         self.number = begun.number if begun else next(worker.numbers)
         weakref.finalize(self, worker.dropped.append, self.number).atexit = False
         if begun and (answered := worker.answer_to(begun.number)):
