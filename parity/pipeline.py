@@ -9,20 +9,17 @@ cannot run is skipped with its reason, what breaks is an error, and what proves 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conversion.artifact import Artifact, open_artifact, under
 from conversion.contract import ASSUMED, Contract
-from conversion.errors import ConversionError, NotInstalledError
 from conversion.guards.torch_defaults import with_torch_defaults
-from conversion.guards.user_code import user_code
-from conversion.routes import convert
-from conversion.task import PROBABILITIES
-from parity.backends import backends_for, limited
+from parity.backends import backends_for, limited, record_names
 from parity.backends.bound import bind
 from parity.backends.reference import Reference, make_reference
 from parity.backends.selection import backends_of, steps_of
@@ -30,25 +27,26 @@ from parity.contract.settle import settled
 from parity.core.environment import environment
 from parity.core.gate import UNCHANGED, GateChange
 from parity.core.migration import Build, Migration, builds_of, migrations
-from parity.core.results import Prediction, Run, Subject, Verdict, summarise
+from parity.core.results import Prediction, Run, Subject, summarise
 from parity.core.tolerance import Tolerance
 from parity.diagnosis.causes import Explainer
 from parity.diagnosis.siblings import Sibling, with_siblings
-from parity.envelope.envelope import with_envelope
+from parity.entries import convert_entry, judging_of, load_entry
 from parity.formats.feeding import check_batch, fitting_batch
 from parity.judging import BY_DEFAULT, Judging, judge_with_prediction, open_backend
 from parity.metrics.classification.gate import gated
 from parity.suite.images import load_images
 from parity.suite.known_issues import mark_known_issues
-from parity.suite.models import load_model
 from parity.suite.suite import ALL, ModelEntry, Selection, Suite
 from parity.suite.thumbnails import add_thumbnails, worst_thumbnails
 
 if TYPE_CHECKING:
-    from conversion import Classifier, Model
+    from conversion import Model
 
 # Called with what is being done and the share that is behind it, for a progress bar.
 Progress = Callable[[str, float | None], None]
+# A model is begun while others are judged as long as the weights of all of them have no more bytes than this.
+_AHEAD = 256 << 20
 
 
 def no_progress(message: str, share: float | None) -> None:
@@ -181,9 +179,21 @@ def run_legs(
 ) -> Iterator[Leg]:
     """Do the work of `run`, and give a model's legs as soon as they are judged, with artefact and answers."""
     entries = selection.entries(suite)
+    begun: deque[tuple[int, Iterator[Leg]]] = deque()
     for index, entry in enumerate(entries):
         step = steps_of(progress, entry, selection, index / len(entries), 1 / len(entries))
-        yield from _beside(_run_model(suite, entry, selection, options, step), options.explain)
+        reference, legs = _begin_model(suite, entry, selection, options, step)
+        begun.append((_bytes_of(reference), _beside(legs, options.explain)))
+        while begun and sum(weights for weights, _ in begun) > _AHEAD:
+            yield from begun.popleft()[1]
+    for _, legs in begun:
+        yield from legs
+
+
+def _bytes_of(reference: Reference) -> int:
+    return sum(
+        tensor.nbytes for tensor in reference.model.module.state_dict().values() if hasattr(tensor, "nbytes")
+    )
 
 
 def _beside(legs: Iterable[Leg], explain: bool) -> Iterator[Leg]:
@@ -222,8 +232,11 @@ def judge_artifact(
     explain: bool = False,
     step: Callable[[str], None] = lambda message: None,
 ) -> Iterator[Leg]:
-    """Run an artefact on its backends and compare each with the reference; explain: say why what fails does."""
-    explainer = Explainer(explain)
+    """Run an artefact on its backends and compare each with the reference; explain: say why what fails does.
+
+    What the backends are to answer begins at once where they have processes of their own; it is compared when the
+    legs are asked for.
+    """
     batch = fitting_batch(reference.images.pixels, check_batch(judging.batch), artifact)
     if batch > judging.batch:
         fixed = f"it takes {batch} images at once: those that are missing are repeats of the last"
@@ -231,67 +244,52 @@ def judge_artifact(
     judging = replace(judging, batch=batch)
     for name in backends or ():
         open_backend(name, judging.records, reference)
-    for backend in backends_for(artifact.format, judging.records):
-        if not backends or backend in backends:
-            step(f"{reference.model.name}: {artifact.route} on {backend}")
-            subject, answers = judge_with_prediction(reference, artifact, backend, judging)
-            yield Leg(explainer(subject, reference, artifact, answers, batch), reference, artifact, answers)
+    able = backends_for(artifact.format, judging.records)
+    chosen = [backend for backend in able if not backends or backend in backends]
+    for backend in chosen if reference.images.names else ():
+        if backend not in record_names(judging.records):
+            limited.begin(backend, artifact, batch, reference.images.pixels)
+    return _judge_begun(reference, artifact, chosen, judging, explain, step)
 
 
 @with_torch_defaults
-def load_entry(suite: Suite, entry: ModelEntry) -> Reference:
-    """Load a model of the suite and its images, and let PyTorch answer."""
-    with user_code(entry.factory):
-        classifier = load_model(entry, suite.directory)
-        return make_reference(classifier, load_images(entry.images, classifier.preprocessing, suite.directory))
-
-
-def convert_entry(
-    classifier: Classifier, entry: ModelEntry, route: str, directory: Path, reference: Callable[[], Reference]
-) -> Artifact | Subject:
-    """Convert a model of the suite as its entry says; a conversion that fails is a subject that says why.
-
-    reference: gives PyTorch's answers, by which a contract is measured that nobody states.
-    """
-    try:
-        with user_code(classifier.name):
-            artifact = artifact_of(classifier, entry, route, directory)
-            return settled(artifact, classifier, reference)
-    except ConversionError as error:
-        verdict: Verdict = "skipped" if isinstance(error, NotInstalledError) else "error"
-        return Subject(entry.name, route, "", "-", entry.recipe(route).precision or "", verdict, str(error))
-
-
-def artifact_of(classifier: Classifier, entry: ModelEntry, route: str, directory: Path) -> Artifact:
-    """Convert as `convert_entry` does; raises ConversionError."""
-    recipe = entry.converters.get(route, route)
-    artifact = convert(classifier, recipe, directory, entry.dynamic, entry.bounds, entry.sizes)
-    # What their own converter left is a file from anywhere, with outputs of any name. Without it a classifier's is
-    # found by its name, and any other task's by what is bound here.
-    foreign = route in entry.converters or [spec.kind for spec in classifier.task.outputs] != [PROBABILITIES]
-    return bind(artifact, classifier.task) if foreign else artifact
-
-
-def _run_model(
-    suite: Suite, entry: ModelEntry, selection: Selection, options: RunOptions, step: Callable[[str], None]
+def _judge_begun(
+    reference: Reference,
+    artifact: Artifact,
+    backends: Sequence[str],
+    judging: Judging,
+    explain: bool,
+    step: Callable[[str], None],
 ) -> Iterator[Leg]:
+    explainer = Explainer(explain)
+    for backend in backends:
+        step(f"{reference.model.name}: {artifact.route} on {backend}")
+        subject, answers = judge_with_prediction(reference, artifact, backend, judging)
+        yield Leg(explainer(subject, reference, artifact, answers, judging.batch), reference, artifact, answers)
+
+
+def _begin_model(
+    suite: Suite, entry: ModelEntry, selection: Selection, options: RunOptions, step: Callable[[str], None]
+) -> tuple[Reference, Iterator[Leg]]:
+    """Let PyTorch answer and convert by all routes; the legs are judged as they are asked for."""
+    begun: list[Iterable[Leg]] = []
     step(f"{entry.name}: PyTorch")
     reference = load_entry(suite, entry)
     for route in selection.routes_of(entry):
         step(f"{entry.name}: converting by {route}")
         converted = convert_entry(reference.classifier, entry, route, options.artifacts, lambda: reference)
         if isinstance(converted, Subject):
-            yield Leg(converted, reference)
+            begun.append([Leg(converted, reference)])
         else:
             judging = replace(judging_of(entry, route, options.tolerance_scale), strict=options.strict)
             legs = judge_artifact(reference, converted, selection.backends, judging, options.explain, step)
-            for leg in legs:
-                with_range = (
-                    with_envelope(leg.subject, leg.artifact, reference) if options.envelope else leg.subject
-                )
-                yield replace(leg, subject=with_range)
+            begun.append(_with_envelopes(legs, reference) if options.envelope else legs)
+    return reference, chain.from_iterable(begun)
 
 
-def judging_of(entry: ModelEntry, route: str, tolerance_scale: float = 1.0) -> Judging:
-    """Say how an entry of a suite wants what a route converts to be judged."""
-    return Judging(entry.tolerance.get(route), tolerance_scale, records=entry.records)
+def _with_envelopes(legs: Iterable[Leg], reference: Reference) -> Iterator[Leg]:
+    # Here, because it imports PyTorch, which a run begins to load beside the process of the artefacts.
+    from parity.envelope.envelope import with_envelope
+
+    for leg in legs:
+        yield replace(leg, subject=with_envelope(leg.subject, leg.artifact, reference))

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from conversion.errors import ConversionError
+from conversion.files.coreml_messages import coreml_messages
 from conversion.files.json_text import parse_json
 from conversion.files.regular_files import DIRECTORY, MISSING, why_no_file
 
@@ -72,9 +73,7 @@ def read_specification(path: Path) -> Any:
 
     coremltools' load_spec opens a package for writing, and writes its Manifest.json anew each time that it is read.
     """
-    from conversion.guards.quiet import import_coremltools
-
-    specification = import_coremltools().proto.Model_pb2.Model()
+    specification = coreml_messages("Model_pb2").Model()
     specification.ParseFromString((read_package(path).model if path.is_dir() else path).read_bytes())
     return specification
 

@@ -11,7 +11,7 @@ from conversion.classifier import Classifier
 from conversion.contract import Contract
 from conversion.files.regular_files import MISSING, why_no_file
 from parity.core.errors import ParityError
-from parity.pipeline import artifact_of
+from parity.entries import artifact_of
 from parity.suite.images import ImageSet, load_images
 from parity.suite.models import find_classifier, find_entry, load_model
 

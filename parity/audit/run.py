@@ -27,8 +27,9 @@ from parity.core.environment import environment
 from parity.core.errors import ParityError
 from parity.core.results import FAILING_CASES, Comparison, Prediction, Subject
 from parity.diagnosis.compression_cost import allowed_for
+from parity.entries import convert_entry, judging_of, load_entry
 from parity.judging import Judging, judge_with_prediction
-from parity.pipeline import Progress, convert_entry, judging_of, load_entry, no_progress
+from parity.pipeline import Progress, no_progress
 from parity.suite.known_issues import mark_known_issues
 from parity.suite.suite import ALL, Selection
 

@@ -32,6 +32,7 @@ class About:
     slow: too slow for many images; a stream asks it for some of them, evenly spaced.
     exchangeable: other versions of its package run the same files, in a tool chain of their own.
     for_many: options of its `load` where many images come.
+    imports: modules that it loads artefacts with, imported ahead where that takes long.
     """
 
     package: str
@@ -40,6 +41,7 @@ class About:
     slow: bool = False
     exchangeable: bool = False
     for_many: Mapping[str, object] = field(default_factory=dict)
+    imports: tuple[str, ...] = ()
 
 
 class Backend(Protocol):

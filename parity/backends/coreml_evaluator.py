@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("mlprogram", "neuralnetwork")
 # A stream is compiled from its first image on, and a few images never: what is answered depends on no count.
-ABOUT = About("coreml-parity", "the evaluator", for_many={"compile_after": 0})
+ABOUT = About("coreml-parity", "the evaluator", for_many={"compile_after": 0}, imports=("parity.coreml.evaluator",))
 
 
 def why_not() -> str | None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from parity.backends import Predict
 
 FORMATS = ("mlprogram", "neuralnetwork")
-ABOUT = About("coremltools", "Apple's runtime", compute_unit="CPU_ONLY")
+ABOUT = About("coremltools", "Apple's runtime", compute_unit="CPU_ONLY", imports=("coremltools",))
 
 
 def why_not() -> str | None:

@@ -4,13 +4,15 @@
         find_backend("onnxruntime").load(artifact)(pixels)   # at most a minute, then an ArtifactEndedError
 
 The process is parity/backends/worker.py. It starts with the first artefact and serves all that follow; a new one
-follows where it had to be ended, or ended by itself.
+follows where it had to be ended, or ended by itself. Each slow backend has a process of its own, which runs beside
+the others what was begun ahead.
 """
 
 from __future__ import annotations
 
 import atexit
 import math
+import os
 import time
 import weakref
 from collections.abc import Collection, Iterator
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from parity.backends.begun import BEGUN, Begun, forget_begun, take_begun
 from parity.backends.worker_process import DiedError, TookTooLongError, Worker
 from parity.core.errors import ParityError
 from parity.core.memory import memory_limit
@@ -70,6 +73,8 @@ def time_limit(limit: TimeLimit | float | None) -> Iterator[None]:
         yield
     finally:
         _limit = before
+        if math.isinf(before.seconds):
+            forget_begun()
 
 
 def check_seconds(seconds: float) -> float:
@@ -99,14 +104,34 @@ def load(name: str, artifact: Artifact, batch: int = 1, **options: Any) -> Predi
     if math.isinf(_limit.seconds):
         loaded: Predict = cast(Any, find_backend(name)).load(artifact, batch, **options)
         return loaded
-    return _RemotePredict(_WORKER, name, artifact, batch, options, _limit)
+    return _RemotePredict(_worker_of(name), name, artifact, batch, options, _limit)
 
 
 def expect(names: Collection[str]) -> None:
-    """Let the process of the artefacts start with what backends need, while this one does something else."""
+    """Let the processes of the artefacts start with what backends need, while this one does something else."""
     if names and not math.isinf(_limit.seconds):
         memory_limit()  # what is wrong with it is told here, and not by a worker that does not start
-        _WORKER.expect(names)
+        for name in names:
+            _worker_of(name).expect([name])
+
+
+def begin(name: str, artifact: Artifact, batch: int, pixels: np.ndarray) -> None:
+    """Let an artefact be loaded and answer on a backend, while this process does something else.
+
+    Whoever then loads it, and asks for these very pixels, gets that answer. Only an answer counts: what failed is
+    run again when its turn comes, and nothing beside it, so that neither memory nor time is short for others' sake.
+    Without a time limit, and on one processor, nothing is begun.
+    """
+    from parity.backends import find_backend
+
+    if math.isinf(_limit.seconds) or (os.cpu_count() or 1) < 2 or ended(name, artifact):
+        return
+    if find_backend(name).why_not() is None:
+        worker = _worker_of(name)
+        begun = Begun(worker, name, artifact, batch, pixels, _limit, next(worker.numbers))
+        BEGUN.append(begun)
+        request = ("answer", begun.number, name, artifact, batch, pixels)
+        worker.begin(name, begun.number, request, _limit.for_images(len(pixels)))
 
 
 def ended(name: str, artifact: Artifact) -> bool:
@@ -159,13 +184,25 @@ class _RemotePredict:
     ) -> None:
         self.worker, self.name, self.artifact, self.batch = worker, name, artifact, batch
         self.options, self.limit = options, limit
-        self.number = next(worker.numbers)
-        weakref.finalize(self, worker.dropped.append, self.number).atexit = False
         self.loaded_in = -1
         self.spent = 0.0
+        # What it was asked ahead, and answered.
+        self.known: tuple[np.ndarray, Prediction] | None = None
+        begun = None if options else take_begun(name, artifact, batch, limit)
+        self.number = begun.number if begun else next(worker.numbers)
+        weakref.finalize(self, worker.dropped.append, self.number).atexit = False
+        if begun and (answered := worker.answer_to(begun.number)):
+            self.loaded_in, self.known = answered[0], (begun.pixels, answered[1])
+            return
+        if begun:
+            for one in _workers():
+                one.finish()
         self._load(0)
 
     def __call__(self, pixels: np.ndarray) -> Prediction:
+        known, self.known = self.known, None
+        if known and known[0] is pixels:
+            return known[1]
         if self.loaded_in != self.worker.started:
             self._load(len(pixels))
         try:
@@ -215,4 +252,21 @@ class _RemotePredict:
 
 
 _WORKER = Worker()
-atexit.register(_WORKER.end)
+_SLOW: dict[str, Worker] = {}
+
+
+def _worker_of(name: str) -> Worker:
+    """Return the process that a backend's artefacts run in."""
+    from parity.backends import find_backend
+
+    return _SLOW.setdefault(name, Worker()) if find_backend(name).ABOUT.slow else _WORKER
+
+
+def _workers() -> list[Worker]:
+    return [_WORKER, *_SLOW.values()]
+
+
+@atexit.register
+def _end_workers() -> None:
+    for worker in _workers():
+        worker.end()

@@ -7,6 +7,7 @@ It ends when the process that started it does, whatever it is doing then.
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
 import sys
@@ -16,10 +17,9 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from conversion.errors import ConversionError
-from conversion.guards.quiet import import_coremltools
 from parity.backends import find_backend
 from parity.core.errors import ParityError
 from parity.core.memory import memory_limit
@@ -92,14 +92,15 @@ def _answer(loaded: dict[int, Predict], request: tuple[Any, ...]) -> tuple[str, 
 def _do(loaded: dict[int, Predict], request: tuple[Any, ...]) -> Any:
     match request:
         case "prepare", name:
-            find_backend(name).why_not()
-            if name.startswith("coreml"):
-                import parity.coreml.evaluator  # noqa: F401
-
-                import_coremltools()
+            prepared = find_backend(name)
+            if prepared.why_not() is None:
+                for module in prepared.ABOUT.imports:
+                    importlib.import_module(module)
         case "load", number, name, artifact, batch, options:
-            backend: Any = find_backend(name)
-            loaded[number] = backend.load(artifact, batch, **options)
+            loaded[number] = cast(Any, find_backend(name)).load(artifact, batch, **options)
+        case "answer", number, name, artifact, batch, pixels:  # both at once
+            loaded[number] = cast(Any, find_backend(name)).load(artifact, batch)
+            return loaded[number](pixels)
         case "predict", number, pixels:
             return loaded[number](pixels)
     return None

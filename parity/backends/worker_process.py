@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
+# Where several processes compute at once, threads that wait must not keep the processors from the others: OpenMP's,
+# of PyTorch, and NumPy's own, which spin else. None of it changes a sum.
+SHARING = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
 # What the worker's own imports may take, of PyTorch, say, from a cold disk; no file has a part in it.
 _START_SECONDS = 600.0
 # Ten days; the system counts milliseconds in 32 bits.
@@ -78,14 +82,17 @@ class Worker:
     dropped: list[int] = field(default_factory=list)
     _process: Process | None = None
     _prepared: set[str] = field(default_factory=set)
-    # What was asked for ahead, and is not answered yet.
-    _expected: list[str] = field(default_factory=list)
+    # What was asked for ahead, and is not answered yet, each with the seconds that it may take: names of backends
+    # that are prepared, and numbers of artefacts that answer.
+    _ahead: deque[tuple[str | int, float]] = field(default_factory=deque)
+    # What artefacts that were asked ahead answered, with `started` as it was then.
+    _answers: dict[int, tuple[int, Any]] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def prepare(self, name: str) -> None:
         """Let the worker import what a backend needs, so that this does not count as an artefact's time."""
         with self._lock:
-            self._await_expected()
+            self._await_ahead()
             if self._process is None or name not in self._prepared:
                 self.ask(("prepare", name), _START_SECONDS)
                 self._prepared.add(name)
@@ -93,19 +100,61 @@ class Worker:
     def expect(self, names: Iterable[str]) -> None:
         """Let the worker start, and import what backends need, while this process does something else."""
         with self._lock, suppress(OSError):  # what fails fails again when it is asked for, and is told then
-            process = self._process or self._start()
             for name in names:
-                if name not in self._prepared and name not in self._expected:
-                    process.connection.send(([], _surroundings(), ("prepare", name)))
-                    self._expected.append(name)
+                if name not in self._prepared and all(key != name for key, _ in self._ahead):
+                    self._ask_ahead(name, ("prepare", name), _START_SECONDS)
 
-    def _await_expected(self) -> None:
-        """Hear the answers to what was asked for ahead; what failed is asked for again."""
-        while self._expected and self._process:
-            kind, _ = self._hear(self._process, _START_SECONDS)
-            name = self._expected.pop(0)
-            if kind == "answer":
-                self._prepared.add(name)
+    def begin(self, name: str, number: int, request: tuple[Any, ...], seconds: float) -> None:
+        """Ask an artefact for an answer that `answer_to` its number gives later; name: its backend's."""
+        self.expect([name])
+        with self._lock, suppress(OSError):
+            self._ask_ahead(number, request, seconds)
+
+    def answer_to(self, number: int) -> tuple[int, Any] | None:
+        """Return what `begin` asked for, with `started` as it was then; None: it failed, and nobody knows how.
+
+        What fails beside others, for want of memory say, need not fail alone.
+        """
+        with self._lock:
+            while any(key == number for key, _ in self._ahead) and self._process:
+                self._hear_next(self._process)
+            return self._answers.pop(number, None)
+
+    def finish(self) -> None:
+        """Wait until nothing runs that was asked ahead."""
+        with self._lock, suppress(TookTooLongError, DiedError):
+            self._await_ahead()
+
+    def forget(self, number: int) -> None:
+        """Let an artefact that was asked ahead go."""
+        self._answers.pop(number, None)
+        self.dropped.append(number)
+
+    def _ask_ahead(self, key: str | int, request: tuple[Any, ...], seconds: float) -> None:
+        process = self._process or self._start()
+        process.connection.send(([], _surroundings(), request))
+        self._ahead.append((key, seconds))
+
+    def _await_ahead(self) -> None:
+        while self._ahead and self._process:
+            self._hear_next(self._process)
+
+    def _hear_next(self, process: Process) -> None:
+        """Hear the next answer to what was asked ahead; what failed is asked for again by whoever needs it."""
+        key, seconds = self._ahead[0]
+        try:
+            kind, answer = self._hear(process, seconds)
+        except (TookTooLongError, DiedError):
+            if isinstance(key, str):
+                raise
+            return
+        self._ahead.popleft()
+        if kind != "answer":
+            return
+        if isinstance(key, str):
+            self._prepared.add(key)
+        else:
+            self._answers[key] = self.started, answer
 
     def _hear(self, process: Process, seconds: float) -> tuple[str, Any]:
         try:
@@ -124,7 +173,7 @@ class Worker:
     def ask(self, request: tuple[Any, ...], seconds: float) -> Any:
         """Return the worker's answer, or raise what it raised."""
         with self._lock:
-            self._await_expected()
+            self._await_ahead()
             process = self._process or self._start()
             heard = os.fstat(process.log.fileno()).st_size
             drop = [self.dropped.pop() for _ in range(len(self.dropped))]
@@ -160,7 +209,7 @@ class Worker:
             paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)  # noqa: PTH100  "" is here
             popen = subprocess.Popen(
                 [sys.executable, "-P", "-m", "parity.backends.worker", str(theirs.fileno())],
-                env={**os.environ, "PYTHONPATH": paths},
+                env={**SHARING, **os.environ, "PYTHONPATH": paths},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -169,7 +218,7 @@ class Worker:
             )
         self._process = Process(popen, ours, log, os.getpid())
         self._prepared.clear()
-        self._expected.clear()
+        self._ahead.clear()
         self.started += 1
         return self._process
 

@@ -39,7 +39,8 @@ from parity.core.environment import environment
 from parity.core.results import Environment, Subject
 from parity.core.tolerance import Tolerance, tolerances_for
 from parity.diagnosis.compression_cost import compression_tolerance
-from parity.pipeline import Progress, convert_entry, no_progress
+from parity.entries import convert_entry
+from parity.pipeline import Progress, no_progress
 from parity.suite.images import SMALLEST, load_images, unique_names
 from parity.suite.models import load_model
 from parity.suite.suite import ALL, Selection

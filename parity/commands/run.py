@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,8 @@ def run(
     if chosen_options:
         raise click.UsageError(f"--{next(iter(chosen_options)).replace('_', '-')} goes with --images")
     with open_suite(suite, selection) as (chosen, progress):
+        # Before PyTorch is loaded, which reads it then: the processes of the artefacts compute meanwhile.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from parity import pipeline
 
         begin_work(*reports.files)

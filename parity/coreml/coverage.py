@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
+from conversion.files.coreml_messages import coreml_messages
 from conversion.guards.quiet import import_coremltools
 from parity.coreml.registry import OPSETS, find_layer, find_operation
 
@@ -26,7 +27,7 @@ def operation_coverage() -> dict[str, dict[str, bool]]:
 
 def layer_coverage() -> dict[str, bool]:
     """Say of every layer in NeuralNetwork.proto whether it runs; `custom` cannot, its code is part of an app."""
-    messages = import_coremltools().proto.NeuralNetwork_pb2
+    messages = coreml_messages("NeuralNetwork_pb2")
     fields = messages.NeuralNetworkLayer.DESCRIPTOR.oneofs_by_name["layer"].fields
     return {name: find_layer(name) is not None for name in sorted(field.name for field in fields)}
 

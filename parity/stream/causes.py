@@ -21,8 +21,8 @@ from parity.core.errors import ParityError
 from parity.core.results import FAILING_CASES, Case, Run, Subject
 from parity.core.tolerance import Tolerance, with_second_look
 from parity.diagnosis.causes import Explainer
+from parity.entries import convert_entry
 from parity.judging import Judging, judge_with_prediction
-from parity.pipeline import convert_entry
 from parity.stream.aggregate import with_explanations
 from parity.stream.cases_file import read_header
 from parity.stream.decoding import Decoder, same_pixels

@@ -26,9 +26,9 @@ from parity.core.metric import metric_of
 from parity.core.results import Prediction, Subject
 from parity.core.tolerance import Tolerance, measure_fp16_cost, measure_fp32_cost, scaled, with_second_look
 from parity.diagnosis.compression_cost import with_compression
+from parity.entries import convert_entry
 from parity.formats.facts import artifact_digest
 from parity.judging import Judging, LookAgain, attempt, judge_prediction, remarks_on, second_look
-from parity.pipeline import convert_entry
 from parity.stream.decoding import Decoded, Decoder, same_pixels
 from parity.stream.job import Job
 from parity.stream.lines import HeadLeg

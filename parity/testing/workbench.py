@@ -83,8 +83,9 @@ class Workbench:
 
     def _run(self, suite: Suite, entry: ModelEntry, route: str, backend: str) -> Drift:
         from parity.diagnosis.causes import Explainer
+        from parity.entries import convert_entry, judging_of
         from parity.judging import judge_with_prediction
-        from parity.pipeline import Leg, convert_entry, judging_of
+        from parity.pipeline import Leg
 
         try:
             reference = self._reference(suite, entry)
@@ -104,7 +105,7 @@ class Workbench:
         return follow(suite.directory, Leg(subject, reference, artifact, prediction), self.reason, self.force)
 
     def _reference(self, suite: Suite, entry: ModelEntry) -> Any:
-        from parity.pipeline import load_entry
+        from parity.entries import load_entry
 
         key = (suite.path, entry.name)
         if key not in self._references:

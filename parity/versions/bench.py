@@ -20,9 +20,9 @@ from parity.contract.settle import settled
 from parity.core.environment import environment
 from parity.core.results import Diagnosis, Divergence, Prediction, Subject
 from parity.diagnosis.causes import Explainer
+from parity.entries import artifact_of
 from parity.formats import format_of
 from parity.judging import Judging, judge_prediction, judge_with_prediction
-from parity.pipeline import artifact_of
 from parity.versions.cache import TOOLCHAINS
 from parity.versions.side import Side
 from parity.versions.suite_route import SuiteRoute

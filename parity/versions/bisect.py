@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from conversion.contract import ASSUMED, Contract
 from parity.core.errors import ParityError
 from parity.core.schemas import written_schema
-from parity.pipeline import load_entry
+from parity.entries import load_entry
 from parity.suite.toolchain import ToolChain
 from parity.versions.bench import Bench, opened, runtime_for
 from parity.versions.pythons import find_uv

@@ -19,7 +19,7 @@ from conversion.contract import ASSUMED, Contract
 from parity.core.errors import ParityError
 from parity.core.results import Environment, KnownIssue, Subject
 from parity.core.schemas import counts_schema, written_schema
-from parity.pipeline import load_entry
+from parity.entries import load_entry
 from parity.suite.known_issues import mark_known_issues
 from parity.suite.toolchain import ToolChain, normal
 from parity.versions.bench import Bench, opened, runtime_for

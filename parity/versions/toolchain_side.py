@@ -25,9 +25,9 @@ from parity.core.errors import ParityError
 from parity.core.results import Prediction
 from parity.core.tolerance import Tolerance
 from parity.diagnosis.causes import Explainer
+from parity.entries import artifact_of
 from parity.formats.feeding import fitting_batch
 from parity.judging import Judging, judge_with_prediction
-from parity.pipeline import artifact_of
 from parity.suite.images import ImageSet
 from parity.suite.models import NO_HEAD, load_classifier, load_model
 from parity.suite.suite import read_suite

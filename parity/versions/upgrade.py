@@ -24,9 +24,9 @@ from parity.core.results import Case, Diagnosis, Environment, KnownIssue, Predic
 from parity.core.schemas import counts_schema, written_schema
 from parity.core.tolerance import Tolerance
 from parity.diagnosis.repair import as_measured
+from parity.entries import load_entry
 from parity.formats.attributes import changed_attributes
 from parity.formats.facts import artifact_digest, changed_facts, facts
-from parity.pipeline import load_entry
 from parity.suite.known_issues import mark_known_issues
 from parity.versions.bench import Bench, Conversion, Outcome, opened, runtime_for
 from parity.versions.side import Side

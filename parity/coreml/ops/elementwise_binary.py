@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from parity.coreml.registry import op
@@ -9,7 +10,8 @@ from parity.coreml.registry import op
 
 def _holds(x: torch.Tensor, y: torch.Tensor) -> bool:
     """Tell whether the result has the shape of x, so that it may be written over x."""
-    return x.shape == y.shape or torch.broadcast_shapes(x.shape, y.shape) == x.shape
+    # NumPy's: PyTorch's own loads SymPy first.
+    return x.shape == y.shape or np.broadcast_shapes(x.shape, y.shape) == x.shape
 
 
 def _add_inplace(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from conversion.errors import ConversionError
+from conversion.files.coreml_messages import coreml_messages
 from conversion.files.git_lfs import tell_first_pointer, tell_pointer
 from conversion.files.model_files import COMPILED, is_compiled
 from conversion.files.packages import read_package
 from conversion.files.regular_files import DIRECTORY, MISSING, why_no_file
-from conversion.guards.quiet import import_coremltools
 from parity.core.errors import CoreMLError
 
 
@@ -65,8 +65,7 @@ def _open_path(path: Path) -> ModelFile:
 
 
 def _parse(file: Path, path: Path) -> Any:
-    proto = import_coremltools().proto
-    specification = proto.Model_pb2.Model()
+    specification = coreml_messages("Model_pb2").Model()
     try:
         specification.ParseFromString(file.read_bytes())
     except Exception as error:  # protobuf's DecodeError is another class in each of its implementations

@@ -7,8 +7,8 @@ that join values. Where a shape follows from what an input holds, zeros say noth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,12 +22,16 @@ from parity.coreml.running.plan import Plan, Step
 from parity.coreml.running.state import make_cells
 from parity.coreml.shapes import Shape, default_shape, image_sizes, name_shapes
 
+# Operations of ML Programs on two tensors, number by number, with NumPy's broadcasting.
+_BINARY = frozenset(
+    (
+        *("add", "sub", "mul", "real_div", "floor_div", "mod", "pow", "maximum", "minimum", "equal", "not_equal"),
+        *("greater", "greater_equal", "less", "less_equal", "logical_and", "logical_or", "logical_xor"),
+    )
+)
 # Whether these run depends on the shapes of their inputs and on nothing else.
-_JOINING = frozenset(
-    # Of ML Programs.
-    ["stack", "concat", "select", "matmul", "add", "sub", "mul", "real_div", "floor_div", "mod", "pow"]
-    + ["maximum", "minimum", "equal", "not_equal", "greater", "greater_equal", "less", "less_equal"]
-    + ["logical_and", "logical_or", "logical_xor"]
+_JOINING = _BINARY | frozenset(
+    ["stack", "concat", "select", "matmul"]
     # Of NeuralNetworks.
     + ["concatND", "batchedMatmul", "multiply", "average", "max", "min", "dot", "whereBroadcastable"]
     + [f"{kind}Broadcastable" for kind in ("add", "subtract", "multiply", "divide", "floorDiv", "mod", "pow")]
@@ -85,6 +89,9 @@ def _check_declared(plan: Plan, node: Node, declared: Mapping[str, Value]) -> No
         or all(v.shape == () for v in known)
     ):
         return
+    # Most fit so, which NumPy says: PyTorch loads its compiler, in a second, before it adds tensors without memory.
+    if node.type in _BINARY and _broadcast([v.shape for v in known]):
+        return
     # Tensors without memory; where a constant takes part, which has some, ones that are views of a single number.
     for device in ("meta", "cpu"):
         single = [torch.ones((), dtype=CARRIERS[v.dtype], device=device) for v in known]
@@ -95,6 +102,14 @@ def _check_declared(plan: Plan, node: Node, declared: Mapping[str, Value]) -> No
                 raise _misfit(plan, node, [v.shape for v in known], "the file declares", error) from error
         else:
             return
+
+
+def _broadcast(shapes: Sequence[Shape]) -> bool:
+    try:
+        np.broadcast_shapes(*cast(Sequence[tuple[int, ...]], shapes))
+    except ValueError:
+        return False
+    return True
 
 
 def _check_defaults(plan: Plan, description: Any) -> None:

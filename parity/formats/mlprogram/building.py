@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from conversion.files.coreml_messages import coreml_messages
 from parity.coreml.reading.mil import default_function
 
 # MIL.proto: DataType.
@@ -75,9 +76,7 @@ def const(model: Any, added: list[Any], name: str, array: Any) -> str:
 
 
 def value_of(array: Any) -> Any:
-    from conversion.guards.quiet import import_coremltools
-
-    value = import_coremltools().proto.MIL_pb2.Value()
+    value = coreml_messages("MIL_pb2").Value()
     tensor = value.immediateValue.tensor
     if isinstance(array, str | list):
         shape: tuple[int, ...] = () if isinstance(array, str) else (len(array),)

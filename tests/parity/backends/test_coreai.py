@@ -17,9 +17,9 @@ from parity import check
 from parity.backends import coreai, find_backend
 from parity.core.errors import ParityError
 from parity.core.results import Subject
+from parity.entries import convert_entry
 from parity.formats.editing import edited
 from parity.formats.graph import read_graph
-from parity.pipeline import convert_entry
 from parity.stream.legs import SPOTS
 from parity.suite.suite import ModelEntry
 from tests.conversion.classifiers import expected, photos, tiny

@@ -324,3 +324,77 @@ def test_a_limit_of_memory_that_is_none_is_told_before_a_worker_starts(monkeypat
     monkeypatch.setenv("PARITY_MEMORY_LIMIT", "much")
     with time_limit(5), pytest.raises(ParityError, match="PARITY_MEMORY_LIMIT=much: give the GiB"):
         find_backend("onnxruntime")
+
+
+@pytest.fixture
+def own_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Start with no process, on a machine of two processors."""
+    monkeypatch.setattr(limited, "_WORKER", limited.Worker())
+    monkeypatch.setattr(limited, "_SLOW", {})
+    monkeypatch.setattr(limited.os, "cpu_count", lambda: 2)
+    yield
+    limited._end_workers()
+
+
+@pytest.mark.usefixtures("ended", "own_workers")
+@pytest.mark.parametrize("backend", ["onnxruntime", "onnx-reference"])
+def test_what_was_begun_is_the_answer_and_is_computed_once(
+    backend: str, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact, expected = converted("onnx"), find_backend(backend).load(converted("onnx"))(pixels)
+    with time_limit(600):
+        limited.begin(backend, artifact, 1, pixels)
+        with monkeypatch.context() as patch:
+            patch.setattr(limited.Worker, "ask", None)  # nothing more is asked
+            predict = find_backend(backend).load(artifact)
+            np.testing.assert_array_equal(predict(pixels).probabilities, expected.probabilities)
+        # What was loaded answers other pixels, and the same ones once more.
+        np.testing.assert_array_equal(predict(pixels[:2]).probabilities, expected.probabilities[:2])
+        np.testing.assert_array_equal(predict(pixels).probabilities, expected.probabilities)
+
+
+@pytest.mark.usefixtures("ended", "own_workers")
+def test_what_fails_when_begun_is_asked_again_and_tells_why(tmp_path: Path, pixels: np.ndarray) -> None:
+    broken = Artifact(tmp_path / "broken.onnx", "onnx", "fp32")
+    broken.path.write_bytes(b"\x08\x09")
+    with time_limit(600):
+        limited.begin("onnxruntime", broken, 1, pixels)
+        limited.begin("onnxruntime", converted("onnx"), 1, pixels)
+        with pytest.raises(ParityError, match="cannot load it"):
+            find_backend("onnxruntime").load(broken)
+        assert find_backend("onnxruntime").load(converted("onnx"))(pixels).probabilities.shape == (6, 8)
+    assert limited._WORKER.started == 1
+
+
+@pytest.mark.usefixtures("ended", "own_workers")
+def test_a_death_beside_others_says_nothing_and_the_artefact_runs_alone(pixels: np.ndarray) -> None:
+    artifact = converted("onnx")
+    with time_limit(600):
+        limited.expect(["onnxruntime"])
+        limited._WORKER.prepare("onnxruntime")
+        assert limited._WORKER._process is not None
+        limited._WORKER._process.popen.send_signal(signal.SIGSTOP)
+        limited.begin("onnxruntime", artifact, 1, pixels)
+        limited._WORKER._process.popen.kill()
+        assert find_backend("onnxruntime").load(artifact)(pixels).probabilities.shape == (6, 8)
+    assert limited._WORKER.started == 2
+
+
+@pytest.mark.usefixtures("ended", "own_workers")
+def test_what_nobody_asks_for_is_let_go(pixels: np.ndarray) -> None:
+    with time_limit(600):
+        limited.begin("onnxruntime", converted("onnx"), 1, pixels)
+        limited._WORKER.finish()
+        assert len(limited._WORKER._answers) == 1
+    assert (limited._WORKER._answers, limited._WORKER.dropped) == ({}, [0])
+
+
+@pytest.mark.usefixtures("own_workers")
+def test_nothing_is_begun_without_a_limit_or_on_one_processor(
+    pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited.begin("onnxruntime", converted("onnx"), 1, pixels)
+    monkeypatch.setattr(limited.os, "cpu_count", lambda: 1)
+    with time_limit(600):
+        limited.begin("onnxruntime", converted("onnx"), 1, pixels)
+    assert limited._WORKER.started == 0

@@ -19,12 +19,12 @@ def worker() -> Iterator[Worker]:
 
 def test_what_was_asked_ahead_is_prepared_once(worker: Worker) -> None:
     worker.expect(["onnxruntime", "onnx-reference", "onnxruntime"])
-    assert worker._expected == ["onnxruntime", "onnx-reference"]
+    assert [key for key, _ in worker._ahead] == ["onnxruntime", "onnx-reference"]
     assert worker.started == 1
 
     worker.prepare("onnxruntime")
 
-    assert worker._expected == []
+    assert not worker._ahead
     assert worker._prepared == {"onnxruntime", "onnx-reference"}
     assert worker.started == 1
 

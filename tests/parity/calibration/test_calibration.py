@@ -68,7 +68,7 @@ def calibrated(place: Path, monkeypatch: pytest.MonkeyPatch) -> Calibrated:
         def by_make(classifier: Classifier, route: str, *rest: object) -> Artifact:
             return converted(route, made_from or make)
 
-        monkeypatch.setattr("parity.pipeline.convert", convert or by_make)
+        monkeypatch.setattr("parity.entries.convert", convert or by_make)
         monkeypatch.setattr("parity.calibration.calibration.load_model", lambda *given: make())
         entry = ModelEntry(
             "tiny", "models.py:tiny", {}, tuple(routes), ("photos/*.png",), tolerance or {}, records=records

@@ -187,7 +187,7 @@ def test_a_conversion_that_fails_is_told(place: Path, baseline: Parity, monkeypa
 
         raise ConversionError("the converter crashed")
 
-    monkeypatch.setattr("parity.pipeline.convert", fail)
+    monkeypatch.setattr("parity.entries.convert", fail)
 
     checked, recorded = baseline("check"), baseline("record", "--reason", "why")
 

@@ -16,7 +16,7 @@ from PIL import Image
 import parity.backends.onnx_reference
 import parity.backends.onnxruntime
 import parity.diagnosis.causes
-import parity.pipeline
+import parity.entries
 import parity.versions.baselines
 from conversion import Artifact, Classifier, Preprocessing
 from conversion.images import find_images
@@ -62,8 +62,8 @@ def pytest_configure(config: pytest.Config) -> None:
     parity.versions.baselines.cpu = lambda: None
     # Nor is there one to look into.
     parity.diagnosis.causes.explain = lambda *arguments: Explanation(())
-    parity.pipeline.load_entry = load_entry
-    parity.pipeline.convert_entry = convert_entry
+    parity.entries.load_entry = load_entry
+    parity.entries.convert_entry = convert_entry
 
 
 def answer(pixels: np.ndarray, converted: Sequence[float] = (1.0, 1.0, 1.0), turned: int = 0) -> Prediction:

@@ -153,7 +153,7 @@ def test_a_bug_shows_its_traceback(project: Project, monkeypatch: pytest.MonkeyP
     def broken(*_: object) -> None:
         raise RuntimeError("a bug of ours")
 
-    monkeypatch.setattr("parity.pipeline.convert_entry", broken)
+    monkeypatch.setattr("parity.entries.convert_entry", broken)
     project.suite("[models.good]\nCOLOURS", images="images/red.png")
 
     result = project.run("parity.toml", "-k", "onnxruntime")

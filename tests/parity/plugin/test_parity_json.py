@@ -65,7 +65,7 @@ def test_a_failed_conversion_and_a_factory_that_fails_are_errors(
     def refuse(*_: object) -> None:
         raise ConversionError("the converter lacks an operation")
 
-    monkeypatch.setattr("parity.pipeline.convert", refuse)
+    monkeypatch.setattr("parity.entries.convert", refuse)
     project.suite('[models.good]\nCOLOURS\n[models.lost]\nfactory = "models.py:forgetful"\n')
 
     _, found = project.judged("parity.toml")

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from parity.pipeline import load_entry
+from parity.entries import load_entry
 from parity.suite.suite import Suite, read_suite
 from parity.suite.toolchain import ToolChain
 from parity.versions.bench import opened, runtime_for

@@ -166,8 +166,8 @@ class Broken(Bench):
 def test_where_the_runtime_cannot_be_asked_no_other_is_accused(
     suite_file: Path, packages: tuple[str, ...], told: str
 ) -> None:
+    from parity.entries import load_entry
     from parity.judging import judge_with_prediction
-    from parity.pipeline import load_entry
     from tests.parity.tiny import converted, shifted
 
     suite = read_suite(suite_file)
