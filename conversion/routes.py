@@ -22,6 +22,7 @@ from conversion.errors import ConversionError
 from conversion.files.digests import LOG, damage, write_digests
 from conversion.files.scratch import scratch_beside
 from conversion.fingerprint.probe import answers_alike, probe, write_probe
+from conversion.guards.as_it_was import as_it_was
 from conversion.guards.quiet import chatter_to
 from conversion.guards.torch_defaults import with_torch_defaults
 from conversion.guards.user_code import user_code
@@ -236,7 +237,7 @@ def _convert(
     """Convert into a directory of its own and move it into place when it is whole."""
     log = scratch / LOG
     try:
-        with chatter_to(log), _freed_on_failure(), user_code(classifier.name):
+        with chatter_to(log), _freed_on_failure(), user_code(classifier.name), as_it_was(classifier.module):
             write(scratch)
         shutil.rmtree(place, ignore_errors=True)
         scratch.replace(place)

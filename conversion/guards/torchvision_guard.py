@@ -11,9 +11,6 @@ The declaration must come after the extension, by whatever name it has in a rele
 that is declared twice ends the process. torchvision loads the extension first and then its modules of
 registrations, so that is where this steps in.
 
-One of its modules, of object detectors too, asks PyTorch's compiler a question when it is called, and imports that
-compiler, which takes a second, when it is imported. Here it is imported when it is asked.
-
 `watch` sees to it that this is done whoever imports torchvision first, a user's file among them.
 """
 
@@ -21,8 +18,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,36 +28,11 @@ if TYPE_CHECKING:
 _declared: list[torch.library.Library] = []
 
 
-_ASKING = "torchvision.ops.roi_align"
-# A line for a line: what is told of the file's lines stays right. Another version that says it otherwise stays as
-# it is.
-_EAGER = b"from torch._dynamo.utils import is_compile_supported\n"
-_LAZY = (
-    b"def is_compile_supported(device): "
-    b"from torch._dynamo.utils import is_compile_supported as asked; return asked(device)\n"
-)
-
-
-class _Lazy(SourceFileLoader):
-    """Load a module's source with the compiler's import put off; no byte code is kept of it."""
-
-    def get_code(self, fullname: str) -> CodeType:
-        source = self.get_data(self.path).replace(_EAGER, _LAZY)
-        code: CodeType = compile(source, self.path, "exec", dont_inherit=True)
-        return code
-
-
 class _Watch:
-    """Stand at the head of sys.meta_path, look at what is imported, and find the one module that asks."""
+    """Stand at the head of sys.meta_path, find nothing, and look at what is imported."""
 
-    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         before_import(name)
-        if name != _ASKING:
-            return None
-        spec = PathFinder.find_spec(name, path)  # type: ignore[arg-type]
-        if spec and type(spec.loader) is SourceFileLoader:
-            spec.loader = _Lazy(name, spec.loader.path)
-        return spec
 
 
 def watch() -> None:

@@ -143,16 +143,3 @@ def test_other_imports_declare_nothing(name: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(torchvision_guard, "_declare_operators", lambda: pytest.fail("declared"))
 
     torchvision_guard.before_import(name)
-
-
-def test_torchvision_does_not_load_the_compiler_before_it_asks_it() -> None:
-    script = """
-import sys
-import conversion, torchvision
-from torchvision.ops import roi_align
-print("torch._dynamo" in sys.modules)
-asked = sys.modules["torchvision.ops.roi_align"].is_compile_supported("cpu")
-import torch._dynamo.utils
-print(asked == torch._dynamo.utils.is_compile_supported("cpu"))
-"""
-    assert run(script).split() == ["False", "True"]
