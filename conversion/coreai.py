@@ -72,8 +72,8 @@ def convert_coreai(
 ) -> None:
     """Convert with coreai-torch: an array `image` [N, C, H, W] of pixels 0..255 in, the task's output out, in fp32.
 
-    In fp16 all between the two is fp16: weights, pixels and every result. Batch norms keep their numbers in fp32 until
-    the converter has folded them. N is 1 unless it is open.
+    In fp16 all between the two is fp16: weights, pixels and every result. Batch norms keep their numbers in fp32
+    until the converter has folded them. N is 1 unless it is open.
     """
     if reason := why_not():
         raise NotInstalledError(f"the route {provenance.route} cannot convert here: {reason}")

@@ -267,8 +267,10 @@ def test_settings_of_core_ai_are_changed(
         torch.manual_seed(2)
         layers = (torch.nn.ReLU6(), torch.nn.Conv2d(4, 4, 1), torch.nn.GELU(), torch.nn.AdaptiveAvgPool2d(1))
         first = torch.nn.Conv2d(3, 4, 3, padding=1)
+        last = torch.nn.Linear(4, len(LABELS))
         first.weight.data *= 20
-        return torch.nn.Sequential(first, *layers, torch.nn.Flatten(), torch.nn.Linear(4, len(LABELS))).eval()
+        last.weight.data *= 50
+        return torch.nn.Sequential(first, *layers, torch.nn.Flatten(), last).eval()
 
     artifact = convert(Classifier("several", network(), PREPROCESSING, LABELS), "coreai", tmp_path)
     given = Original(artifact, reference())
