@@ -268,7 +268,9 @@ def test_settings_of_core_ai_are_changed(
         layers = (torch.nn.ReLU6(), torch.nn.Conv2d(4, 4, 1), torch.nn.GELU(), torch.nn.AdaptiveAvgPool2d(1))
         first = torch.nn.Conv2d(3, 4, 3, padding=1)
         last = torch.nn.Linear(4, len(LABELS))
+        # So that both limits are reached, and the GELUs differ by what can be seen.
         first.weight.data *= 20
+        layers[1].weight.data *= 0.3
         last.weight.data *= 50
         return torch.nn.Sequential(first, *layers, torch.nn.Flatten(), last).eval()
 
