@@ -13,8 +13,9 @@
 #   make gate-simulation      10,000 runs at the margin of the gate on accuracy: false passes, false fails, power
 #   make labelled             a small trained network on 20,000 labelled pictures, with a gate and three faults
 #   make variants             the models of fixtures/ by every target and compression: size, |dp|, verdict
-#   make zoo                  networks of torchvision, timm and transformers by every route; hours, goes on where
-#                             it stopped; ONLY=timm/ for a part; writes docs/zoo.md
+#   make zoo                  networks of torchvision, timm and transformers by every route; hours; runs what
+#                             tests/zoo/zoo.jsonl lacks; ONLY=timm/, ROUTE=coreai or COVERING=1 (30 networks) for
+#                             a part; writes docs/zoo.md
 #   make attack               hostile files, names, numbers and user code against every command; ONLY='models/*'
 #   make cross-check          the evaluator beside Core AI's runtime, operation by operation; EXAMPLES=100 for more
 #   make clean   remove what make made, .venv included
@@ -74,7 +75,7 @@ variants: .venv/.installed
 	$(BIN)/python tests/bench/variants.py
 
 zoo: .venv/.installed
-	$(BIN)/python tests/zoo/run.py --workers $(WORKERS) $(ONLY:%=--only '%')
+	$(BIN)/python tests/zoo/run.py --workers $(WORKERS) $(ONLY:%=--only '%') $(ROUTE:%=--route %) $(COVERING:%=--covering)
 
 conformance: .venv/.installed
 	$(BIN)/python tests/conformance/run.py --workers $(WORKERS)

@@ -72,7 +72,8 @@ def convert_coreai(
 ) -> None:
     """Convert with coreai-torch: an array `image` [N, C, H, W] of pixels 0..255 in, the task's output out, in fp32.
 
-    In fp16 all between the two is fp16: weights, pixels and every result. N is 1 unless it is open.
+    In fp16 all between the two is fp16: weights, pixels and every result. Batch norms keep their numbers in fp32
+    until the converter has folded them. N is 1 unless it is open.
     """
     if reason := why_not():
         raise NotInstalledError(f"the route {provenance.route} cannot convert here: {reason}")
@@ -107,6 +108,10 @@ def _typed(module: Any, precision: Precision) -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.half_module = copy.deepcopy(module).half()
+            for part in self.half_module.modules():
+                # In fp16 a small variance loses most of its digits, and a large one is infinite.
+                if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
+                    part.float()
 
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             answer: torch.Tensor = self.half_module(image.half()).float()

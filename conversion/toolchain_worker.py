@@ -45,7 +45,6 @@ def convert(tell: Tell, source: dict[str, Any], route: str, directory: str, axes
         _loaded.clear()
         _loaded[key] = _called(**source)
     tell({"stage": "convert"})
-    importlib.import_module("conversion.coreai").accept_other_versions()
     artifact = importlib.import_module("conversion").convert(_loaded[key], route, directory, **axes)
     return {"path": str(artifact.path), "weights": artifact.provenance.weights, "remark": artifact.remark}
 
@@ -114,6 +113,7 @@ def raised_while_importing(error: BaseException | None) -> bool:
 
 
 def _called(function: str, arguments: dict[str, Any]) -> Any:
+    importlib.import_module("conversion.coreai").accept_other_versions()
     module, _, name = function.partition(":")
     return getattr(importlib.import_module(module), name)(**arguments)
 

@@ -41,12 +41,11 @@ class Option:
 
 
 def _is_program(route: Route) -> bool:
-    # Of our routes those by convert_mlprogram, which choose a precision.
-    return "precision" in route.options
+    return route.format == "mlprogram"
 
 
 def _is_half_program(route: Route) -> bool:
-    return route.options.get("precision") == "fp16"
+    return _is_program(route) and route.precision == "fp16"
 
 
 def _unknown_target(text: str) -> str:

@@ -48,7 +48,7 @@ def record(
     if compute_unit:
         for name in chosen:
             if not find_backend(name).ABOUT.compute_unit:
-                raise ParityError(f"{name} has no compute units; {compute_unit} is for coreml-native, on macOS")
+                raise ParityError(f"{name} takes no compute unit; {compute_unit} is for coreml-native, on macOS")
     here = environment()
     return RecordFile(
         schema_=SCHEMA,

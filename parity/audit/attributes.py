@@ -49,17 +49,25 @@ def _all(original: Original) -> Iterator[Mutant]:
     yield from _eps(original)
     operations = original.behind
     yield from _each("g-pad-asymmetric", "padding", operations, _moved_padding, "no operation pads on two sides")
-    yield from _each("g-pool-ceil-shape", "ceil mode", operations, _ceil, "no operation pools in a window")
-    yield from _each("g-avgpool-include-pad", "padding counted", operations, _include, "no average pooling pads")
+    yield from _each(
+        "g-pool-ceil-shape", "ceil mode", operations, _ceil, "no pool has a ceil mode to change"
+    )
+    yield from _each(
+        "g-avgpool-include-pad",
+        "padding counted",
+        operations,
+        _include,
+        "no average pool counts padding or not",
+    )
     yield from _gelus(original)
     yield from _each(
         "g-resize-antialias-dropped", "antialias", operations, _antialias, "no resize inside is antialiased"
     )
     yield from _each(
-        "g-attribute", "dilation", operations, _dilation, "no convolution can be dilated at the same shape"
+        "g-attribute", "dilation", operations, _dilation, "no convolution alone can be dilated at the same shape"
     )
-    yield from _each("g-attribute", "slope", operations, _slope, "no activation has a slope")
-    yield from _each("g-attribute", "limit", operations, _limit, "no operation limits its values by a setting")
+    yield from _each("g-attribute", "slope", operations, _slope, "no activation has a slope among its settings")
+    yield from _each("g-attribute", "limit", operations, _limit, "no operation limits its values from above")
 
 
 def _each(fault: str, what: str, operations: Sequence[Operation], change: Change, absent: str) -> Iterator[Mutant]:
@@ -124,8 +132,8 @@ def _padding(operation: Operation) -> tuple[int, ...] | None:
     if kind in ("conv", "maxpool", "avgpool") and attributes.get("pad_type") == "custom":
         pads = _numbers(attributes.get("pad", "[]"))
         return tuple(pads) if len(pads) == 4 else None
-    if operation.type == "pad" and "pad" in attributes:
-        pads = _numbers(attributes["pad"])
+    if operation.type == "pad" and (name := _pad_name(operation)):
+        pads = _numbers(attributes[name])
         return tuple(pads[-4:]) if len(pads) >= 4 and not any(pads[:-4]) else None
     if kind in _BORDERS and any(name.startswith(_BORDERS[kind]) for name in attributes):
         return tuple(int(attributes.get(f"{_BORDERS[kind]}{side}", "0")) for side in _SIDES)
@@ -139,8 +147,14 @@ def _padded(operation: Operation, sides: Sequence[int]) -> Settings:
     if operation.plain_type in _BORDERS:
         start = _BORDERS[operation.plain_type]
         return {f"{start}{side}": size for side, size in zip(_SIDES, sides, strict=True)}
-    before = _numbers(operation.attributes["pad"])[:-4]
-    return {"pad": [*before, *sides]}
+    name = _pad_name(operation)
+    before = _numbers(operation.attributes[name])[:-4]
+    return {name: [*before, *sides]}
+
+
+def _pad_name(operation: Operation) -> str:
+    """Name the setting of a `pad`: of ML Programs, or of Core AI; empty where it has none."""
+    return next((name for name in ("pad", "padding") if name in operation.attributes), "")
 
 
 def _ceil(operation: Operation) -> tuple[Settings, str] | None:
@@ -192,7 +206,7 @@ def _approximate(model: Editable, operation: str) -> None:
 
 def _gelu(operation: Operation) -> tuple[Settings, str] | None:
     attributes = operation.attributes
-    if operation.type == "Gelu":
+    if operation.type == "Gelu" or "approximate" in attributes:
         now = "none" if attributes.get("approximate", "none") == "tanh" else "tanh"
         return {"approximate": now}, f"GELU's approximation {now}"
     if operation.type == "gelu" and any(name.startswith("gelu") for name in attributes):
@@ -248,6 +262,8 @@ def _limit(operation: Operation) -> tuple[Settings, str] | None:
         return {"max": 1e4}, description
     if operation.type == "Clip" and "input[2]" in operation.weights:
         return {"input[2]": np.float32(1e4)}, description
+    if operation.type == "minimum" and operation.weights.get("input[1]", np.zeros(2)).size == 1:
+        return {"input[1]": np.float32(1e4)}, description
     return None
 
 

@@ -10,24 +10,24 @@ import numpy as np
 
 from parity.core.noise import FOLDED
 from parity.formats.editing import Edit, Editable
-from parity.formats.graph import Graph
+from parity.formats.graph import Graph, bias_of
 
 if TYPE_CHECKING:
     import torch
-
-_BIASES = ("bias", "input[2]")
 
 
 @dataclass(frozen=True)
 class Fold:
     """Hold a convolution and the batch norm behind it, and where the file has what they are together.
 
+    operation, place: what reads the kernel, and where; adder, its_place: what adds the bias, and where it reads it.
     kernel, bias: the convolution's own, float64; the rest: of the batch norm.
     """
 
     operation: str
     place: str
-    its_bias: str
+    adder: str
+    its_place: str
     kernel: np.ndarray
     bias: np.ndarray
     gamma: np.ndarray
@@ -56,7 +56,7 @@ def refold(folds: list[Fold]) -> Edit:
         for fold in folds:
             kernel, bias = fold.folded()
             model.set_weight(fold.operation, fold.place, kernel)
-            model.set_weight(fold.operation, fold.its_bias, bias)
+            model.set_weight(fold.adder, fold.its_place, bias)
 
     return edit
 
@@ -86,7 +86,8 @@ def _unplaced(convolution: torch.nn.Conv2d, norm: torch.nn.BatchNorm2d) -> Fold 
     return Fold(
         operation="",
         place="",
-        its_bias="",
+        adder="",
+        its_place="",
         kernel=_array(convolution.weight),
         bias=np.zeros(count) if convolution.bias is None else _array(convolution.bias),
         gamma=np.ones(count) if norm.weight is None else _array(norm.weight),
@@ -103,13 +104,15 @@ def _array(tensor: torch.Tensor) -> np.ndarray:
 
 def _placed(fold: Fold, graph: Graph, taken: set[str]) -> Fold | None:
     kernel, bias = fold.folded()
+    consumers = graph.consumers()
     for operation in graph.operations:
         for place, array in operation.weights.items():
-            its_bias = next((name for name in _BIASES if name in operation.weights and name != place), "")
-            if operation.name in taken or array.shape != kernel.shape or not its_bias:
+            if operation.name in taken or array.shape != kernel.shape or not _close(array, kernel):
                 continue
-            if _close(array, kernel) and _close(operation.weights[its_bias].reshape(-1), bias):
-                return replace(fold, operation=operation.name, place=place, its_bias=its_bias)
+            added = bias_of(operation, place, consumers, bias.size)
+            if added and _close(added[0].weights[added[1]].reshape(-1), bias):
+                adder, its_place = added
+                return replace(fold, operation=operation.name, place=place, adder=adder.name, its_place=its_place)
     return None
 
 

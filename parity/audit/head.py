@@ -5,13 +5,13 @@ Where labels are judged apart it is sigmoid that is missing or doubled.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from conversion.task import LABELS_APART
 from parity.audit.mutant import Mutant, Original, none
 from parity.formats.editing import Editable
-from parity.formats.graph import Operation
+from parity.formats.graph import Operation, bias_of
 
 _SOFTMAX = ("head-softmax-missing", "head-softmax-twice", "head-softmax-axis")
 _SIGMOID = ("head-sigmoid-missing", "head-sigmoid-twice")
@@ -29,8 +29,12 @@ def mutants(original: Original) -> Iterator[Mutant]:
     if not original.kernels:
         yield from none("head-temperature", "no operation has learnt weights")
         return
-    operation, _ = original.kernels[-1]
-    yield Mutant("head-temperature", "logits halved", remedies=("unsure",), edit=partial(_halve, operation))
+    operation, place = original.kernels[-1]
+    classes = len(original.reference.classifier.labels)
+    added = bias_of(operation, place, original.graph.consumers(), classes)
+    operations = {one.name: one for one in (operation, *(added or ())[:1])}
+    edit = partial(_halve, tuple(operations.values()))
+    yield Mutant("head-temperature", "logits halved", remedies=("unsure",), edit=edit)
 
 
 def _sigmoid(original: Original) -> Iterator[Mutant]:
@@ -63,7 +67,8 @@ def _over_images(softmax: Operation, model: Editable) -> None:
     model.verbs.set_softmax_axis(model.content, softmax.name, 0)
 
 
-def _halve(operation: Operation, model: Editable) -> None:
-    for place, array in operation.weights.items():
-        if array.ndim:
-            model.set_weight(operation.name, place, array / 2)
+def _halve(operations: Sequence[Operation], model: Editable) -> None:
+    for operation in operations:
+        for place, array in operation.weights.items():
+            if array.ndim:
+                model.set_weight(operation.name, place, array / 2)

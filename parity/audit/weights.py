@@ -9,7 +9,7 @@ import numpy as np
 from parity.audit.folding import find_folds, refold
 from parity.audit.mutant import Mutant, Original, converters, none, spread
 from parity.formats.editing import Edit, Editable
-from parity.formats.graph import Operation
+from parity.formats.graph import Operation, bias_of
 
 FAULTS = (
     "wt-initializer-collision",
@@ -19,7 +19,6 @@ FAULTS = (
     "p-weight-quant",
     "p-fp16-drift",
 )
-_BIASES = ("bias", "input[2]")
 _REMEDIES = ("unsure", "colour", "detailed")
 
 Change = Callable[[np.ndarray], np.ndarray]
@@ -65,25 +64,25 @@ def _setting(operation: str, place: str, array: np.ndarray) -> Edit:
 
 def _collisions(original: Original) -> Iterator[Mutant]:
     """Give a convolution the bias of the next one that has as many outputs."""
+    consumers = original.graph.consumers()
     listed = [
-        (operation, place)
-        for operation in original.graph.operations
-        for place in _BIASES
-        if "conv" in operation.plain_type and place in operation.weights
+        (operation, *added)
+        for operation, place in original.kernels
+        if "conv" in operation.plain_type
+        and (added := bias_of(operation, place, consumers, operation.weights[place].shape[0]))
     ]
     pairs = []
-    for index, (operation, place) in enumerate(listed):
-        array = operation.weights[place]
-        for other, its_place in listed[index + 1 :]:
-            if other.weights[its_place].shape == array.shape:
-                pairs.append((operation, place, other))
+    for index, (operation, adder, place) in enumerate(listed):
+        for other, its_adder, its_place in listed[index + 1 :]:
+            array = its_adder.weights[its_place]
+            if array.shape == adder.weights[place].shape:
+                pairs.append((operation, adder, place, other, array))
                 break
     if not pairs:
         yield from none("wt-initializer-collision", "no two convolutions have biases of one size")
-    for word, (operation, place, other) in spread(pairs):
+    for word, (operation, adder, place, other, array) in spread(pairs):
         description = f"`{operation.name}` with the bias of `{other.name}`"
-        array = next(other.weights[name] for name in _BIASES if name in other.weights)
-        edit = _setting(operation.name, place, array)
+        edit = _setting(adder.name, place, array)
         yield Mutant("wt-initializer-collision", description, word, _REMEDIES, edit=edit)
 
 

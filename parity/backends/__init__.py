@@ -101,7 +101,7 @@ def find_backend(name: str) -> Backend:
 
 
 def runtimes() -> Mapping[str, str]:
-    """Name the packages that only run artefacts, each with the backend that it is; other packages convert."""
+    """Name the packages that run artefacts in a tool chain, each with the backend that it is."""
     backends = ((name, find_backend(name).ABOUT) for name in BACKENDS)
     return {about.package: name for name, about in backends if about.exchangeable}
 

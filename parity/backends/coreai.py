@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("coreai",)
 # About a second for an image of 224 pixels: many images are a spot check.
-ABOUT = About("coreai-core", "Core AI's runtime", slow=True)
+ABOUT = About("coreai-core", "Core AI's runtime", slow=True, exchangeable=True)
 
 
 def why_not() -> str | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination
     from parity.diagnosis.source import Step
     from parity.diagnosis.types import Kind, Located
-    from parity.formats.graph import Operation
+    from parity.formats.graph import Operation, bias_of
 
 _KINDS: Mapping[Kind, str] = {
     "non-finite": "p-fp16-overflow",
@@ -175,14 +175,13 @@ def _bias(examination: Examination, one: Located) -> tuple[str, str] | None:
     if len(group) != 1 or graph is None:
         return None
     operation, shapes = group[0], examination.torch.weight_shapes
-    behind = [o for name in operation.outputs for o in graph.consumers().get(name, ()) if o.type.lower() == "add"]
+    consumers = graph.consumers()
     for step in _steps(examination, one):
         lost = [name for name in step.weights if len(shapes.get(name, (0, 0))) == 1]
-        own = [array for array in operation.weights.values() if array.ndim > 1]
+        own = [place for place, array in operation.weights.items() if array.ndim > 1]
         if step.type not in ("convolution", "addmm") or len(lost) != 1 or not own:
             continue
-        size = shapes[lost[0]][0]
-        if any(v.size == size for o in (operation, *behind) for v in o.weights.values() if v.ndim <= 1):
+        if bias_of(operation, own[0], consumers, shapes[lost[0]][0]):
             return None
         sentence = f"{operation.type} `{operation.name}` has no bias, which is the same as one of zeros"
         return "wt-zeroed", f"{sentence}: {one.message}."

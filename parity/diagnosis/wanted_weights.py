@@ -11,10 +11,9 @@ from parity.diagnosis.batch_norm import Norm, Unit, channel_scales, laid_out, wr
 from parity.diagnosis.constants import of_operation
 from parity.diagnosis.likeness import distance, likeness
 from parity.diagnosis.types import ExpectedWeight, Origin
-from parity.formats.graph import Graph, Operation
+from parity.formats.graph import Graph, Operation, bias_of
 
 # The places of vectors, by the words that the formats have for them.
-_BIAS = ("bias", "input[2]", "B")
 _NORM_PLACES: Mapping[str, tuple[str, ...]] = {
     "weight": ("gamma", "input[1]"),
     "bias": ("beta", "input[2]"),
@@ -87,34 +86,21 @@ def expected_kernels(
         )
         axes = unit.axes if wanted.shape == kernel.shape else unit.axes[::-1] if wanted.ndim == 2 else ()
         yield ExpectedWeight(operation, place, unit.module, wanted, kernels, origin, factor, axes)
-        adder, its_place = _where_bias_is(operation, place, consumers, unit.outputs)
-        if adder is not None and bias is not None and bias.size == adder.weights[its_place].size:
+        added = bias_of(operation, place, consumers, unit.outputs)
+        if added and bias is not None and bias.size == added[0].weights[added[1]].size:
+            adder, its_place = added
+            shape = adder.weights[its_place].shape
             # A mistake made the kernel, too: where that is right, or nearer to the right one, it is none.
             off = distance(operation.weights[place], wanted) + _NO_NEARER
             biases = {
-                mistake: b
+                mistake: b.reshape(shape)
                 for mistake, (_, b) in wrong.items()
                 if distance(operation.weights[place], kernels[mistake]) <= off
             }
             # What moves a folded bias moves the norm's own, by as much.
             its_name = unit.bias_name if not folded else unit.norm_names[1] if unit.norm_names else ""
             own = Origin(its_name, np.arange(bias.size))
-            yield ExpectedWeight(adder, its_place, unit.module, bias, biases, own)
-
-
-def _where_bias_is(
-    operation: Operation, place: str, consumers: Mapping[str, Sequence[Operation]], size: int
-) -> tuple[Operation | None, str]:
-    """Find the operation that adds the bias, and where it reads it: the same, or an addition right behind it."""
-    for its_place in _BIAS:
-        if its_place in operation.weights and its_place != place and operation.weights[its_place].ndim <= 1:
-            return operation, its_place
-    readers = consumers.get(operation.outputs[0], ())
-    if len(readers) == 1 and readers[0].type.lower() == "add":
-        for its_place, array in readers[0].weights.items():
-            if array.size == size and array.ndim <= 1:
-                return readers[0], its_place
-    return None, ""
+            yield ExpectedWeight(adder, its_place, unit.module, bias.reshape(shape), biases, own)
 
 
 def expected_norms(

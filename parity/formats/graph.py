@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # Operations that move or retype numbers, and leave them what they are, by plain_type.
 MOVING = frozenset({"cast", "transpose", "permute", "identity", "reshape", "unsqueeze", "expanddims", "pad"})
+# Where an operation reads its own bias, by the words that the formats have for it.
+_BIASES = ("bias", "input[2]", "B")
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,25 @@ class Graph:
             for name in dict.fromkeys(operation.inputs):
                 readers.setdefault(name, []).append(operation)
         return readers
+
+
+def bias_of(
+    operation: Operation, place: str, consumers: Mapping[str, Sequence[Operation]], size: int
+) -> tuple[Operation, str] | None:
+    """Find what adds a bias of `size` numbers to an operation's results, and where it reads it.
+
+    It is the operation itself, or the one addition behind it; of more axes than one all but one have one element.
+    place: where the operation reads its kernel. consumers: those of its graph.
+    """
+    for name in _BIASES:
+        if name != place and name in operation.weights and operation.weights[name].ndim <= 1:
+            return operation, name
+    readers = consumers.get(operation.outputs[0], ())
+    if len(readers) == 1 and readers[0].plain_type == "add":
+        for name, array in readers[0].weights.items():
+            if array.size == size == max(array.shape, default=1):
+                return readers[0], name
+    return None
 
 
 def read_graph(artifact: Artifact) -> Graph:

@@ -108,12 +108,12 @@ class Bench:
         chain = self.side.toolchain
         if self.skipped or self.failure:
             return Conversion(failure=self.failure, skipped=self.skipped)
-        if chain and self.side.converts and tried.recipe.finished:
+        if chain and tried.recipe.finished and not any(map(self.side.runs, backends_for(tried.recipe.format))):
             return Conversion(skipped=f"{route} is a finished file, which no converter makes anew")
         if chain and self.side.converts and (reason := lacks_route(chain, route)):
             return Conversion(skipped=reason)
         classifier = tried.reference.classifier
-        if self.session is None or not self.side.converts:
+        if self.session is None or not self.side.converts or tried.recipe.finished:
             artifact = _convert_here(tried, self.directory)
         elif route in entry.converters:
             artifact = convert_own_in(self.session, classifier, tried.own_converter, self.directory, self.timeout)

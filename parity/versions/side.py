@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from conversion.provenance import CONVERTERS
 from parity.backends import runtimes
 from parity.core.errors import ParityError
 from parity.suite.toolchain import normal, requirement
@@ -29,7 +30,7 @@ class Side:
     @property
     def converts(self) -> bool:
         """Tell whether conversions take place in the tool chain; those of a mere runtime need not."""
-        return self.toolchain is not None and not set(self.packages) <= set(runtimes())
+        return self.toolchain is not None and not set(self.packages) <= set(runtimes()) - set(CONVERTERS)
 
     def runs(self, backend: str) -> bool:
         """Tell whether a backend predicts in the tool chain."""

@@ -17,7 +17,6 @@ import numpy as np
 
 from conversion.artifact import open_artifact
 from conversion.contract import Contract
-from conversion.coreai import accept_other_versions
 from conversion.toolchain_aliases import install_aliases
 from parity.backends import find_backend
 from parity.backends.reference import Reference
@@ -73,7 +72,6 @@ def convert_own(suite: str, model: str, route: str, directory: str) -> dict[str,
     classifier = load_model(entry, read.directory)
     # A variant is a route of ours, and gets what the others get; their own conversion is theirs.
     remarks = () if entry.recipe(route).key else tuple(install_aliases())
-    accept_other_versions()
     artifact = artifact_of(classifier, entry, route, Path(directory))
     remark = "; ".join(filter(None, (*remarks, artifact.remark)))
     return {"path": str(artifact.path), "weights": weights_hash(classifier), "remark": remark}

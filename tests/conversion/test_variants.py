@@ -111,6 +111,16 @@ def computed_in(artifact: Artifact, kind: str) -> set[int]:
             "target: the base onnx does not have it; these have: mlprogram, mlprogram-fp32, mlprogram-export",
         ),
         (
+            "coreai",
+            {"weights": "int8"},
+            "weights: the base coreai does not have it; these have: mlprogram, mlprogram-fp32, mlprogram-export",
+        ),
+        (
+            "coreai-fp16",
+            {"keep_fp32": ["softmax"]},
+            "keep_fp32: the base coreai-fp16 does not have it; these have: mlprogram, mlprogram-export",
+        ),
+        (
             "onnx-coreml",
             {"weights": "int8"},
             "weights: the base onnx-coreml does not have it; these have: mlprogram",

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 
 from conversion.guards.quiet import chatter_to, import_coremltools
+from parity.backends import find_backend
 from parity.coreml import Evaluator
 from tests.cross_check.operation import Example, arrays
 from tests.cross_check.operations import OPERATIONS
@@ -37,9 +37,7 @@ class Answer:
 
 def why_not() -> str:
     """Say why Core AI does not run here; empty where it does."""
-    if find_spec("coreai"):
-        return ""
-    return "Core AI is not installed; `pip install coreai-core==1.0.0b3` does it (Linux with glibc 2.34, macOS)"
+    return find_backend("coreai").why_not() or ""
 
 
 def as_tuple(result: Any) -> tuple[Any, ...]:

@@ -115,6 +115,34 @@ def tensors(*kinds: str, lowest: int = 1, highest: int = 4, **others: Any) -> st
     )
 
 
+@st.composite
+def along_axis(draw: st.DrawFn, *kinds: str, **others: st.SearchStrategy[Any]) -> dict[str, Any]:
+    """Draw what `tensors` draws, and an axis of the shape, also counted from the end."""
+    drawn = draw(tensors(*kinds, **others))
+    rank = len(drawn["shape"])
+    return {**drawn, "axis": draw(st.integers(-rank, rank - 1))}
+
+
+@st.composite
+def along_axes(draw: st.DrawFn, *kinds: str, **others: st.SearchStrategy[Any]) -> dict[str, Any]:
+    """Draw what `tensors` draws, and one axis of the shape or several in any order, also counted from the end."""
+    drawn = draw(tensors(*kinds, **others))
+    rank = len(drawn["shape"])
+    axes = draw(st.permutations(range(rank)))[: draw(st.integers(1, rank))]
+    return {**drawn, "axes": [axis - rank * draw(st.integers(0, 1)) for axis in axes]}
+
+
+def resized(a: Attributes, size: int) -> list[int]:
+    """Return the drawn shape with another size along the drawn axis."""
+    axis = a["axis"] % len(a["shape"])
+    return [size if i == axis else other for i, other in enumerate(a["shape"])]
+
+
+def unsigned(values: Any) -> np.ndarray:
+    """Make the type that Core AI wants for sizes, strides, counts and orders of axes."""
+    return np.array(values, np.uint32)
+
+
 def one_tensor(a: Attributes, random: np.random.Generator) -> dict[str, np.ndarray]:
     """Make the one input `x` of the drawn shape and numbers."""
     return {"x": numbers(a["numbers"], a["shape"], random)}

@@ -224,9 +224,9 @@ def test_a_runtime_that_dies_costs_the_one_example(tmp_path: Path, monkeypatch: 
 def test_without_core_ai_the_run_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(answers, "find_spec", lambda name: None)
+    monkeypatch.setattr("conversion.coreai.package_versions", lambda packages: {})
     assert run.main([]) == 3
-    assert capsys.readouterr().err.startswith("Core AI is not installed; `pip install")
+    assert capsys.readouterr().err == "coreai-core not installed; pip install 'coreml-parity[coreai]'\n"
 
 
 def test_an_unknown_operation_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

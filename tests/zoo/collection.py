@@ -66,6 +66,18 @@ TRANSFORMERS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 
+# For a route whose backend is slow: small ones, each built of other parts than the rest.
+COVERING = (
+    *("torchvision/alexnet", "torchvision/densenet121", "torchvision/efficientnet_b0", "torchvision/googlenet"),
+    *("torchvision/mobilenet_v2", "torchvision/mobilenet_v3_small", "torchvision/regnet_y_400mf"),
+    *("torchvision/resnet18", "torchvision/shufflenet_v2_x0_5", "torchvision/squeezenet1_1"),
+    *("torchvision/swin_v2_t", "timm/coatnet_pico_rw_224", "timm/convnextv2_atto", "timm/edgenext_xx_small"),
+    *("timm/efficientvit_b0", "timm/ghostnet_100", "timm/halonet26t", "timm/hrnet_w18_small", "timm/levit_128s"),
+    *("timm/mixer_s32_224", "timm/mixnet_s", "timm/poolformer_s12", "timm/sequencer2d_s"),
+    *("timm/vit_tiny_patch16_224", "timm/volo_d1_224", "timm/xcit_nano_12_p16_224"),
+    *("transformers/Beit", "transformers/ConvNext", "transformers/MobileViT", "transformers/Swin"),
+)
+
 
 @dataclass(frozen=True)
 class Animal:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from conversion import ROUTES, ConversionError, convert
+from conversion import ConversionError, convert
 from parity.backends import backends_for
 from parity.backends.reference import make_reference
 from parity.core.results import Subject
@@ -57,12 +57,12 @@ class Line:
     loss: float | None = None
 
 
-def lines(animal: Animal, routes: tuple[str, ...], directory: Path) -> Iterator[Line]:
+def lines(animal: Animal, routes: Iterable[str], directory: Path) -> Iterator[Line]:
     """Convert a network by its routes and judge each file. directory: where the files go."""
     housed = house(animal)
     classifier = housed.classifier
     reference = make_reference(classifier, load_images([str(path) for path in photos()], classifier.preprocessing))
-    for route in routes or tuple(ROUTES):
+    for route in routes:
         began = time.monotonic()
         try:
             artifact = convert(classifier, route, directory)

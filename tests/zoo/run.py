@@ -1,6 +1,8 @@
-"""`make zoo`: every network of the zoo by every route, a process each; goes on where it stopped.
+"""`make zoo`: every network of the zoo by every route, a process each; runs what the record lacks.
 
     animals() --one process each--> zoo.jsonl, a line a leg --> docs/zoo.md
+
+A route that is new is run for networks whose other routes are in the record already.
 
 Ends with 1 where an answer is wrong and nobody is known to be at fault: those are to be looked at.
 """
@@ -19,6 +21,7 @@ import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from itertools import groupby
 from pathlib import Path
 from types import ModuleType
 
@@ -29,7 +32,8 @@ if __name__ == "__main__":
     sys.modules["tests"] = ModuleType("tests")
     sys.modules["tests"].__path__ = [str(ROOT / "tests")]
 
-from tests.zoo.collection import Animal, animals  # noqa: E402  - ours only now
+from conversion import ROUTES  # noqa: E402  - ours only now
+from tests.zoo.collection import COVERING, Animal, animals  # noqa: E402
 from tests.zoo.one import Line, lines  # noqa: E402
 from tests.zoo.table import written  # noqa: E402
 
@@ -52,7 +56,7 @@ def read(record: Path) -> list[Line]:
 
 
 def keep(record: Path, some: Iterable[Line]) -> None:
-    """Add lines to the record, all of a network's together."""
+    """Add lines to the record, all of a route's together."""
     record.parent.mkdir(parents=True, exist_ok=True)
     with record.open("a", encoding="utf-8") as file:
         # Where files lay on one machine says nothing to another.
@@ -60,54 +64,66 @@ def keep(record: Path, some: Iterable[Line]) -> None:
         file.write("".join(f"{json.dumps(asdict(line))}\n" for line in placeless))
 
 
+def missing(network: str, routes: Iterable[str], record: Path) -> list[str]:
+    """List the routes by which a network was not run yet."""
+    done = {line.route for line in read(record) if line.network == network}
+    return [route for route in routes if route not in done]
+
+
 def run_one(animal: Animal, routes: Sequence[str], record: Path, seconds: float) -> None:
-    """Run a network in a process of its own; what it does not survive is a line too."""
-    began = time.monotonic()
-    options = [f"--route={route}" for route in routes]
-    command = [sys.executable, __file__, "--one", animal.name, "--record", str(record), *options]
-    try:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=seconds, check=False
-        )
-        reason = "" if done.returncode == 0 else " ".join(done.stderr.split())[-300:] or f"code {done.returncode}"
-    except subprocess.TimeoutExpired:
-        reason = f"ended after {seconds:.0f} s"
-    if reason:
-        keep(
-            record, [Line(animal.name, 0, "-", "-", "error", time.monotonic() - began, reason=reason, whose="ours")]
-        )
+    """Run a network by the routes that it lacks, in a process of its own; what that does not survive is a line too.
+
+    seconds: for one process. The routes behind one that ends it are run by another.
+    """
+    while left := missing(animal.name, routes, record):
+        began = time.monotonic()
+        options = [f"--route={route}" for route in left]
+        command = [sys.executable, __file__, "--one", animal.name, "--record", str(record), *options]
+        try:
+            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+            done = subprocess.run(
+                command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=seconds, check=False
+            )
+            reason = " ".join(done.stderr.split())[-300:] or f"code {done.returncode}"
+        except subprocess.TimeoutExpired:
+            reason = f"ended after {seconds:.0f} s"
+        for route in missing(animal.name, left, record)[:1]:
+            took = time.monotonic() - began
+            keep(record, [Line(animal.name, 0, route, "-", "error", took, reason=reason, whose="ours")])
 
 
 def main() -> int:
     """Run the zoo, or a part of it, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="networks whose names contain this")
-    parser.add_argument("--route", action="append", default=[], help="only this route; repeatable")
+    parser.add_argument("--covering", action="store_true", help=f"the {len(COVERING)} that cover the architectures")
+    parser.add_argument("--route", action="append", default=[], choices=ROUTES, help="only this; repeatable")
     parser.add_argument("--record", type=Path, default=RECORD)
     parser.add_argument("--workers", type=int, default=2, help="networks at once, each on one thread")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="for one network")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="for one process")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--table", action="store_true", help="only write the table")
     asked = parser.parse_args()
-    chosen = [animal for animal in animals() if asked.only in animal.name]
+    known = list(animals())
+    routes = asked.route or list(ROUTES)
     if asked.one:
-        (animal,) = (a for a in chosen if a.name == asked.one)
+        (animal,) = (a for a in known if a.name == asked.one)
         with tempfile.TemporaryDirectory(prefix="coreml-parity-zoo-") as directory:
-            keep(asked.record, list(lines(animal, tuple(asked.route), Path(directory))))
+            for _, own in groupby(lines(animal, routes, Path(directory)), key=lambda line: line.route):
+                keep(asked.record, list(own))
         return 0
-    done = {line.network for line in read(asked.record)}
-    left = [] if asked.table else [animal for animal in chosen if animal.name not in done]
+    chosen = [a for a in known if asked.only in a.name and (a.name in COVERING or not asked.covering)]
+    left = [] if asked.table else [a for a in chosen if missing(a.name, routes, asked.record)]
     # Shuffled, and alike each time: what an interrupted run has done is a sample of the whole.
     left.sort(key=lambda animal: hashlib.sha256(animal.name.encode()).digest())
     with ThreadPoolExecutor(asked.workers) as pool:
 
         def run_numbered(number: int, animal: Animal) -> None:
             print(f"{number} of {len(left)}: {animal.name}", flush=True)
-            run_one(animal, asked.route, asked.record, asked.seconds)
+            run_one(animal, routes, asked.record, asked.seconds)
 
         list(pool.map(run_numbered, range(1, len(left) + 1), left))
-    TABLE.write_text(written(read(asked.record), sum(1 for _ in animals())), encoding="utf-8")
+    TABLE.write_text(written(read(asked.record), [animal.name for animal in known]), encoding="utf-8")
     return 1 if any(line.whose == "ours" for line in read(asked.record)) else 0
 
 

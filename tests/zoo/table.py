@@ -15,53 +15,75 @@ WAYS = {
     "ML Program, by trace or by export": ("mlprogram-fp32", "mlprogram-export"),
 }
 _LONGEST = 160
+# So many names are listed.
+_FEW = 5
 
 
-def written(lines: Sequence[Line], networks: int = 0) -> str:
+def written(lines: Sequence[Line], zoo: Sequence[str] = ()) -> str:
     """Write the page; the last line of a network, a route and a backend counts.
 
-    networks: how many there are; the page says how many of them ran, where not all did.
+    zoo: the names of all networks; the page says which of them were not run, and by which routes.
     """
     latest = {(line.network, line.route, line.backend): line for line in lines}
     kept = list(latest.values())
-    parts = [_head(kept, networks), _routes(kept), _networks(kept), _failures(kept)]
+    parts = [_head(kept), _not_run(kept, zoo), _routes(kept), _networks(kept), _failures(kept)]
     return "\n".join(part for part in parts if part) + "\n"
 
 
-def _head(lines: Sequence[Line], count: int) -> str:
+def _head(lines: Sequence[Line]) -> str:
     networks = {line.network for line in lines}
     libraries = {
         name: sum(n.startswith(f"{name}/") for n in networks) for name in ("torchvision", "timm", "transformers")
     }
     listed = ", ".join(f"{number} of {name}" for name, number in libraries.items())
-    so_far = f"\nSo far {len(networks)} of {count} ran, in the order of a hash." if len(networks) < count else ""
     return (
         "# The zoo\n\n"
         "<!-- not run: it converts some 200 networks, for hours -->\n"
         "```sh\nmake zoo\n```\n\n"
-        f"It converts {len(networks)} networks by every route ({listed}) and writes this page.{so_far}\n"
+        f"It converts {len(networks)} networks ({listed}) and writes this page.\n"
         "Each was trained for some seconds to tell the eight photos of fixtures/images/photos apart. Without\n"
         "that, answers to all photos are nearly the same, and stretching them magnifies rounding with them.\n"
     )
 
 
+def _not_run(lines: Sequence[Line], zoo: Sequence[str]) -> str:
+    """Say what the table lacks: networks without a line, and routes that some networks were not run by."""
+    networks = {line.network for line in lines}
+    absent = sorted(set(zoo) - networks)
+    parts = [f"By no route was run: {_few(absent)}."] if absent else []
+    routes_of: dict[tuple[str, ...], list[str]] = {}
+    for route in ROUTES:
+        if lacking := tuple(sorted(networks - {line.network for line in lines if line.route == route})):
+            routes_of.setdefault(lacking, []).append(f"`{route}`")
+    for lacking, routes in routes_of.items():
+        ran = f"{len(networks) - len(lacking)} of the {len(networks)} networks"
+        parts.append(f"By {' and '.join(routes)} {ran} were run, not {_few(lacking)}.")
+    return "\n".join(parts) + "\n" if parts else ""
+
+
+def _few(networks: Sequence[str]) -> str:
+    """Name networks, or say where the table shows them."""
+    if len(networks) <= _FEW:
+        return ", ".join(networks)
+    return f"the {len(networks)} whose cells are empty below"
+
+
 def _routes(lines: Sequence[Line]) -> str:
-    networks = sorted({line.network for line in lines})
     rows = ["| way | converted | agree | of |", "|---|---|---|---|"]
     ways = {f"`{route}`": (route,) for route in ROUTES} | WAYS
     for title, routes in ways.items():
-        own = [[line for line in lines if line.network == name and line.route in routes] for name in networks]
-        converted = sum(any(line.backend != "-" for line in one) for one in own)
-        agree = sum(any(line.verdict == "pass" for line in one) for one in own)
-        rows.append(f"| {title} | {converted} | {agree} | {len(networks)} |")
+        own = [line for line in lines if line.route in routes]
+        converted = {line.network for line in own if line.backend != "-"}
+        agree = {line.network for line in own if line.verdict == "pass"}
+        rows.append(f"| {title} | {len(converted)} | {len(agree)} | {len({line.network for line in own})} |")
     return "\n".join(rows) + "\n"
 
 
 def _networks(lines: Sequence[Line]) -> str:
     rows = [
         "## Each network\n",
-        "The largest |Δp| where a route agrees; else its verdict; `-` where the conversion failed. Loss is that\n"
-        "of the training, 2.3 for none at all; seconds are of all routes.\n",
+        "The largest |Δp| where a route agrees; else its verdict; `-` where the conversion failed; nothing where\n"
+        "it was not run. Loss is that of the training, 2.3 for none at all; seconds are of all routes.\n",
         f"| network | pixels | loss | {' | '.join(f'`{route}`' for route in ROUTES)} | s |",
         f"|---|---|---|{'---|' * len(ROUTES)}---|",
     ]

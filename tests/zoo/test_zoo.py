@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 from dataclasses import asdict, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from conversion import ROUTES as CONVERSIONS
 from conversion import ConversionError
 from parity.core.results import Subject
 from tests.sampling import sample
 from tests.zoo import run, weights
-from tests.zoo.collection import TIMM, Animal, animals
+from tests.zoo.collection import COVERING, TIMM, Animal, animals
 from tests.zoo.one import Line, blamed, culprit, lines
 from tests.zoo.table import written
 
@@ -68,14 +71,61 @@ def test_a_run_goes_on_behind_a_torn_line(tmp_path: Path) -> None:
     assert run.read(record) == [line(), line(route="mlprogram", faults=("p-fp16-drift",))]
 
 
-def test_what_a_network_does_not_survive_is_a_line_of_ours(tmp_path: Path) -> None:
-    def fails(size: int) -> None:
-        raise AssertionError
+def test_a_network_lacks_the_routes_that_are_new(tmp_path: Path) -> None:
+    record = tmp_path / "zoo.jsonl"
+    run.keep(record, [line(), line("timm/b"), line("timm/b", "coreai", backend="-", verdict="error")])
 
-    run.run_one(Animal("timm", "no_such_network", fails), (), tmp_path / "zoo.jsonl", 600.0)
+    assert run.missing("timm/a", ("onnx", "coreai"), record) == ["coreai"]
+    assert run.missing("timm/b", ("onnx", "coreai"), record) == []
+    assert run.missing("timm/c", ("onnx", "coreai"), record) == ["onnx", "coreai"]
+
+
+def test_those_that_cover_the_architectures_are_of_the_zoo() -> None:
+    assert set(COVERING) < {animal.name for animal in animals()}
+    assert len(COVERING) == len(set(COVERING)) == 30
+    assert {name.partition("/")[0] for name in COVERING} == {"torchvision", "timm", "transformers"}
+
+
+def a_process(monkeypatch: pytest.MonkeyPatch, record: Path, dies_of: str) -> list[list[str]]:
+    """Stand for the process of a network, which writes a line a route, and dies of one; return what is asked."""
+    asked = []
+
+    def stand_in(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+        routes = [option.removeprefix("--route=") for option in command if option.startswith("--route=")]
+        asked.append(routes)
+        survived = list(takewhile(lambda route: route != dies_of, routes))
+        run.keep(record, [line(route=route) for route in survived])
+        return subprocess.CompletedProcess(command, 0 if survived == routes else -6, "", "")
+
+    monkeypatch.setattr("tests.zoo.run.subprocess.run", stand_in)
+    return asked
+
+
+def test_only_what_is_missing_runs_and_a_route_that_kills_its_process_costs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = tmp_path / "zoo.jsonl"
+    run.keep(record, [line()])
+    asked = a_process(monkeypatch, record, dies_of="coreai")
+
+    for _ in range(2):
+        run.run_one(Animal("timm", "a", fails), ("onnx", "mlprogram", "coreai", "coreai-fp16"), record, 600.0)
+
+    assert asked == [["mlprogram", "coreai", "coreai-fp16"], ["coreai-fp16"]]
+    rows = run.read(record)
+    assert [row.route for row in rows] == ["onnx", "mlprogram", "coreai", "coreai-fp16"]
+    assert (rows[2].verdict, rows[2].whose, rows[2].reason) == ("error", "ours", "code -6")
+
+
+def fails(size: int) -> Any:
+    raise AssertionError
+
+
+def test_what_a_network_does_not_survive_is_a_line_of_ours(tmp_path: Path) -> None:
+    run.run_one(Animal("timm", "no_such_network", fails), ("onnx",), tmp_path / "zoo.jsonl", 600.0)
 
     (row,) = run.read(tmp_path / "zoo.jsonl")
-    assert (row.network, row.verdict, row.whose) == ("timm/no_such_network", "error", "ours")
+    assert (row.network, row.route, row.verdict, row.whose) == ("timm/no_such_network", "onnx", "error", "ours")
     assert row.reason
 
 
@@ -157,9 +207,18 @@ def test_whose_answers_are_wrong_is_whose_fault_it_is(verdict: Any, backend: str
     assert blamed(subject) == whose
 
 
-def test_the_page_of_a_part_says_that_it_is_one() -> None:
-    assert "So far 1 of 198 ran" in written([line()], 198)
-    assert "So far" not in written([line()], 1)
+def test_the_page_says_what_was_not_run() -> None:
+    page = written([line(), line("timm/b"), line(route="coreai")], ["timm/a", "timm/b", "timm/c"])
+
+    assert "By no route was run: timm/c." in page
+    assert "By `coreai` 1 of the 2 networks were run, not timm/b." in page
+    assert "| `onnx` | 2 | 2 | 2 |" in page
+    assert "| `coreai` | 1 | 1 | 1 |" in page
+    assert "By `onnx`" not in page
+
+
+def test_the_page_of_all_says_so_of_none() -> None:
+    assert "were run" not in written([line(route=route) for route in CONVERSIONS], ["timm/a"])
 
 
 def test_the_record_names_no_place_of_a_machine(tmp_path: Path) -> None:

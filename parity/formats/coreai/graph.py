@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,22 +15,14 @@ from parity.formats.outputs import Shape, pick_output, wanted_output
 if TYPE_CHECKING:
     from conversion import Artifact
 
-# What is done to constants alone, and what it is in NumPy. All else of constants the converter works out itself.
-_WORKED_OUT: Mapping[str, Callable[[list[np.ndarray]], np.ndarray]] = {
-    "transpose": lambda read: read[0].transpose([int(axis) for axis in read[1]]),
-    "reshape": lambda read: read[0].reshape([int(size) for size in read[1]]),
-    "expand_dims": lambda read: np.expand_dims(read[0], tuple(int(axis) for axis in np.atleast_1d(read[1]))),
-}
-
 
 def read_graph(artifact: Artifact) -> Graph:
     """Read the operations that depend on the image."""
     program = open_program(artifact.path)
-    constants = dict(program.constants())
+    constants = program.fixed()
     operations: list[Operation] = []
     for one in listed(program):
-        if all(name in constants for name in one.inputs) and one.type in _WORKED_OUT:
-            constants[one.outputs[0]] = _WORKED_OUT[one.type]([constants[name] for name in one.inputs])
+        if one.outputs[0] in constants:
             continue
         places = {place_of(one.type, i): name for i, name in enumerate(one.inputs) if name in constants}
         numbers = {place: constants[name] for place, name in places.items() if constants[name].dtype.kind == "f"}

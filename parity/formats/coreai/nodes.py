@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,12 @@ from conversion.coreai import numpy_name
 from parity.core.errors import ParityError
 
 CONSTANT, OUTPUT = "constant", "output"
+# What is done to constants alone, and what it is in NumPy. All else of constants the converter works out itself.
+WORKED_OUT: Mapping[str, Callable[[list[np.ndarray]], np.ndarray]] = {
+    "transpose": lambda read: read[0].transpose([int(axis) for axis in read[1]]),
+    "reshape": lambda read: read[0].reshape([int(size) for size in read[1]]),
+    "expand_dims": lambda read: np.expand_dims(read[0], tuple(int(axis) for axis in np.atleast_1d(read[1]))),
+}
 # coreai.decomposable.broadcasting_add is what PyTorch and people call add.
 _PREFIX = re.compile(r"^coreai\.(decomposable\.)?(broadcasting_)?")
 # The text of a program ends with its large constants: four bytes of alignment, then their numbers.

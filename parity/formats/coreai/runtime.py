@@ -25,6 +25,7 @@ from parity.core.refusals import refusals
 from parity.formats.coreai.nodes import (
     CONSTANT,
     OUTPUT,
+    WORKED_OUT,
     kind_of,
     kind_of_name,
     numbers_of,
@@ -80,12 +81,21 @@ class Program:
                 self._numbers[name] = numbers_of(node, large)
         return self._numbers
 
+    def fixed(self) -> dict[str, np.ndarray]:
+        """Return the numbers of every value that no image changes: constants, and what is done to them alone."""
+        names, fixed = self.value_names(), dict(self.constants())
+        for name, node in self.nodes.items():
+            read = [names.get(operand, "") for operand in node.operands]
+            if kind_of(node) in WORKED_OUT and all(one in fixed for one in read):
+                fixed[name] = WORKED_OUT[kind_of(node)]([fixed[one] for one in read])
+        return fixed
+
     def array_of(self, value: Any) -> np.ndarray:
-        """Return the numbers of a value; what is no constant of the file is a ParityError."""
-        name = self.value_names().get(value, "")
-        if name not in self.constants():
+        """Return the numbers of a value; one that an image changes is a ParityError."""
+        name, fixed = self.value_names().get(value, ""), self.fixed()
+        if name not in fixed:
             raise ParityError(f"{self.path}: `{name or value}` is no constant, and is not replaced")
-        return self._numbers[name]
+        return fixed[name]
 
     def kind(self, name: str) -> str:
         """Name the type of an operation."""

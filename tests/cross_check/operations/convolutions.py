@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import strategies as st
 
-from tests.cross_check.operation import Attributes, Operation, numbers
+from tests.cross_check.operation import Attributes, Operation, numbers, unsigned
 
 _CONV = {2: F.conv2d, 3: F.conv3d}
 _TRANSPOSE = {2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -64,11 +64,6 @@ def _inputs(a: Attributes, random: np.random.Generator) -> dict[str, np.ndarray]
 def _transposed_inputs(a: Attributes, random: np.random.Generator) -> dict[str, np.ndarray]:
     weight = (a["channels"], a["filters"] // a["groups"], *a["kernel"])
     return _inputs(a, random) | {"weight": numbers("normal", weight, random)}
-
-
-def unsigned(values: Any) -> np.ndarray:
-    """Make the type that Core AI wants for sizes, strides and counts."""
-    return np.array(values, np.uint32)
 
 
 def padded(c: Any, x: Any, pad: list[int], value: float = 0.0, mode: str = "constant") -> Any:

@@ -9,29 +9,15 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from tests.cross_check.operation import Attributes, Operation, numbers
+from tests.cross_check.operation import Attributes, Operation, along_axis, numbers, resized, tensors, unsigned
 
-
-@st.composite
-def _along(draw: st.DrawFn) -> dict[str, Any]:
-    shape = draw(st.lists(st.integers(1, 5), min_size=1, max_size=4))
-    return {
-        "shape": shape,
-        "axis": draw(st.integers(-len(shape), len(shape) - 1)),
-        "count": draw(st.integers(1, 6)),
-        "numbers": "normal",
-    }
+_COUNTS = st.integers(1, 6)
 
 
 @st.composite
 def _points(draw: st.DrawFn) -> dict[str, Any]:
-    shape = draw(st.lists(st.integers(1, 5), min_size=1, max_size=4))
-    return {
-        "shape": shape,
-        "depth": draw(st.integers(1, len(shape))),
-        "count": draw(st.integers(1, 6)),
-        "numbers": "normal",
-    }
+    drawn = draw(tensors(count=_COUNTS))
+    return {**drawn, "depth": draw(st.integers(1, len(drawn["shape"])))}
 
 
 def _x(a: Attributes, random: np.random.Generator) -> np.ndarray:
@@ -51,19 +37,9 @@ def _core_gather(c: Any, a: Attributes, x: Any, indices: Any) -> Any:
     return c.transpose(gathered, unsigned(np.argsort(order)))
 
 
-def unsigned(values: Any) -> np.ndarray:
-    """Make the type that Core AI wants for the order of axes."""
-    return np.array(values, np.uint32)
-
-
-def _along_shape(a: Attributes) -> list[int]:
-    axis = a["axis"] % len(a["shape"])
-    return [a["count"] if i == axis else size for i, size in enumerate(a["shape"])]
-
-
 def _along_inputs(a: Attributes, random: np.random.Generator) -> dict[str, np.ndarray]:
     size = a["shape"][a["axis"]]
-    return {"x": _x(a, random), "indices": random.integers(-size, size, _along_shape(a)).astype(np.int32)}
+    return {"x": _x(a, random), "indices": random.integers(-size, size, resized(a, a["count"])).astype(np.int32)}
 
 
 def _whole(indices: torch.Tensor, size: int) -> torch.Tensor:
@@ -111,11 +87,6 @@ def _scatter_along(a: Attributes, data: torch.Tensor, indices: torch.Tensor, upd
 def _core_scatter_along(c: Any, a: Attributes, data: Any, indices: Any, updates: Any) -> Any:
     output = c.TensorType(tuple(a["shape"]), np.float32)
     return c.scatter_along_axis(output, data, indices, updates, np.int32(a["axis"]), scatter_mode=a["mode"])
-
-
-@st.composite
-def _modes(draw: st.DrawFn) -> dict[str, Any]:
-    return draw(_along()) | {"mode": draw(st.sampled_from(list(_MODES)))}
 
 
 def _point_inputs(a: Attributes, random: np.random.Generator) -> dict[str, np.ndarray]:
@@ -179,7 +150,7 @@ def _slice_update(a: Attributes, x: torch.Tensor, update: torch.Tensor) -> torch
 OPERATIONS = (
     Operation(
         "gather",
-        _along(),
+        along_axis(count=_COUNTS),
         _gather_inputs,
         lambda b, a, x, indices: b.gather(x=x, indices=indices, axis=a["axis"]),
         _core_gather,
@@ -188,7 +159,7 @@ OPERATIONS = (
     ),
     Operation(
         "gather_along_axis",
-        _along(),
+        along_axis(count=_COUNTS),
         _along_inputs,
         lambda b, a, x, indices: b.gather_along_axis(x=x, indices=indices, axis=a["axis"]),
         lambda c, a, x, indices: c.gather_along_axis(x, indices, np.int32(a["axis"])),
@@ -206,7 +177,7 @@ OPERATIONS = (
     ),
     Operation(
         "scatter_along_axis",
-        _modes(),
+        along_axis(count=_COUNTS, mode=st.sampled_from(list(_MODES))),
         _distinct_along,
         lambda b, a, data, indices, updates: b.scatter_along_axis(
             data=data, indices=indices, updates=updates, axis=a["axis"], mode=a["mode"]

@@ -9,20 +9,26 @@ import torch
 import torch.nn.functional as F
 from hypothesis import strategies as st
 
-from tests.cross_check.operation import Attributes, Operation, numbers, one_tensor
+from tests.cross_check.operation import (
+    Attributes,
+    Operation,
+    along_axes,
+    along_axis,
+    numbers,
+    one_tensor,
+    resized,
+    unsigned,
+)
 
-_PADDING = {"constant": "constant", "reflect": "reflect", "replicate": "replicate"}
-
-
-def _counts(values: Any) -> np.ndarray:
-    return np.array(values, np.uint32)
+# Called alike by both, and by PyTorch.
+_PADDINGS = ("constant", "reflect", "replicate")
 
 
 @st.composite
 def _paddings(draw: st.DrawFn) -> dict[str, Any]:
     """Draw padding of the last two axes of an image; a reflection needs another element for each."""
     sizes = [draw(st.integers(2, 5)) for _ in range(2)]
-    mode = draw(st.sampled_from(list(_PADDING)))
+    mode = draw(st.sampled_from(_PADDINGS))
     sides = [draw(st.integers(0, size - 1 if mode == "reflect" else 4)) for size in sizes for _ in range(2)]
     value = draw(st.sampled_from([0.0, 1.5, -2.0])) if mode == "constant" else 0.0
     return {
@@ -61,13 +67,6 @@ def _reshapes(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
-def _axes(draw: st.DrawFn) -> dict[str, Any]:
-    shape = draw(st.lists(st.integers(1, 4), min_size=1, max_size=4))
-    axes = draw(st.permutations(range(len(shape))))[: draw(st.integers(1, len(shape)))]
-    return {"shape": shape, "axes": [i - len(shape) * draw(st.integers(0, 1)) for i in axes], "numbers": "normal"}
-
-
-@st.composite
 def _ones(draw: st.DrawFn) -> dict[str, Any]:
     """Draw a shape, and places of axes of one element in the larger shape."""
     shape = draw(st.lists(st.integers(2, 4), min_size=1, max_size=3))
@@ -78,26 +77,11 @@ def _ones(draw: st.DrawFn) -> dict[str, Any]:
     return {"shape": shape, "axes": axes, "large": large, "numbers": "normal"}
 
 
-@st.composite
-def _parts(draw: st.DrawFn) -> dict[str, Any]:
-    shape = draw(st.lists(st.integers(1, 4), min_size=1, max_size=4))
-    axis = draw(st.integers(0, len(shape) - 1))
-    sizes = draw(st.lists(st.integers(1, 4), min_size=2, max_size=4))
-    return {
-        "shape": shape,
-        "axis": axis - len(shape) * draw(st.integers(0, 1)),
-        "sizes": sizes,
-        "numbers": "normal",
-    }
-
-
-def _part_shape(a: Attributes, size: int) -> list[int]:
-    axis = a["axis"] % len(a["shape"])
-    return [size if i == axis else other for i, other in enumerate(a["shape"])]
+_PARTS = along_axis(sizes=st.lists(st.integers(1, 4), min_size=2, max_size=4))
 
 
 def _part_inputs(a: Attributes, random: np.random.Generator) -> dict[str, np.ndarray]:
-    return {f"x{i}": numbers("normal", _part_shape(a, size), random) for i, size in enumerate(a["sizes"])}
+    return {f"x{i}": numbers("normal", resized(a, size), random) for i, size in enumerate(a["sizes"])}
 
 
 @st.composite
@@ -163,21 +147,21 @@ OPERATIONS = (
         "pad",
         _paddings(),
         lambda b, a, x: b.pad(x=x, pad=a["pad"][4:], mode=a["mode"], constant_val=a["value"]),
-        lambda c, a, x: c.pad(x, _counts(a["pad"]), np.float32(a["value"]), _PADDING[a["mode"]]),
+        lambda c, a, x: c.pad(x, unsigned(a["pad"]), np.float32(a["value"]), a["mode"]),
         _pad,
     ),
     _moving(
         "tile",
         _tiles(),
         lambda b, a, x: b.tile(x=x, reps=a["reps"]),
-        lambda c, a, x: c.tile(x, _counts(a["reps"])),
+        lambda c, a, x: c.tile(x, unsigned(a["reps"])),
         lambda a, x: x.repeat(a["reps"]),
     ),
     _moving(
         "transpose",
         _orders(),
         lambda b, a, x: b.transpose(x=x, perm=a["perm"]),
-        lambda c, a, x: c.transpose(x, _counts(a["perm"])),
+        lambda c, a, x: c.transpose(x, unsigned(a["perm"])),
         lambda a, x: x.permute(a["perm"]),
     ),
     _moving(
@@ -189,7 +173,7 @@ OPERATIONS = (
     ),
     _moving(
         "reverse",
-        _axes(),
+        along_axes(),
         lambda b, a, x: b.reverse(x=x, axes=a["axes"]),
         lambda c, a, x: c.reverse(x, a["axes"]),
         lambda a, x: x.flip(a["axes"]),
@@ -211,7 +195,7 @@ OPERATIONS = (
     ),
     _moving(
         "concat",
-        _parts(),
+        _PARTS,
         lambda b, a, **values: b.concat(values=list(values.values()), axis=a["axis"]),
         lambda c, a, **values: c.concat(np.int32(a["axis"]), list(values.values())),
         lambda a, *values: torch.cat(values, a["axis"]),
@@ -219,11 +203,11 @@ OPERATIONS = (
     ),
     _moving(
         "split",
-        _parts(),
+        _PARTS,
         lambda b, a, x: b.split(x=x, split_sizes=a["sizes"], axis=a["axis"]),
-        lambda c, a, x: c.split(x, _counts(a["sizes"]), np.int32(a["axis"])),
+        lambda c, a, x: c.split(x, unsigned(a["sizes"]), np.int32(a["axis"])),
         lambda a, x: x.split(a["sizes"], a["axis"]),
-        inputs=lambda a, random: {"x": numbers("normal", _part_shape(a, sum(a["sizes"])), random)},
+        inputs=lambda a, random: {"x": numbers("normal", resized(a, sum(a["sizes"])), random)},
     ),
     Operation(
         "quantize",

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import strategies as st
 
-from tests.cross_check.operation import Attributes, Operation, numbers, one_tensor
+from tests.cross_check.operation import Attributes, Operation, along_axis, numbers, one_tensor
 
 _EPSILONS = st.sampled_from([1e-3, 1e-5, 1e-6])
 
@@ -110,16 +110,6 @@ def _core_l2(c: Any, a: Attributes, x: Any) -> Any:
     return c.broadcasting_mul(x, c.rsqrt(c.broadcasting_add(total, np.float32(a["epsilon"]))))
 
 
-@st.composite
-def _axis(draw: st.DrawFn) -> dict[str, Any]:
-    shape = draw(st.lists(st.integers(1, 6), min_size=1, max_size=4))
-    return {
-        "shape": shape,
-        "numbers": draw(st.sampled_from(["normal", "wide", "special"])),
-        "axis": draw(st.integers(-len(shape), len(shape) - 1)),
-    }
-
-
 _BOTH = ("gamma", "beta")
 OPERATIONS = (
     Operation(
@@ -177,7 +167,7 @@ OPERATIONS = (
     ),
     Operation(
         "softmax",
-        _axis(),
+        along_axis("normal", "wide", "special"),
         one_tensor,
         lambda b, a, x: b.softmax(x=x, axis=a["axis"]),
         lambda c, a, x: c.softmax(x, np.int32(a["axis"])),

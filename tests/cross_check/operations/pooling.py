@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from hypothesis import strategies as st
 
-from tests.cross_check.operation import Attributes, Operation, numbers
-from tests.cross_check.operations.convolutions import padded, unsigned
+from tests.cross_check.operation import Attributes, Operation, numbers, unsigned
+from tests.cross_check.operations.convolutions import padded
 
 _MAX = {2: F.max_pool2d, 3: F.max_pool3d}
 _MEAN = {2: F.avg_pool2d, 3: F.avg_pool3d}

@@ -9,30 +9,7 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from tests.cross_check.operation import Attributes, Operation, one_tensor
-
-
-@st.composite
-def _axes(draw: st.DrawFn, *kinds: str) -> dict[str, Any]:
-    shape = draw(st.lists(st.integers(1, 5), min_size=1, max_size=4))
-    count = draw(st.integers(1, len(shape)))
-    chosen = draw(st.permutations(range(len(shape))))[:count]
-    # The same axis may be named from the end.
-    return {
-        "shape": shape,
-        "axes": [axis - len(shape) * draw(st.integers(0, 1)) for axis in chosen],
-        "numbers": draw(st.sampled_from(kinds or ("normal", "wide"))),
-    }
-
-
-@st.composite
-def _axis(draw: st.DrawFn, *kinds: str, **others: st.SearchStrategy[Any]) -> dict[str, Any]:
-    shape = draw(st.lists(st.integers(1, 5), min_size=1, max_size=4))
-    return {
-        "shape": shape,
-        "axis": draw(st.integers(-len(shape), len(shape) - 1)),
-        "numbers": draw(st.sampled_from(kinds or ("normal",))),
-    } | {name: draw(strategy) for name, strategy in others.items()}
+from tests.cross_check.operation import Attributes, Operation, along_axes, along_axis, one_tensor
 
 
 def _reduction(
@@ -40,7 +17,7 @@ def _reduction(
 ) -> Operation:
     return Operation(
         name,
-        _axes(*kinds),
+        along_axes(*(kinds or ("normal", "wide"))),
         one_tensor,
         lambda b, a, x: getattr(b, name)(x=x, axes=a["axes"], keep_dims=True),
         lambda c, a, x: core(c, x, a["axes"]),
@@ -63,7 +40,7 @@ def _distinct(a: Attributes, random: np.random.Generator) -> dict[str, np.ndarra
 
 @st.composite
 def _top(draw: st.DrawFn) -> dict[str, Any]:
-    a = draw(_axis())
+    a = draw(along_axis())
     return a | {"k": draw(st.integers(1, a["shape"][a["axis"]])), "ascending": draw(st.booleans())}
 
 
@@ -115,7 +92,7 @@ OPERATIONS = (
     ),
     Operation(
         "reduce_argmax",
-        _axis("normal", "halves"),
+        along_axis("normal", "halves"),
         one_tensor,
         lambda b, a, x: b.reduce_argmax(x=x, axis=a["axis"], keep_dims=True),
         lambda c, a, x: c.argmax(x, np.int32(a["axis"])),
@@ -125,7 +102,7 @@ OPERATIONS = (
     ),
     Operation(
         "argsort",
-        _axis(ascending=st.booleans()),
+        along_axis(ascending=st.booleans()),
         _distinct,
         lambda b, a, x: b.argsort(x=x, axis=a["axis"], ascending=a["ascending"]),
         lambda c, a, x: c.argsort(x, np.int32(a["axis"]), np.bool_(not a["ascending"]), np.bool_(True)),
@@ -143,7 +120,7 @@ OPERATIONS = (
     ),
     Operation(
         "cumsum",
-        _axis("normal", "wide", reverse=st.booleans()),
+        along_axis("normal", "wide", reverse=st.booleans()),
         one_tensor,
         lambda b, a, x: b.cumsum(x=x, axis=a["axis"] % len(a["shape"]), reverse=a["reverse"]),
         lambda c, a, x: c.scan(x, np.uint32(a["axis"] % len(a["shape"])), np.bool_(a["reverse"])),

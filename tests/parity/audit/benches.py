@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from conversion import Artifact, Classifier
@@ -20,9 +21,11 @@ from parity.core.tolerance import Tolerance, tolerances_for
 from parity.formats.editing import edited
 from parity.judging import Judging, judge_with_prediction
 from parity.suite.images import load_images
+from tests.conversion.needs import needs_coreai
 from tests.parity.tiny import converted, pictures, tiny
 
-ROUTES = ("onnx-torchscript", "mlprogram-fp32", "onnx-coreml")
+ROUTES = ("onnx-torchscript", "mlprogram-fp32", "onnx-coreml", pytest.param("coreai", marks=needs_coreai))
+_BACKENDS = {"onnx": "onnxruntime", "coreai": "coreai"}
 
 
 @cache
@@ -42,6 +45,11 @@ def saved(images: Sequence[Image.Image]) -> list[str]:
     return [str(path) for path in paths]
 
 
+def backend_of(artifact: Artifact) -> str:
+    """Name what runs an artefact here."""
+    return _BACKENDS.get(artifact.format, "coreml-evaluator")
+
+
 def bench(
     artifact: Artifact,
     classifier: Classifier,
@@ -51,7 +59,7 @@ def bench(
 ) -> Bench:
     """Judge an artefact that holds, and make its bench."""
     reference = make_reference(classifier, load_images(list(images), classifier.preprocessing))
-    backend = "onnxruntime" if artifact.format == "onnx" else "coreml-evaluator"
+    backend = backend_of(artifact)
     given = Tolerance(tolerance) if tolerance else next(tolerances_for(artifact, reference.cost))
     subject, answers = judge_with_prediction(reference, artifact, backend, Judging(given))
     assert subject.verdict in ("pass", "inconclusive"), subject.reason

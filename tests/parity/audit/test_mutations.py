@@ -6,6 +6,7 @@ import copy
 import itertools
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,17 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image, ImageOps
 
-from conversion import Artifact
+from conversion import Artifact, Classifier, convert
 from conversion.deployed import deployed_module, pixels_to_tensor
 from conversion.guards.quiet import import_coremltools
 from parity.audit import attributes, geometry, head, labels, preprocessing, shapes, weights
 from parity.audit import input as inside
-from parity.audit.mutant import Mutant, Sample, spread
+from parity.audit.mutant import Mutant, Original, Sample, spread
 from parity.backends import find_backend
+from parity.formats.graph import read_graph
 from parity.formats.onnx.erf import approximate_erf
-from tests.parity.audit.benches import ROUTES, made, original
+from tests.conversion.needs import needs_coreai
+from tests.parity.audit.benches import ROUTES, backend_of, made, original, reference
 from tests.parity.tiny import LABELS, PREPROCESSING, Tiny, converted, pictures, tiny
 
 PIXELS = np.stack([np.asarray(picture) for picture in pictures()])
@@ -41,8 +44,7 @@ def one(family: Any, route: str, fault: str, told: str = "") -> Mutant:
 
 
 def predict(artifact: Artifact, pixels: np.ndarray = PIXELS) -> np.ndarray:
-    backend = "onnxruntime" if artifact.format == "onnx" else "coreml-evaluator"
-    return np.asarray(find_backend(backend).load(artifact)(pixels).probabilities)
+    return np.asarray(find_backend(backend_of(artifact)).load(artifact)(pixels).probabilities)
 
 
 def pytorch(change: Callable[[Tiny], object], pixels: np.ndarray = PIXELS) -> np.ndarray:
@@ -78,7 +80,7 @@ def test_channels_are_swapped(route: str) -> None:
     if artifact.format == "onnx":
         node = onnx.load(str(artifact.path)).graph.node[0]
         assert (node.op_type, node.input[0], [a.i for a in node.attribute]) == ("Gather", "image", [1])
-    else:
+    elif artifact.format != "coreai":
         assert specification(artifact).description.input[0].type.imageType.colorSpace == BGR
     np.testing.assert_allclose(predict(artifact), predict(converted(route), PIXELS[..., ::-1]), atol=1e-5)
 
@@ -134,6 +136,8 @@ def written_labels(artifact: Artifact) -> tuple[str, ...]:
         notes = {entry.key: entry.value for entry in onnx.load(str(artifact.path)).metadata_props}
         (found,) = (json.loads(note)["labels"] for note in notes.values() if "labels" in note)
         return tuple(found)
+    if artifact.format == "coreai":
+        return tuple(json.loads((artifact.path / "metadata.json").read_text())["creatorDefinedMetadata"]["labels"])
     if artifact.format == "neuralnetwork":
         return tuple(specification(artifact).neuralNetworkClassifier.stringClassLabels.vector)
     classify = next(o for o in operations(artifact) if o.type == "classify")
@@ -177,6 +181,8 @@ def test_softmax_is_missing_or_doubled(route: str) -> None:
             return sum(n.op_type == "Softmax" for n in onnx.load(str(artifact.path)).graph.node)
         if artifact.format == "mlprogram":
             return sum(o.type == "softmax" for o in operations(artifact))
+        if artifact.format == "coreai":
+            return sum(o.type == "softmax" for o in read_graph(artifact).operations)
         layers = specification(artifact).neuralNetworkClassifier.layers
         return sum(layer.WhichOneof("layer") == "softmax" for layer in layers)
 
@@ -239,11 +245,47 @@ def test_padding_is_moved_by_a_pixel(route: str) -> None:
         convolution = next(o for o in operations(artifact) if o.type == "conv")
         pads = constant(artifact, convolution.inputs["pad"].arguments[0].name).ints.values
         assert list(pads) == [0, 2, 0, 2]
-    else:
+    elif artifact.format == "neuralnetwork":
         layers = specification(artifact).neuralNetworkClassifier.layers
         layer = next(x for x in layers if x.WhichOneof("layer") == "convolution")
         borders = layer.convolution.valid.paddingAmounts.borderAmounts
         assert [(b.startEdgeSize, b.endEdgeSize) for b in borders] == [(0, 2), (0, 2)]
+
+
+@needs_coreai
+@pytest.mark.parametrize(
+    ("fault", "told", "change"),
+    [
+        ("g-gelu-variant", "tanh", lambda module: setattr(module[3], "approximate", "tanh")),
+        ("g-attribute", "no upper limit", lambda module: setattr(module[1], "max_val", 1e4)),
+    ],
+)
+def test_settings_of_core_ai_are_changed(
+    fault: str, told: str, change: Callable[[Any], None], tmp_path: Path
+) -> None:
+    def network() -> torch.nn.Module:
+        torch.manual_seed(2)
+        layers = (torch.nn.ReLU6(), torch.nn.Conv2d(4, 4, 1), torch.nn.GELU(), torch.nn.AdaptiveAvgPool2d(1))
+        first = torch.nn.Conv2d(3, 4, 3, padding=1)
+        last = torch.nn.Linear(4, len(LABELS))
+        # So that both limits are reached, and the GELUs differ by what can be seen.
+        first.weight.data *= 20
+        layers[1].weight.data *= 0.3
+        last.weight.data *= 50
+        return torch.nn.Sequential(first, *layers, torch.nn.Flatten(), last).eval()
+
+    artifact = convert(Classifier("several", network(), PREPROCESSING, LABELS), "coreai", tmp_path)
+    given = Original(artifact, reference())
+    mutant = next(m for m in attributes.mutants(given) if m.fault == fault and told in m.told)
+    module = network()
+    before = predict(artifact)
+    change(module)
+    changed = Classifier("several", module, PREPROCESSING, LABELS)
+    with torch.inference_mode():
+        answers = deployed_module(changed)(pixels_to_tensor(PIXELS)).numpy()
+
+    np.testing.assert_allclose(predict(made(mutant, artifact)), answers, atol=1e-5)
+    assert np.abs(answers - before).max() > 1e-4
 
 
 def test_a_pool_gets_ceil_mode() -> None:

@@ -108,7 +108,7 @@ def test_a_suite_has_records(place: Path, parity: Parity) -> None:
         ),
         (
             [*RECORD, "x.json", "--compute-unit", "ALL"],
-            "coreml-evaluator has no compute units; ALL is for coreml-nat",
+            "coreml-evaluator takes no compute unit; ALL is for coreml-nat",
         ),
         ([*RECORD, "x.json", "--compute-unit", "GPU"], "'GPU' is not one of 'CPU_ONLY', 'CPU_AND_GPU', "),
         ([*CHECK, "--record", "gone.json"], "File 'gone.json' does not exist."),

@@ -291,8 +291,13 @@ def test_answers_that_are_not_finite_are_recorded_as_such(monkeypatch: pytest.Mo
         ("mlprogram", "onnxruntime", None, "onnxruntime does not run mlprogram; use coreml-native or coreml-ev"),
         ("mlprogram", "tflite", None, "unknown backend `tflite`"),
         ("mlprogram", "recorded", None, "backend `recorded` reads predictions that were made elsewhere"),
-        ("mlprogram", None, "ALL", "coreml-evaluator has no compute units; ALL is for coreml-native, on macOS"),
-        ("onnx-torchscript", None, "ALL", "onnxruntime has no compute units"),
+        (
+            "mlprogram",
+            None,
+            "ALL",
+            "coreml-evaluator takes no compute unit; ALL is for coreml-native, on macOS",
+        ),
+        ("onnx-torchscript", None, "ALL", "onnxruntime takes no compute unit"),
     ],
 )
 def test_what_cannot_be_recorded(

@@ -23,6 +23,7 @@ from parity.versions.bench import Bench, Conversion, opened, runtime_for
 from parity.versions.side import Side, find_side
 from parity.versions.suite_route import SuiteRoute
 from parity.versions.toolchains import TOOLCHAINS, Environment, ToolChain, ToolChainFailure
+from tests.conversion.needs import needs_coreai
 from tests.parity.team import lay_out_team
 from tests.parity.tiny import converted, pictures, tiny
 
@@ -91,6 +92,10 @@ def test_a_runtime_alone_converts_nothing() -> None:
     assert not runtime.converts
     assert both.converts
     assert both.runs("onnxruntime")
+    # Core AI's package runs programs, and writes what coreai-torch makes.
+    core = find_side(["coreai-core==1.0.0b2"], {})
+    assert core.runs("coreai")
+    assert core.converts
     assert not Side("installed").converts
     assert not Side("installed").runs("onnxruntime")
 
@@ -225,6 +230,19 @@ def test_a_finished_file_is_converted_by_nobody(tmp_path: Path, reference: Refer
     alone = bench(tmp_path, in_this_process, "onnxruntime==1.22.0").convert(finished)
     assert alone.artifact is not None
     assert (alone.artifact.path, alone.artifact.route) == (path, "tiny.onnx")
+
+
+@needs_coreai
+def test_a_finished_file_of_core_ai_is_run_by_another_core_ai(tmp_path: Path, reference: Reference) -> None:
+    path = converted("coreai").path
+    entry = replace(ENTRY, converters={"tiny.aimodel": finished_route("tiny.aimodel", path)})
+    finished = SuiteRoute(SUITE, entry, reference, "tiny.aimodel")
+
+    alone = bench(tmp_path, in_this_process, "coreai-core==1.0.0b2").convert(finished)
+    assert alone.artifact is not None
+    assert alone.artifact.path == path
+    other_torch = bench(tmp_path, in_this_process, "torch==2.8.0").convert(finished)
+    assert "tiny.aimodel is a finished file" in other_torch.skipped
 
 
 def test_numbers_that_are_none_cross_too(tmp_path: Path, reference: Reference) -> None:

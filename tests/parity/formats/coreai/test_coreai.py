@@ -164,6 +164,19 @@ def test_a_weight_is_replaced(artifact: Artifact, pixels: np.ndarray, tmp_path: 
     np.testing.assert_allclose(moved, wanted / wanted.sum(), atol=1e-5)
 
 
+def test_a_weight_that_the_program_transposes_is_replaced(
+    artifact: Artifact, pixels: np.ndarray, tmp_path: Path
+) -> None:
+    matmul = next(o for o in read_graph(artifact).operations if o.type == "batch_matmul")
+    ((place, weight),) = matmul.weights.items()
+    nothing = np.zeros_like(weight)
+
+    moved = change(artifact, lambda model: model.set_weight(matmul.name, place, nothing), tmp_path, pixels)
+
+    bias = np.exp(tiny().module.head.bias.detach().numpy())
+    np.testing.assert_allclose(moved[0], bias / bias.sum(), atol=1e-5)
+
+
 def test_a_setting_is_replaced(artifact: Artifact, tmp_path: Path) -> None:
     name = named(read_graph(artifact), "conv2d")
 
