@@ -141,14 +141,14 @@ _SINGLE = (
     Arithmetic(
         "knots-33",
         "sigmoid, tanh, gelu, silu and hard swish from 33 knots, over the narrowest domains that they need",
-        f"{ENGINE}, for sigmoid, tanh and gelu with their domains or errors; the domains of others are an "
-        f"{ASSUMPTION}",
+        f"{ENGINE}, for sigmoid, tanh and gelu with a domain or errors; the other domains, and that hard swish is "
+        f"one table, are an {ASSUMPTION}",
         knots="narrow",
     ),
     Arithmetic(
         "knots-33-wide",
         "the same, silu and hard swish over -8 to 8",
-        f"{ENGINE}; the domains of silu and hard swish are an {ASSUMPTION}",
+        f"{ENGINE}; the domains of silu and hard swish, and that this is one table, are an {ASSUMPTION}",
         knots="wide",
     ),
     Arithmetic(

@@ -1,9 +1,10 @@
 """Which activations come from 33 knots, over which domains, and where hard swish is among the operations of a file.
 
 Sigmoid's domain is published, tanh's and gelu's are those at which straight lines are as far off as was measured
-(0.0017, 0.0059). For silu and hard swish nobody says one: the narrow domain of silu is off as much as gelu's, that
-of hard swish ends where it becomes straight, and the wide ones are nearly as wide as sigmoid's. Source: ane-guide,
-chapters 3, 25 and 26; appendix C lists `swish_hard` among the modes of the table.
+(0.0017, 0.0059). For silu and hard swish nobody says one: the narrow domain of silu is off as much as gelu's, and
+that of hard swish ends where it becomes straight. The wide ones were chosen by what comes out: of -3..3, -4..4 and
+-8..8 the last comes nearest to what apple/coreai-torch#51 reports. Source of the tables: ane-guide, chapters 3, 25
+and 26; appendix C lists `swish_hard` among their modes.
 """
 
 from __future__ import annotations
