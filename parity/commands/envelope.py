@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from parity.commands.options import ARTIFACTS, SOME_IMAGES, contract_options
-from parity.commands.outputs import begin_work, json_option, save
+from parity.commands.outputs import Output, begin_work, output_options, save
+from parity.report import ENVELOPE_REPORTS
 
 if TYPE_CHECKING:
     from conversion.contract import Contract
     from parity.core.destination import Destination
+
+_REPORTS = tuple(Output(f"--{name}", report.kind, report.help) for name, report in ENVELOPE_REPORTS.items())
 
 
 @click.command("envelope")
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 @click.option("--suite", type=click.Path(path_type=Path), help="Suite file that MODEL is a name of.")
 @contract_options
 @ARTIFACTS
-@json_option("the ranges of all images, as JSON,", "parity-envelope")
+@output_options(*_REPORTS)
 def envelope(
     model: str,
     artifact: Path,
@@ -43,7 +46,7 @@ def envelope(
     suite: Path | None,
     contract: Contract,
     artifacts: Path,
-    json_file: Destination | None,
+    **files: Destination | None,
 ) -> int:
     """Compute a Core ML file as hardware may, and say whether its answers are safe from that.
 
@@ -63,16 +66,18 @@ def envelope(
         from parity.envelope.envelope import envelope_of
 
         named = Named(model, artifact, images, suite, contract)
-        sides = open_sides(named, artifacts, partial(begin_work, json_file))
+        sides = open_sides(named, artifacts, partial(begin_work, *files.values()))
         progress(f"{sides.classifier.name}: computing", None)
         found = envelope_of(
             *(sides.classifier, sides.artifact, sides.images), every=every, tolerance=tolerance, records=records
         )
-    from parity.envelope.envelope_file import to_json
+    from parity.envelope.envelope_file import file_of
     from parity.report.envelope import print_envelope
     from parity.report.terminal import make_console
 
     name, path = sides.classifier.name, sides.artifact.path.name
-    unwritten = save(json_file, lambda: to_json(name, path, sides.artifact.precision, found))
+    written = file_of(name, path, sides.artifact.precision, found)
+    reports = ENVELOPE_REPORTS.items()
+    unwritten = max(save(files[f"{option}_file"], partial(report.text, written)) for option, report in reports)
     print_envelope(f"{name} as {path}", found, make_console())
     return found.exit_code or unwritten

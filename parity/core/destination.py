@@ -21,7 +21,7 @@ from conversion.files.json_text import parse_json
 from conversion.files.suffixes import COMPILED_SUFFIX, IMAGE_SUFFIXES, MODEL_SUFFIXES
 from conversion.files.whole_file import write_whole_file
 from parity.core.errors import ParityError
-from parity.core.file_kinds import INIT_MARK, schema_of, tell_kind
+from parity.core.file_kinds import INIT_MARK, WRITTEN, schema_of, tell_kind
 
 _HEAD = 2**12
 _PACKAGES = (*MODEL_SUFFIXES, COMPILED_SUFFIX)
@@ -223,21 +223,9 @@ def _begins(pattern: bytes, path: Path) -> bool:
         return re.match(pattern, file.read(_HEAD), re.DOTALL) is not None
 
 
-_SCHEMAS = (
-    "run",
-    "run-diff",
-    "drift",
-    "audit",
-    "calibration",
-    "upgrade",
-    "matrix",
-    "bisection",
-    "record",
-    "doctor",
-)
 # Kind of output -> says whether a file is one.
 KINDS: Mapping[str, Callable[[Path], bool]] = {
-    **{f"parity-{name}": partial(_schema_is, f"parity-{name}") for name in _SCHEMAS},
+    **{name: partial(_schema_is, name) for name in WRITTEN},
     "parity-baseline": _is_baseline,
     "parity-cases": _is_cases,
     "html": partial(_begins, rb'\s*<!DOCTYPE html>.*<meta name="generator" content="coreml-parity">'),

@@ -14,6 +14,7 @@ from parity.core.errors import ParityError
 
 Order = Literal["forward", "reversed", "tree", "lanes"]
 Flush = Literal["", "sums", "all"]
+Knots = Literal["", "narrow", "wide"]
 
 ASSUMPTION = "assumption"
 ENGINE = "https://github.com/sbryngelson/ane-guide/blob/main/part-1-machine/03-numerics.md (measured on M1, M5)"
@@ -43,8 +44,9 @@ class Arithmetic:
     sums: of convolutions, matrix products and reductions. products: each is rounded to fp16 before it is added.
     flush: subnormal numbers become zero, as results of sums or of all operations. saturate: what is too large
     becomes the largest number. table: activations come from tables that are so many units in the last place off,
-    at most; 0: none does. fused: a sum goes into a residual addition unrounded. halves: what is declared fp32 is
-    computed in fp16.
+    at most; 0: none does. knots: those that bend between two straight lines come from tables of 33 knots, over the
+    narrow or the wide domains of knots.py. fused: a sum goes into a residual addition unrounded. halves: what is
+    declared fp32 is computed in fp16.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Arithmetic:
     flush: Flush = ""
     saturate: bool = False
     table: int = 0
+    knots: Knots = ""
     fused: bool = False
     halves: bool = False
 
@@ -76,7 +79,7 @@ class Arithmetic:
 
 
 # The fields of an Arithmetic that say what is computed otherwise.
-PARTS = ("sums", "products", "flush", "saturate", "table", "fused", "halves")
+PARTS = ("sums", "products", "flush", "saturate", "table", "knots", "fused", "halves")
 
 ROUND_ONCE = Arithmetic(
     "round-once",
@@ -130,10 +133,23 @@ _SINGLE = (
         Arithmetic(
             f"table-{n}",
             f"activations from tables, within {n} units in the last place",
-            f"{ENGINE}: 33 knots, up to 0.0034 off for sigmoid",
+            f"{ENGINE}: about half a unit, and in another place of it 0.0034 off for sigmoid",
             table=n,
         )
         for n in (2, 4)
+    ),
+    Arithmetic(
+        "knots-33",
+        "sigmoid, tanh, gelu, silu and hard swish from 33 knots, over the narrowest domains that they need",
+        f"{ENGINE}, for sigmoid, tanh and gelu with a domain or errors; the other domains, and that hard swish is "
+        f"one table, are an {ASSUMPTION}",
+        knots="narrow",
+    ),
+    Arithmetic(
+        "knots-33-wide",
+        "the same, silu and hard swish over -8 to 8",
+        f"{ENGINE}; the domains of silu and hard swish, and that this is one table, are an {ASSUMPTION}",
+        knots="wide",
     ),
     Arithmetic(
         "fused",
@@ -153,10 +169,11 @@ _SINGLE = (
 _TOGETHER = (
     Arithmetic(
         "neural-engine",
-        "wide sums whose subnormals become zero, activations from tables within 2 units, fused residuals",
-        f"{ENGINE}; that residuals are fused is an {ASSUMPTION}",
+        "wide sums whose subnormals become zero, activations within 2 units or of 33 knots, fused residuals",
+        f"{ENGINE}; that residuals are fused, and some domains of tables, are an {ASSUMPTION}",
         flush="sums",
         table=2,
+        knots="narrow",
         fused=True,
     ),
     Arithmetic(
@@ -169,12 +186,13 @@ _TOGETHER = (
     ),
     Arithmetic(
         "coarse",
-        "sums in fp16 by 32, activations within 4 units, no subnormals, no infinity",
+        "sums in fp16 by 32, activations within 4 units or of 33 wide knots, no subnormals, no infinity",
         f"{ASSUMPTION}: the coarsest of each at once",
         Sums(32),
         flush="all",
         saturate=True,
         table=4,
+        knots="wide",
     ),
 )
 

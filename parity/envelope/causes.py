@@ -14,6 +14,7 @@ from parity.core.comparison import Comparison
 from parity.core.envelope import Advice, Contribution, Envelope
 from parity.envelope.judgement import Answers, again, distance, flips, worst_of
 from parity.envelope.kernels import TABULATED
+from parity.envelope.knots import HARD_SWISH, hard_swishes
 from parity.envelope.running import Variant
 
 # Images that are looked at again, groups that operations are split into, operations that are named.
@@ -79,18 +80,17 @@ def _amount(judged: Comparison) -> tuple[int, float]:
 
 def _advice(answers: Answers, variant: Variant, chosen: Sequence[int], named: Sequence[str]) -> Iterator[Advice]:
     """Try what could be done, each alone, and give what helps, the most first."""
-    tabulated = {
-        node.outputs[0].name: node.type
-        for node in answers.opened.plan.graph.nodes
-        if node.type in TABULATED and node.outputs[0].name in variant.changes
-    }
+    graph = answers.opened.plan.graph
+    types = {node.outputs[0].name: node.type for node in graph.nodes if node.type in TABULATED}
+    types |= dict.fromkeys(hard_swishes(graph), HARD_SWISH)
+    tabulated = {name: type_ for name, type_ in types.items() if name in variant.changes}
     tries: list[tuple[str, Variant]] = [
         (f"keep in fp32: {', '.join(named[:count])}", variant.without(named[:count]))
         for count in range(1, len(named) + 1)
     ]
-    if variant.arithmetic.table and tabulated:
-        types = ", ".join(sorted(set(tabulated.values())))
-        tries.append((f"another activation than {types}: relu comes from no table", variant.without(tabulated)))
+    if (variant.arithmetic.table or variant.arithmetic.knots) and tabulated:
+        listed = ", ".join(sorted(set(tabulated.values())))
+        tries.append((f"another activation than {listed}: relu comes from no table", variant.without(tabulated)))
     tries += [
         (_HELP[part], answers.opened.variant(variant.arithmetic.without(part)))
         for part in variant.arithmetic.parts

@@ -29,12 +29,16 @@ class EnvelopeFile:
     __pydantic_config__ = FINITE
 
 
-def to_json(model: str, artifact: str, precision: str, envelope: Envelope) -> str:
-    """Write an envelope with what it is of."""
-    content = EnvelopeFile(
+def file_of(model: str, artifact: str, precision: str, envelope: Envelope) -> EnvelopeFile:
+    """Put an envelope beside what it is of, and where it was computed."""
+    return EnvelopeFile(
         *("parity-envelope/1", environment(), model, artifact, precision, envelope, envelope.exit_code)
     )
-    return _adapter().dump_json(content, indent=2).decode() + "\n"
+
+
+def to_json(file: EnvelopeFile) -> str:
+    """Write all of it."""
+    return _adapter().dump_json(file, indent=2).decode() + "\n"
 
 
 def json_schema() -> dict[str, Any]:

@@ -17,9 +17,10 @@ import torch.nn.functional as F
 from parity.coreml.dtypes import settle
 from parity.coreml.program import Form, Graph, Node, NodeRun, Value
 from parity.envelope.arithmetics import Arithmetic
+from parity.envelope.knots import DOMAINS, hard_swish_table, hard_swishes
 from parity.envelope.products import rounded_products
 from parity.envelope.sums import LARGEST, SUMMING, add_up, chunked, kernel_of, parts_of
-from parity.envelope.tables import Function, look_up, make_table
+from parity.envelope.tables import Domain, Function, look_up, make_knots, make_table
 
 # Functions of single numbers, which hardware has in tables.
 TABULATED = frozenset(
@@ -48,22 +49,30 @@ class Change:
 def changes_of(graph: Graph, arithmetic: Arithmetic) -> dict[str, Change]:
     """Say which nodes compute otherwise under an arithmetic, by the name of their first output."""
     unrounded = fused_sums(graph) if arithmetic.fused else frozenset()
+    swishes = hard_swishes(graph) if arithmetic.knots else {}
+    named = {node.outputs[0].name: node for node in graph.nodes if node.outputs}
     changes = {
-        node.outputs[0].name: change_of(node, arithmetic, fused=node.outputs[0].name in unrounded)
-        for node in graph.nodes
-        if node.outputs
+        name: change_of(node, arithmetic, fused=name in unrounded, swish=swishes.get(name))
+        for name, node in named.items()
     }
     return {name: change for name, change in changes.items() if change}
 
 
-def change_of(node: Node, arithmetic: Arithmetic, *, fused: bool = False) -> Change | None:
-    """Say how a node computes under an arithmetic; None: as it does. fused: its result is not rounded."""
+def change_of(
+    node: Node, arithmetic: Arithmetic, *, fused: bool = False, swish: int | None = None
+) -> Change | None:
+    """Say how a node computes under an arithmetic; None: as it does.
+
+    fused: its result is not rounded. swish: it is the hard swish of this one of its inputs.
+    """
     form, run = node.form, None
     if form is not None and _in_fp16(node.outputs[0], arithmetic):
         form, rounded = _with_halves(form, arithmetic)
         function = _function(node.type, form, arithmetic)
         if function or rounded or fused:
             run = form.make(function or kernel_of(form, form.fixed), _keep if fused else settle)
+        if swish is not None:
+            run = _hard_swish(hard_swish_table(arithmetic.knots), swish)
     adjust = tuple(_adjust(node, value, arithmetic, fused=fused) for value in node.outputs)
     return Change(run, adjust) if run or any(adjust) else None
 
@@ -116,6 +125,10 @@ def _function(type_: str, form: Form, arithmetic: Arithmetic) -> Callable[..., A
     special = _SPECIAL.get(type_)
     if special and (arithmetic.table or arithmetic.sums) and form.changing == ("x",):
         return special(form, arithmetic)
+    domain = DOMAINS[arithmetic.knots].get(type_)
+    if domain and form.changing == ("x",):
+        knots = _knots(form.function, tuple(sorted(form.fixed.items())), domain)
+        return lambda x: look_up(knots, x)
     if arithmetic.table and type_ in TABULATED and form.changing == ("x",):
         table = _table(form.function, tuple(sorted(form.fixed.items())), arithmetic.table)
         return lambda x: look_up(table, x)
@@ -127,6 +140,17 @@ def _function(type_: str, form: Form, arithmetic: Arithmetic) -> Callable[..., A
 @cache
 def _table(function: Callable[..., torch.Tensor], fixed: tuple[tuple[str, Any], ...], units: int) -> torch.Tensor:
     return make_table(lambda x: function(x, **dict(fixed)), units)
+
+
+@cache
+def _knots(
+    function: Callable[..., torch.Tensor], fixed: tuple[tuple[str, Any], ...], domain: Domain
+) -> torch.Tensor:
+    return make_knots(lambda x: function(x, **dict(fixed)), domain)
+
+
+def _hard_swish(table: torch.Tensor, place: int) -> NodeRun:
+    return lambda *inputs: (look_up(table, inputs[place]),)
 
 
 def _exp(arithmetic: Arithmetic) -> Function:

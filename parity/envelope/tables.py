@@ -1,12 +1,14 @@
-"""Activations from tables: knots of a function, straight lines between them, no result too far off.
+"""Activations from tables: knots of a function, straight lines between them.
 
-Each power of two of the fp16 numbers is cut into equal segments, as few as keep every result within so many units
-in the last place. Knots are fp16 numbers, and what lies between two of them is rounded to fp16.
+In one kind each power of two of the fp16 numbers is cut into equal segments, as few as keep every result within so
+many units in the last place. In the other 33 knots lie evenly over a function's domain, however far off that is.
+Knots are fp16 numbers, and what lies between two of them is rounded to fp16.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,6 +18,19 @@ _INFINITY = 31 * _MANTISSA
 _SIGN = 1 << 15
 
 Function = Callable[[torch.Tensor], torch.Tensor]
+KNOTS = 33
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Say where the knots of a function lie, the first at `low` and the last at `high`.
+
+    odd: the knots are for what is not negative, and the rest is its mirror image.
+    """
+
+    low: float
+    high: float
+    odd: bool = False
 
 
 def make_table(function: Function, units: int) -> torch.Tensor:
@@ -32,6 +47,22 @@ def make_table(function: Function, units: int) -> torch.Tensor:
             part = slice(start, start + _MANTISSA)
             table[part] = _approximate(x[part], exact[part], units)
     return torch.from_numpy(table.astype(np.float32))
+
+
+def make_knots(function: Function, domain: Domain) -> torch.Tensor:
+    """Tabulate a function by 33 knots that lie evenly: float32 [65536], as `make_table` does; outside it is exact.
+
+    function: takes and gives float64.
+    """
+    x = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float64)
+    exact = function(torch.from_numpy(x)).numpy()
+    places = np.linspace(domain.low, domain.high, KNOTS)
+    values = function(torch.from_numpy(places)).numpy().astype(np.float16).astype(np.float64)
+    size, sign = (np.abs(x), np.where(np.signbit(x), -1.0, 1.0)) if domain.odd else (x, np.ones_like(x))
+    inside = (size >= domain.low) & (size <= domain.high)
+    with np.errstate(over="ignore", invalid="ignore"):
+        result = np.where(inside, sign * np.interp(size, places, values), exact)
+        return torch.from_numpy(result.astype(np.float16).astype(np.float32))
 
 
 def look_up(table: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

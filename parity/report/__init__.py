@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from parity.core.results import Run
+    from parity.envelope.envelope_file import EnvelopeFile
     from parity.versions.matrix import Matrix
 
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 class Report:
     """Describe a format.
 
-    writer: `module:function`, from a Run, or a Matrix, to the text of the file.
+    writer: `module:function`, from a Run, a Matrix or an EnvelopeFile to the text of the file.
     kind: how an earlier file of this format is known: a name of parity.core.destination.KINDS.
     help: of the option that has the format's name.
     shows_pictures: thumbnails are worth making for it.
@@ -27,7 +28,7 @@ class Report:
     help: str
     shows_pictures: bool = False
 
-    def text(self, run: Run | Matrix) -> str:
+    def text(self, run: Run | Matrix | EnvelopeFile) -> str:
         """Write a run, or what the writer takes in its place."""
         module, _, function = self.writer.partition(":")
         written: str = getattr(importlib.import_module(module), function)(run)
@@ -57,4 +58,19 @@ MATRIX_REPORTS: Mapping[str, Report] = {
     "html": Report("parity.report.matrix:to_html", "html", "Write a page to read here; of --matrix."),
     "junit": Report("parity.report.matrix:to_junit", "junit", "Write JUnit XML here; of --matrix."),
     "markdown": Report("parity.report.matrix:to_markdown", "markdown", "Write a summary here; of --matrix."),
+}
+
+# The same of `parity envelope`.
+ENVELOPE_REPORTS: Mapping[str, Report] = {
+    "json": Report(
+        "parity.envelope.envelope_file:to_json", "parity-envelope", "Write the ranges of all images, as JSON, here."
+    ),
+    "html": Report(
+        "parity.report.envelope_page:to_html",
+        "html",
+        "Write a page to read, one file that needs nothing else, here.",
+    ),
+    "markdown": Report(
+        "parity.report.envelope_page:to_markdown", "markdown", "Write a summary for a pull request here."
+    ),
 }

@@ -16,7 +16,7 @@ from parity.report.case_view import Pair
 from parity.report.text import compact, counted
 
 _WIDTH, _HEIGHT = 360, 240
-LEFT, RIGHT, TOP, BOTTOM = 46, 14, 22, 40
+LEFT, RIGHT, TOP, BOTTOM = 50, 14, 22, 40
 SIDE = 320  # of the scatter, which is a square
 
 

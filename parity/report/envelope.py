@@ -69,7 +69,7 @@ def lines(envelope: Envelope) -> Iterator[str]:
     if envelope.reason:
         yield visible(envelope.reason)
     moving = [case for case in envelope.cases if case.verdict != "match"]
-    for case in sorted(moving, key=_worst_first)[:IMAGES]:
+    for case in sorted(moving, key=worst_first)[:IMAGES]:
         yield f"  {told_case(case)}"
     for one in envelope.contributions:
         where = f"operation {one.index + 1} of {one.of}, {visible(one.operation)} ({one.type})"
@@ -80,7 +80,8 @@ def lines(envelope: Envelope) -> Iterator[str]:
         yield from _record(record)
 
 
-def _worst_first(case: EnvelopeCase) -> float:
+def worst_first(case: EnvelopeCase) -> float:
+    """Order images: without a finite answer first, then by how far they move."""
     return -1.0 - (len(case.labels) > 1) if case.max_abs_diff is None else -case.max_abs_diff
 
 

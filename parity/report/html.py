@@ -16,7 +16,7 @@ from parity.report.case_view import CASE_VERDICTS
 from parity.report.charts import distribution_chart, scatter_chart
 from parity.report.faults import named_faults
 from parity.report.reliability import reliability_chart
-from parity.report.text import compact, counted
+from parity.report.text import compact, counted, probability
 from parity.report.view import SubjectView, make_view
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def _environment() -> Environment:
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     environment.filters["counted"] = counted
     environment.filters["compact"] = compact
+    environment.filters["probability"] = probability
     environment.filters["bar"] = lambda share: f"{100 * min(max(share or 0.0, 0.0), 1.0):.1f}"
     return environment
 

@@ -106,6 +106,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20_000, help="Labelled pictures.")
     parser.add_argument("--trained-on", type=int, default=6_000, help="Pictures to train on, which are others.")
     parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--route", choices=ROUTES, action="append", help="Only this one; repeatable.")
     options = parser.parse_args()
     torch.set_num_threads(1)
     suite = lay_out(options.directory, options.count, options.trained_on, options.epochs)
@@ -114,7 +115,7 @@ def main() -> None:
         f"{'route':8} {'parity':12} {'max |dp|':>8} {'gate':12} {'loss':>7} {'low':>7} {'high':>7} {'crosses':>8} "
         f"{'seconds':>7} {'processor':>9} {'MiB':>6}  class that loses most"
     )
-    for route in ROUTES:
+    for route in options.route or ROUTES:
         print(told(route, *measured(suite, route)), flush=True)
 
 

@@ -21,6 +21,7 @@ EARLIER = {
     "parity-record": '{"schema": "parity-record/1", "records": []}',
     "parity-baseline": '{\n  "model": "m",\n  "schema": "parity-baseline/1"\n}\n',
     "parity-cases": '{"environment":{},"schema":"parity-cases/1"}\n{"index":0}\n',
+    "parity-envelope": '{\n  "schema": "parity-envelope/1",\n  "model": "m"\n}\n',
     "html": HTML,
     "junit": '<?xml version="1.0" encoding="UTF-8"?>\n<testsuites name="coreml-parity" tests="1">\n',
     "markdown": "### ✅ coreml-parity: parity holds: 1 pass\n",
