@@ -22,6 +22,8 @@ Record = Mapping[str, Any]
 # its own values of fp16 cannot keep, by one unit in the last place. `structural` passed and `broken` failed without
 # asking; `mac` asked for what only a Mac has, `no network` for a model that is none.
 KINDS = ("passed", "failed", "rounding", "structural", "broken", "mac", "no network", "skipped")
+# In the names of tests that are there on demand; NeuralNetworks are always fp32.
+_FP32 = "backend='mlprogram', precision='fp32'"
 ON_A_MAC = ("runs on macOS alone", "'NoneType' object has no attribute 'get_all_compute_devices'")
 NO_NETWORK = ("a model of type ", "; the evaluator runs mlProgram")
 
@@ -140,11 +142,17 @@ def judge(
         below=tuple(s.name for s in suites if whole and shares[s.name] < s.bar),
         known={nodeid: known[nodeid] for nodeid in failing if nodeid in known},
         unknown={nodeid: why for nodeid, why in failing.items() if nodeid not in known},
-        stale=tuple(n for n in known if kinds.get(n) == "passed" or (whole and parts[n] and n not in records)),
+        stale=tuple(n for n in known if kinds.get(n) == "passed" or (whole and parts[n] and _is_gone(n, records))),
         loose={nodeid: record["loose"] for nodeid, record in records.items() if record["loose"]},
         broken=dict(broken.most_common()),
         skips=dict(skips.most_common()),
     )
+
+
+def _is_gone(nodeid: str, records: Mapping[str, Record]) -> bool:
+    """Say whether a test is no longer there; those in fp32 are where INCLUDE_MIL_FP32_UNIT_TESTS asks for them."""
+    asked = _FP32 not in nodeid or any(_FP32 in other for other in records)
+    return asked and nodeid not in records
 
 
 def _share(passed: int, failed: int) -> float:

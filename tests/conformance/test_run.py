@@ -157,6 +157,15 @@ def test_a_known_failure_that_no_longer_exists_is_stale_in_a_whole_run_only() ->
     assert judge(GOOD, known, whole=False, suites=CORE).stale == ()
 
 
+def test_a_known_failure_in_fp32_is_no_stale_one_where_fp32_was_not_asked_for() -> None:
+    named = "backend='mlprogram', precision='fp32'"
+    known = {f"{OPERATIONS.path}::gone[{named}]": "typed in"}
+    asked = {**GOOD, f"{OPERATIONS.path}::other[{named}]": next(iter(GOOD.values()))}
+
+    assert judge(GOOD, known, whole=True, suites=CORE).stale == ()
+    assert judge(asked, known, whole=True, suites=CORE).stale == tuple(known)
+
+
 def test_a_sample_is_not_held_against_the_bars() -> None:
     records = some(LAYERS.path, 3, 1)
     known = {f"{LAYERS.path}::test_fails_0": "rounding"}
