@@ -45,12 +45,12 @@ PLAIN = " plain"
 Ratios = dict[str, dict[str, float]]
 
 
-def speed(networks: tuple[str, ...] = NETWORKS, threads: tuple[int, ...] = THREADS) -> bool:
+def speed(networks: tuple[str, ...] = NETWORKS, threads: tuple[int, ...] = THREADS, rounds: int = ROUNDS) -> bool:
     """Print the table, and say whether all ratios are within their aims."""
     from parity.core.environment import cpu
 
-    measured = {count: apart(networks, count) for count in threads}
-    print(f"evaluator over ONNX Runtime, time for an image, medians of {ROUNDS} turns; {cpu()}")
+    measured = {count: apart(networks, count, rounds) for count in threads}
+    print(f"evaluator over ONNX Runtime, time for an image, medians of {rounds} turns; {cpu()}")
     columns = [(batch, count) for batch in BATCHES for count in threads]
     heads = "".join(f"{f'batch {batch}, {count} thread(s)':>26}" for batch, count in columns)
     fine = True
@@ -71,33 +71,34 @@ def shown(cell: dict[str, float], route: str) -> str:
     return f"{ratio:.2f} ({plain:.2f}) {cell[route]:.1f} ms"
 
 
-def apart(networks: tuple[str, ...], threads: int) -> Ratios:
+def apart(networks: tuple[str, ...], threads: int, rounds: int) -> Ratios:
     """Measure in a process of its own, for libraries read the number of threads once."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads)}
-    command = [sys.executable, __file__, "--only", str(threads), *networks]
+    command = [sys.executable, __file__, "--only", str(threads), "--rounds", str(rounds), *networks]
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     measured: Ratios = json.loads(done.stdout.splitlines()[-1])
     return measured
 
 
-def measure(networks: list[str], threads: int) -> Ratios:
+def measure(networks: list[str], threads: int, rounds: int) -> Ratios:
     """Return milliseconds for an image: network and batch -> route -> milliseconds."""
     import torch
 
     torch.set_num_threads(threads)
-    return {f"{network} {batch}": turns(network, batch, threads) for network in networks for batch in BATCHES}
+    cells = [(network, batch) for network in networks for batch in BATCHES]
+    return {f"{network} {batch}": turns(network, batch, threads, rounds) for network, batch in cells}
 
 
-def turns(network: str, batch: int, threads: int) -> dict[str, float]:
+def turns(network: str, batch: int, threads: int, rounds: int) -> dict[str, float]:
     """Let the routes of a network take turns; PyTorch's own threads serve the evaluator."""
     runs = runners(network, batch, threads)
     taken: dict[str, list[float]] = {route: [] for route in runs}
     for run in runs.values():  # the first prediction lays weights out
         run()
-    rounds = {route: max(3, round(TURN / milliseconds(run))) for route, run in runs.items()}
-    for _ in range(ROUNDS):
+    calls = {route: max(3, round(TURN / milliseconds(run))) for route, run in runs.items()}
+    for _ in range(rounds):
         for route, run in runs.items():
-            turn = [milliseconds(run) for _ in range(WARM_UP + rounds[route])]
+            turn = [milliseconds(run) for _ in range(WARM_UP + calls[route])]
             taken[route].append(statistics.median(turn[WARM_UP:]) / batch)
     return {route: statistics.median(each) for route, each in taken.items()}
 
@@ -155,13 +156,14 @@ def main() -> None:
     """Print the table, or measure for one number of threads."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("networks", nargs="*", default=NETWORKS)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns of each")
     parser.add_argument("--threads", type=int, nargs="+", default=THREADS)
     parser.add_argument("--only", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
-        print(json.dumps(measure(options.networks, options.only)))
+        print(json.dumps(measure(options.networks, options.only, options.rounds)))
         return
-    sys.exit(not speed(tuple(options.networks), tuple(options.threads)))
+    sys.exit(not speed(tuple(options.networks), tuple(options.threads), options.rounds))
 
 
 if __name__ == "__main__":
