@@ -12,17 +12,16 @@ and that such an operation reads, are looked at; a prediction in which one is to
 from __future__ import annotations
 
 import math
-import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from parity.coreml.running.bounds import LARGEST, bound
+from parity.coreml.running.graph_compiler import can_fuse, compiler
 from parity.coreml.running.packing import plain_weights
 from parity.coreml.running.plan import Plan, Step
 from parity.coreml.running.rewriting import Piece, Row, plain_piece, rewrite
@@ -45,10 +44,13 @@ _LEAST: Mapping[str, float] = {"fp16": 1024.0, "fp32": 1e10}
 # over a deep network, each of them rounded to the type.
 _APART: Mapping[str, float] = {"fp16": 0.05, "fp32": 1e-3}
 
+# A value with more bytes is in no cache, and its memory comes from the system anew each time. Then what goes over
+# values once more, as rounding and padding do, costs more than is gained: steps overwrite, compiled ones do not.
+_CACHED = 16 << 20
+
 # The axes of values between the layers of a NeuralNetwork of before iOS 13.
 _RANK5 = 5
 
-_COMPILING = threading.RLock()
 # Is shown a piece with the values that it reads and gives.
 Visit = Callable[[Piece, Sequence[Any], Sequence[Any]], None]
 
@@ -106,11 +108,6 @@ class Measured:
     limits: Mapping[int, float]
     shapes: Mapping[int, tuple[int, ...]]
     outputs: Mapping[int, Any]
-
-
-def can_fuse() -> bool:
-    """Say whether this build of PyTorch has oneDNN's graph compiler."""
-    return torch.backends.mkldnn.is_available() and hasattr(torch._C, "_jit_set_llga_enabled")
 
 
 def fuse(plan: Plan, inputs: Sequence[Any]) -> Plan | None:
@@ -204,7 +201,9 @@ def _peak(value: torch.Tensor) -> float:
 def _compiled(
     segment: Segment, initial: Mapping[int, Any], inputs: Sequence[Any], measured: Measured
 ) -> tuple[Step, ...]:
-    """Compile a segment; its own steps where the compiler fails, or answers otherwise than they do."""
+    """Compile a segment; its own steps where that gains nothing, the compiler fails, or it answers otherwise."""
+    if _too_large(segment, measured):
+        return segment.steps
     most = torch.tensor(list(measured.limits.values()))
     wanted = (*segment.outputs, *measured.limits)
     pieces = rewrite(Row(segment.steps, wanted, measured.shapes))
@@ -220,7 +219,7 @@ def _compiled(
         return (*outputs, torch.stack(peaks))
 
     try:
-        with _compiler(), plain_weights(), torch.inference_mode(mode=False), torch.no_grad():
+        with compiler(), plain_weights(), torch.inference_mode(mode=False), torch.no_grad():
             examples = tuple(value.clone() for value in inputs)
             traced(*examples)  # which unpacks the weights
             with warnings.catch_warnings():
@@ -240,6 +239,12 @@ def _compiled(
         return segment.steps
     run = _watched(function, most, segment, initial)
     return (Step(segment.steps[-1].node, run, segment.inputs, segment.outputs, segment.frees),)
+
+
+def _too_large(segment: Segment, measured: Measured) -> bool:
+    again = any(step.node.unrounded or step.node.role == "pad" for step in segment.steps)
+    largest = max(math.prod(shape) for shape in measured.shapes.values())
+    return again and largest * 4 > _CACHED
 
 
 def _by_image(segment: Segment, measured: Measured) -> bool:
@@ -278,16 +283,3 @@ def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
         return math.inf
     # Zeros are alike, and NaN is like nothing.
     return float((one - other).abs().amax()) / max(float(other.abs().amax()), torch.finfo(one.dtype).tiny)
-
-
-@contextmanager
-def _compiler() -> Iterator[None]:
-    """Let PyTorch compile by oneDNN, in one thread at a time; the user's own setting is back afterwards."""
-    binding: Any = torch._C
-    with _COMPILING:
-        enabled = binding._jit_llga_enabled()
-        binding._jit_set_llga_enabled(True)
-        try:
-            yield
-        finally:
-            binding._jit_set_llga_enabled(enabled)

@@ -238,3 +238,16 @@ def test_the_users_own_setting_of_the_compiler_is_back_afterwards(
         assert binding._jit_llga_enabled() is enabled
     finally:
         binding._jit_set_llga_enabled(before)
+
+
+@pytest.mark.parametrize(("precision", "compiles"), [("fp16", False), ("fp32", True)])
+def test_values_that_no_cache_holds_are_not_rounded_in_compiled_steps(
+    precision: str, compiles: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fusing, "_CACHED", 4 * int(np.prod(SHAPE)) - 1)
+    plain, quick = evaluators(lambda x: network(x, ("relu",) * 4), precision)
+
+    np.testing.assert_allclose(answer(quick, normal()), answer(plain, normal()), rtol=1e-4, atol=1e-5)
+
+    (plan,) = compiled(quick)
+    assert (len(plan.steps) < len(quick._engine().plan.steps)) is compiles
