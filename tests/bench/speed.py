@@ -125,6 +125,8 @@ def runners(network: str, batch: int, threads: int) -> dict[str, Callable[[], ob
         if route == PEER:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = threads
+            # Its threads spin for long after a run, beside whoever has the next turn.
+            options.add_session_config_entry("session.force_spinning_stop", "1")
             session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             runs[route] = partial(session.run, None, {"image": pixels})
         else:
