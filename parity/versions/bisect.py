@@ -243,8 +243,8 @@ def installed_version(package: str, option: str = "--bisect") -> str:
 def list_releases(package: str, first: str, last: str) -> tuple[str, ...]:
     """Ask the package index for the releases from `first` to `last`, oldest first.
 
-    Without pre-releases, unless an end is one, as a beta has no others; without what was withdrawn, and without what
-    does not run on this Python. The two ends are taken as they are.
+    Without pre-releases, unless an end is one, as a beta has no others; without what was withdrawn, and without
+    what does not run on this Python. The two ends are taken as they are.
     """
     from packaging.version import InvalidVersion, Version
 
