@@ -243,8 +243,8 @@ def installed_version(package: str, option: str = "--bisect") -> str:
 def list_releases(package: str, first: str, last: str) -> tuple[str, ...]:
     """Ask the package index for the releases from `first` to `last`, oldest first.
 
-    Without pre-releases, without what was withdrawn, and without what does not run on this Python; the two ends are
-    taken as they are.
+    Without pre-releases, unless an end is one, as a beta has no others; without what was withdrawn, and without
+    what does not run on this Python. The two ends are taken as they are.
     """
     from packaging.version import InvalidVersion, Version
 
@@ -254,18 +254,19 @@ def list_releases(package: str, first: str, last: str) -> tuple[str, ...]:
         raise ParityError(f"--bisect {package}: {error}; give versions as {package}==1.2.3") from error
     low, high = str(ends[0]), str(ends[1])
     releases = [high] if low != high else []
-    while version := _newest(f"{package}>{low},<{releases[-1] if releases else high}"):
+    early = any(end.is_prerelease for end in ends)
+    while version := _newest(f"{package}>{low},<{releases[-1] if releases else high}", early):
         releases.append(version)
     return (low, *reversed(releases))
 
 
-def _newest(requirement: str) -> str | None:
-    """Resolve a requirement to the newest version; None where no release fits."""
+def _newest(requirement: str, early: bool) -> str | None:
+    """Resolve a requirement to the newest version, early: pre-releases too; None where no release fits."""
     uv = find_uv()
     if uv is None:
         raise ParityError("uv is not installed, which asks the package index for releases; pip install uv")
     command = [uv, "pip", "compile", "-", "--no-deps", "--no-header", "--no-annotate", "--quiet"]
-    command += ["--prerelease", "disallow", "--python", sys.executable]
+    command += ["--prerelease", "allow" if early else "disallow", "--python", sys.executable]
     ran = subprocess.run([str(part) for part in command], input=requirement, capture_output=True, text=True)
     if ran.returncode == 0:
         return ran.stdout.strip().rpartition("==")[2].partition(" ")[0]

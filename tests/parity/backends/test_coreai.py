@@ -73,6 +73,22 @@ def test_fp16_overflows_on_linux_too(tmp_path: Path) -> None:
     assert np.isnan(in_fp16.probabilities).all()
 
 
+@needs_coreai
+def test_fp16_folds_batch_norms_whose_variance_fp16_has_not(tmp_path: Path) -> None:
+    """Each norm divides by a deviation and multiplies by the same: of the kernel only its own rounding is left."""
+    torch.manual_seed(0)
+    convolution, norm = torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8)
+    norm.running_var = torch.logspace(-12, 6, 8)
+    norm.weight.data = (norm.running_var + norm.eps).sqrt()
+    network = torch.nn.Sequential(convolution, norm, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()).eval()
+
+    artifact = convert(Classifier("folded", network, tiny().preprocessing, tiny().labels), "coreai-fp16", tmp_path)
+
+    (folded,) = (o for o in read_graph(artifact).operations if o.type == "conv2d")
+    kernel = convolution.weight.detach().numpy()
+    np.testing.assert_allclose(folded.weights["weight"], kernel, rtol=2**-11, atol=2**-24)
+
+
 def test_a_run_compares_it(converted: Converted) -> None:
     run = check(tiny(), [converted("coreai")], pictures(3), explain=False)
 

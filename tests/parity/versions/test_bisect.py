@@ -130,12 +130,13 @@ class Index:
     def __init__(self, *releases: str) -> None:
         self.releases, self.asked = releases, []  # type: ignore[var-annotated]
 
-    def __call__(self, requirement: str) -> str | None:
+    def __call__(self, requirement: str, early: bool) -> str | None:
         from packaging.requirements import Requirement
+        from packaging.version import Version
 
         self.asked.append(requirement)
-        fitting = Requirement(requirement).specifier.filter(self.releases)
-        return max(fitting, key=lambda text: [int(part) for part in text.split(".")], default=None)
+        fitting = Requirement(requirement).specifier.filter(self.releases, prereleases=early)
+        return max(fitting, key=Version, default=None)
 
 
 def test_releases_are_asked_for_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,6 +145,13 @@ def test_releases_are_asked_for_one_after_another(monkeypatch: pytest.MonkeyPatc
     assert list_releases("onnxscript", "0.4.0", "0.5.10") == ("0.4.0", "0.5.0", "0.5.9", "0.5.10")
     assert list_releases("onnxscript", "0.5.10", "0.5.9") == ("0.5.9", "0.5.10")
     assert list_releases("onnxscript", "0.4.0", "0.4.0") == ("0.4.0",)
+
+
+def test_of_a_beta_the_betas_are_releases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_newest", Index("1.0b1", "1.0b2", "1.0b3", "0.9"))
+
+    assert list_releases("coreai-core", "1.0b1", "1.0b3") == ("1.0b1", "1.0b2", "1.0b3")
+    assert list_releases("coreai-core", "0.8", "1.1") == ("0.8", "0.9", "1.1")
 
 
 def test_what_is_no_version_is_told() -> None:
@@ -166,7 +174,7 @@ def test_the_index_answers_through_uv(
     uv.chmod(0o755)
     monkeypatch.setattr(module, "find_uv", lambda: uv)
 
-    assert module._newest("onnx<2") == found
+    assert module._newest("onnx<2", early=False) == found
 
 
 def test_an_index_that_does_not_answer_is_no_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,11 +183,11 @@ def test_an_index_that_does_not_answer_is_no_empty_one(tmp_path: Path, monkeypat
     uv.chmod(0o755)
     monkeypatch.setattr(module, "find_uv", lambda: uv)
     with pytest.raises(ParityError, match="asked for onnx<2 and gave no answer: error: no route to host"):
-        module._newest("onnx<2")
+        module._newest("onnx<2", early=False)
 
     monkeypatch.setattr(module, "find_uv", lambda: None)
     with pytest.raises(ParityError, match="uv is not installed"):
-        module._newest("onnx<2")
+        module._newest("onnx<2", early=False)
 
 
 class Bench:
