@@ -28,7 +28,7 @@ def _equals(given: Given) -> bool:
 
 def _single(given: Given) -> bool:
     """Tell whether every axis goes, of a tensor of a type that is rare."""
-    rare = np.asarray(given["x"]).dtype not in (np.float32, np.int32, np.bool_)
+    rare = np.asarray(given["x"]).dtype not in (np.float32, np.int32)
     return rare and given.get("squeeze_mask") is not None and all(given["squeeze_mask"])
 
 
@@ -72,7 +72,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "slice_by_index",
         _single,
-        "a single number: it makes a value of it, and has the types fp32, int32 and bool for that",
+        "a single number: it makes a value of it, and has the types fp32 and int32 for that",
     ),
     Fault(
         "softplus_parametric",
