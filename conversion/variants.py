@@ -41,7 +41,8 @@ class Option:
 
 
 def _is_program(route: Route) -> bool:
-    return route.format == "mlprogram"
+    # Of our routes those by convert_mlprogram.
+    return route.suffix == ".mlpackage"
 
 
 def _is_half_program(route: Route) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 
 from parity.core.noise import LEFT_OVER
 from parity.diagnosis.settings import own_padding
+from parity.formats.graph import bias_of
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from parity.diagnosis.examination import Examination
     from parity.diagnosis.source import Step
     from parity.diagnosis.types import Kind, Located
-    from parity.formats.graph import Operation, bias_of
+    from parity.formats.graph import Operation
 
 _KINDS: Mapping[Kind, str] = {
     "non-finite": "p-fp16-overflow",

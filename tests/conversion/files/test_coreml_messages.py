@@ -27,5 +27,7 @@ print([coreml_messages(name) is getattr(proto, name) for name in names])
 
 def test_without_coremltools_it_is_an_import_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "coremltools", None)
+    for name in ("coremltools.proto", "coremltools.proto.Model_pb2"):  # which another test may have imported
+        monkeypatch.delitem(sys.modules, name, raising=False)
     with pytest.raises(ImportError, match="coremltools"):
         coreml_messages("Model_pb2")

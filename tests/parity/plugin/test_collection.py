@@ -162,11 +162,11 @@ def test_a_group_has_one_worker(project: Project) -> None:
 
 
 def test_a_model_is_loaded_and_run_once_for_all_images(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    import parity.entries
     import parity.judging
-    import parity.pipeline
 
     calls: list[str] = []
-    for home, name in ((parity.pipeline, "load_entry"), (parity.judging, "judge_with_prediction")):
+    for home, name in ((parity.entries, "load_entry"), (parity.judging, "judge_with_prediction")):
         original = getattr(home, name)
 
         def counted(*given: object, name: str = name, original: object = original) -> object:
