@@ -200,6 +200,13 @@ def _described(path: Path, absolute: str, changed: int, digest: bytes) -> Descri
     if not content:
         how = f"it died of signal {-done.returncode}" if done.returncode < 0 else "it failed"
         raise ConversionError(f"{path}: not a program that Core AI's reader takes: {how}; {COPY}")
+    if "interface" in content:
+        version = package_versions(RUNTIME)["coreai-core"]
+        # From an ImportError: a tool chain counts as one that could not be tried.
+        raise NotInstalledError(
+            f"{path}: coreai-core {version} has another interface than {TESTED['coreai-core']}, by which files are "
+            f"read here ({content['interface']})"
+        ) from ImportError(content["interface"])
     if "error" in content:
         raise ConversionError(f"{path}: not a program that Core AI's reader takes ({content['error']}); {COPY}")
     inputs, outputs = (tuple(Feature(n, d, tuple(s)) for n, d, s in content[way]) for way in ("inputs", "outputs"))
@@ -257,6 +264,9 @@ if __name__ == "__main__":
     try:
         told = _describe(Path(sys.argv[1]))
     except Exception as error:  # the reader's own classes
-        told = {"error": " ".join(str(error).split())[:300] or type(error).__name__}
+        # A tool chain may have another version, which lacks what is asked for here.
+        other = package_versions(RUNTIME) != {name: TESTED[name] for name in RUNTIME}
+        kind = "interface" if other and isinstance(error, AttributeError | ImportError) else "error"
+        told = {kind: " ".join(str(error).split())[:300] or type(error).__name__}
     # What the reader itself prints comes before.
     print(f"\n{json.dumps(told)}", end="")

@@ -49,9 +49,7 @@ def _all(original: Original) -> Iterator[Mutant]:
     yield from _eps(original)
     operations = original.behind
     yield from _each("g-pad-asymmetric", "padding", operations, _moved_padding, "no operation pads on two sides")
-    yield from _each(
-        "g-pool-ceil-shape", "ceil mode", operations, _ceil, "no pool has a ceil mode to change"
-    )
+    yield from _each("g-pool-ceil-shape", "ceil mode", operations, _ceil, "no pool has a ceil mode to change")
     yield from _each(
         "g-avgpool-include-pad",
         "padding counted",

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from conversion import Artifact, ConversionError, convert, open_artifact
 from conversion.coreai import Feature, accept_other_versions, described, metadata_of, numpy_name, why_not
 from conversion.errors import NotInstalledError
 from conversion.shapes import read_input_shapes
+from conversion.toolchain_worker import raised_while_importing
 from tests.conversion.classifiers import LABELS, tiny
 from tests.conversion.needs import needs_coreai
 
@@ -226,6 +228,22 @@ def test_without_the_runtime_a_foreign_one_says_what_reads_it(asset: Path, monke
     assert refusal(asset) == (
         "Core AI files cannot be read here: coreai-core not installed; pip install 'coreml-parity[coreai]'"
     )
+
+
+def test_another_interface_of_the_runtime_is_no_fault_of_the_file(
+    asset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of coreai-core 1.0.0b2, whose programs have no `_module`: a tool chain of it is one that was not tried."""
+    pretend(monkeypatch, {"coreai-core": "1.0.0b2"})
+    monkeypatch.setattr("conversion.coreai._accepted", {"coreai-core"})
+    told = '\n{"interface": "no `_module`"}'
+    monkeypatch.setattr("subprocess.run", lambda *given, **options: CompletedProcess(given, 0, told, ""))
+
+    with pytest.raises(NotInstalledError) as caught:
+        described(asset)
+
+    assert "coreai-core 1.0.0b2 has another interface than 1.0.0b3" in str(caught.value)
+    assert raised_while_importing(caught.value)
 
 
 @pytest.mark.parametrize(

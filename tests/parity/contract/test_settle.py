@@ -16,7 +16,8 @@ from conversion import ConversionError, open_artifact
 from conversion.contract import ASSUMED, Contract, state
 from parity import check
 from parity.core.results import Subject
-from tests.parity.foreign import NAMES, export, normalise, program, softmax
+from tests.conversion.needs import needs_coreai
+from tests.parity.foreign import NAMES, core_ai, export, normalise, program, softmax
 from tests.parity.tiny import pictures, tiny
 
 Make = Callable[[Path], Path]
@@ -50,6 +51,7 @@ SHIPPED: Mapping[str, tuple[Make, str]] = {
     "half precision": (lambda p: export(p / "m.onnx", half=True), "x/255, (x - mean)/std"),
     "four at once": (lambda p: export(p / "m.onnx", example=torch.rand(4, 3, 32, 32)), "it takes 4 images at once"),
     "a program of arrays": (lambda p: program(p / "m.mlpackage"), "x/255, (x - mean)/std"),
+    "Core AI": (lambda p: core_ai(p / "m.aimodel"), "x/255, (x - mean)/std"),
     "an image without softmax": (
         lambda p: program(p / "m.mlpackage", lambda x: normalise(x / 255), image=True),
         "pixels 0..255, RGB; softmax",
@@ -65,7 +67,9 @@ SHIPPED: Mapping[str, tuple[Make, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=needs_coreai) if name == "Core AI" else name for name in SHIPPED]
+)
 def test_what_the_app_must_do_is_measured_and_told(name: str, tmp_path: Path) -> None:
     make, told = SHIPPED[name]
     path = make(tmp_path)
