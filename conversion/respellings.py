@@ -74,8 +74,8 @@ def mean_of_windows(
 ) -> Any:
     """Average windows of what is padded by hand, and divide by the like of ones: what of each window counts.
 
-    coreai-torch 0.4.3 counts padding whether it is to or not, and fails at ceil_mode. timm's poolformer is one whose
-    padding does not count.
+    coreai-torch 0.4.3 counts padding whether it is to or not, and fails at ceil_mode. timm's poolformer has pools
+    whose padding does not count.
     """
     import torch
 
