@@ -80,8 +80,8 @@ def mean_of_windows(
     import torch
 
     functions = torch.nn.functional
-    kernel, pads = _pair(kernel_size), _pair(padding)
-    steps = _pair(stride) if stride else kernel
+    kernel, pads = list(_pair(kernel_size)), list(_pair(padding))
+    steps = list(_pair(stride)) if stride else kernel
     if not ceil_mode and (count_include_pad or not any(pads)):
         return NotImplemented
     beyond = [_beyond(*one) if ceil_mode else 0 for one in zip(values.shape[-2:], kernel, steps, pads, strict=True)]
