@@ -41,7 +41,7 @@ class Option:
 
 
 def _is_program(route: Route) -> bool:
-    return route.format == "mlprogram"
+    return getattr(route.write, "func", None) is convert_mlprogram
 
 
 def _is_half_program(route: Route) -> bool:
