@@ -52,7 +52,23 @@ def for_coreai() -> TorchFunctionMode:
     import torch
 
     functions = torch.nn.functional
-    return _mode({functions.adaptive_avg_pool2d: mean_of_all, functions.avg_pool2d: mean_of_windows}, None)
+    table: dict[Any, Callable[..., Any]] = {
+        functions.adaptive_avg_pool2d: mean_of_all,
+        functions.avg_pool2d: mean_of_windows,
+        functions.normalize: normalized,
+    }
+    return _mode(table, None)
+
+
+def normalized(values: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12, **settings: Any) -> Any:
+    """Divide by a norm, and by no less than fp16 holds where that is the type: there 1e-12 is zero.
+
+    torchvision's second Swin normalises the zeros with which it pads, and 0 / 0 is no number.
+    """
+    import torch
+
+    least = torch.finfo(values.dtype).tiny if values.is_floating_point() else 0.0
+    return NotImplemented if eps >= least else torch.nn.functional.normalize(values, p, dim, least, **settings)
 
 
 def mean_of_all(values: Any, output_size: Any) -> Any:

@@ -65,6 +65,17 @@ def test_averages_are_those_of_pytorch(
     torch.testing.assert_close(answer, functional.avg_pool2d(values, *settings, divisor_override=divisor))
 
 
+def test_zeros_in_fp16_are_normalised_to_zeros() -> None:
+    values = torch.tensor([[0.0, 0.0], [3.0, 4.0]])
+
+    with for_coreai():
+        answer = functional.normalize(values.half(), dim=-1)
+        plain = functional.normalize(values, dim=-1)
+
+    torch.testing.assert_close(answer.float(), torch.tensor([[0.0, 0.0], [0.6, 0.8]]), atol=2**-11, rtol=0)
+    assert torch.equal(plain, functional.normalize(values, dim=-1))
+
+
 @pytest.mark.parametrize("size", [1, (1, 1), (2, 1)])
 def test_the_average_of_all_is_that_of_pytorch(size: Any) -> None:
     values = whole(2, 3, 4, 6).to(memory_format=torch.channels_last)
