@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from conversion.deployed import deployed_module, example_pixels, without_mha_fastpath
 from conversion.errors import ConversionError, NotInstalledError
 from conversion.provenance import KEY, package_versions
+from conversion.respellings import for_coreai
 
 if TYPE_CHECKING:
     from conversion.artifact import Precision
@@ -84,10 +85,11 @@ def convert_coreai(
     # Two images, so that the open batch is not taken for the constant 1.
     example = example_pixels(classifier, batch=2 if opened.batch else 1)
     axes = _axes(opened)
+    module = _typed(deployed_module(classifier), precision)
     with without_mha_fastpath(), torch.no_grad():
-        program = torch.export.export(
-            _typed(deployed_module(classifier), precision), (example,), dynamic_shapes=(axes,) if axes else None
-        ).run_decompositions(coreai_torch.get_decomp_table())
+        with for_coreai():
+            program = torch.export.export(module, (example,), dynamic_shapes=(axes,) if axes else None)
+        program = program.run_decompositions(coreai_torch.get_decomp_table())
     # The other mode writes stack traces with this machine's paths into what ships.
     converter = coreai_torch.TorchConverter(mode=coreai_torch.TorchConverter.Mode.RELEASE)
     converter.add_exported_program(program, input_names=[INPUT], output_names=[classifier.task.outputs[0].name])

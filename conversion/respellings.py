@@ -47,6 +47,81 @@ def for_onnx() -> TorchFunctionMode:
     return _mode({torch.nn.functional.scaled_dot_product_attention: attention}, None)
 
 
+def for_coreai() -> TorchFunctionMode:
+    """Make a torch mode that calls what coreai-torch converts in the place of what it refuses or gets wrong."""
+    import torch
+
+    functions = torch.nn.functional
+    table: dict[Any, Callable[..., Any]] = {
+        functions.adaptive_avg_pool2d: mean_of_all,
+        functions.avg_pool2d: mean_of_windows,
+        functions.normalize: normalized,
+    }
+    return _mode(table, None)
+
+
+def normalized(values: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12, **settings: Any) -> Any:
+    """Divide by a norm, and by no less than fp16 holds where that is the type: there 1e-12 is zero.
+
+    torchvision's second Swin normalises the zeros with which it pads, and 0 / 0 is no number.
+    """
+    import torch
+
+    least = torch.finfo(values.dtype).tiny if values.is_floating_point() else 0.0
+    return NotImplemented if eps >= least else torch.nn.functional.normalize(values, p, dim, least, **settings)
+
+
+def mean_of_all(values: Any, output_size: Any) -> Any:
+    """Average whole images: where channels come last PyTorch ends with as_strided, which coreai-torch lacks.
+
+    The pools of torchvision's Swin and timm's CoAtNet are such.
+    """
+    return values.mean((-2, -1), keepdim=True) if output_size in (1, (1, 1), [1, 1]) else NotImplemented
+
+
+def mean_of_windows(
+    values: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Any:
+    """Average windows of what is padded by hand, and divide by the like of ones: what of each window counts.
+
+    coreai-torch 0.4.3 counts padding whether it is to or not, and fails at ceil_mode. timm's poolformer has pools
+    whose padding does not count.
+    """
+    import torch
+
+    functions = torch.nn.functional
+    kernel, pads = list(_pair(kernel_size)), list(_pair(padding))
+    steps = list(_pair(stride)) if stride else kernel
+    if not ceil_mode and (count_include_pad or not any(pads)):
+        return NotImplemented
+    beyond = [_beyond(*one) if ceil_mode else 0 for one in zip(values.shape[-2:], kernel, steps, pads, strict=True)]
+    sides = [pads[1], pads[1], pads[0], pads[0]]
+    further = [0, beyond[1], 0, beyond[0]]
+
+    def pooled(image: Any, counted: float) -> Any:
+        wide = functions.pad(functions.pad(image, sides, value=counted), further)
+        return functions.avg_pool2d(wide, kernel, steps, divisor_override=divisor_override)
+
+    sums = pooled(values, 0.0)
+    if divisor_override:
+        return sums
+    return sums / pooled(torch.ones_like(values[..., :1, :, :]), float(count_include_pad))
+
+
+def _beyond(size: int, kernel: int, step: int, pad: int) -> int:
+    """Say how far the last window reaches beyond the padding; it begins in the data or in the padding before it."""
+    count = -(-(size + 2 * pad - kernel) // step) + 1
+    if (count - 1) * step >= size + pad:
+        count -= 1
+    return max(0, (count - 1) * step + kernel - size - 2 * pad)
+
+
 def unfold(values: Any, dimension: int, size: int, step: int) -> Any:
     """Gather windows along an axis as Tensor.unfold views them: they become the last axis.
 

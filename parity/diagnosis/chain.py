@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -78,16 +79,17 @@ def _rewritten(reference: Reference, artifact: Artifact, own: JudgeAgain, slow: 
 
 
 def _evaluated(reference: Reference, artifact: Artifact, own: JudgeAgain, slow: bool) -> Iterator[Hop]:
-    """Run a file in the evaluator, in fp32 first where it rounds, and in Apple's runtime."""
+    """Run a file in what runs it everywhere, in fp32 first where it rounds, and in Apple's runtime of Core ML."""
     if _rounds(artifact):
         yield _judged(reference, f"{artifact.format} in fp32", own.in_fp32, lambda: in_fp32(artifact))
     name = f"{artifact.format} in {artifact.precision}"
-    yield _judged(reference, name, own, lambda: find_backend("coreml-evaluator").load(artifact))
-    native = find_backend("coreml-native")
-    if reason := native.why_not():
-        yield Hop("coreml-native", "skipped", reason=reason)
-    else:
-        yield _judged(reference, "coreml-native", own, lambda: native.load(artifact))
+    *others, everywhere = backends_for(artifact.format)
+    yield _judged(reference, name, own, lambda: find_backend(everywhere).load(artifact))
+    for other in others:
+        if reason := find_backend(other).why_not():
+            yield Hop(other, "skipped", reason=reason)
+        else:
+            yield _judged(reference, other, own, partial(_loaded, other, artifact))
 
 
 def _rounds(artifact: Artifact) -> bool:

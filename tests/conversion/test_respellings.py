@@ -16,7 +16,7 @@ from torch.nn import functional
 from conversion import convert
 from conversion.frontends import exported, traced
 from conversion.guards.quiet import chatter_to, import_coremltools
-from conversion.respellings import attention, fold, for_coreml, set_item, unfold
+from conversion.respellings import attention, fold, for_coreai, for_coreml, set_item, unfold
 from conversion.shapes import OpenAxes
 from parity.coreml import Evaluator
 from tests.conversion.classifiers import answers, expected, photos, tiny
@@ -47,6 +47,43 @@ def test_windows_are_those_of_pytorch(sizes: list[int], data: st.DataObject) -> 
     values = whole(*sizes)
 
     assert torch.equal(unfold(values, axis, size, step), values.unfold(axis, size, step))
+
+
+@given(st.tuples(st.integers(1, 9), st.integers(1, 9)), PAIR, st.none() | PAIR, st.data())
+def test_averages_are_those_of_pytorch(
+    sizes: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int] | None, data: st.DataObject
+) -> None:
+    pads = tuple(data.draw(st.integers(0, length // 2)) for length in kernel)
+    assume(all(size + 2 * pad >= length for size, pad, length in zip(sizes, pads, kernel, strict=True)))
+    settings = (kernel, stride, pads, data.draw(st.booleans()), data.draw(st.booleans()))
+    divisor = data.draw(st.sampled_from([None, 3]))
+    values = whole(2, 3, *sizes)
+
+    with for_coreai():
+        answer = functional.avg_pool2d(values, *settings, divisor_override=divisor)
+
+    torch.testing.assert_close(answer, functional.avg_pool2d(values, *settings, divisor_override=divisor))
+
+
+def test_zeros_in_fp16_are_normalised_to_zeros() -> None:
+    values = torch.tensor([[0.0, 0.0], [3.0, 4.0]])
+
+    with for_coreai():
+        answer = functional.normalize(values.half(), dim=-1)
+        plain = functional.normalize(values, dim=-1)
+
+    torch.testing.assert_close(answer.float(), torch.tensor([[0.0, 0.0], [0.6, 0.8]]), atol=2**-11, rtol=0)
+    assert torch.equal(plain, functional.normalize(values, dim=-1))
+
+
+@pytest.mark.parametrize("size", [1, (1, 1), (2, 1)])
+def test_the_average_of_all_is_that_of_pytorch(size: Any) -> None:
+    values = whole(2, 3, 4, 6).to(memory_format=torch.channels_last)
+
+    with for_coreai():
+        answer = functional.adaptive_avg_pool2d(values, size)
+
+    assert torch.equal(answer, functional.adaptive_avg_pool2d(values, size))
 
 
 def test_a_number_of_no_axis_has_the_windows_of_pytorch() -> None:

@@ -85,9 +85,9 @@ NAMES = list(LABELS)
 
 def core_ai(path: Path, before: Change | None = None, behind: Change | None = None) -> Path:
     """Write a Core AI asset in fp32 by coreai-torch."""
-    import coreai_torch
-
     with chatter_to(), torch.no_grad():
+        import coreai_torch
+
         exported = torch.export.export(Foreign(before, behind).eval(), (torch.rand(1, 3, 32, 32),))
         converter = coreai_torch.TorchConverter()
         converter.add_exported_program(

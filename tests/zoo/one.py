@@ -57,8 +57,8 @@ class Line:
     loss: float | None = None
 
 
-def lines(animal: Animal, routes: Iterable[str], directory: Path) -> Iterator[Line]:
-    """Convert a network by its routes and judge each file. directory: where the files go."""
+def lines(animal: Animal, routes: Iterable[str], directory: Path) -> Iterator[list[Line]]:
+    """Convert a network by its routes and judge each file: the lines of each. directory: where the files go."""
     housed = house(animal)
     classifier = housed.classifier
     reference = make_reference(classifier, load_images([str(path) for path in photos()], classifier.preprocessing))
@@ -69,12 +69,11 @@ def lines(animal: Animal, routes: Iterable[str], directory: Path) -> Iterator[Li
         except ConversionError as error:
             took = time.monotonic() - began
             failure = Line(animal.name, housed.size, route, "-", "error", took, loss=housed.loss)
-            yield replace(failure, reason=" ".join(str(error).split()), whose=culprit(error))
+            yield [replace(failure, reason=" ".join(str(error).split()), whose=culprit(error))]
             continue
         able = [name for name in backends_for(artifact.format) if name in BACKENDS]
-        for leg in judge_artifact(reference, artifact, able, explain=True):
-            took = time.monotonic() - began
-            yield _line(animal, housed, leg.subject, took)
+        legs = judge_artifact(reference, artifact, able, explain=True)
+        yield [_line(animal, housed, leg.subject, time.monotonic() - began) for leg in legs]
 
 
 def _line(animal: Animal, housed: Housed, subject: Subject, seconds: float) -> Line:

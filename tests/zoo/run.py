@@ -21,7 +21,6 @@ import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
-from itertools import groupby
 from pathlib import Path
 from types import ModuleType
 
@@ -109,8 +108,8 @@ def main() -> int:
     if asked.one:
         (animal,) = (a for a in known if a.name == asked.one)
         with tempfile.TemporaryDirectory(prefix="coreml-parity-zoo-") as directory:
-            for _, own in groupby(lines(animal, routes, Path(directory)), key=lambda line: line.route):
-                keep(asked.record, list(own))
+            for own in lines(animal, routes, Path(directory)):
+                keep(asked.record, own)
         return 0
     chosen = [a for a in known if asked.only in a.name and (a.name in COVERING or not asked.covering)]
     left = [] if asked.table else [a for a in chosen if missing(a.name, routes, asked.record)]

@@ -1,6 +1,6 @@
-"""What coremltools refuses still of what conversion/respellings.py spells for it.
+"""What converters still refuse, or get wrong, of what conversion/respellings.py spells for them.
 
-The day it converts one of these, its respelling can go.
+The day one converts it, its respelling can go.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from conversion.guards.quiet import chatter_to, import_coremltools
+from parity.formats.coreai.runtime import Session
+from tests.conversion.needs import needs_coreai
 from tests.conversion.test_respellings import CASES, Through, whole
 
 UNFOLD = ("op 'unfold' not implemented", "Unsupported fx node unfold")
@@ -76,3 +78,45 @@ def test_onnxscript_alone_refuses_attention_of_five_axes(tmp_path: Path) -> None
         torch.onnx.export(attend, (parts,), dynamo=True, verbose=False)
 
     assert "only 4D query, key, and value are supported" in str(caught.value)
+
+
+@needs_coreai
+def test_coreai_torch_alone_refuses_the_average_of_all_where_channels_come_last() -> None:
+    last = torch.ones(1, 3, 4, 4).to(memory_format=torch.channels_last)
+
+    with pytest.raises(ValueError, match=r"unsupported ATen ops: aten\.as_strided"):
+        core_ai(torch.nn.AdaptiveAvgPool2d(1), last)
+
+
+@needs_coreai
+def test_coreai_torch_alone_counts_padding_that_does_not_count(tmp_path: Path) -> None:
+    """So that of ones a corner is less than one."""
+    pool, image = torch.nn.AvgPool2d(3, 1, 1, count_include_pad=False), torch.ones(1, 1, 5, 5)
+    core_ai(pool, image).save_asset(tmp_path / "pool.aimodel")
+
+    answer = Session(tmp_path / "pool.aimodel").run({"image": image.numpy()})["output"]
+
+    assert float(pool(image)[0, 0, 0, 0]) == 1
+    assert float(answer[0, 0, 0, 0]) == pytest.approx(4 / 9)
+
+
+@needs_coreai
+def test_coreai_torch_alone_fails_at_averages_with_ceil_mode() -> None:
+    with pytest.raises(IndexError):
+        core_ai(torch.nn.AvgPool2d(2, 2, ceil_mode=True), torch.ones(1, 1, 5, 5))
+
+
+def core_ai(module: torch.nn.Module, image: torch.Tensor) -> Any:
+    """Convert by coreai-torch, with nothing spelled anew."""
+    with torch.no_grad(), chatter_to(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import coreai_torch
+
+        program = torch.export.export(module.eval(), (image,))
+        converter = coreai_torch.TorchConverter()
+        converter.add_exported_program(
+            program.run_decompositions(coreai_torch.get_decomp_table()),
+            input_names=["image"],
+            output_names=["output"],
+        )
+        return converter.to_coreai()

@@ -6,7 +6,7 @@ import json
 import math
 import subprocess
 from dataclasses import asdict, replace
-from itertools import takewhile
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ def test_a_sample_converts_and_answers(name: str, tmp_path: Path, monkeypatch: p
     pytest.importorskip(name.partition("/")[0])
     (animal,) = (a for a in animals() if a.name == name)
 
-    rows = list(lines(animal, ROUTES, tmp_path))
+    rows = list(chain.from_iterable(lines(animal, ROUTES, tmp_path)))
 
     assert [row.route for row in rows] == list(ROUTES)
     assert [row.reason for row in rows if row.backend == "-" or row.verdict == "error"] == []

@@ -26,6 +26,7 @@ from parity.diagnosis.repair import only
 from parity.diagnosis.second_look import JudgeAgain
 from parity.judging import Judging, judge_prediction
 from parity.suite.images import ImageSet, load_images
+from tests.conversion.needs import needs_coreai
 from tests.parity import sensitive
 from tests.parity.diagnosis.injecting import change_weight, edited, nodes
 from tests.parity.diagnosis.networks import LABELS as LABELS_OF
@@ -257,6 +258,16 @@ def test_a_module_with_its_softmax_inside_holds_by_itself(tmp_path: Path) -> Non
 
     assert [hop.verdict for hop in hops] == ["pass"] * 4
     assert hops[0].name == "torch with normalisation and softmax"
+
+
+@needs_coreai
+def test_the_chain_of_core_ai_has_core_ais_runtime_alone() -> None:
+    hops = chain.chain(reference_of("residual"), converted("residual", "coreai"))
+
+    assert [(hop.name, hop.verdict) for hop in hops] == [
+        ("torch with normalisation and softmax", "pass"),
+        ("coreai in fp32", "pass"),
+    ]
 
 
 def test_a_hop_that_cannot_run_says_why() -> None:
