@@ -13,18 +13,19 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from parity.coreml.running.batch_parts import in_parts, keeps_images_apart, part_size
 from parity.coreml.running.bounds import LARGEST, bound
 from parity.coreml.running.graph_compiler import can_fuse, compiler
 from parity.coreml.running.packing import plain_weights
 from parity.coreml.running.plan import Plan, Step
-from parity.coreml.running.rewriting import Piece, Row, plain_piece, rewrite
+from parity.coreml.running.rewriting import Piece, Row, rewrite
+from parity.coreml.running.segments import Segment, apart, other_values, peak
 
 _HEAVY = frozenset(("conv", "linear", "matmul"))
 # With fewer of the heavy ones, compiling is not worth its time.
@@ -45,56 +46,12 @@ _LEAST: Mapping[str, float] = {"fp16": 1024.0, "fp32": 1e10}
 _APART: Mapping[str, float] = {"fp16": 0.05, "fp32": 1e-3}
 
 # A value with more bytes is in no cache, and its memory comes from the system anew each time. Then what goes over
-# values once more, as rounding and padding do, costs more than is gained: steps overwrite, compiled ones do not.
+# values once more, as rounding and padding do, costs more than is gained: steps overwrite, compiled ones do not. So
+# large batches go through in parts.
 _CACHED = 16 << 20
 
 # The axes of values between the layers of a NeuralNetwork of before iOS 13.
 _RANK5 = 5
-
-# Is shown a piece with the values that it reads and gives.
-Visit = Callable[[Piece, Sequence[Any], Sequence[Any]], None]
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Hold steps in a row that become one. inputs, outputs: places read from before it, and read after it."""
-
-    steps: tuple[Step, ...]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-
-    @property
-    def frees(self) -> tuple[int, ...]:
-        """The places of inputs that nobody needs afterwards."""
-        return tuple(sorted({place for step in self.steps for place in step.frees}.intersection(self.inputs)))
-
-    def run(
-        self,
-        initial: Mapping[int, Any],
-        inputs: Sequence[Any],
-        wanted: Collection[int],
-        pieces: Sequence[Piece] = (),
-        visit: Visit | None = None,
-    ) -> dict[int, Any]:
-        """Run the steps, overwrite nothing, and return the values at the `wanted` places.
-
-        initial: values that are known before. pieces: what the steps were rewritten to, which runs in their place.
-        visit: is shown what each piece reads and gives.
-        """
-        pieces = pieces or [plain_piece(step) for step in self.steps]
-        values = {**initial, **dict(zip(self.inputs, inputs, strict=True))}
-        readers = Counter(place for piece in pieces for place in piece.inputs)
-        for piece in pieces:
-            read = [values[place] for place in piece.inputs]
-            results = piece.run(*read)
-            if visit:
-                visit(piece, read, results)
-            values.update(zip(piece.outputs, results, strict=True))
-            readers.subtract(piece.inputs)
-            for place in piece.inputs:
-                if not readers[place] and place not in wanted:
-                    values.pop(place, None)
-        return {place: values[place] for place in wanted}
 
 
 @dataclass(frozen=True)
@@ -124,7 +81,7 @@ def fuse(plan: Plan, inputs: Sequence[Any]) -> Plan | None:
         if isinstance(part, Segment):
             measured = _measure(part, initial, before)
             values.update(measured.outputs)
-            steps += _compiled(part, initial, before, measured)
+            steps += _fused(part, initial, before, measured)
         else:
             values.update(zip(part.outputs, part.node.run(*before), strict=True))
             steps.append(part)
@@ -172,14 +129,14 @@ def _measure(segment: Segment, initial: Mapping[int, Any], inputs: Sequence[Any]
     shapes: dict[int, tuple[int, ...]] = {}
 
     def limit(place: int, value: torch.Tensor, dtype: str) -> None:
-        most = max(_HEADROOM * _peak(value), _LEAST[dtype])
+        most = max(_HEADROOM * peak(value), _LEAST[dtype])
         bounds[place] = limits[place] = min(most, LARGEST[dtype])
 
     def visit(piece: Piece, read: Sequence[Any], results: Sequence[Any]) -> None:
         for place, value in zip(piece.inputs, read, strict=True):
             shapes[place] = tuple(value.shape)
             if place not in bounds:  # a number that the file holds
-                bounds[place] = _peak(value)
+                bounds[place] = peak(value)
         largest = bound(piece.node, [bounds[place] for place in piece.inputs], read)
         for place, value, result in zip(piece.outputs, piece.node.outputs, results, strict=True):
             bounds[place] = largest
@@ -194,16 +151,33 @@ def _measure(segment: Segment, initial: Mapping[int, Any], inputs: Sequence[Any]
     return Measured(limits, shapes, outputs)
 
 
-def _peak(value: torch.Tensor) -> float:
-    return float(torch.maximum(value.amax(), -value.amin()))
+def _fused(
+    segment: Segment, initial: Mapping[int, Any], inputs: Sequence[Any], measured: Measured
+) -> tuple[Step, ...]:
+    """Make one step of a segment; its own steps where that gains nothing or cannot be.
+
+    A batch whose values are too large goes through it in parts, if images are kept apart.
+    """
+    size = 0
+    if _goes_over_again(segment) and _largest(measured) > _CACHED:
+        if not keeps_images_apart(segment, initial, inputs):
+            return segment.steps
+        size = part_size(len(inputs[0]), _largest(measured), _CACHED)
+        inputs = [value[:size] for value in inputs]
+        measured = _measure(segment, initial, inputs)
+        if _largest(measured) > _CACHED:
+            return segment.steps
+    run = _compiled(segment, initial, inputs, measured)
+    if run is None:
+        return segment.steps
+    run = in_parts(run, size) if size else run
+    return (Step(segment.steps[-1].node, run, segment.inputs, segment.outputs, segment.frees),)
 
 
 def _compiled(
     segment: Segment, initial: Mapping[int, Any], inputs: Sequence[Any], measured: Measured
-) -> tuple[Step, ...]:
-    """Compile a segment; its own steps where that gains nothing, the compiler fails, or it answers otherwise."""
-    if _too_large(segment, measured):
-        return segment.steps
+) -> Callable[..., tuple[Any, ...]] | None:
+    """Compile a segment; None where the compiler fails, or answers otherwise than the steps."""
     most = torch.tensor(list(measured.limits.values()))
     wanted = (*segment.outputs, *measured.limits)
     pieces = rewrite(Row(segment.steps, wanted, measured.shapes))
@@ -211,7 +185,8 @@ def _compiled(
     known = {place: _as_images(value) for place, value in initial.items()} if merge else initial
 
     def traced(*values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        inside = segment.run(known, list(map(_as_images, values)) if merge else values, wanted, pieces)
+        images = map(_as_images, values) if merge else values
+        inside = segment.run(known, list(map(_channels_last, images)), wanted, pieces)
         peaks = [torch.maximum(inside[place].amax(), -inside[place].amin()) for place in measured.limits]
         outputs = [inside[place] for place in segment.outputs]
         if merge:
@@ -228,23 +203,25 @@ def _compiled(
             for _ in range(2):  # the first call looks at the shapes, the second compiles
                 function(*examples)
             # On other values than those that were traced: one that became a constant would show.
-            others = tuple(map(_other, examples))
+            others = tuple(map(other_values, examples))
             *outputs, peaks = function(*others)
         expected = segment.run(initial, others, segment.outputs).values()
     except RuntimeError:
-        return segment.steps
+        return None
     allowed = max(_APART[value.dtype] for step in segment.steps for value in step.node.outputs)
-    alike = all(_apart(one, other) <= allowed for one, other in zip(outputs, expected, strict=True))
+    alike = all(apart(one, other) <= allowed for one, other in zip(outputs, expected, strict=True))
     if not alike or not bool((peaks <= most).all()):
-        return segment.steps
-    run = _watched(function, most, segment, initial)
-    return (Step(segment.steps[-1].node, run, segment.inputs, segment.outputs, segment.frees),)
+        return None
+    return _watched(function, most, segment, initial)
 
 
-def _too_large(segment: Segment, measured: Measured) -> bool:
-    again = any(step.node.unrounded or step.node.role == "pad" for step in segment.steps)
-    largest = max(math.prod(shape) for shape in measured.shapes.values())
-    return again and largest * 4 > _CACHED
+def _goes_over_again(segment: Segment) -> bool:
+    return any(step.node.unrounded or step.node.role == "pad" for step in segment.steps)
+
+
+def _largest(measured: Measured) -> int:
+    """Return the bytes of the largest value."""
+    return max(4 * math.prod(shape) for shape in measured.shapes.values())
 
 
 def _by_image(segment: Segment, measured: Measured) -> bool:
@@ -260,6 +237,11 @@ def _as_images(value: Any) -> Any:
     return value.squeeze(0) if value.shape[0] == 1 else value.flatten(0, 1)
 
 
+def _channels_last(value: torch.Tensor) -> torch.Tensor:
+    """Lay images out as what follows a convolution may be, from which on the compiler keeps it."""
+    return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
+
+
 def _watched(
     function: Callable[..., Any], most: torch.Tensor, segment: Segment, initial: Mapping[int, Any]
 ) -> Callable[..., tuple[Any, ...]]:
@@ -270,16 +252,3 @@ def _watched(
         return tuple(segment.run(initial, inputs, segment.outputs).values())
 
     return run
-
-
-def _other(value: torch.Tensor) -> torch.Tensor:
-    """Make other values of about the same size, different from these even where all of them are equal."""
-    ramp = torch.linspace(0.0, max(1.0, _peak(value)) / 4, value.numel()).reshape(value.shape)
-    return value.flip(tuple(range(value.ndim))) + ramp
-
-
-def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
-    if one.shape != other.shape or one.dtype is not other.dtype:
-        return math.inf
-    # Zeros are alike, and NaN is like nothing.
-    return float((one - other).abs().amax()) / max(float(other.abs().amax()), torch.finfo(one.dtype).tiny)
