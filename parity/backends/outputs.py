@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from conversion.errors import NotInstalledError
 from parity.core.errors import ParityError
 from parity.formats import format_of
 from parity.formats.outputs import WANTED as WANTED
@@ -21,7 +22,7 @@ def settle_output(artifact: Artifact, classes: int) -> Artifact:
     """
     try:
         declared, shapes = read_outputs(artifact)
-    except ParityError:  # a damaged file, of which the backends say more
+    except (NotInstalledError, ParityError):  # a file that cannot be read here, of which the backends say more
         return artifact
     if artifact.output or declared or WANTED in shapes:
         return artifact
