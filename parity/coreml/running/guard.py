@@ -7,10 +7,11 @@ inputs where shapes follow from what these hold.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
@@ -21,6 +22,16 @@ from parity.coreml.program import Value
 
 # These copy where they cannot look at the memory of their argument: a number that is expanded, say.
 _MAY_COPY = frozenset(("aten::contiguous", "aten::reshape", "aten::flatten", "aten::to"))
+# Operations that give no more elements than they read. To ask these for the shape of their result, or a product
+# with a bias, would import torch's compiler, in two seconds.
+_NO_MORE_ELEMENTS = frozenset((torch.Tag.pointwise, torch.Tag.reduction))
+_ATEN: Any = torch.ops.aten
+_WITHOUT_BIAS: Mapping[Any, tuple[Any, slice]] = {
+    _ATEN.addmm.default: (_ATEN.mm.default, slice(1, 3)),
+    _ATEN.linear.default: (_ATEN.linear.default, slice(0, 2)),
+}
+# In bytes.
+_LARGEST_ELEMENT = 16
 
 
 class ValueTooLargeError(ValueError):
@@ -38,6 +49,11 @@ class Guard(TorchDispatchMode):
         self.limit = memory_limit()
         self._passed: set[Hashable] = set() if passed is None else passed
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Nothing is compiled inside, and to keep torch's compiler out of it would import all of that first.
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
@@ -48,10 +64,18 @@ class Guard(TorchDispatchMode):
         return func(*args, **kwargs)
 
     def _check(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if func in _WITHOUT_BIAS:
+            func, matrices = _WITHOUT_BIAS[func]
+            args, kwargs = args[matrices], {}
         flat, structure = tree_flatten((args, kwargs))
         key = (func, *[(a.shape, a.dtype) if isinstance(a, torch.Tensor) else (type(a), str(a)) for a in flat])
         if key in self._passed:
             return
+        if not _is_small(func, flat, self.limit):
+            self._refuse_too_large(func, flat, structure)
+        self._passed.add(key)
+
+    def _refuse_too_large(self, func: Any, flat: Sequence[Any], structure: Any) -> None:
         results: Any = ()
         # What has no form without memory reads its content, and gives no more than that holds.
         with suppress(Exception):
@@ -62,7 +86,18 @@ class Guard(TorchDispatchMode):
                 excess := too_large(result.shape, result.element_size(), self.limit)
             ):
                 raise ValueTooLargeError(excess)
-        self._passed.add(key)
+
+
+def _is_small(func: Any, arguments: Sequence[Any], limit: int) -> bool:
+    """Say whether what an operation reads is so small that its result is, too."""
+    if _NO_MORE_ELEMENTS.isdisjoint(func.tags):
+        return False
+    shapes = [argument.shape for argument in arguments if isinstance(argument, torch.Tensor)]
+    try:
+        together = np.broadcast_shapes(*shapes)
+    except ValueError:  # which the operation says in its own words
+        return False
+    return not too_large(together, _LARGEST_ELEMENT, limit)
 
 
 def declared_too_large(value: Value) -> str:

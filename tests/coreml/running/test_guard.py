@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -170,3 +173,26 @@ def test_a_limit_that_is_no_number_is_refused(text: str, monkeypatch: pytest.Mon
     monkeypatch.setenv(VARIABLE, text)
     with pytest.raises(ParityError, match=rf"PARITY_MEMORY_LIMIT={text}: give the GiB"):
         memory_limit()
+
+
+def test_a_prediction_does_not_load_the_compiler_of_torch(tmp_path: Path) -> None:
+    """Which takes longer than all of a small network's predictions."""
+    weight = np.ones((4, 3, 3, 3), np.float32)
+
+    def body(x: Any) -> Any:
+        x = Builder.clip(x=Builder.conv(x=Builder.sub(x=x, y=np.float32(1)), weight=weight), alpha=0.0, beta=6.0)
+        pooled = Builder.reduce_mean(x=Builder.mul(x=x, y=x), axes=[2, 3], keep_dims=False)
+        return Builder.softmax(x=Builder.linear(x=pooled, weight=np.ones((5, 4), np.float32), bias=np.ones(5)))
+
+    path = tmp_path / "m.mlpackage"
+    convert(body, (1, 3, 8, 8), precision="fp16").save(str(path))
+    code = (
+        "import sys, numpy\n"
+        "from parity.coreml import Evaluator\n"
+        f"evaluator = Evaluator({str(path)!r})\n"
+        "name = evaluator.description.input[0].name\n"
+        "evaluator.predict({name: numpy.ones((1, 3, 8, 8), numpy.float32)})\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+    )
+
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)
