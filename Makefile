@@ -5,7 +5,7 @@
 #   make test-kernels         the tests that compare numbers, under each kind of kernel that the processor has
 #   make faults  inject the catalogue of faults into ten networks and print what was detected and named
 #   make slow    run all tests, and write to tests/slow.txt those that take long, which `make test` leaves out
-#   make bench   the benchmark
+#   make bench   speed and memory; keeps what it prints in docs/bench.md
 #   make fuzz    2,000 damaged model files, then 20,000 random programs: the evaluator against coremltools' own
 #                folding, naive definitions and itself in float64; some twenty minutes on two cores
 #   make many                 a trained network on up to 5,000 pictures, sound and with ten small faults
@@ -56,8 +56,7 @@ lint: .venv/.installed
 	$(BIN)/lint-imports --no-logo
 
 bench: .venv/.installed
-	$(BIN)/python tests/bench/bench.py
-	$(BIN)/python tests/bench/stream.py
+	$(BIN)/python tests/bench/every.py
 
 many: .venv/.installed
 	$(BIN)/python tests/bench/many.py
