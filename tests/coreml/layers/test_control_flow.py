@@ -53,9 +53,16 @@ def test_a_branch_of_rank_5() -> None:
     close(found.reshape(-1), [21, 31])
 
 
-def test_a_condition_of_two_numbers_is_refused() -> None:
-    with pytest.raises(CoreMLError, match=r"`choose` \(branch\) fails"):
-        run(add_branch, condition=[1, 1], x=[2, 3])
+@pytest.mark.parametrize(("condition", "expected"), [([1, 2], [21, 31]), ([0, 0], [-1, -2])])
+def test_two_conditions_that_say_the_same_are_one(condition: list[float], expected: list[float]) -> None:
+    close(run(add_branch, condition=condition, x=[2, 3]), expected)
+
+
+def test_two_conditions_that_do_not_are_refused() -> None:
+    with pytest.raises(
+        CoreMLError, match=r"`choose` \(branch\) fails: a condition is one number, or several that say the"
+    ):
+        run(add_branch, condition=[1, 0], x=[2, 3])
 
 
 @pytest.mark.parametrize(("condition", "expected"), [(1, [5]), (0, [2])])
