@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import inspect
+import re
 import sys
-import unittest.mock
-from collections.abc import Callable
 from types import ModuleType
 from typing import NoReturn
 
@@ -22,8 +21,6 @@ HEAVY = ("peft", "pandas")
 
 def stand_in() -> None:
     """Let Apple's tests be imported where packages are missing that they name."""
-    # A back-port of the module of Python's own.
-    sys.modules.setdefault("mock", unittest.mock)
     for name in HEAVY:
         if name not in sys.modules and importlib.util.find_spec(name) is None:
             sys.modules[name] = _StandIn(name)
@@ -32,19 +29,25 @@ def stand_in() -> None:
 class _StandIn(ModuleType):
     """Stand for a package that is not installed: whatever of it is called skips the test."""
 
-    def __getattr__(self, attribute: str) -> Callable[..., NoReturn]:
+    def __getattr__(self, attribute: str) -> type:
         if attribute.startswith("__"):
             raise AttributeError(attribute)
 
         def skip(*values: object, **options: object) -> NoReturn:
             pytest.skip(f"{self.__name__} is not installed")
 
-        return skip
+        # A class, for others ask whether a value is one of the package's.
+        return type(attribute, (), {"__new__": skip})
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Stand in before any test is imported."""
     stand_in()
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Take addresses out of names: every worker has others, and pytest-xdist wants the same tests in all."""
+    item._nodeid = re.sub(r" at 0x[0-9a-f]+", "", item.nodeid)
 
 
 @pytest.hookimpl(tryfirst=True)

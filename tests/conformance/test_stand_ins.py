@@ -10,15 +10,20 @@ from pathlib import Path
 HERE = Path(__file__).parent
 AS_APPLES = """
 import pytest
-from mock import patch
-from a_heavy_package import adapters
+from a_heavy_package import Adapters
+
+def double(x):
+    return 2 * x
 
 def test_without_it():
-    with patch("builtins.len", lambda values: 7):
-        assert len([]) == 7
+    assert not isinstance(3, Adapters)
 
 def test_with_it():
-    adapters(rank=1)
+    Adapters(rank=1)
+
+@pytest.mark.parametrize("function", [double], ids=str)
+def test_with_an_address_in_its_name(function):
+    assert function(2) == 4
 
 @pytest.fixture
 def three():
@@ -44,6 +49,7 @@ def test_the_others_of_a_file_run(tmp_path: Path) -> None:
         command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=False
     )
 
-    assert "2 passed, 1 skipped" in done.stdout.replace("1 failed, ", "")
+    assert "3 passed, 1 skipped" in done.stdout.replace("1 failed, ", "")
     assert "FAILED" in next(line for line in done.stdout.splitlines() if "test_awaits_and_fails - " in line)
+    assert "[<function double>]" in done.stdout
     assert "a_heavy_package is not installed" in done.stdout
