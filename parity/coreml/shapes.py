@@ -38,6 +38,20 @@ def name_shapes(shapes: Iterable[Shape]) -> str:
     return " or ".join(f"({', '.join('any' if size is None else str(size) for size in shape)})" for shape in shapes)
 
 
+def core_ml_words(shape: Sequence[int], allowed: Sequence[Shape]) -> str:
+    """Say as Core ML does why an array's shape is not allowed; empty where its words are not known.
+
+    Source: what coremltools' own tests expect, TestTorchInputs in test_torch_conversion_api.py.
+    """
+    alike = [wanted for wanted in allowed if len(wanted) == len(shape)]
+    if len(alike) > 1:
+        return f"MultiArray Shape ({' x '.join(map(str, shape))}) was not in enumerated set of allowed shapes"
+    for dimension, (size, wanted) in enumerate(zip(shape, alike[0], strict=True) if alike else ()):
+        if isinstance(wanted, Span) and wanted.high is not None and size not in wanted:
+            return f"Size ({size}) of dimension ({dimension}) is not in allowed range ({wanted})"
+    return ""
+
+
 def name_sizes(sizes: Iterable[tuple[Size, Size]]) -> str:
     """Write sizes of images: `48..128 x 48..96`, `6 x 4 or 4 x 6`."""
     return " or ".join(f"{width} x {height}" for width, height in sizes)

@@ -18,7 +18,7 @@ from parity.core.errors import CoreMLError
 from parity.core.memory import too_large
 from parity.coreml.dtypes import NUMPY, carry, settle, uncarry
 from parity.coreml.program import Value
-from parity.coreml.shapes import default_shape, fits, image_sizes, name_shapes, name_sizes
+from parity.coreml.shapes import core_ml_words, default_shape, fits, image_sizes, name_shapes, name_sizes
 
 # FeatureTypes.proto: ArrayFeatureType.ArrayDataType; 0 is a type that the file leaves open.
 _ARRAY_DTYPES: Mapping[int, str] = {
@@ -120,7 +120,9 @@ def _array(feature: Any, value: Any, declared: Value, where: str) -> torch.Tenso
     if array.size == 1 and array.ndim < 2 and declared.shape in ((), (1,)):
         array = array.reshape([1] * len(declared.shape))
     if not any(fits(array.shape, shape) for shape in allowed):
-        raise CoreMLError(f"{wanted} the shape {name_shapes(allowed)}, not {array.shape}")
+        words = core_ml_words(array.shape, allowed)
+        quoted = f" (Core ML says: {words})" if words else ""
+        raise CoreMLError(f"{wanted} the shape {name_shapes(allowed)}, not {array.shape}{quoted}")
     if excess := too_large(array.shape, NUMPY[declared.dtype].itemsize):
         raise CoreMLError(f"{where}: input `{feature.name}`: {excess}")
     try:
