@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from conversion.flattened import MOST_AXES, Tall, sizes_of
@@ -53,8 +54,11 @@ def for_coreai() -> TorchFunctionMode:
 
     functions = torch.nn.functional
     table: dict[Any, Callable[..., Any]] = {
-        functions.adaptive_avg_pool2d: mean_of_all,
+        functions.adaptive_avg_pool1d: partial(mean_of_all, 1),
+        functions.adaptive_avg_pool2d: partial(mean_of_all, 2),
+        functions.adaptive_avg_pool3d: partial(mean_of_all, 3),
         functions.avg_pool2d: mean_of_windows,
+        functions.fold: fold,
         functions.normalize: normalized,
     }
     return _mode(table, None)
@@ -71,12 +75,13 @@ def normalized(values: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12, **
     return NotImplemented if eps >= least else torch.nn.functional.normalize(values, p, dim, least, **settings)
 
 
-def mean_of_all(values: Any, output_size: Any) -> Any:
-    """Average whole images: where channels come last PyTorch ends with as_strided, which coreai-torch lacks.
+def mean_of_all(rank: int, values: Any, output_size: Any) -> Any:
+    """Average over all of the last axes, so many: where channels come last PyTorch ends with as_strided.
 
-    The pools of torchvision's Swin and timm's CoAtNet are such.
+    coreai-torch lacks that. The pools of torchvision's and transformers' Swin and timm's CoAtNet are such.
     """
-    return values.mean((-2, -1), keepdim=True) if output_size in (1, (1, 1), [1, 1]) else NotImplemented
+    sizes = (output_size,) if isinstance(output_size, int) else output_size
+    return values.mean(tuple(range(-rank, 0)), keepdim=True) if set(sizes) == {1} else NotImplemented
 
 
 def mean_of_windows(

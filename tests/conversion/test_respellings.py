@@ -76,7 +76,7 @@ def test_zeros_in_fp16_are_normalised_to_zeros() -> None:
     assert torch.equal(plain, functional.normalize(values, dim=-1))
 
 
-@pytest.mark.parametrize("size", [1, (1, 1), (2, 1)])
+@pytest.mark.parametrize("size", [1, (1, 1), (2, 1), (None, 1)])
 def test_the_average_of_all_is_that_of_pytorch(size: Any) -> None:
     values = whole(2, 3, 4, 6).to(memory_format=torch.channels_last)
 
@@ -84,6 +84,18 @@ def test_the_average_of_all_is_that_of_pytorch(size: Any) -> None:
         answer = functional.adaptive_avg_pool2d(values, size)
 
     assert torch.equal(answer, functional.adaptive_avg_pool2d(values, size))
+
+
+@pytest.mark.parametrize(
+    ("pool", "shape"), [("adaptive_avg_pool1d", (2, 3, 4)), ("adaptive_avg_pool3d", (2, 3, 4, 2, 2))]
+)
+def test_the_average_over_other_axes_is_that_of_pytorch(pool: str, shape: tuple[int, ...]) -> None:
+    values, average = whole(*shape), getattr(functional, pool)
+
+    with for_coreai():
+        answer = average(values, 1)
+
+    assert torch.equal(answer, average(values, 1))
 
 
 def test_a_number_of_no_axis_has_the_windows_of_pytorch() -> None:
