@@ -30,7 +30,7 @@ SUITE = ROOT / "fixtures" / "parity.toml"
 MODEL, ROUTES, BACKENDS = "efficientnet_lite0", ("onnx", "mlprogram"), ("onnxruntime", "coreml-evaluator")
 IMAGES, FEWER = 5_000, 1_000
 BATCH, WORKERS = 32, 1
-TURNS = 2
+TURNS = 1  # each lasts minutes, over which slow moments are spread
 FACTOR, SLACK = 1.15, 1.05
 INTERVAL = 0.2
 
