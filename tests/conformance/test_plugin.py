@@ -89,6 +89,14 @@ def test_is_exact():
 def test_is_right():
     np.testing.assert_allclose(third(ct.precision.FLOAT16), [1 / 3, 2 / 3], atol=0.5)
 
+def test_is_right_at_an_end_of_its_domain():
+    @mb.program(input_specs=[mb.TensorSpec(shape=(2,))])
+    def program(x):
+        return mb.asin(x=x, name="y")
+    model = ct.convert(program, minimum_deployment_target=ct.target.iOS15, compute_precision=ct.precision.FLOAT16)
+    answer = model.predict({"x": np.array([0, 1], np.float32)})["y"]
+    np.testing.assert_allclose(answer, [0, np.pi / 2], atol=0.5)
+
 def test_is_loose():
     np.testing.assert_allclose(third(ct.precision.FLOAT16), [1 / 3, 2 / 3 + 0.01], atol=0.5)
 
@@ -180,7 +188,7 @@ def test_a_unit_of_fp16_is_noted_where_the_test_computes_in_fp16(tmp_path: Path)
 
     assert {name: kind_of(record) for name, record in records.items()} == {
         "test_rounds": "rounding", "test_is_exact": "failed", "test_is_wrong": "failed", "test_is_right": "passed",
-        "test_is_loose": "passed",
+        "test_is_loose": "passed", "test_is_right_at_an_end_of_its_domain": "passed",
     }, output  # fmt: skip
     assert [name for name, record in records.items() if record["loose"]] == ["test_is_loose"]
     assert records["test_is_loose"]["loose"].startswith("in fp32 it is 0.01 off, and rounding explains")
