@@ -9,13 +9,17 @@ from typing import Any
 import torch
 
 from parity.coreml.layers.weights import read_weights
+from parity.coreml.ops.few_channels import row_by_row
 from parity.coreml.registry import Prepared, layer
 
 _Binary = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
+_add, _mul = row_by_row(torch.add), row_by_row(torch.mul)
+
 
 def two(plain: _Binary, inplace: _Binary, role: str = "") -> Prepared:
     """Make the layer that joins two tensors; in place only where neither broadcasts."""
+    plain = row_by_row(plain)
     return Prepared(plain, _into(plain, inplace), role)
 
 
@@ -25,6 +29,7 @@ def _into(plain: _Binary, inplace: _Binary) -> _Binary:
 
 def _several(plain: _Binary, inplace: _Binary, role: str = "") -> Prepared:
     """Make the layer that joins any number of tensors, one after the other."""
+    plain = row_by_row(plain)
     into = _into(plain, inplace)
 
     def run(x: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
@@ -97,7 +102,7 @@ def _stored(weights: Any, shape: Any, what: str) -> torch.Tensor:
 def bias(params: Any) -> Prepared:
     """Add stored values."""
     values = _stored(params.bias, params.shape, "bias")
-    return Prepared(lambda x: x + values, role="add")
+    return Prepared(lambda x: _add(x, values), role="add")
 
 
 @layer("scale")
@@ -105,6 +110,6 @@ def scale(params: Any) -> Prepared:
     """Multiply by stored values and add stored values."""
     factor = _stored(params.scale, params.shapeScale, "scale")
     if not params.hasBias:
-        return Prepared(lambda x: x * factor, role="mul")
+        return Prepared(lambda x: _mul(x, factor), role="mul")
     offset = _stored(params.bias, params.shapeBias, "bias")
-    return Prepared(lambda x: x * factor + offset, role="mul")
+    return Prepared(lambda x: _add(_mul(x, factor), offset), role="mul")

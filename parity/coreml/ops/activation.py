@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 
 from parity.coreml.registry import op
-from parity.coreml.running.packing import for_compiler
 
 # What networks use, which PyTorch computes in one pass: relu6(x + 3) / 6.
 _HARD_SIGMOID = (np.float32(1 / 6), 0.5)
@@ -101,9 +100,8 @@ def sigmoid_hard(x: torch.Tensor, alpha: float, beta: float) -> torch.Tensor:
     """Limit alpha * x + beta to 0..1."""
     if (np.float32(alpha), beta) == _HARD_SIGMOID:
         return F.hardsigmoid(x)
-    if for_compiler():  # in the one form at which oneDNN's graph compiler does not fail
-        return torch.addcmul(torch.tensor(beta), x, torch.tensor(alpha)).clamp(0, 1)
-    return (x * alpha).add_(beta).clamp_(0, 1)
+    # In one pass; as a sum, oneDNN's graph compiler would take it for one without alpha, and fail.
+    return torch.sub(torch.tensor(beta), x, alpha=-alpha).clamp_(0, 1)
 
 
 def _silu_inplace(x: torch.Tensor) -> torch.Tensor:

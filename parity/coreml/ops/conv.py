@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 
 from parity.core.errors import CoreMLError
 from parity.coreml.registry import op
-from parity.coreml.running.packing import Convolution, Pointwise, make_convolution
+from parity.coreml.running.packing import Convolution, Pointwise, gain, make_convolution
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -62,6 +66,21 @@ def _quick(x: torch.Tensor) -> torch.Tensor:
     return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
+@dataclass(frozen=True)
+class _Otherwise:
+    """Convolve with stored weights and padding that follows from the size of the image, or with other axes."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    options: Mapping[str, Any]
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return conv(x, self.weight, self.bias, **self.options)
+
+    def gain(self) -> tuple[float, float]:
+        return gain(self.weight, self.bias)
+
+
 def _prepare_conv(
     weight: torch.Tensor,
     bias: torch.Tensor | None = None,
@@ -70,11 +89,12 @@ def _prepare_conv(
     pad: tuple[int, ...] | None = None,
     dilations: tuple[int, ...] | None = None,
     groups: int = 1,
-) -> Convolution | Pointwise | None:
+) -> Convolution | Pointwise | _Otherwise:
     """Prepare what most convolutions of classifiers are: two axes, padded alike on both sides of each."""
     padding = (pad or (0,) * 4) if pad_type == "custom" else (0,) * 4
     if weight.ndim != 4 or pad_type not in ("custom", "valid") or padding[::2] != padding[1::2]:
-        return None
+        options = {"strides": strides, "pad_type": pad_type, "pad": pad, "dilations": dilations, "groups": groups}
+        return _Otherwise(weight, bias, options)
     return make_convolution(weight, bias, strides or (1, 1), padding[::2], dilations or (1, 1), groups)
 
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from parity.coreml.ops.few_channels import row_by_row
 from parity.coreml.registry import op
+
+_add, _add_ = row_by_row(torch.add), row_by_row(torch.Tensor.add_)
+_mul, _mul_ = row_by_row(torch.mul), row_by_row(torch.Tensor.mul_)
+_sub, _sub_ = row_by_row(torch.sub), row_by_row(torch.Tensor.sub_)
 
 
 def _holds(x: torch.Tensor, y: torch.Tensor) -> bool:
@@ -15,13 +20,13 @@ def _holds(x: torch.Tensor, y: torch.Tensor) -> bool:
 
 
 def _add_inplace(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    return x.add_(y) if _holds(x, y) else x + y
+    return _add_(x, y) if _holds(x, y) else x + y
 
 
 @op("add", inplace=_add_inplace)
 def add(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Add."""
-    return x + y
+    return _add(x, y)
 
 
 @op("equal")
@@ -97,13 +102,13 @@ def mod(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def _mul_inplace(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    return x.mul_(y) if _holds(x, y) else x * y
+    return _mul_(x, y) if _holds(x, y) else x * y
 
 
 @op("mul", inplace=_mul_inplace)
 def mul(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Multiply."""
-    return x * y
+    return _mul(x, y)
 
 
 @op("not_equal")
@@ -126,10 +131,10 @@ def real_div(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def _sub_inplace(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    return x.sub_(y) if _holds(x, y) else x - y
+    return _sub_(x, y) if _holds(x, y) else x - y
 
 
 @op("sub", inplace=_sub_inplace)
 def sub(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Subtract y from x."""
-    return x - y
+    return _sub(x, y)

@@ -9,10 +9,13 @@ from typing import Any
 import torch
 
 from parity.core.errors import CoreMLError
+from parity.coreml.ops.few_channels import row_by_row
 from parity.coreml.program import Value
 from parity.coreml.shapes import array_shapes
 
 _BGR = 30
+
+_add_ = row_by_row(torch.Tensor.add_)
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def _scaler(scaler: Any, image: Any) -> list[Step]:
     if scaler.channelScale == 1 and not any(biases):
         return []
     scale, offset = scaler.channelScale, torch.tensor(biases).reshape(-1, 1, 1)
-    return [Step("scaler", lambda x: ((x * scale).add_(offset),))]
+    return [Step("scaler", lambda x: (_add_(x * scale, offset),))]
 
 
 def _mean_image(message: Any, image: Any, where: str) -> Step:

@@ -3,6 +3,8 @@
 A bound follows from those of what an operation reads. An operation on one value whose results are largest at an end
 of its range is asked itself, with the bound in every place; a convolution and a product know the sums of their
 weights. Infinity stands for no bound.
+
+    what is read <= MULTIPLIABLE or bounded --> what is computed <= COMPUTABLE --> a value <= LARGEST of its type
 """
 
 from __future__ import annotations
@@ -21,13 +23,16 @@ _LARGEST_AT_ENDS = frozenset((*_ACTIVATIONS, *_AFFINE))
 _SHAPING = ("concat", "expand_dims", "reshape", "slice_by_index", "squeeze", "transpose")
 # They give elements that they read, or means of those.
 _KEEPING = frozenset((*_SHAPING, "reduce_mean"))
-# Above it nothing is said. A product of two such numbers, summed over any layer, stays below 3e38, the largest of
-# float32, in which both types are computed; fp16 itself ends at 65504.
-LARGEST: Mapping[str, float] = {"fp16": 6e4, "fp32": 1e15}
+# Above it nothing is said of a value: fp16's largest number; for fp32 what leaves room for a layer's weights.
+LARGEST: Mapping[str, float] = {"fp16": 65504.0, "fp32": 1e30}
+# Both types are computed in float32, which ends at 3e38.
+COMPUTABLE = 1e37
+# A product of two such numbers, summed over any layer, stays below that.
+MULTIPLIABLE = 1e15
 
 
-def bound(node: Node, read: Sequence[float], values: Sequence[torch.Tensor]) -> float:
-    """Bound the magnitude of what a node gives.
+def computed(node: Node, read: Sequence[float], values: Sequence[torch.Tensor]) -> float:
+    """Bound the magnitude of what a node computes, before that is brought to its type.
 
     read: bounds of what it reads; values: an example of it, for its shape.
     """
@@ -37,19 +42,19 @@ def bound(node: Node, read: Sequence[float], values: Sequence[torch.Tensor]) -> 
         return max(read)
     if node.gain is not None and len(read) == 1:
         factor, offset = node.gain()
-        return _finite(factor * read[0] + offset, node)
+        return factor * read[0] + offset
     if node.role in ("add", "sub") and len(read) == 2:
-        return _finite(sum(read), node)
+        return sum(read)
     if node.role == "mul" and len(read) == 2:
-        return _finite(math.prod(read), node)
+        return math.prod(read)
     if node.role in _LARGEST_AT_ENDS and len(read) == 1:
         (value,) = values
         ends = [node.run(torch.full_like(value, end))[0] for end in (read[0], -read[0])]
-        return _finite(max(float(end.abs().amax()) for end in ends), node)
+        return max(float(end.abs().amax().nan_to_num(math.inf, math.inf)) for end in ends)
     return math.inf
 
 
-def _finite(largest: float, node: Node) -> float:
-    """Return a bound, or infinity where rounding to the type may have made one."""
+def bound(node: Node, largest: float) -> float:
+    """Bound what a node gives; infinity where bringing it to its type may have made one of `largest`."""
     # The comparison is false where it is NaN.
     return largest if all(largest <= LARGEST[value.dtype] for value in node.outputs) else math.inf

@@ -81,7 +81,7 @@ def _image(feature: Any, image: Any, declared: Value, where: str) -> torch.Tenso
         raise CoreMLError(f"{wanted} from PIL, not a {type(image).__name__}")
     if not any(fits(image.size, size) for size in sizes):
         raise CoreMLError(f"{wanted}, not {image.size[0]} x {image.size[1]}; resize it first")
-    pixels = torch.from_numpy(_pixels(image, image_type.colorSpace, wanted))
+    pixels = _pixels(image, image_type.colorSpace, wanted)
     # In this order the strides say channels last, also for a batch of one.
     x = pixels[None, None] if pixels.ndim == 2 else pixels[None].permute(0, 3, 1, 2)
     if not fits(x.shape, declared.shape):
@@ -92,18 +92,19 @@ def _image(feature: Any, image: Any, declared: Value, where: str) -> torch.Tenso
     return x
 
 
-def _pixels(image: Any, space: int, wanted: str) -> np.ndarray:
+def _pixels(image: Any, space: int, wanted: str) -> torch.Tensor:
     """Return the pixels of a PIL image in this colour space, [H, W] or [H, W, 3]; memory of its own."""
     if space == _GRAYSCALE_FP16 and image.mode == "F":
         with np.errstate(over="ignore"):
-            return np.asarray(image, np.float32).astype(np.float16).astype(np.float32)
+            return torch.from_numpy(np.asarray(image, np.float32).astype(np.float16).astype(np.float32))
     gray = space in (_GRAYSCALE, _GRAYSCALE_FP16)
     modes = _GRAY_MODES if gray else _COLOUR_MODES
     if image.mode not in modes:
         # PIL would cut 16-bit and float pixels off at 255 without a word.
         raise CoreMLError(f"{wanted} in a mode of 8 bits ({', '.join(modes)}), not {image.mode}; convert it first")
-    pixels = np.asarray(image.convert("L" if gray else "RGB"), dtype=np.float32)
-    return np.array(pixels[:, :, ::-1] if space == _BGR else pixels, order="C")
+    mode = "L" if gray else "RGB"
+    pixels = np.array(image if image.mode == mode else image.convert(mode))
+    return torch.from_numpy(pixels[:, :, ::-1].copy() if space == _BGR else pixels).to(torch.float32)
 
 
 def _array(feature: Any, value: Any, declared: Value, where: str) -> torch.Tensor:

@@ -20,12 +20,12 @@ from typing import Any
 import torch
 
 from parity.coreml.running.batch_parts import in_parts, keeps_images_apart, part_size
-from parity.coreml.running.bounds import LARGEST, bound
+from parity.coreml.running.bounds import COMPUTABLE, LARGEST, MULTIPLIABLE, bound, computed
 from parity.coreml.running.graph_compiler import can_fuse, compiler
 from parity.coreml.running.packing import plain_weights
 from parity.coreml.running.plan import Plan, Step
 from parity.coreml.running.rewriting import Piece, Row, rewrite
-from parity.coreml.running.segments import Segment, apart, other_values, peak
+from parity.coreml.running.segments import Segment, apart, largest_magnitude, other_values, peak
 
 _HEAVY = frozenset(("conv", "linear", "matmul"))
 # With fewer of the heavy ones, compiling is not worth its time.
@@ -40,7 +40,7 @@ _SUMMING = ("add", "avg_pool", "batch_norm", "layer_norm", "leaky_relu", "mul", 
 _FUSIBLE = frozenset((*_HEAVY, *_CALM, *_SUMMING, "concat", "gelu", "silu"))
 # What a value that is looked at may be at most: so many times what it is while the plan is compiled, or so much.
 _HEADROOM = 16.0
-_LEAST: Mapping[str, float] = {"fp16": 1024.0, "fp32": 1e10}
+_LEAST: Mapping[str, float] = {"fp16": 1024.0, "fp32": 1e6}
 # How far compiled and plain steps may be apart, as a share of the largest value: what sums in another order cost
 # over a deep network, each of them rounded to the type.
 _APART: Mapping[str, float] = {"fp16": 0.05, "fp32": 1e-3}
@@ -59,10 +59,12 @@ class Measured:
     """Hold what one run of a segment showed.
 
     limits: the places whose values are to be looked at, each with the most that it may be.
+    finite: whether nothing is infinite that is computed within these limits.
     shapes: of all values. outputs: the values at the segment's outputs.
     """
 
     limits: Mapping[int, float]
+    finite: bool
     shapes: Mapping[int, tuple[int, ...]]
     outputs: Mapping[int, Any]
 
@@ -91,7 +93,8 @@ def fuse(plan: Plan, inputs: Sequence[Any]) -> Plan | None:
 
 
 def _parts(plan: Plan) -> Iterator[Step | Segment]:
-    """Divide a plan into steps and segments, in order."""
+    """Divide a plan into steps and segments, in order; constants that a step gives come first, and part no row."""
+    plan = replace(plan, steps=tuple(sorted(plan.steps, key=lambda step: bool(step.inputs))))
     row: list[Step] = []
     for index, step in enumerate(plan.steps):
         if _fits(step):
@@ -127,28 +130,38 @@ def _measure(segment: Segment, initial: Mapping[int, Any], inputs: Sequence[Any]
     limits: dict[int, float] = {}
     bounds: dict[int, float] = {}
     shapes: dict[int, tuple[int, ...]] = {}
+    boundless: list[Piece] = []
 
-    def limit(place: int, value: torch.Tensor, dtype: str) -> None:
-        most = max(_HEADROOM * peak(value), _LEAST[dtype])
-        bounds[place] = limits[place] = min(most, LARGEST[dtype])
+    def limit(place: int, value: torch.Tensor, largest: float) -> None:
+        most = max(_HEADROOM * peak(value), _LEAST[dtypes[place]])
+        bounds[place] = limits[place] = min(most, largest, LARGEST[dtypes[place]])
 
     def visit(piece: Piece, read: Sequence[Any], results: Sequence[Any]) -> None:
         for place, value in zip(piece.inputs, read, strict=True):
             shapes[place] = tuple(value.shape)
             if place not in bounds:  # a number that the file holds
                 bounds[place] = peak(value)
-        largest = bound(piece.node, [bounds[place] for place in piece.inputs], read)
-        for place, value, result in zip(piece.outputs, piece.node.outputs, results, strict=True):
-            bounds[place] = largest
-            if math.isinf(largest) and place in wild:
-                limit(place, result, value.dtype)
+        largest = computed(piece.node, [bounds[place] for place in piece.inputs], read)
+        if piece.node.role not in _CALM and not largest <= COMPUTABLE:
+            for place, value in zip(piece.inputs, read, strict=True):
+                if bounds[place] > MULTIPLIABLE and place in dtypes:
+                    limit(place, value, MULTIPLIABLE)
+            largest = computed(piece.node, [bounds[place] for place in piece.inputs], read)
+            if COMPUTABLE < largest < math.inf or any(bounds[place] > MULTIPLIABLE for place in piece.inputs):
+                boundless.append(piece)
+        for place, result in zip(piece.outputs, results, strict=True):
+            bounds[place] = bound(piece.node, largest)
+            if math.isinf(bounds[place]) and place in wild:
+                limit(place, result, math.inf)
 
     wild = {place for step in segment.steps if step.node.role not in _CALM for place in step.inputs}
-    dtypes = {place: v.dtype for step in segment.steps for place in step.inputs for v in step.node.outputs}
+    dtypes = {p: v.dtype for step in segment.steps for p, v in zip(step.outputs, step.node.outputs, strict=True)}
+    for step in segment.steps:
+        dtypes |= {place: step.node.outputs[0].dtype for place in step.inputs if place in segment.inputs}
     for place, value in zip(segment.inputs, inputs, strict=True):
-        limit(place, value, dtypes[place])
+        limit(place, value, math.inf)
     outputs = segment.run(initial, inputs, segment.outputs, visit=visit)
-    return Measured(limits, shapes, outputs)
+    return Measured(limits, not boundless, shapes, outputs)
 
 
 def _fused(
@@ -177,7 +190,9 @@ def _fused(
 def _compiled(
     segment: Segment, initial: Mapping[int, Any], inputs: Sequence[Any], measured: Measured
 ) -> Callable[..., tuple[Any, ...]] | None:
-    """Compile a segment; None where the compiler fails, or answers otherwise than the steps."""
+    """Compile a segment; None where the compiler fails, or would not answer as the steps do."""
+    if not measured.finite:
+        return None
     most = torch.tensor(list(measured.limits.values()))
     wanted = (*segment.outputs, *measured.limits)
     pieces = rewrite(Row(segment.steps, wanted, measured.shapes))
@@ -187,7 +202,7 @@ def _compiled(
     def traced(*values: torch.Tensor) -> tuple[torch.Tensor, ...]:
         images = map(_as_images, values) if merge else values
         inside = segment.run(known, list(map(_channels_last, images)), wanted, pieces)
-        peaks = [torch.maximum(inside[place].amax(), -inside[place].amin()) for place in measured.limits]
+        peaks = [largest_magnitude(inside[place]) for place in measured.limits]
         outputs = [inside[place] for place in segment.outputs]
         if merge:
             outputs = [inside[place].reshape(measured.outputs[place].shape) for place in segment.outputs]

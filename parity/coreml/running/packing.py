@@ -22,11 +22,6 @@ class _Plain(threading.local):
 _plain = _Plain()
 
 
-def for_compiler() -> bool:
-    """Say whether kernels run inside `plain_weights`, for a compiler to look at."""
-    return _plain.on
-
-
 @contextmanager
 def plain_weights() -> Iterator[None]:
     """Compute with PyTorch's public functions and weights as they are in the file, inside, in this thread.

@@ -1,13 +1,15 @@
 """What a compiler is shown of steps: the same values, in a form that it fuses, or that goes over memory less often.
 
-hard swish    x * sigmoid_hard(x), with or without a threshold before it, is one operation
+hard swish    x * sigmoid_hard(x), with or without a threshold before it, is one operation; in fp16 its two results
+              are rounded in one place
 rounding      to fp16 comes behind what limits a value, which then fuses, and goes over the value itself
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -22,6 +24,8 @@ from parity.coreml.running.plan import Step
 _LIMITERS = frozenset(("clip", "relu", "relu6"))
 # Where hard swish is neither 0 nor x, and some more.
 _RANGE = 8.0
+# To try fewer shows too little.
+_FEWEST = 64
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,9 @@ def rewrite(row: Row) -> list[Piece]:
             pieces[id(before)] = replace(plain_piece(before), run=before.node.unrounded)
             pieces[id(step)] = replace(plain_piece(step), run=_rounding(step.node.run))
         if swish := _hard_swish(step, row):
-            for part in swish:
+            for part in swish.parts:
                 del pieces[id(part)]
-            pieces[id(step)] = Piece(step.node, lambda x: (F.hardswish(x),), swish[0].inputs, step.outputs)
+            pieces[id(step)] = Piece(step.node, swish.run, swish.parts[0].inputs, step.outputs)
     return list(pieces.values())
 
 
@@ -106,29 +110,66 @@ def _fill(step: Step, number: float, row: Row) -> torch.Tensor:
     return result
 
 
-def _hard_swish(step: Step, row: Row) -> list[Step]:
-    """List the steps that make a hard swish with this one, the last; none where it makes none."""
-    if step.node.role != "mul" or len(step.inputs) != 2 or step.node.outputs[0].dtype != "fp32":
-        return []
+@dataclass(frozen=True)
+class _Swish:
+    """Hold the steps before the last of a hard swish, and what computes all of them."""
+
+    parts: tuple[Step, ...]
+    run: Callable[..., tuple[Any, ...]]
+
+
+def _hard_swish(step: Step, row: Row) -> _Swish | None:
+    """Return the hard swish that a step, its last, makes with those before; None where it makes none."""
+    if step.node.role != "mul" or len(step.inputs) != 2:
+        return None
     for x, y in (step.inputs, step.inputs[::-1]):
         gate = row.writers.get(y)
         if gate is None or gate.node.role != "sigmoid_hard" or gate.inputs != (x,) or not row.only_reader(gate):
             continue
         limit = row.writers.get(x)
         limited = limit is not None and limit.node.role == "thresholded_relu" and row.only_reader(limit, 2)
-        parts = [limit, gate] if limit is not None and limited else [gate]
-        if _is_hard_swish([*parts, step], row):
-            return parts
-    return []
+        parts = (limit, gate) if limit is not None and limited else (gate,)
+        half = step.node.outputs[0].dtype == "fp16"
+        if half and gate.node.unrounded:
+            swish = _Swish(parts, _swish_in_fp16(gate.node.unrounded))
+        else:
+            swish = _Swish(parts, lambda x: (F.hardswish(x),))
+        if all(
+            _answers_as(swish, step, numbers)
+            for numbers in _trials(row.shapes[swish.parts[0].inputs[0]], half=half)
+        ):
+            return swish
+    return None
 
 
-def _is_hard_swish(steps: list[Step], row: Row) -> bool:
+def _swish_in_fp16(gate: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
+    def run(x: torch.Tensor) -> tuple[Any, ...]:
+        (result,) = gate(x)
+        result.copy_(result.to(torch.float16)).mul_(x)
+        return (result.copy_(result.to(torch.float16)),)
+
+    return run
+
+
+def _answers_as(swish: _Swish, last: Step, numbers: torch.Tensor) -> bool:
     """Try the steps on numbers: the constants that they compute with are within them."""
-    shape = row.shapes[steps[0].inputs[0]]
-    count = int(torch.Size(shape).numel())
-    values = {steps[0].inputs[0]: torch.linspace(-_RANGE, _RANGE, count).reshape(shape)}
-    for step in steps:
+    values = {swish.parts[0].inputs[0]: numbers}
+    for step in (*swish.parts, last):
         values[step.outputs[0]] = step.node.run(*[values[place] for place in step.inputs])[0]
-    wanted = F.hardswish(values[steps[0].inputs[0]])
+    expected, result = values[last.outputs[0]], swish.run(numbers)[0]
+    if last.node.outputs[0].dtype == "fp16":
+        return torch.equal(result, expected)
     # The two round in another order: by a few units in the last place.
-    return count >= 64 and torch.allclose(values[steps[-1].outputs[0]], wanted, rtol=1e-5, atol=1e-6)
+    return torch.allclose(result, expected, rtol=1e-5, atol=1e-6)
+
+
+def _trials(shape: tuple[int, ...], *, half: bool) -> Iterator[torch.Tensor]:
+    """Give numbers in a shape to try: every one of fp16, or as many of fp32 as it holds, around zero."""
+    count = math.prod(shape)
+    numbers = torch.linspace(-_RANGE, _RANGE, max(count, _FEWEST))
+    if half:
+        every = torch.arange(-(2**15), 2**15, dtype=torch.int16).view(torch.float16).float()
+        numbers = every[every.isfinite()]
+    for first in range(0, len(numbers), count):
+        places = torch.arange(first, first + count) % len(numbers)
+        yield numbers[places].reshape(shape)

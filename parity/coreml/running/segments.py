@@ -59,9 +59,14 @@ class Segment:
         return {place: values[place] for place in wanted}
 
 
+def largest_magnitude(value: torch.Tensor) -> torch.Tensor:
+    """Compute the largest magnitude of a value, in passes that PyTorch vectorises."""
+    return torch.maximum(value.amax(), -value.amin())
+
+
 def peak(value: torch.Tensor) -> float:
     """Return the largest magnitude of a value."""
-    return float(torch.maximum(value.amax(), -value.amin()))
+    return float(largest_magnitude(value))
 
 
 def other_values(value: torch.Tensor) -> torch.Tensor:

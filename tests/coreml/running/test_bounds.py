@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parity.coreml import Evaluator
-from parity.coreml.running.bounds import bound
+from parity.coreml.running.bounds import bound, computed
 from parity.coreml.running.packing import gain
 from tests.coreml.programs import Builder, convert
 
@@ -80,7 +80,7 @@ def test_no_value_is_larger_than_its_bound(names: list[str], precision: str, siz
         if node.type == "cast":  # of the program's boundary
             largest = bounds[node.inputs[0]]
         else:
-            largest = bound(node, [bounds[name] for name in node.inputs], read)
+            largest = bound(node, computed(node, [bounds[name] for name in node.inputs], read))
         for output, result in zip(node.outputs, node.run(*read), strict=True):
             peak = float(result.abs().amax())
             # The bound is a float32 sum too, in another order.
@@ -93,7 +93,7 @@ def test_what_may_overflow_in_its_type_has_no_bound() -> None:
     def largest(precision: str) -> float:
         model = convert(lambda x: Builder.mul(x=x, y=np.float32(100.0)), SHAPE, precision=precision)
         (node,) = (n for n in Evaluator(model)._engine().plan.graph.nodes if n.type == "mul")
-        return bound(node, [1000.0], [torch.zeros(SHAPE)])
+        return bound(node, computed(node, [1000.0], [torch.zeros(SHAPE)]))
 
     assert largest("fp32") == 1e5
     assert math.isinf(largest("fp16"))
@@ -104,3 +104,12 @@ def test_a_gain_is_the_largest_sum_of_a_filters_weights() -> None:
 
     assert gain(filters, torch.tensor([0.5, -7.0])) == (6.0, 7.0)
     assert gain(filters, None) == (6.0, 0.0)
+
+
+def test_a_largest_number_of_fp16_stays_one_and_what_is_above_does_not() -> None:
+    model = convert(lambda x: Builder.relu(x=x), SHAPE, precision="fp16")
+    (node,) = (n for n in Evaluator(model)._engine().plan.graph.nodes if n.type == "relu")
+
+    assert bound(node, 65504.0) == 65504.0
+    assert math.isinf(bound(node, 65505.0))
+    assert math.isinf(bound(node, math.nan))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parity.coreml import Evaluator
+from parity.coreml.program import Node, Value
 from parity.coreml.running import fusing
 from parity.coreml.running.fusing import Segment, can_fuse, fuse
-from parity.coreml.running.plan import Plan
+from parity.coreml.running.plan import Plan, Step
 from tests.coreml.programs import Builder, convert
 
 pytestmark = pytest.mark.skipif(not can_fuse(), reason="this build of PyTorch has no oneDNN graph compiler")
@@ -135,12 +137,75 @@ def test_without_its_limits_a_compiled_plan_would_hide_nan(monkeypatch: pytest.M
     # What the limits are for: without them the compiler's relu answers zero, and this test would fail.
     monkeypatch.setattr(fusing, "_LEAST", {"fp16": np.inf, "fp32": np.inf})
     monkeypatch.setattr(fusing, "LARGEST", {"fp16": np.inf, "fp32": np.inf})
+    monkeypatch.setattr(fusing, "COMPUTABLE", np.inf)
     plain, quick = evaluators(lambda x: network(x, ("relu",) * 4, residual=False))
     answer(quick, normal())
     x = np.full(SHAPE, np.inf, np.float32)
 
     assert np.isnan(answer(plain, x)).all()
     assert not np.isnan(answer(quick, x)).all()
+
+
+def test_a_deep_network_of_fp32_is_looked_at_where_its_input_is() -> None:
+    plain, _ = evaluators(lambda x: network(x, ("none", "relu", "clip", "hard swish", "none", "threshold")))
+    plan = plain._engine().plan
+    (segment,) = (part for part in fusing._parts(plan) if isinstance(part, Segment))
+
+    measured = fusing._measure(segment, constants_of(plan), [torch.from_numpy(normal())])
+
+    assert list(measured.limits) == list(segment.inputs)
+    assert measured.finite
+
+
+def test_what_no_limit_keeps_finite_is_not_compiled() -> None:
+    def body(x: Any) -> Any:
+        heavy = filters(4, 4, 1, 1, seed=1) * np.float32(1e30)
+        x = Builder.conv(x=x, weight=heavy, pad_type="valid")
+        return network(x, ("relu",) * 4, residual=False)
+
+    plain, quick = evaluators(body)
+    plan = plain._engine().plan
+    (segment,) = (part for part in fusing._parts(plan) if isinstance(part, Segment))
+
+    # A convolution of weights so large is infinite even for inputs of a usual size.
+    assert not fusing._measure(segment, constants_of(plan), [torch.from_numpy(normal(size=1e7))]).finite
+    np.testing.assert_array_equal(answer(quick, normal(size=1e7)), answer(plain, normal(size=1e7)))
+    (chosen,) = compiled(quick)
+    assert len(chosen.steps) == len(quick._engine().plan.steps)
+
+
+def test_a_product_of_two_values_is_finite_or_goes_the_way_of_the_steps() -> None:
+    def body(x: Any) -> Any:
+        x = Builder.mul(x=network_of_convolutions(x, 4), y=np.float32(1e18))
+        rows = Builder.reshape(x=x, shape=[1, 4, 144])
+        # Infinity minus infinity, which the compiler's relu would make zero of.
+        return Builder.relu(x=Builder.matmul(x=rows, y=rows, transpose_y=True))
+
+    plain, quick = evaluators(body)
+
+    result, expected = answer(quick, normal(size=1e4)), answer(plain, normal(size=1e4))
+
+    assert not np.isfinite(expected).all()
+    np.testing.assert_array_equal(result, expected)
+
+
+def test_constants_that_a_step_gives_part_no_row() -> None:
+    plain, _ = evaluators(lambda x: network(x, ("relu",) * 4))
+    plan = plain._engine().plan
+    node = Node("three", "const", (), (Value("three", "fp32", (1,)),), lambda: (torch.full((1,), 3.0),))
+    last = len(plan.places)
+    middle = len(plan.steps) // 2
+    steps = (*plan.steps[:middle], Step(node, node.run, (), (last,), (last,)), *plan.steps[middle:])
+    parted = replace(plan, steps=steps, initial=(*plan.initial, None))
+
+    kinds = [type(part) for part in fusing._parts(parted)]
+
+    assert kinds == [Step, Segment]
+
+
+def constants_of(plan: Plan) -> dict[int, Any]:
+    first = len(plan.graph.inputs)
+    return {first + i: value for i, value in enumerate(plan.initial) if value is not None}
 
 
 @pytest.fixture

@@ -118,6 +118,35 @@ def test_what_only_looks_like_a_hard_swish_stays(swish: Any) -> None:
     assert torch.equal(plain, rewritten)
 
 
+@pytest.mark.parametrize("threshold", [False, True])
+@pytest.mark.parametrize("slope", [1 / 6, 0.2])
+def test_a_hard_swish_of_fp16_is_one_piece_and_rounds_twice(threshold: bool, slope: float) -> None:
+    def swish(x: Any) -> Any:
+        x = Builder.thresholded_relu(x=x, alpha=-3.0) if threshold else x
+        return Builder.mul(x=x, y=Builder.sigmoid_hard(x=x, alpha=slope, beta=0.5))
+
+    pieces, segment, plain, rewritten = both(lambda x: convolutions(x, swish), "fp16")
+
+    assert torch.equal(plain, rewritten)
+    assert len(segment.steps) == (16 if threshold else 12)
+    assert len(pieces) == 8
+    x = torch.linspace(-5, 5, 576).reshape(SHAPE).half()
+    gate = (x.float() * float(np.float16(slope)) + 0.5).clamp(0, 1).half()
+    expected = torch.where(x < -3, 0, x) * gate if threshold else x * gate
+    assert torch.equal(pieces[1].run(x.float())[0], expected.float())
+
+
+def test_a_hard_swish_of_fp16_with_a_threshold_that_shows_stays() -> None:
+    def swish(x: Any) -> Any:
+        x = Builder.thresholded_relu(x=x, alpha=-1.0)
+        return Builder.mul(x=x, y=Builder.sigmoid_hard(x=x, alpha=1 / 6, beta=0.5))
+
+    pieces, segment, plain, rewritten = both(lambda x: convolutions(x, swish), "fp16")
+
+    assert len(pieces) == len(segment.steps)
+    assert torch.equal(plain, rewritten)
+
+
 def test_a_threshold_elsewhere_is_no_part_of_a_hard_swish() -> None:
     def swish(x: Any) -> Any:
         x = Builder.thresholded_relu(x=x, alpha=-1.0)
