@@ -16,11 +16,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from conversion.coreai_description import Described, from_content, read_note, write_note
 from conversion.deployed import deployed_module, example_pixels, without_mha_fastpath
 from conversion.errors import ConversionError, NotInstalledError
 from conversion.provenance import KEY, package_versions
@@ -97,6 +98,8 @@ def convert_coreai(
     metadata.set_custom(KEY, provenance.to_json())
     metadata.set_custom(LABELS, list(classifier.labels))
     converter.to_coreai().save_asset(path, metadata=metadata)
+    with suppress(ConversionError):  # whoever opens the asset is told
+        write_note(path, described(path), (path / HASH).read_bytes(), package_versions(RUNTIME)["coreai-core"])
 
 
 def _typed(module: Any, precision: Precision) -> Any:
@@ -132,24 +135,6 @@ def _axes(opened: OpenAxes) -> dict[int, Any]:
     return {axis: torch.export.Dim(names[axis], min=min(e), max=max(e)) for axis, e in ends.items() if e}
 
 
-@dataclass(frozen=True)
-class Feature:
-    """Name an input or an output: its type of numbers as NumPy calls it, its shape with None where it is open."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | None, ...]
-
-
-@dataclass(frozen=True)
-class Described:
-    """Hold what an asset says of its function `main`."""
-
-    inputs: tuple[Feature, ...]
-    outputs: tuple[Feature, ...]
-    precision: Precision
-
-
 def metadata_of(path: Path) -> Mapping[str, Any]:
     """Read what whoever made an asset wrote into it; checks that all parts are there and belong together.
 
@@ -175,7 +160,10 @@ def metadata_of(path: Path) -> Mapping[str, Any]:
 
 
 def described(path: Path) -> Described:
-    """Read what an asset says of itself, once for each state of its files; raises ConversionError."""
+    """Return what an asset says of itself: what is noted of it, or read once for each state of its files.
+
+    Raises ConversionError.
+    """
     metadata_of(path)
     program = path / PROGRAM
     return _described(path, os.path.abspath(path), program.stat().st_mtime_ns, (path / HASH).read_bytes())  # noqa: PTH100
@@ -185,6 +173,9 @@ def described(path: Path) -> Described:
 def _described(path: Path, absolute: str, changed: int, digest: bytes) -> Described:
     if reason := why_not(RUNTIME):
         raise NotInstalledError(f"{path}: Core AI files cannot be read here: {reason}")
+    version = package_versions(RUNTIME)["coreai-core"]
+    if noted := read_note(path, digest, version):
+        return noted
     paths = os.pathsep.join(os.path.abspath(one) for one in sys.path)  # noqa: PTH100  "" is here
     try:
         done = subprocess.run(
@@ -203,7 +194,6 @@ def _described(path: Path, absolute: str, changed: int, digest: bytes) -> Descri
         how = f"it died of signal {-done.returncode}" if done.returncode < 0 else "it failed"
         raise ConversionError(f"{path}: not a program that Core AI's reader takes: {how}; {COPY}")
     if "interface" in content:
-        version = package_versions(RUNTIME)["coreai-core"]
         # From an ImportError: a tool chain counts as one that could not be tried.
         raise NotInstalledError(
             f"{path}: coreai-core {version} has another interface than {TESTED['coreai-core']}, by which files are "
@@ -211,8 +201,7 @@ def _described(path: Path, absolute: str, changed: int, digest: bytes) -> Descri
         ) from ImportError(content["interface"])
     if "error" in content:
         raise ConversionError(f"{path}: not a program that Core AI's reader takes ({content['error']}); {COPY}")
-    inputs, outputs = (tuple(Feature(n, d, tuple(s)) for n, d, s in content[way]) for way in ("inputs", "outputs"))
-    return Described(inputs, outputs, content["precision"])
+    return from_content(content)
 
 
 def _describe(path: Path) -> dict[str, Any]:
@@ -249,7 +238,7 @@ def _features(attributes: Any, types: Any) -> Any:
     for place, (named, kind) in enumerate(zip(attributes, types, strict=True)):
         name = named["coreai.name"].value if "coreai.name" in named else f"value {place}"
         sizes = [None if kind.is_dynamic_dim(axis) else kind.get_dim_size(axis) for axis in range(kind.rank)]
-        yield name, numpy_name(str(kind.element_type)), sizes
+        yield {"name": name, "dtype": numpy_name(str(kind.element_type)), "shape": sizes}
 
 
 def numpy_name(kind: str) -> str:

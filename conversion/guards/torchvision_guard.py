@@ -11,6 +11,10 @@ The declaration must come after the extension, by whatever name it has in a rele
 that is declared twice ends the process. torchvision loads the extension first and then its modules of
 registrations, so that is where this steps in.
 
+One of torchvision's modules, of detectors, asks for a single function of PyTorch's compiler, and so imports all of
+that, in more time than torchvision itself takes. While this module is executed, a function of the same name stands
+in; called, it imports the compiler and asks the real one.
+
 `watch` sees to it that this is done whoever imports torchvision first, a user's file among them.
 """
 
@@ -18,21 +22,61 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
+
+ASKING = "torchvision.ops.roi_align"
+UTILITIES, FUNCTION = "torch._dynamo.utils", "is_compile_supported"
+_COMPILER = {"torch._dynamo", UTILITIES}
 
 # PyTorch forgets what a Library has declared as soon as the object is collected.
 _declared: list[torch.library.Library] = []
 
 
 class _Watch:
-    """Stand at the head of sys.meta_path, find nothing, and look at what is imported."""
+    """Stand at the head of sys.meta_path, and look at what is imported."""
 
-    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
         before_import(name)
+        spec = PathFinder.find_spec(name, path) if name == ASKING and not _COMPILER & set(sys.modules) else None
+        if spec is None or spec.loader is None:
+            return None
+        spec.loader = _WithoutCompiler(spec.loader)
+        return spec
+
+
+class _WithoutCompiler(Loader):
+    """Execute a module with a stand-in for the compiler's utilities; with these where that is too little."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        stand_ins = {name: ModuleType(name) for name in _COMPILER}
+        vars(stand_ins[UTILITIES])[FUNCTION] = _ask_compiler
+        sys.modules.update(stand_ins)
+        try:
+            self._loader.exec_module(module)
+            return
+        except (ImportError, AttributeError):  # another release asks for more
+            pass
+        finally:
+            for name in stand_ins:
+                sys.modules.pop(name, None)
+        self._loader.exec_module(module)
+
+
+def _ask_compiler(*arguments: Any) -> Any:
+    return getattr(importlib.import_module(UTILITIES), FUNCTION)(*arguments)
 
 
 def watch() -> None:

@@ -12,8 +12,9 @@ from subprocess import CompletedProcess
 import numpy as np
 import pytest
 
-from conversion import Artifact, ConversionError, convert, open_artifact
-from conversion.coreai import Feature, accept_other_versions, described, metadata_of, numpy_name, why_not
+from conversion import Artifact, ConversionError, convert, coreai, open_artifact
+from conversion.coreai import accept_other_versions, described, metadata_of, numpy_name, why_not
+from conversion.coreai_description import Feature
 from conversion.errors import NotInstalledError
 from conversion.shapes import read_input_shapes
 from conversion.toolchain_worker import raised_while_importing
@@ -56,6 +57,37 @@ def test_an_asset_is_opened_as_what_was_converted(route: str, converted: Convert
     assert opened == artifact
     assert opened.provenance is not None
     assert opened.provenance.packages["coreai-torch"] == "0.4.3"
+
+
+def test_what_was_read_while_converting_is_not_read_again(
+    converted: Converted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = converted("coreai").path
+    fresh = described(path)
+    coreai._described.cache_clear()
+    monkeypatch.setattr(coreai.subprocess, "run", lambda *_, **__: pytest.fail("read again"))
+
+    assert described(path) == fresh
+
+
+def test_an_asset_without_its_note_is_read(asset: Path, converted: Converted) -> None:
+    assert not (asset.parent / "described.json").exists()
+    assert described(asset) == described(converted("coreai").path)
+
+
+@needs_coreai
+def test_an_asset_that_cannot_be_read_here_is_converted_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise ConversionError(f"{path}: not here")
+
+    monkeypatch.setattr(coreai, "described", refuse)
+
+    artifact = convert(tiny(), "coreai", tmp_path)
+
+    assert artifact.path.is_dir()
+    assert not (artifact.path.parent / "described.json").exists()
 
 
 def test_the_labels_stand_in_the_metadata_for_the_app(converted: Converted) -> None:

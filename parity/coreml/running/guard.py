@@ -7,7 +7,8 @@ inputs where shapes follow from what these hold.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -22,13 +23,23 @@ from parity.coreml.program import Value
 
 # These copy where they cannot look at the memory of their argument: a number that is expanded, say.
 _MAY_COPY = frozenset(("aten::contiguous", "aten::reshape", "aten::flatten", "aten::to"))
-# Operations that give no more elements than they read. To ask these for the shape of their result, or a product
-# with a bias, would import torch's compiler, in two seconds.
+# To ask the following for the shape of their result would import torch's compiler or SymPy, in a second or two.
+# They give no more elements than what they read is broadcast to.
 _NO_MORE_ELEMENTS = frozenset((torch.Tag.pointwise, torch.Tag.reduction))
+# They give at most so many times the elements of all that they read. A pool pads by half its window at most, so
+# that each of three axes at most doubles.
+_AT_MOST: Mapping[str, int] = {
+    **dict.fromkeys(
+        ("batch_norm", "cat", "group_norm", "instance_norm", "layer_norm", "log_softmax", "softmax"), 1
+    ),
+    **dict.fromkeys(("avg_pool1d", "avg_pool2d", "avg_pool3d", "max_pool1d", "max_pool2d", "max_pool3d"), 8),
+}
 _ATEN: Any = torch.ops.aten
-_WITHOUT_BIAS: Mapping[Any, tuple[Any, slice]] = {
-    _ATEN.addmm.default: (_ATEN.mm.default, slice(1, 3)),
-    _ATEN.linear.default: (_ATEN.linear.default, slice(0, 2)),
+# Shapes of products, from their arguments. Where these do not fit together, the product says so in its own words.
+_PRODUCTS: Mapping[Any, Callable[..., tuple[int, ...]]] = {
+    _ATEN.mm.default: lambda x, y: (*x.shape[:-1], *y.shape[1:]),
+    _ATEN.addmm.default: lambda bias, x, y: (*x.shape[:-1], *y.shape[1:]),
+    _ATEN.linear.default: lambda x, weight, *bias: (*x.shape[:-1], *weight.shape[:-1]),
 }
 # In bytes.
 _LARGEST_ELEMENT = 16
@@ -64,14 +75,13 @@ class Guard(TorchDispatchMode):
         return func(*args, **kwargs)
 
     def _check(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if func in _WITHOUT_BIAS:
-            func, matrices = _WITHOUT_BIAS[func]
-            args, kwargs = args[matrices], {}
         flat, structure = tree_flatten((args, kwargs))
         key = (func, *[(a.shape, a.dtype) if isinstance(a, torch.Tensor) else (type(a), str(a)) for a in flat])
         if key in self._passed:
             return
-        if not _is_small(func, flat, self.limit):
+        if func in _PRODUCTS:
+            self._refuse(_PRODUCTS[func](*args), args[1].element_size())
+        elif not _is_small(func, flat, self.limit):
             self._refuse_too_large(func, flat, structure)
         self._passed.add(key)
 
@@ -82,17 +92,21 @@ class Guard(TorchDispatchMode):
             shaped, named = tree_unflatten([_without_memory(a) for a in flat], structure)
             results = func(*shaped, **{**named, **_on_meta(func)})
         for result in tree_flatten(results)[0]:
-            if isinstance(result, torch.Tensor) and (
-                excess := too_large(result.shape, result.element_size(), self.limit)
-            ):
-                raise ValueTooLargeError(excess)
+            if isinstance(result, torch.Tensor):
+                self._refuse(result.shape, result.element_size())
+
+    def _refuse(self, shape: Sequence[int], element_size: int) -> None:
+        if excess := too_large(tuple(shape), element_size, self.limit):
+            raise ValueTooLargeError(excess)
 
 
 def _is_small(func: Any, arguments: Sequence[Any], limit: int) -> bool:
     """Say whether what an operation reads is so small that its result is, too."""
+    shapes = [argument.shape for argument in arguments if isinstance(argument, torch.Tensor)]
+    if times := _AT_MOST.get(func._schema.name.removeprefix("aten::")):
+        return not too_large((times, sum(map(math.prod, shapes))), _LARGEST_ELEMENT, limit)
     if _NO_MORE_ELEMENTS.isdisjoint(func.tags):
         return False
-    shapes = [argument.shape for argument in arguments if isinstance(argument, torch.Tensor)]
     try:
         together = np.broadcast_shapes(*shapes)
     except ValueError:  # which the operation says in its own words

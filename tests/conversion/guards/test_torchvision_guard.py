@@ -131,6 +131,62 @@ def test_without_the_guard_such_an_import_dies(tmp_path: Path) -> None:
     assert "operator torchvision::nms does not exist" in answer.stderr
 
 
+def test_torchvision_does_not_load_the_compiler_of_torch_until_it_asks_for_it() -> None:
+    script = """
+import sys
+import conversion
+import torchvision
+asking = sys.modules["torchvision.ops.roi_align"]
+print("torch._dynamo" in sys.modules, "torch._dynamo.utils" in sys.modules)
+answer = asking.is_compile_supported("cpu")
+import torch
+import torch._dynamo.utils as utilities
+print(answer == utilities.is_compile_supported("cpu"), len(vars(utilities)) > 100, bool(torch._dynamo.__file__))
+print(torch.compile(lambda x: x + 1, backend="eager")(torch.ones(1)).item())
+"""
+    assert run(script).splitlines() == ["False False", "True True True", "2.0"]
+
+
+def test_a_compiler_that_is_loaded_already_is_the_one_that_is_asked() -> None:
+    script = """
+import sys
+import torch._dynamo.utils
+import conversion
+import torchvision
+print(sys.modules["torchvision.ops.roi_align"].is_compile_supported is torch._dynamo.utils.is_compile_supported)
+"""
+    assert run(script) == "True"
+
+
+@pytest.mark.parametrize(
+    ("asks", "loads"),
+    [
+        ("from torch._dynamo.utils import is_compile_supported", False),
+        ("from torch._dynamo.utils import is_compile_supported, counters", True),
+        ("import torch._dynamo\ntorch._dynamo.reset()", True),
+        ("from missing import something", False),
+    ],
+    ids=["as now", "another function", "the compiler itself", "a package that is not there"],
+)
+def test_a_release_that_asks_for_more_gets_the_compiler_itself(asks: str, loads: bool, tmp_path: Path) -> None:
+    (tmp_path / "torchvision" / "ops").mkdir(parents=True)
+    (tmp_path / "torchvision" / "__init__.py").touch()
+    (tmp_path / "torchvision" / "ops" / "__init__.py").touch()
+    (tmp_path / "torchvision" / "ops" / "roi_align.py").write_text(f"{asks}\n", encoding="utf-8")
+    script = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+import conversion
+try:
+    import torchvision.ops.roi_align
+except ModuleNotFoundError as error:
+    print(error)
+print(getattr(sys.modules.get("torch._dynamo"), "__file__", None) is not None)
+"""
+    expected = ["No module named 'missing'"] if "missing" in asks else []
+    assert run(script).splitlines() == [*expected, str(loads)]
+
+
 def test_a_second_call_declares_nothing_more() -> None:
     torchvision_guard.torchvision()
     declared = list(torchvision_guard._declared)
