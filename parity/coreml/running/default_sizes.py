@@ -7,6 +7,7 @@ that join values. Where a shape follows from what an input holds, zeros say noth
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -47,6 +48,8 @@ _BY_CONTENT = frozenset(
         *("list_gather", "classify", "fillDynamic", "rangeDynamic", "whereNonZero", "NonMaximumSuppression"),
     )
 )
+# Multiplications, and numbers of a result.
+_FEW = 1 << 25
 _CONTROL_FLOW = frozenset(["cond", "while_loop", "branch", "loop", "loopBreak", "loopContinue"])
 
 
@@ -89,24 +92,31 @@ def _check_declared(plan: Plan, node: Node, declared: Mapping[str, Value]) -> No
         or all(v.shape == () for v in known)
     ):
         return
-    # Most fit so, which NumPy says: PyTorch loads its compiler, in a second, before it adds tensors without memory.
-    if node.type in _BINARY and _broadcast([v.shape for v in known]):
+    shapes = [cast(tuple[int, ...], v.shape) for v in known]
+    # Most fit so, which NumPy says.
+    if node.type in _BINARY and _broadcast(shapes):
         return
-    # Tensors without memory; where a constant takes part, which has some, ones that are views of a single number.
-    for device in ("meta", "cpu"):
+    # Views of a single number; where the result is large, before them, tensors without memory, for which PyTorch
+    # loads its compiler in a second. Those cannot be where a constant takes part, which has memory.
+    for device in ("cpu",) if _is_quick(shapes) else ("meta", "cpu"):
         single = [torch.ones((), dtype=CARRIERS[v.dtype], device=device) for v in known]
         try:
             node.run(*[one.expand(v.shape) for one, v in zip(single, known, strict=True)])  # type: ignore[arg-type]
         except Exception as error:  # torch's own
             if device == "cpu":
-                raise _misfit(plan, node, [v.shape for v in known], "the file declares", error) from error
+                raise _misfit(plan, node, shapes, "the file declares", error) from error
         else:
             return
 
 
-def _broadcast(shapes: Sequence[Shape]) -> bool:
+def _is_quick(shapes: Sequence[tuple[int, ...]]) -> bool:
+    """Say whether even a product of these takes milliseconds and little memory."""
+    return max(map(math.prod, shapes)) * max(size for shape in shapes for size in (1, *shape[-2:])) <= _FEW
+
+
+def _broadcast(shapes: Sequence[tuple[int, ...]]) -> bool:
     try:
-        np.broadcast_shapes(*cast(Sequence[tuple[int, ...]], shapes))
+        np.broadcast_shapes(*shapes)
     except ValueError:
         return False
     return True
@@ -185,7 +195,7 @@ def _zeros(feature: Any, plan: Plan) -> Any:
     return feed(feature, Image.new("RGB", (width, height)), declared, plan.where)
 
 
-def _misfit(plan: Plan, node: Node, shapes: list[Shape], origin: str, error: Exception) -> CoreMLError:
+def _misfit(plan: Plan, node: Node, shapes: Sequence[Shape], origin: str, error: Exception) -> CoreMLError:
     text = " ".join(str(error).split()) or type(error).__name__
     listed = ", ".join(name_shapes([shape]) for shape in shapes)
     return CoreMLError(
