@@ -7,7 +7,8 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from parity.core.results import Run
 from parity.report.gate_view import GateView
-from parity.report.view import MatrixRow, RunView, SubjectView, make_view
+from parity.report.matrix_view import MatrixRow
+from parity.report.view import RunView, SubjectView, make_view
 
 _NUMBERS = ("images", "top1", "max_abs_diff", "tolerance", "would_pass", "guilty_hop", "recorded_by", "artifact")
 

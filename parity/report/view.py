@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from conversion.task import PROBABILITIES
@@ -32,6 +32,7 @@ from parity.report.case_view import (
 )
 from parity.report.envelope import told_envelope
 from parity.report.gate_view import GateView, parity_matters, show_gate
+from parity.report.matrix_view import MatrixRow, Skipped, matrix_of, skipped_of
 from parity.report.migration_view import MigrationView, show_migration
 from parity.report.text import counted, percent, small, visible, visible_lines
 from parity.suite.thumbnails import SHOWN as CARDS
@@ -117,25 +118,6 @@ class SubjectView:
 
 
 @dataclass(frozen=True)
-class Skipped:
-    """Show what was not run for one reason."""
-
-    backend: str
-    reason: str
-    legs: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class MatrixRow:
-    """Show one model by one route; cells: backend -> subjects, most often one."""
-
-    model: str
-    way: str
-    precision: str
-    cells: Mapping[str, tuple[SubjectView, ...]]
-
-
-@dataclass(frozen=True)
 class RunView:
     """Show a run.
 
@@ -188,8 +170,8 @@ def make_view(run: Run) -> RunView:
         subjects=subjects,
         # A conversion that fails has no backend; it comes before all of them.
         backends=tuple(dict.fromkeys(sorted((s.backend for s in subjects), key=lambda name: name != "-"))),
-        matrix=_matrix(subjects),
-        skipped=_skipped(subjects),
+        matrix=matrix_of(subjects),
+        skipped=skipped_of(subjects),
         recorded=tuple(
             dict.fromkeys(f"{s.backend}: answers of {s.recorded_by}" for s in subjects if s.recorded_by)
         ),
@@ -288,19 +270,3 @@ def _cause(s: Subject, d: Diagnosis) -> Cause:
     return Cause(
         visible(d.fault), visible(d.message), d.confirmed, confirmation, visible(d.fix) if d.confirmed else ""
     )
-
-
-def _matrix(subjects: Sequence[SubjectView]) -> tuple[MatrixRow, ...]:
-    rows: dict[tuple[str, str, str], dict[str, tuple[SubjectView, ...]]] = {}
-    for s in subjects:
-        cells = rows.setdefault((s.model, s.way, s.precision), {})
-        cells[s.backend] = (*cells.get(s.backend, ()), s)
-    return tuple(MatrixRow(*key, cells) for key, cells in rows.items())
-
-
-def _skipped(subjects: Sequence[SubjectView]) -> tuple[Skipped, ...]:
-    skipped: dict[tuple[str, str], list[str]] = {}
-    for s in subjects:
-        if s.verdict == "skipped":
-            skipped.setdefault((s.backend, s.reason), []).append(f"{s.model} by {s.way}")
-    return tuple(Skipped(*key, tuple(legs)) for key, legs in skipped.items())

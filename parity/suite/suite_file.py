@@ -43,9 +43,8 @@ RouteName = Annotated[
     AfterValidator(known_route),
     WithJsonSchema({"type": "string", "examples": list(ROUTES), "description": "Or a converter of this file."}),
 ]
-ConverterName = Annotated[
-    str, AfterValidator(is_new_route), WithJsonSchema({"type": "string", "pattern": CONVERTER_NAME})
-]
+_ROUTE = WithJsonSchema({"type": "string", "pattern": CONVERTER_NAME})
+ConverterName = Annotated[str, AfterValidator(is_new_route), _ROUTE]
 Said = Annotated[str, AfterValidator(says_something), WithJsonSchema({"type": "string", "pattern": r"\S"})]
 Size = Annotated[list[int], Field(min_length=2, max_length=2)]
 
@@ -290,8 +289,8 @@ def json_schema() -> dict[str, Any]:
     model = {"routes": {"items": ours}, "tolerance": {"propertyNames": ours}}
     without = {"routes": {"items": ours}, "models": {"additionalProperties": {"properties": model}}}
     schema = SuiteFile.model_json_schema()
-    artifacts = schema["$defs"]["ModelTable"]["properties"]["artifacts"]
-    artifacts["items"] = {"anyOf": [{"type": "string"}, artifacts["items"]]}
+    listed = schema["$defs"]["ModelTable"]["properties"]["artifacts"]
+    listed["items"] = {"anyOf": [{"type": "string"}, listed["items"]]}
     return {
         "$schema": dialect,
         **schema,

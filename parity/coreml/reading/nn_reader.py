@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from parity.core.errors import CoreMLError
-from parity.coreml.dtypes import settle
 from parity.coreml.layers.clamp import Clamp
 from parity.coreml.program import Graph, Node, Value
 from parity.coreml.reading.nn_blocks import LEAVE, UNWRITTEN, networks, reads, writes
-from parity.coreml.registry import Layer, Prepared, find_layer
+from parity.coreml.reading.nn_nodes import layer_node, make_kernel, runner
+from parity.coreml.registry import Layer, find_layer
 from parity.coreml.running.blocks import captured_by, make_block, with_blocks
 
 
@@ -96,7 +93,7 @@ def _read_layer(reader: Reader, layer: Any, kind: str, where: str) -> None:
         if registered is None:
             reader.missing.setdefault(kind, []).append(layer.name)
         else:
-            reader.nodes.append(_prepare(reader, layer, registered, inputs, outputs, where))
+            reader.nodes.append(layer_node(layer, registered, inputs, outputs, reader.clamps, where))
 
 
 def _written(reader: Reader, layer: Any, where: str) -> Sequence[str]:
@@ -122,75 +119,6 @@ def _define(reader: Reader, blob: str, kind: str, where: str) -> str:
     else:
         reader.current[blob] = f"{blob} ({reader.written[blob]})" if overwritten else blob
     return reader.current[blob]
-
-
-def _make(layer: Any, registered: Layer, where: str) -> Any:
-    params = getattr(layer, registered.type)
-    try:
-        return registered.make(params, layer=layer) if registered.wants_layer else registered.make(params)
-    except ValueError as error:
-        raise CoreMLError(f"{where}: {error}; the file is damaged, convert again") from error
-
-
-def _check_arity(function: Callable[..., Any], count: int, where: str) -> None:
-    try:
-        signature = inspect.signature(function)
-    except ValueError:  # some of torch's own have none
-        return
-    try:
-        signature.bind(*range(count))
-    except TypeError as error:
-        raise CoreMLError(f"{where}: does not take {count} input(s); the file is damaged, convert again") from error
-
-
-def _prepare(
-    reader: Reader, layer: Any, registered: Layer, inputs: tuple[str, ...], outputs: tuple[Value, ...], where: str
-) -> Node:
-    """Make a layer's node: its weights are read and prepared here, once."""
-    kernel = _make(layer, registered, where)
-    _check_arity(kernel.run if isinstance(kernel, Clamp | Prepared) else kernel, len(inputs), where)
-    clamped = isinstance(kernel, Clamp) and len(inputs) == len(outputs) == 1
-    if clamped:
-        first, source = reader.clamps.get(inputs[0], (Clamp(), inputs[0]))
-        kernel, inputs = kernel.after(first), (source,)
-        reader.clamps[outputs[0].name] = (kernel, source)
-    prepared = kernel if isinstance(kernel, Clamp | Prepared) else Prepared(kernel)
-    # A tensor that is joined with itself cannot be overwritten while it is read.
-    inplace = prepared.inplace if len(set(inputs)) == len(inputs) else None
-    return Node(
-        name=layer.name,
-        type=registered.type,
-        inputs=inputs,
-        outputs=outputs,
-        run=runner(prepared.run, len(outputs)),
-        run_inplace=runner(inplace, len(outputs)) if inplace else None,
-        owns_result=not registered.view,
-        skippable=clamped,
-        gain=prepared.gain,
-        zeros=prepared.zeros,
-        padded=_padded(prepared, len(outputs)),
-        role=prepared.role,
-        by_image=bool(prepared.role),
-    )
-
-
-def _padded(prepared: Any, count: int) -> Callable[[Node, tuple[int, ...]], Node] | None:
-    """Make what makes of a layer's node one that pads by itself; None where it cannot."""
-    padded = prepared.padded
-    return padded and (lambda node, zeros: replace(node, run=runner(padded(zeros).run, count)))
-
-
-def runner(function: Callable[..., Any], count: int) -> Callable[..., tuple[Any, ...]]:
-    """Make a node's function, which returns a tuple; every number of a NeuralNetwork is a float32."""
-
-    def run(*values: Any) -> tuple[Any, ...]:
-        result = function(*values)
-        results = result if isinstance(result, tuple) else (result,)
-        if len(results) != count:
-            raise ValueError(f"the file names {count} output(s), the layer gives {len(results)}; convert again")
-        return tuple(settle(r, "fp32") if isinstance(r, torch.Tensor) else r for r in results)
-
-    return run
 
 
 def _inside(reader: Reader, name: str, layers: Sequence[Any], current: Mapping[str, str]) -> Reader:
@@ -221,7 +149,7 @@ def _read_branch(reader: Reader, layer: Any, registered: Layer, where: str) -> N
         # A blob that only one side writes cannot be seen after the branch.
         or (reader.reads[blob] > inside[blob] and all(blob in child.current for child in children))
     ]
-    run = _make(layer, registered, where)
+    run = make_kernel(layer, registered, where)
     condition = reader.current[layer.input[0]]
     node = _BlockNode(layer.name, "branch", (condition,), where)
     _add(reader, node, run, [_side(child, gives) for child in children], gives)
@@ -280,7 +208,7 @@ def _read_loop(reader: Reader, layer: Any, registered: Layer, where: str) -> Non
     graphs = [_turn(test, inputs, flag or UNWRITTEN, variables), _turn(turn, inputs, LEAVE, variables)]
     operands = (*(reader.current[blob] for blob in layer.input), *(reader.value(blob) for blob in variables))
     node = _BlockNode(layer.name, "loop", operands, where)
-    _add(reader, node, _make(layer, registered, where), graphs, variables)
+    _add(reader, node, make_kernel(layer, registered, where), graphs, variables)
 
 
 def _turn(child: Reader, inputs: tuple[Value, ...], first: str, variables: Sequence[str]) -> Graph:
