@@ -24,7 +24,7 @@ from parity.coreml.running.plan import Step
 _LIMITERS = frozenset(("clip", "relu", "relu6"))
 # Where hard swish is neither 0 nor x, and some more.
 _RANGE = 8.0
-# To try fewer shows too little.
+# A value of fewer numbers is soon computed as it is.
 _FEWEST = 64
 
 
@@ -122,6 +122,7 @@ def _hard_swish(step: Step, row: Row) -> _Swish | None:
     """Return the hard swish that a step, its last, makes with those before; None where it makes none."""
     if step.node.role != "mul" or len(step.inputs) != 2:
         return None
+    half = step.node.outputs[0].dtype == "fp16"
     for x, y in (step.inputs, step.inputs[::-1]):
         gate = row.writers.get(y)
         if gate is None or gate.node.role != "sigmoid_hard" or gate.inputs != (x,) or not row.only_reader(gate):
@@ -129,17 +130,18 @@ def _hard_swish(step: Step, row: Row) -> _Swish | None:
         limit = row.writers.get(x)
         limited = limit is not None and limit.node.role == "thresholded_relu" and row.only_reader(limit, 2)
         parts = (limit, gate) if limit is not None and limited else (gate,)
-        half = step.node.outputs[0].dtype == "fp16"
-        if half and gate.node.unrounded:
-            swish = _Swish(parts, _swish_in_fp16(gate.node.unrounded))
-        else:
-            swish = _Swish(parts, lambda x: (F.hardswish(x),))
-        if all(
-            _answers_as(swish, step, numbers)
-            for numbers in _trials(row.shapes[swish.parts[0].inputs[0]], half=half)
+        in_fp16 = gate.node.unrounded if half else None
+        swish = _Swish(parts, _swish_in_fp16(in_fp16) if in_fp16 else _swish)
+        shape = row.shapes[parts[0].inputs[0]]
+        if math.prod(shape) >= _FEWEST and all(
+            _answers_as(swish, step, trial) for trial in _trials(shape, half=half)
         ):
             return swish
     return None
+
+
+def _swish(x: torch.Tensor) -> tuple[Any, ...]:
+    return (F.hardswish(x),)
 
 
 def _swish_in_fp16(gate: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
@@ -166,7 +168,7 @@ def _answers_as(swish: _Swish, last: Step, numbers: torch.Tensor) -> bool:
 def _trials(shape: tuple[int, ...], *, half: bool) -> Iterator[torch.Tensor]:
     """Give numbers in a shape to try: every one of fp16, or as many of fp32 as it holds, around zero."""
     count = math.prod(shape)
-    numbers = torch.linspace(-_RANGE, _RANGE, max(count, _FEWEST))
+    numbers = torch.linspace(-_RANGE, _RANGE, count)
     if half:
         every = torch.arange(-(2**15), 2**15, dtype=torch.int16).view(torch.float16).float()
         numbers = every[every.isfinite()]

@@ -77,12 +77,14 @@ def test_gather_nd_takes_indices_of_its_own_for_each_batch() -> None:
 
 @pytest.mark.parametrize("mode", _MODES)
 @pytest.mark.parametrize("axis", [0, 1, -1])
-def test_scatter_puts_slices(mode: str, axis: int) -> None:
-    data, indices = 1 + np.abs(_X), np.int32([2, -1, 0])
+@pytest.mark.parametrize("opset", ["iOS15", "iOS17"])
+def test_scatter_puts_slices(mode: str, axis: int, opset: str) -> None:
+    # In the second a negative index would be out of bounds.
+    data, indices = 1 + np.abs(_X), np.int32([2, -1 if opset == "iOS15" else 1, 0])
     updates = np.random.default_rng(0).uniform(1, 9, (*_X.shape[: axis % 3], 3, *_X.shape[axis % 3 + 1 :]))
     updates = updates.astype(np.float32)
 
-    found = call("scatter", data=data, indices=indices, updates=updates, axis=axis, mode=mode)
+    found = call("scatter", opset, data=data, indices=indices, updates=updates, axis=axis, mode=mode)
 
     wanted = np.moveaxis(data.astype(np.float64), axis, 0)
     for index, update in zip(indices, np.moveaxis(updates, axis, 0), strict=True):
@@ -113,15 +115,16 @@ def test_scatter_along_axis_puts_each_element(mode: str, axis: int) -> None:
 
 @pytest.mark.parametrize("mode", _MODES)
 @pytest.mark.parametrize("depth", [1, 2])
-def test_scatter_nd_puts_parts(mode: str, depth: int) -> None:
+@pytest.mark.parametrize("opset", ["iOS15", "iOS17"])
+def test_scatter_nd_puts_parts(mode: str, depth: int, opset: str) -> None:
     data = 1 + _X[:, :, 0]
-    indices = np.int32([[0, 1], [2, 3], [-1, 0]])[:, :depth]
+    indices = np.int32([[0, 1], [2, 3], [-1 if opset == "iOS15" else 2, 0]])[:, :depth]
     updates = np.random.default_rng(0).uniform(1, 9, (3, *data.shape[depth:])).astype(np.float32)
     if mode == "update":
         # Two vectors of one number would name the last row twice.
         indices, updates = indices[:2], updates[:2]
 
-    found = call("scatter_nd", data=data, indices=indices, updates=updates, mode=mode)
+    found = call("scatter_nd", opset, data=data, indices=indices, updates=updates, mode=mode)
 
     wanted = data.astype(np.float64)
     for index, update in zip(indices, updates, strict=True):
@@ -144,16 +147,70 @@ def test_integers_are_scattered_as_integers() -> None:
     assert call("scatter", data=data, indices=at, updates=updates, mode="mul").tolist() == [-14, 14]
 
 
-@pytest.mark.parametrize(("index", "validate"), [(4, False), (-5, False), (-1, True)])
-@pytest.mark.parametrize(
-    "kind", ["gather", "gather_along_axis", "gather_nd", "scatter", "scatter_along_axis", "scatter_nd"]
-)
-def test_an_index_beyond_the_axis_is_an_error(kind: str, index: int, validate: bool) -> None:
-    x, indices = np.float32([1, 2, 3, 4]), np.int32([index])
-    given: dict[str, Any] = {"x": x} if kind.startswith("gather") else {"data": x, "updates": x[:1]}
+_GATHERING = ("gather", "gather_along_axis", "gather_nd")
+_SCATTERING = ("scatter", "scatter_along_axis", "scatter_nd")
+_FOUR = np.float32([1, 2, 3, 4])
 
+
+def at_one_index(kind: str, index: int) -> dict[str, Any]:
+    """Return arguments of an operation on an axis of four numbers."""
+    indices = np.int32([index])
+    others = {"x": _FOUR} if kind in _GATHERING else {"data": _FOUR, "updates": np.float32([10])}
+    return {**others, "indices": indices[:, None] if kind.endswith("nd") else indices}
+
+
+@pytest.mark.parametrize(
+    ("kind", "opset", "index", "options"),
+    [
+        *[(kind, "iOS18", index, {"validate_indices": False}) for kind in _GATHERING for index in (4, -5)],
+        *[(kind, "iOS15", index, {}) for kind in _SCATTERING for index in (4, -5)],
+        *[(k, "iOS17", index, {"validate_indices": True}) for k in _GATHERING + _SCATTERING for index in (4, -1)],
+    ],
+)
+def test_an_index_beyond_the_axis_is_an_error(kind: str, opset: str, index: int, options: dict[str, Any]) -> None:
     with pytest.raises(CoreMLError, match=rf"index {index} into an axis of 4 element\(s\)"):
-        call(kind, indices=indices[:, None] if kind.endswith("nd") else indices, validate_indices=validate, **given)
+        call(kind, opset, **at_one_index(kind, index), **options)
+
+
+@pytest.mark.parametrize("kind", _SCATTERING)
+def test_a_negative_index_counts_from_the_end_up_to_ios16(kind: str) -> None:
+    for opset in ("iOS15", "iOS16"):
+        assert call(kind, opset, **at_one_index(kind, -1)).tolist() == [1, 2, 3, 14]
+
+
+@pytest.mark.parametrize("mode", _MODES)
+@pytest.mark.parametrize("index", [-1, 4, 2**31 - 1])
+@pytest.mark.parametrize("kind", _SCATTERING)
+def test_from_ios17_on_what_is_out_of_bounds_is_left_out(kind: str, index: int, mode: str) -> None:
+    for opset in ("iOS17", "iOS18"):
+        assert call(kind, opset, **at_one_index(kind, index), mode=mode).tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_the_others_are_put_where_some_are_out_of_bounds(axis: int) -> None:
+    data, updates = np.zeros((3, 3), np.float32), np.arange(1, 10, dtype=np.float32).reshape(3, 3)
+    expected = np.zeros((3, 3), np.float32)
+    np.moveaxis(expected, axis, 0)[1] = np.moveaxis(updates, axis, 0)[2]
+
+    result = call("scatter", data=data, indices=np.int32([-1, 3, 1]), updates=updates, axis=axis)
+    along = call(
+        "scatter_along_axis",
+        data=data,
+        indices=np.moveaxis(np.int32([[-1] * 3, [3] * 3, [1] * 3]), 0, axis),
+        updates=updates,
+        axis=axis,
+    )
+
+    np.testing.assert_array_equal(result, expected)
+    np.testing.assert_array_equal(along, expected)
+
+
+def test_a_vector_is_out_of_bounds_where_one_of_its_indices_is() -> None:
+    data, indices = np.zeros((2, 3), np.float32), np.int32([[0, 3], [2, 0], [-1, 1], [1, 2]])
+
+    result = call("scatter_nd", data=data, indices=indices, updates=np.float32([1, 2, 3, 4]))
+
+    assert result.tolist() == [[0, 0, 0], [0, 0, 4]]
 
 
 def test_gathering_agrees_with_what_coremltools_folds() -> None:
