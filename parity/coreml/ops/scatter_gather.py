@@ -1,10 +1,9 @@
 """Taking and putting elements by index. Source: coremltools' MIL definitions, family scatter_gather.
 
 Up to iOS16 a negative index counts from the end, and one beyond the axis is undefined, and an error here. From
-iOS17 on both are out of bounds: an error where validate_indices asks for one, and else, in Apple's words,
-"undefined but memory safe". Apple's tests of scatter want an answer there that does not count from the end. Here such
-an update is left out, which touches no memory; taking from such a place counts from the end as before, and beyond it
-is an error.
+iOS17 on both are out of bounds: an error where validate_indices asks for one, and else "undefined but memory safe",
+in Apple's words. Apple's tests of scatter want an answer there that does not count from the end, so such an update
+is left out here. Taking from such a place counts from the end as before, and beyond it is an error.
 """
 
 from __future__ import annotations
