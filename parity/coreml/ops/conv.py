@@ -67,7 +67,7 @@ def _quick(x: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class _Otherwise:
+class _GeneralConvolution:
     """Convolve with stored weights and padding that follows from the size of the image, or with other axes."""
 
     weight: torch.Tensor
@@ -89,12 +89,12 @@ def _prepare_conv(
     pad: tuple[int, ...] | None = None,
     dilations: tuple[int, ...] | None = None,
     groups: int = 1,
-) -> Convolution | Pointwise | _Otherwise:
+) -> Convolution | Pointwise | _GeneralConvolution:
     """Prepare what most convolutions of classifiers are: two axes, padded alike on both sides of each."""
     padding = (pad or (0,) * 4) if pad_type == "custom" else (0,) * 4
     if weight.ndim != 4 or pad_type not in ("custom", "valid") or padding[::2] != padding[1::2]:
         options = {"strides": strides, "pad_type": pad_type, "pad": pad, "dilations": dilations, "groups": groups}
-        return _Otherwise(weight, bias, options)
+        return _GeneralConvolution(weight, bias, options)
     return make_convolution(weight, bias, strides or (1, 1), padding[::2], dilations or (1, 1), groups)
 
 
